@@ -1,0 +1,63 @@
+"""The error tree. A failing kernel is a result (see `harness.verdict`), never an exception.
+
+    VmapbenchError
+    ├── InputError              the user can mend it                          exit code 2
+    │   ├── SpecError           a kernel, playbook or hosts file is wrong
+    │   └── ParameterError      a module parameter is unknown or out of range
+    ├── KernelBuildError        the kernel does not build: its verdict        exit code 1
+    └── InfrastructureError     the machinery broke, no verdict was reached   exit code 3
+        ├── ToolError           a program is missing, too old, or failed
+        └── StoreError          results cannot be kept or read
+
+A message says: doing what, to what (file and key, or host), found what, expected what, next step.
+"""
+
+from pathlib import Path
+
+
+class VmapbenchError(Exception):
+    """Root of everything that the command line reports without a traceback."""
+
+    exit_code = 3
+
+
+class InputError(VmapbenchError):
+    """The user can mend it."""
+
+    exit_code = 2
+
+
+class SpecError(InputError):
+    """A file that the user wrote is wrong; every fault is listed at once, with its place."""
+
+    def __init__(self, path: Path | str, faults: list[str]):
+        """`faults`: one line each, `LINE: key: found, expected`."""
+        self.path, self.faults = str(path), faults
+        super().__init__("\n".join(f"{path}:{fault}" for fault in faults))
+
+
+class ParameterError(InputError):
+    """A module parameter is unknown or its value out of range."""
+
+
+class KernelBuildError(VmapbenchError):
+    """The kernel's own code or configuration does not build; `log` has the compiler's words."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, log: Path | None = None):
+        """`log`: path of the build log, named in the message."""
+        self.log = log
+        super().__init__(f"{message}\n  build log: {log}" if log else message)
+
+
+class InfrastructureError(VmapbenchError):
+    """The machinery broke; no verdict was reached."""
+
+
+class ToolError(InfrastructureError):
+    """A program is missing, too old, or failed where only its failure explains it."""
+
+
+class StoreError(InfrastructureError):
+    """Results cannot be written or read."""

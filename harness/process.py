@@ -1,0 +1,210 @@
+"""The one door to other programs: argv lists only, a deadline, a log, and no orphan left behind.
+
+Every child leads its own session, so that `Child.kill` reaches whatever it started, and dies with
+the harness even when that is killed with SIGKILL (`setpriv --pdeathsig`, util-linux).
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Timer
+from typing import IO, Protocol
+
+from harness.errors import ToolError
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that ended. `output` holds stdout and stderr as they came, undecodable bytes replaced."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    output: str
+    elapsed_s: float
+    timed_out: bool = False
+
+
+class Child:
+    """A running program and everything that it starts."""
+
+    def __init__(self, popen: "subprocess.Popen[bytes]", argv: Sequence[str]):
+        """Wrap a process that leads its own session."""
+        self._popen, self.argv = popen, tuple(argv)
+
+    @property
+    def pid(self) -> int:
+        """Process id; also the id of the session and of its process group."""
+        return self._popen.pid
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """The pipe, when asked for."""
+        return self._popen.stdout
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+        return self._popen.poll()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Return the exit status, or None when `timeout_s` passes first."""
+        try:
+            return self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self, grace_s: float = 2.0) -> int:
+        """End the whole process group: SIGTERM, then SIGKILL after `grace_s`. Idempotent."""
+        self._signal(signal.SIGTERM)
+        if self.wait(grace_s) is None:
+            self._signal(signal.SIGKILL)
+        status = self._popen.wait()
+        self._signal(signal.SIGKILL)  # grandchildren that outlived their parent
+        return status
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, number)
+
+
+class Runner(Protocol):
+    """What the rest of the package may do with programs. Tests hand in their own."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+        log: Path | None = None,
+        on_line: Callable[[str], None] | None = None,
+        check: bool = False,
+    ) -> Completed:
+        """Run `argv` to its end; see `SubprocessRunner.run`."""
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> Child:
+        """Start `argv` in the background, stdout and stderr to `log`."""
+
+
+class SubprocessRunner:
+    """Runs real programs."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+        log: Path | None = None,
+        on_line: Callable[[str], None] | None = None,
+        check: bool = False,
+    ) -> Completed:
+        """Run `argv` to its end.
+
+        `env` is added to the environment; output goes to `log` (appended) and line by line to
+        `on_line` as it comes. After `deadline_s` seconds the whole group is killed and `timed_out`
+        set. With `check`, a non-zero status or a deadline raises `ToolError` with the last lines.
+        """
+        started = time.monotonic()
+        child = self._start(argv, cwd, env, subprocess.PIPE)
+        expired: list[bool] = []
+
+        def expire() -> None:
+            expired.append(True)
+            child.kill()
+
+        timer = Timer(deadline_s, expire) if deadline_s else None
+        if timer:
+            timer.daemon = True
+            timer.start()
+        try:
+            output = _tee(child, log, on_line)
+            status = child.wait()
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            if timer:
+                timer.cancel()
+        done = Completed(
+            tuple(argv), int(status or 0), output, time.monotonic() - started, bool(expired)
+        )
+        if check and (done.returncode or done.timed_out):
+            raise ToolError(describe_failure(done, log))
+        return done
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> Child:
+        """Start `argv` in the background, stdout and stderr to `log` (appended) or nowhere."""
+        if log is None:
+            return self._start(argv, cwd, env, subprocess.DEVNULL)
+        with log.open("ab") as stream:
+            return self._start(argv, cwd, env, stream)
+
+    def _start(
+        self,
+        argv: Sequence[str],
+        cwd: Path | None,
+        env: Mapping[str, str] | None,
+        stdout: int | IO[bytes],
+    ) -> Child:
+        tether = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+        if shutil.which(argv[0]) is None:
+            raise ToolError(f"{argv[0]}: program not found; `vmapbench doctor` names its package")
+        try:
+            popen = subprocess.Popen(
+                [*tether, *argv],
+                cwd=cwd,
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ToolError(f"cannot start {argv[0]}: {error}") from error
+        return Child(popen, argv)
+
+
+def describe_failure(done: Completed, log: Path | None = None) -> str:
+    """Return what failed, how, and its last ten lines."""
+    how = "did not end in time" if done.timed_out else f"exited with {done.returncode}"
+    tail = "\n".join(f"    {line}" for line in done.output.splitlines()[-10:])
+    where = f"\n  log: {log}" if log else ""
+    return f"{done.argv[0]} {how}{where}\n{tail}".rstrip()
+
+
+def _tee(child: Child, log: Path | None, on_line: Callable[[str], None] | None) -> str:
+    assert child.stdout is not None
+    lines: list[str] = []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(child.stdout)
+        stream = stack.enter_context(log.open("ab")) if log else None
+        for raw in child.stdout:
+            if stream:
+                stream.write(raw)
+                stream.flush()
+            lines.append(raw.decode(errors="replace"))
+            if on_line:
+                on_line(lines[-1].rstrip("\r\n"))
+    return "".join(lines)

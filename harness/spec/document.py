@@ -1,0 +1,96 @@
+"""Loads the YAML files that users write: safe, whole, and with the line of every fault."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from harness.errors import InputError, SpecError
+
+
+class Document(BaseModel):
+    """Base of everything that a user writes: strict types, unknown keys refused, immutable."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+DocumentT = TypeVar("DocumentT", bound=BaseModel)
+
+
+def load_document(path: Path, model: type[DocumentT], **extra: Any) -> DocumentT:
+    """Return the file at `path` as a `model`; `extra` fields are added at top level.
+
+    Raises InputError when it cannot be read and SpecError with every fault and its line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    return parse_document(text, model, path, **extra)
+
+
+def parse_document(
+    text: str, model: type[DocumentT], path: Path | str = "<text>", **extra: Any
+) -> DocumentT:
+    """Return `text` (YAML 1.2) as a `model`; see `load_document`."""
+    try:
+        tree = YAML(typ="rt", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError(path, [f"{line}: not valid YAML: {error.problem}"]) from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise SpecError(path, [f"1: not valid YAML: {error}"]) from error
+    if not isinstance(tree, CommentedMap):
+        raise SpecError(path, ["1: expected a mapping of keys to values at top level"])
+    try:
+        # As JSON, so that strict types still take a YAML list for a tuple and a string for an enum.
+        return model.model_validate_json(json.dumps({**_plain(tree), **extra}, default=str))
+    except ValidationError as error:
+        faults = [
+            f"{_line_of(tree, fault['loc'])}: {_key(fault['loc'])}{_describe(fault)}"
+            for fault in error.errors()
+        ]
+        raise SpecError(path, faults) from error
+
+
+def _plain(node: Any) -> Any:
+    """Return ruamel's annotated tree as plain dicts, lists and scalars."""
+    if isinstance(node, CommentedMap):
+        return {_plain(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, CommentedSeq):
+        return [_plain(item) for item in node]
+    for scalar in (bool, int, float, str):
+        if isinstance(node, scalar):
+            return scalar(node)
+    return node
+
+
+def _line_of(node: Any, location: tuple[int | str, ...]) -> int:
+    """Return the 1-based line of the deepest part of `location` that the file has."""
+    line = 1
+    for step in location:
+        try:
+            if isinstance(node, CommentedMap) and step in node:
+                line = node.lc.key(step)[0] + 1
+            elif isinstance(node, CommentedSeq) and isinstance(step, int):
+                line = node.lc.item(step)[0] + 1
+            else:
+                continue  # the name of a union member, not a key
+            node = node[step]
+        except (KeyError, IndexError, AttributeError):
+            break
+    return line
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    return f"{'.'.join(str(step) for step in location)}: " if location else ""
+
+
+def _describe(fault: Any) -> str:
+    found = fault.get("input")
+    shown = f", found {found!r}" if isinstance(found, str | int | float | bool) else ""
+    return f"{fault['msg']}{shown}"

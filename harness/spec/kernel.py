@@ -1,0 +1,71 @@
+"""A kernel: one declarative file in `kernels/`. Source, patches, configuration, toolchain."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harness.spec.document import Document, load_document
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*\.\.)[A-Za-z0-9._/+-]+$")]
+BootParameter = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+(=[A-Za-z0-9_.,:/@%+-]*)?$")]
+GitRef = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@{}^~-]*$")]
+
+
+class DebianSource(Document):
+    """The source tarball that a Debian package installs (`linux-source-6.12`)."""
+
+    debian: Annotated[str, Field(pattern=r"^linux-source-[0-9.]+$")]
+
+
+class TarballSource(Document):
+    """A release tarball on this machine; relative paths start at the kernel file's folder."""
+
+    tarball: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+class GitSource(Document):
+    """A commit of a git repository, by URL or path of a local tree."""
+
+    git: Annotated[str, Field(pattern=r"^(?!-)[^\s]+$")]
+    ref: GitRef
+
+
+class TreeSource(Document):
+    """A local source tree as it stands, uncommitted changes included."""
+
+    tree: str
+
+
+Source = DebianSource | TarballSource | GitSource | TreeSource
+
+
+class KernelSpec(Document):
+    """What to build and how it boots.
+
+    `patches` and `fragments` are paths below the kernels folder, applied in order.
+    `boot_parameters` are added to the command line of every boot of this kernel.
+    """
+
+    version: Literal[1]
+    name: Name
+    summary: str = ""
+    source: Source
+    patches: tuple[RelativePath, ...] = ()
+    fragments: tuple[RelativePath, ...] = ()
+    architecture: Literal["x86_64"] = "x86_64"
+    toolchain: Annotated[str, Field(pattern=r"^(gcc|clang)(-[0-9]+)?$")] = "gcc"
+    boot_parameters: tuple[BootParameter, ...] = ()
+    folder: Path  # the kernels folder that holds the file; set by `load_kernel_spec`
+
+
+def load_kernel_spec(name: str, folder: Path) -> KernelSpec:
+    """Return the kernel that `folder/name.yaml` describes.
+
+    Raises InputError (unreadable) or SpecError (every fault with its line).
+    """
+    return load_document(
+        folder / f"{name}.yaml", KernelSpec, name=name, folder=str(folder.resolve())
+    )

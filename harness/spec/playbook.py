@@ -1,0 +1,120 @@
+"""A playbook: which kernels to compare, on which target, under which workloads, how often."""
+
+import itertools
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from harness.spec.document import Document, load_document
+from harness.spec.kernel import BootParameter, Name
+
+ParameterValue = bool | int | str
+CpuCount = Annotated[int, Field(ge=1, le=1024)]
+
+
+class QemuTarget(Document):
+    """A QEMU guest. `accelerator: auto` takes KVM only when a probe guest boots under it."""
+
+    kind: Literal["qemu"]
+    cpus: CpuCount = 2
+    sockets: Annotated[int, Field(ge=1, le=64)] = 1
+    threads_per_core: Annotated[int, Field(ge=1, le=8)] = 1
+    numa_nodes: Annotated[int, Field(ge=1, le=64)] = 1
+    memory_mib: Annotated[int, Field(ge=128)] | None = None  # None: what the workload needs
+    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    boot_parameters: tuple[BootParameter, ...] = ()
+
+    @model_validator(mode="after")
+    def _topology_divides(self) -> "QemuTarget":
+        if self.cpus % (self.sockets * self.threads_per_core):
+            raise ValueError(
+                f"cpus ({self.cpus}) must be a multiple of sockets x threads_per_core "
+                f"({self.sockets} x {self.threads_per_core})"
+            )
+        if self.numa_nodes > self.cpus:
+            raise ValueError(f"numa_nodes ({self.numa_nodes}) must not exceed cpus ({self.cpus})")
+        return self
+
+
+class SimulatedTarget(Document):
+    """A many-core machine in virtual time. `machine` names a cost model."""
+
+    kind: Literal["simulated"]
+    cpus: CpuCount = 64
+    machine: Name = "threadripper-3970x"
+    mode: Literal["fast", "deterministic"] = "fast"
+    memory_mib: Annotated[int, Field(ge=128)] | None = None
+    boot_parameters: tuple[BootParameter, ...] = ()
+
+
+class SshTarget(Document):
+    """A lab host from a hosts file."""
+
+    kind: Literal["ssh"]
+    host: Name
+    boot_parameters: tuple[BootParameter, ...] = ()
+
+
+TargetSpec = Annotated[QemuTarget | SimulatedTarget | SshTarget, Field(discriminator="kind")]
+
+
+class WorkloadSpec(Document):
+    """Parameters of one load of test_vmalloc. A sweep makes one workload of each combination.
+
+    `parameters` and `sweep` name parameters of the module; they are checked against the module's
+    own .modinfo before any boot. `cpus` sweeps the machine's size together with the workload;
+    a parameter value "cpus" stands for it.
+    """
+
+    name: Name
+    parameters: dict[str, ParameterValue] = Field(default_factory=dict)
+    sweep: dict[str, tuple[ParameterValue, ...]] = Field(default_factory=dict)
+    cpus: tuple[CpuCount, ...] = ()
+    warmup_parameters: dict[str, ParameterValue] | None = None  # a load that is run and discarded
+    expected_s: Annotated[float, Field(gt=0)] = 60.0  # of the test alone; sets the deadline
+
+
+class Playbook(Document):
+    """One comparison."""
+
+    version: Literal[1]
+    name: Name
+    question: str = ""
+    kernels: Annotated[tuple[Name, ...], Field(min_length=1)]
+    baseline: Name
+    target: TargetSpec
+    workloads: Annotated[tuple[WorkloadSpec, ...], Field(min_length=1)]
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 3
+    seed: Annotated[int, Field(ge=0)] = 1
+    allow_config_differences: tuple[str, ...] = ()
+    module_source: Literal["own", "same"] = "own"
+    text: str = ""  # the file as it was read, kept with the results
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> "Playbook":
+        if self.baseline not in self.kernels:
+            raise ValueError(f"baseline {self.baseline!r} is not among kernels {self.kernels}")
+        for what, names in (
+            ("kernels", self.kernels),
+            ("workloads", tuple(workload.name for workload in self.workloads)),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what} named twice: {', '.join(twice)}")
+        return self
+
+
+def load_playbook(path: Path) -> Playbook:
+    """Return the playbook at `path`. Raises InputError or SpecError."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return load_document(path, Playbook, name=path.stem, text=text)
+
+
+def expand_sweep(workload: WorkloadSpec) -> list[dict[str, ParameterValue]]:
+    """Return one parameter set per combination of the sweep, in the file's order."""
+    names = list(workload.sweep)
+    return [
+        {**workload.parameters, **dict(zip(names, values, strict=True))}
+        for values in itertools.product(*(workload.sweep[name] for name in names))
+    ]

@@ -1,0 +1,66 @@
+"""What a target is: something that boots a built kernel, loads the module once, and reports."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.build.kernel import BuiltKernel
+from harness.verdict import Verdict
+
+Progress = Callable[[str], None]
+"""Takes a phase ("booting", "testing") as it begins."""
+
+
+@dataclass(frozen=True)
+class BootRequest:
+    """One boot: the kernel, and the loads of the module, in order; the last one is measured.
+
+    `loads`: one module parameter string each ("nr_threads=2 run_test_mask=7").
+    `expected_s`: how long the loads take together, as far as anyone knows.
+    """
+
+    kernel: BuiltKernel
+    cpus: int
+    loads: tuple[str, ...]
+    memory_mib: int
+    expected_s: float
+    folder: Path  # where logs and the command line of this boot go; exists and is empty
+
+
+@dataclass(frozen=True)
+class BootResult:
+    """What one boot gave, before anything is made of its numbers.
+
+    `kernel_log` is the guest's whole log as framed by init, None when it never came; `load_ns` the
+    wall time of each load call on the guest's clock, in ns; `facts` what the guest said of itself
+    (cpus, clocksource, vmap_nodes, meminfo ...).
+    """
+
+    verdict: Verdict  # as far as the target can tell; the log may make it worse
+    reason: str
+    console: Path
+    kernel_log: str | None
+    load_ns: tuple[int, ...]
+    argv: tuple[str, ...]
+    elapsed_s: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Target(Protocol):
+    """A machine, real or not. A new one is one new module with a `make_target` function."""
+
+    def command_lines(self, request: BootRequest) -> list[tuple[str, ...]]:
+        """Return what `boot` would execute, for `--dry-run`. No effects."""
+
+    def check(self) -> None:
+        """Raise ToolError or InputError where no boot could succeed. Before any boot."""
+
+    def boot(self, request: BootRequest, progress: Progress) -> BootResult:
+        """Boot, load, collect, power off. Raises InfrastructureError only."""
+
+    def machine(self) -> Mapping[str, Any]:
+        """Return the facts that are kept with every sample (model, clock, accelerator ...)."""
+
+    def close(self) -> None:
+        """Release whatever is held. Idempotent."""
