@@ -21,7 +21,7 @@ from harness.errors import ToolError
 
 @dataclass(frozen=True)
 class Completed:
-    """A program that ended. `output` holds stdout and stderr as they came, undecodable bytes replaced."""
+    """A program that ended. `output`: stdout and stderr as they came, odd bytes replaced."""
 
     argv: tuple[str, ...]
     returncode: int

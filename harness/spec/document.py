@@ -15,7 +15,7 @@ from harness.errors import InputError, SpecError
 class Document(BaseModel):
     """Base of everything that a user writes: strict types, unknown keys refused, immutable."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, regex_engine="python-re")
 
 
 DocumentT = TypeVar("DocumentT", bound=BaseModel)

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The guest's only program. It carries out /vmapbench/script line by line and powers off:
+ *
+ *   nonce HEX           first line; makes the frame marks unforgeable by a kernel log
+ *   write PATH VALUE    write VALUE to PATH (tracefs, sysfs)
+ *   load PARAMETERS     load the module once, report errno and wall time of the call
+ *   mark                execute the instruction that the simulated machine looks for
+ *   sleep MILLISECONDS
+ *   collect PATH        report a file
+ *   log                 report the whole kernel log
+ *
+ * Reports go to the second serial port as frames, so that nothing the kernel prints on its
+ * console can land inside one:
+ *
+ *   <<NONCE begin NAME>>\n  content  \n<<NONCE end NAME LENGTH>>\n
+ *
+ * The module is loaded with finit_module and never tried again: its init returns -EAGAIN on
+ * purpose after the test (lib/test_vmalloc.c), and a tool that then falls back to init_module,
+ * as busybox does, runs the test twice.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/klog.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MODULE "/vmapbench/module.ko"
+#define SCRIPT "/vmapbench/script"
+
+static char nonce[65] = "none";
+static int report = -1;
+
+static long long now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static void put(const char *data, size_t length)
+{
+	while (length) {
+		ssize_t n = write(report, data, length);
+
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return;
+		if (n > 0) {
+			data += n;
+			length -= n;
+		}
+	}
+}
+
+__attribute__((format(printf, 1, 2)))
+static void putf(const char *format, ...)
+{
+	char line[512];
+	va_list arguments;
+	int n;
+
+	va_start(arguments, format);
+	n = vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	put(line, n < (int)sizeof(line) ? n : (int)sizeof(line) - 1);
+}
+
+static void frame(const char *name, const char *content, size_t length)
+{
+	putf("<<%s begin %s>>\n", nonce, name);
+	put(content, length);
+	putf("\n<<%s end %s %zu>>\n", nonce, name, length);
+}
+
+__attribute__((format(printf, 2, 3)))
+static void framef(const char *name, const char *format, ...)
+{
+	char text[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	frame(name, text, strlen(text));
+}
+
+/* Return the whole of PATH, NUL-terminated; NULL and errno where it cannot be read. */
+static char *read_file(const char *path, size_t *length)
+{
+	size_t room = 1 << 16;
+	char *text = malloc(room + 1);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	*length = 0;
+	while (fd >= 0 && text) {
+		ssize_t n = read(fd, text + *length, room - *length);
+
+		if (n <= 0)
+			break;
+		*length += n;
+		if (*length == room)
+			text = realloc(text, (room *= 2) + 1);
+	}
+	if (fd < 0 || !text)
+		return NULL;
+	close(fd);
+	text[*length] = 0;
+	return text;
+}
+
+static void collect(const char *path)
+{
+	size_t length;
+	char *text = read_file(path, &length);
+
+	if (text)
+		frame(path, text, length);
+	else
+		framef("error", "collect %s: %s", path, strerror(errno));
+	free(text);
+}
+
+static void collect_log(void)
+{
+	int size = klogctl(10 /* SYSLOG_ACTION_SIZE_BUFFER */, NULL, 0);
+	char *text = size > 0 ? malloc(size) : NULL;
+	int n = text ? klogctl(3 /* SYSLOG_ACTION_READ_ALL */, text, size) : -1;
+
+	if (n >= 0)
+		frame("log", text, n);
+	else
+		framef("error", "log: %s", strerror(errno));
+	free(text);
+}
+
+static void write_file(char *arguments)
+{
+	char *path = strsep(&arguments, " ");
+	const char *value = arguments ? arguments : "";
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, value, strlen(value)) < 0)
+		framef("error", "write %s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+static void load(const char *parameters)
+{
+	int fd = open(MODULE, O_RDONLY | O_CLOEXEC);
+	long long began = now_ns();
+	long status = syscall(SYS_finit_module, fd, parameters, 0);
+	int error = status < 0 ? errno : 0;
+	long long elapsed = now_ns() - began;
+
+	close(fd);
+	framef("load", "errno=%d elapsed_ns=%lld", error, elapsed);
+}
+
+/* A no-op to any CPU; a mark to the simulated machine. */
+static void mark(void)
+{
+	__asm__ volatile("xchgq %%rdx, %%rdx" ::: "memory");
+}
+
+static void open_report(void)
+{
+	struct termios mode;
+
+	report = open("/dev/ttyS1", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+	if (report < 0) {
+		perror("vmapbench: /dev/ttyS1");
+		report = STDOUT_FILENO;
+	} else if (!tcgetattr(report, &mode)) {
+		cfmakeraw(&mode);
+		cfsetspeed(&mode, B115200);
+		tcsetattr(report, TCSANOW, &mode);
+	}
+}
+
+static void say_ready(void)
+{
+	struct utsname name;
+	char *clock;
+	size_t length;
+
+	uname(&name);
+	clock = read_file("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+			  &length);
+	framef("ready", "release=%s cpus=%ld clocksource=%.*s uptime_ns=%lld", name.release,
+	       sysconf(_SC_NPROCESSORS_ONLN), clock ? (int)strcspn(clock, "\n") : 0,
+	       clock ? clock : "", now_ns());
+	free(clock);
+}
+
+static void carry_out(char *line)
+{
+	char *verb = strsep(&line, " ");
+	char *arguments = line ? line : "";
+
+	if (!strcmp(verb, "nonce")) {
+		snprintf(nonce, sizeof(nonce), "%s", arguments);
+		say_ready();
+	} else if (!strcmp(verb, "write"))
+		write_file(arguments);
+	else if (!strcmp(verb, "load"))
+		load(arguments);
+	else if (!strcmp(verb, "mark"))
+		mark();
+	else if (!strcmp(verb, "sleep"))
+		usleep(atoi(arguments) * 1000);
+	else if (!strcmp(verb, "collect"))
+		collect(arguments);
+	else if (!strcmp(verb, "log"))
+		collect_log();
+	else if (*verb)
+		framef("error", "unknown verb %s", verb);
+}
+
+int main(void)
+{
+	size_t length;
+	char *script, *line;
+
+	mount("proc", "/proc", "proc", 0, NULL);
+	mount("sys", "/sys", "sysfs", 0, NULL);
+	mount("dev", "/dev", "devtmpfs", 0, NULL);
+	mount("trace", "/sys/kernel/tracing", "tracefs", 0, NULL); /* where there is one */
+	open_report();
+	script = read_file(SCRIPT, &length);
+	while ((line = strsep(&script, "\n")))
+		carry_out(line);
+	framef("done", "uptime_ns=%lld", now_ns());
+	tcdrain(report);
+	reboot(RB_POWER_OFF);
+	return 1;
+}

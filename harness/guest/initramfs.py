@@ -1,0 +1,116 @@
+"""The guest's root file system: our init, the module, and the script of this boot.
+
+An initramfs is a chain of cpio archives in the `newc` format
+(Documentation/driver-api/early-userspace/buffer-format.rst), so the two megabytes that never change
+are packed once per kernel and the script of a boot is a second, tiny archive behind them.
+"""
+
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from harness.errors import ToolError
+from harness.process import Runner, describe_failure
+
+INIT_SOURCE = files("harness.guest") / "init.c"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file (or folder, or console device) of an archive."""
+
+    path: str
+    mode: int
+    content: bytes = b""
+    device: tuple[int, int] = (0, 0)  # major, minor
+
+
+def render_cpio(entries: Iterable[Entry]) -> bytes:
+    """Return `entries` as one newc archive, padded to 512 bytes; the same bytes every time."""
+    archive = bytearray()
+    for inode, entry in enumerate([*entries, Entry("TRAILER!!!", 0)], start=1):
+        name = entry.path.encode() + b"\0"
+        links = 2 if stat.S_ISDIR(entry.mode) else 1
+        # inode mode uid gid nlink mtime filesize dev(major minor) rdev(major minor) namesize check
+        numbers = (inode, entry.mode, 0, 0, links, 0, len(entry.content), 0, 0, *entry.device)
+        archive += b"070701" + b"".join(b"%08X" % n for n in (*numbers, len(name), 0))
+        archive += name
+        archive += bytes(-len(archive) % 4) + entry.content
+        archive += bytes(-len(archive) % 4)
+    return bytes(archive) + bytes(-len(archive) % 512)
+
+
+def base_archive(init: bytes, module: bytes) -> bytes:
+    """Return the part that every boot of one kernel shares."""
+    folder = stat.S_IFDIR | 0o755
+    folders = [Entry(name, folder) for name in ("dev", "proc", "sys", "vmapbench")]
+    return render_cpio(
+        [
+            *folders,
+            # Without it the kernel gives init no stdin, stdout or stderr.
+            Entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),
+            Entry("init", stat.S_IFREG | 0o755, init),
+            Entry("vmapbench/module.ko", stat.S_IFREG | 0o644, module),
+        ]
+    )
+
+
+def script_archive(script: str) -> bytes:
+    """Return the archive of one boot's script, to be appended to the base."""
+    return render_cpio([Entry("vmapbench/script", stat.S_IFREG | 0o644, script.encode())])
+
+
+def new_nonce() -> str:
+    """Return 16 random bytes in hex: what a kernel log cannot guess."""
+    return secrets.token_hex(16)
+
+
+def render_script(nonce: str, lines: Sequence[str]) -> str:
+    """Return init's script. Raises ValueError for a line that would be two."""
+    for line in lines:
+        if "\n" in line or "\0" in line:
+            raise ValueError(f"a script line must be one line: {line!r}")
+    return "\n".join([f"nonce {nonce}", *lines, ""])
+
+
+def measuring_script(loads: Sequence[str], settle_ms: int = 500) -> list[str]:
+    """Return the lines of a measuring boot: memory before, after each load and settled; the log."""
+    lines = ["collect /proc/cmdline", "collect /proc/meminfo"]
+    for parameters in loads:
+        lines += [f"load {parameters}", "collect /proc/meminfo"]
+    return [*lines, f"sleep {settle_ms}", "collect /proc/meminfo", "log"]
+
+
+def init_argv(compiler: str, source: Path, output: Path) -> list[str]:
+    """Return the command that compiles init, static and small."""
+    flags = ["-static", "-O2", "-Wall", "-Wextra", "-s"]
+    return [compiler, *flags, "-o", str(output), str(source)]
+
+
+def ensure_init(cache: Path, runner: Runner, compiler: str = "gcc") -> Path:
+    """Return the compiled init, built once per source text below `cache`.
+
+    Raises ToolError when the compiler fails or is missing.
+    """
+    source = INIT_SOURCE.read_bytes()
+    digest = hashlib.sha256(source + compiler.encode()).hexdigest()[:16]
+    program = cache / "guest" / f"init-{digest}"
+    if program.is_file():
+        return program
+    program.parent.mkdir(parents=True, exist_ok=True)
+    text, partial = (program.with_suffix(f".{os.getpid()}{end}") for end in (".c", ".new"))
+    text.write_bytes(source)
+    try:
+        done = runner.run(init_argv(compiler, text, partial), deadline_s=120)
+        if done.returncode:
+            raise ToolError(f"compiling the guest's init failed: {describe_failure(done)}")
+        partial.replace(program)
+    finally:
+        text.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+    return program

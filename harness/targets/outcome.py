@@ -1,0 +1,108 @@
+"""What became of a guest: from its frames, its console and how it ended. Pure."""
+
+import errno
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from harness.guest.frames import Frame, parse_fields, parse_meminfo
+from harness.verdict import Verdict
+
+
+class Ending(StrEnum):
+    """How a guest stopped; the watcher saw it, so it is never guessed from text."""
+
+    POWERED_OFF = "powered off"
+    RESET = "reset itself"  # what a panic does under panic=-1
+    NOT_READY = "did not reach init in time"
+    SILENT = "fell silent"
+    DEADLINE = "was still running at the deadline"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Verdict and reason, and what the guest reported. `load_ns`: one entry per load that ended."""
+
+    verdict: Verdict
+    reason: str
+    kernel_log: str | None
+    load_ns: tuple[int, ...]
+    facts: dict[str, Any]
+
+
+_CRASH = re.compile(r"Kernel panic - not syncing.*|Oops: .*|BUG: .*|kernel BUG at .*")
+# The module's init ends with -EAGAIN on purpose (lib/test_vmalloc.c, vmalloc_test_init).
+_EXPECTED_ERRORS = (0, errno.EAGAIN)
+
+
+def judge_guest(
+    frames: list[Frame], console: str, ending: Ending, loads: int, waited_s: float
+) -> Judgement:
+    """Return the verdict on a guest that was to load the module `loads` times."""
+    log = next((frame for frame in frames if frame.name == "log"), None)
+    load_fields = [parse_fields(frame.content) for frame in frames if frame.name == "load"]
+    verdict, reason = _verdict(frames, console, ending, loads, load_fields, log, waited_s)
+    return Judgement(
+        verdict=verdict,
+        reason=reason,
+        kernel_log=log.content if log else None,
+        load_ns=tuple(_integer(fields.get("elapsed_ns")) for fields in load_fields),
+        facts=_facts(frames),
+    )
+
+
+def _verdict(
+    frames: list[Frame],
+    console: str,
+    ending: Ending,
+    loads: int,
+    load_fields: list[dict[str, str]],
+    log: Frame | None,
+    waited_s: float,
+) -> tuple[Verdict, str]:
+    ready = any(frame.name == "ready" for frame in frames)
+    crash = _CRASH.search(console)
+    if ending is not Ending.POWERED_OFF and crash:
+        where = "" if ready else " before init"
+        return Verdict.CRASHED, f"the kernel crashed{where}: {crash[0].strip()[:200]}"
+    if ending is Ending.RESET:
+        return Verdict.CRASHED, "the guest reset itself without a word on the console"
+    if not ready:
+        return Verdict.NO_BOOT, f"init never reported: the guest {ending} ({waited_s:.0f} s)"
+    if ending is Ending.SILENT:
+        return Verdict.HUNG, f"no output past the expected time ({waited_s:.0f} s after its start)"
+    if ending is Ending.DEADLINE:
+        return Verdict.TIMED_OUT, f"still running {waited_s:.0f} s after its start"
+    for number, fields in enumerate(load_fields, start=1):
+        error = _integer(fields.get("errno"))
+        if error not in _EXPECTED_ERRORS:
+            name = errno.errorcode.get(error, str(error))
+            return Verdict.MODULE_MISSING, f"load {number} of the module failed with {name}"
+    if len(load_fields) < loads:
+        return Verdict.INCOMPLETE, f"{len(load_fields)} of {loads} loads reported"
+    if log is None or not log.complete:
+        return Verdict.INCOMPLETE, "the guest's kernel log did not arrive whole"
+    return Verdict.PASSED, ""
+
+
+def _facts(frames: list[Frame]) -> dict[str, Any]:
+    """Return what the guest said of itself; repeated files become lists, in order."""
+    facts: dict[str, Any] = {"meminfo_kib": [], "errors": [], "files": {}}
+    for frame in frames:
+        if frame.name == "ready":
+            facts |= parse_fields(frame.content)
+        elif frame.name == "/proc/meminfo":
+            facts["meminfo_kib"].append(parse_meminfo(frame.content))
+        elif frame.name == "error":
+            facts["errors"].append(frame.content)
+        elif frame.name.startswith("/"):
+            facts["files"][frame.name] = frame.content
+    log = next((frame.content for frame in frames if frame.name == "log"), "")
+    nodes = re.search(r"vmalloc: vmap nodes: (\d+)", log)  # patches/vmap-nodes-limit.patch
+    facts["vmap_nodes"] = int(nodes[1]) if nodes else None
+    return facts
+
+
+def _integer(text: str | None) -> int:
+    return int(text) if text and text.lstrip("-").isdigit() else -1
