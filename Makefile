@@ -1,0 +1,8 @@
+# Each target is one line that calls the tool itself. NO_INSTALL=1 only names what is missing.
+.PHONY: demo test unit lint bench
+
+demo: ; @setup/install.sh && .venv/bin/vmapbench run playbooks/smoke.yaml
+test: ; @setup/install.sh test && .venv/bin/python -m pytest
+unit: ; @setup/install.sh && .venv/bin/python -m pytest -q tests/unit
+lint: ; @setup/install.sh && .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
+bench: ; @setup/install.sh && .venv/bin/python -m benchmarks

@@ -1,0 +1,90 @@
+#!/bin/sh
+# Installs what is missing: system packages from setup/packages.txt, Python packages from
+# requirements.lock into .venv. Usage: setup/install.sh [test]   NO_INSTALL=1 only names what is missing.
+set -eu
+cd "$(dirname "$0")/.."
+groups="all ${1:-}"
+. /etc/os-release
+
+say() { printf 'vmapbench setup: %s\n' "$*"; }
+
+# Print "name suite" of every wanted package; the suite is empty for the release's own.
+wanted() {
+    while read -r group entry; do
+        case " $groups " in *" $group "*) ;; *) continue ;; esac
+        name=${entry%@*} suite=
+        case $entry in
+        *@bookworm-only) [ "${VERSION_CODENAME:-}" = bookworm ] || continue ;;
+        *@*) [ "${VERSION_CODENAME:-}" != bookworm ] || suite=${entry#*@} ;;
+        esac
+        echo "$name $suite"
+    done <setup/packages.txt
+}
+
+# A package counts as there when it is installed; QEMU, when its version is 9.1 or newer.
+present() {
+    version=$(dpkg-query -W -f '${Status}=${Version}' "$1" 2>/dev/null) || return 1
+    case $version in "install ok installed="*) ;; *) return 1 ;; esac
+    [ -z "$2" ] || dpkg --compare-versions "${version#*=}" ge 1:9.1
+}
+
+# Debian's mirror is wherever this machine already takes its packages from.
+add_suite() {
+    apt-cache policy | grep -q "n=$1\b\|a=$1\b" && return
+    mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
+        sed -n "s/ $VERSION_CODENAME\$//p" | head -n 1)
+    say "adding $1 from $mirror"
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$mirror" "$1" \
+        /usr/share/keyrings/debian-archive-keyring.gpg |
+        $root tee "/etc/apt/sources.list.d/$1.sources" >/dev/null
+}
+
+root=
+[ "$(id -u)" = 0 ] || root=sudo
+missing=$(wanted | while read -r name suite; do present "$name" "$suite" || echo "$name${suite:+/$suite}"; done)
+
+if [ -n "$missing" ]; then
+    say "missing:" $missing
+    if [ -n "${NO_INSTALL:-}" ]; then
+        say "NO_INSTALL is set: install them, then run this again"
+        exit 3
+    fi
+    command -v apt-get >/dev/null || { say "no apt-get here: install them by hand"; exit 3; }
+    if [ -n "$root" ] && ! command -v sudo >/dev/null; then
+        say "neither root nor sudo here: run as root: apt-get install" $missing
+        exit 3
+    fi
+    $root apt-get update -qq
+    for suite in $(printf '%s\n' $missing | sed -n 's,.*/,,p' | sort -u); do
+        add_suite "$suite"
+        $root apt-get update -qq
+    done
+    say "installing:" $missing
+    # -t for the packages of a suite, so that what they depend on comes from it too.
+    plain=$(printf '%s\n' $missing | grep -v / || true)
+    [ -z "$plain" ] || $root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends $plain >/dev/null
+    for package in $(printf '%s\n' $missing | grep / || true); do
+        $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            -t "${package#*/}" "${package%/*}" >/dev/null
+    done
+fi
+
+stamp=.venv/requirements.sha256
+if ! sha256sum --status -c "$stamp" 2>/dev/null; then
+    if [ -n "${NO_INSTALL:-}" ]; then
+        say "missing: the Python packages of requirements.lock in .venv"
+        exit 3
+    fi
+    say "installing Python packages into .venv"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        { say "python3 is older than 3.11"; exit 3; }
+    python3 -m venv .venv
+    pip=".venv/bin/pip --disable-pip-version-check -q"
+    # uv installs the same lock file in a tenth of the time; pip where uv has no build or no index.
+    $pip install --require-hashes -r setup/uv.lock &&
+        .venv/bin/uv pip install -q --python .venv/bin/python --require-hashes -r requirements.lock ||
+        $pip install --require-hashes -r requirements.lock
+    $pip install --no-deps --no-build-isolation -e .
+    sha256sum requirements.lock setup/uv.lock >"$stamp"
+fi
