@@ -1,0 +1,62 @@
+"""How fast is the reference model? `python -m benchmarks.model [functional|timing]`
+
+One operation is one allocation or one free. The mixes are those of test_vmalloc's cases.
+"""
+
+import random
+import sys
+import time
+
+from harness.model.allocator import Allocator, Rules, lazy_max_pages
+from harness.model.free_space import PAGE_SIZE
+
+OPERATIONS = 200_000
+
+
+def pairs(allocator, size_of, alignment_of, operations):
+    for _ in range(operations // 2):
+        allocator.free(allocator.allocate(size_of(), alignment_of()).start)
+        if allocator.purge_due:
+            allocator.purge()
+
+
+def long_busy_list(allocator, operations):
+    busy = [allocator.allocate(2 * PAGE_SIZE).start for _ in range(15_000)]
+    for _ in range((operations - 30_000) // 4):
+        large = allocator.allocate(101 * PAGE_SIZE).start
+        small = allocator.allocate(2 * PAGE_SIZE).start
+        allocator.free(large)
+        allocator.free(small)
+        if allocator.purge_due:
+            allocator.purge()
+    for address in busy:
+        allocator.free(address)
+
+
+def cases():
+    """Yield (case, work) where work(allocator) does OPERATIONS operations."""
+    one_page = lambda: 2 * PAGE_SIZE  # noqa: E731  # a table of mixes reads best as lambdas
+    any_size = lambda: (random.randint(1, 100) + 1) * PAGE_SIZE  # noqa: E731
+    unaligned = lambda: 1  # noqa: E731
+    any_alignment = lambda: 1 << random.randrange(23)  # noqa: E731
+    yield "fix_size", lambda a: pairs(a, one_page, unaligned, OPERATIONS)
+    yield "random_size", lambda a: pairs(a, any_size, unaligned, OPERATIONS)
+    yield "random_size_align", lambda a: pairs(a, any_size, any_alignment, OPERATIONS)
+    yield "long_busy_list", lambda a: long_busy_list(a, OPERATIONS)
+
+
+def functional():
+    print(f"{'case':<20}{'nodes':>6}{'operations/s':>14}")
+    for name, work in cases():
+        for nodes in (1, 64):
+            random.seed(1)
+            allocator = Allocator(Rules(nodes, lazy_max_pages(1)))
+            started = time.perf_counter()
+            work(allocator)
+            elapsed_s = time.perf_counter() - started
+            print(f"{name:<20}{nodes:>6}{OPERATIONS / elapsed_s:>14,.0f}")
+
+
+if __name__ == "__main__":
+    for part in sys.argv[1:] or ["functional"]:
+        globals()[part]()

@@ -1,0 +1,181 @@
+"""The global free vmap space: a tree and a sorted list of free areas, lowest fit, merge on free.
+
+This is what `free_vmap_area_lock` protects in the kernel, the one lock that every allocation took
+before vmap nodes. Addresses and sizes are bytes. Source: mm/vmalloc.c, functions named below.
+"""
+
+from collections.abc import Iterator
+
+from harness.model.rbtree import LEFT, RIGHT, FreeArea, Tree, propagate
+
+PAGE_SIZE = 4096
+
+
+def align_up(address: int, alignment: int) -> int:
+    """Return the first multiple of `alignment` (a power of two) at or above `address`."""
+    return (address + alignment - 1) & -alignment
+
+
+class FreeSpace:
+    """Disjoint free areas that never touch: neighbours merge at once."""
+
+    __slots__ = ("first", "tree")
+
+    def __init__(self, start: int, end: int):
+        """One free area [start, end), as `vmap_init_free_space` leaves it."""
+        self.tree = Tree()
+        self.first: FreeArea | None = None
+        self.release(start, end)
+
+    def __iter__(self) -> Iterator[FreeArea]:
+        """Yield the areas in ascending order."""
+        area = self.first
+        while area is not None:
+            yield area
+            area = area.next
+
+    def allocate(self, size: int, alignment: int, start: int, end: int) -> int | None:
+        """Take `size` bytes within [start, end) and return their address, None when nothing fits.
+
+        `__alloc_vmap_area`: the search length is padded for the worst case of the alignment, unless
+        that cannot matter (one page) or would fail an exact request.
+        """
+        padded = alignment > PAGE_SIZE and end - start != size
+        length = size + alignment - 1 if padded else size
+        area = self._find(size, length, alignment, start)
+        if area is None:
+            return None
+        address = align_up(max(area.start, start), alignment)
+        if address + size > end:
+            return None
+        self._clip(area, address, address + size)
+        return address
+
+    def take(self, start: int, end: int) -> bool:
+        """Take exactly [start, end); return False where it is not free.
+
+        For areas whose place is known from elsewhere (`pcpu_get_vm_areas` searches from the top).
+        """
+        area = self.tree.root
+        while area is not None:
+            if end <= area.start:
+                area = area.child[LEFT]
+            elif start >= area.end:
+                area = area.child[RIGHT]
+            elif area.start <= start and end <= area.end:
+                self._clip(area, start, end)
+                return True
+            else:
+                return False
+        return False
+
+    def release(self, start: int, end: int) -> None:
+        """Give [start, end) back, merged with its neighbours (`merge_or_add_vmap_area_augment`)."""
+        parent, side = self._link(start, end)
+        if parent is None:
+            before, after = None, None
+        elif side == LEFT:
+            before, after = parent.previous, parent
+        else:
+            before, after = parent, parent.next
+        if after is not None and after.start == end:
+            after.start = start
+            if before is not None and before.end == start:
+                self._unlink(after)
+                before.end = after.end
+                after = before
+            propagate(after)
+        elif before is not None and before.end == start:
+            before.end = end
+            propagate(before)
+        else:
+            self._insert(FreeArea(start, end), before, after, parent, side)
+
+    def _find(self, size: int, length: int, alignment: int, start: int) -> FreeArea | None:
+        """`find_vmap_lowest_match`: down by largest free area, left first, else back up."""
+        area = self.tree.root
+        while area is not None:
+            left, right = area.child
+            if left is not None and left.largest >= length and start < area.start:
+                area = left
+                continue
+            if _fits(area, size, alignment, start):
+                return area
+            if right is not None and right.largest >= length:
+                area = right
+                continue
+            while (area := area.parent) is not None:
+                if _fits(area, size, alignment, start):
+                    return area
+                right = area.child[RIGHT]
+                if right is not None and right.largest >= length and start <= area.start:
+                    start = area.start + 1  # never enter the left side again
+                    area = right
+                    break
+        return None
+
+    def _clip(self, area: FreeArea, start: int, end: int) -> None:
+        """Cut [start, end) out of `area` (`va_clip`): fit in full, at an edge, or at no edge."""
+        if area.start == start:
+            if area.end == end:
+                self._unlink(area)
+                return
+            area.start = end
+        elif area.end == end:
+            area.end = start
+        else:
+            lower = FreeArea(area.start, start)
+            area.start = end
+            propagate(area)
+            parent, side = self._link(lower.start, lower.end, area)
+            self._insert(lower, area.previous, area, parent, side)
+            return
+        propagate(area)
+
+    def _link(
+        self, start: int, end: int, below: FreeArea | None = None
+    ) -> tuple[FreeArea | None, int]:
+        """Return the parent and the side where [start, end) belongs (`find_va_links`)."""
+        area, parent, side = below or self.tree.root, None, LEFT
+        while area is not None:
+            parent = area
+            if end <= area.start:
+                side = LEFT
+            elif start >= area.end:
+                side = RIGHT
+            else:
+                raise ValueError(f"[{start:#x}, {end:#x}) overlaps the free area {area}")
+            area = area.child[side]
+        return parent, side
+
+    def _insert(
+        self,
+        area: FreeArea,
+        before: FreeArea | None,
+        after: FreeArea | None,
+        parent: FreeArea | None,
+        side: int,
+    ) -> None:
+        area.previous, area.next = before, after
+        if before is None:
+            self.first = area
+        else:
+            before.next = area
+        if after is not None:
+            after.previous = area
+        self.tree.insert(area, parent, side)
+
+    def _unlink(self, area: FreeArea) -> None:
+        if area.previous is None:
+            self.first = area.next
+        else:
+            area.previous.next = area.next
+        if area.next is not None:
+            area.next.previous = area.previous
+        self.tree.erase(area)
+
+
+def _fits(area: FreeArea, size: int, alignment: int, start: int) -> bool:
+    """`is_within_this_va`."""
+    address = (max(area.start, start) + alignment - 1) & -alignment
+    return address + size <= area.end

@@ -1,0 +1,80 @@
+"""What must hold after every step, whatever the events were."""
+
+from itertools import pairwise
+
+from harness.model.allocator import Allocator
+from harness.model.free_space import FreeSpace
+from harness.model.rbtree import FreeArea
+
+
+def check_free_space(space: FreeSpace) -> list[str]:
+    """Return every violation: order, gaps, agreement of list and tree, red-black rules, maxima."""
+    areas = list(space)
+    faults = [f"{area} is empty" for area in areas if area.start >= area.end]
+    for low, high in pairwise(areas):
+        if low.end >= high.start:
+            faults.append(f"free areas {low} and {high} touch or overlap")
+        if high.previous is not low:
+            faults.append(f"the list behind {high} is broken")
+    in_tree: list[FreeArea] = []
+    _check_subtree(space.tree.root, None, in_tree, faults)
+    if [id(area) for area in in_tree] != [id(area) for area in areas]:
+        faults.append("tree and list of the free space differ")
+    return faults
+
+
+def check_allocator(allocator: Allocator) -> list[str]:
+    """Return every violation: those of the free space, overlaps, lost space, owners, pools."""
+    faults = check_free_space(allocator.space)
+    everything = [(area.start, area.end, "free") for area in allocator.space]
+    everything += [(area.start, area.end, state) for state, area in allocator.areas()]
+    everything.sort()
+    for (start, end, state), (start_2, _, state_2) in pairwise(everything):
+        if end > start_2:
+            faults.append(f"{state} area at {start:#x} overlaps the {state_2} area at {start_2:#x}")
+        if end < start_2:
+            faults.append(f"[{end:#x}, {start_2:#x}) is lost: neither free, busy, lazy nor pooled")
+    return faults + _check_nodes(allocator)
+
+
+def _check_nodes(allocator: Allocator) -> list[str]:
+    faults = []
+    lazy_pages = 0
+    for node in allocator.nodes:
+        for area in node.busy.values():
+            if allocator.node_of(area.start) is not node:
+                faults.append(f"busy area {area} sits in node {node.index}")
+        for area in node.lazy.values():
+            lazy_pages += area.pages
+            if allocator.lazy_node(area) is not node:
+                faults.append(f"lazy area {area} sits in node {node.index}")
+        for pages, pool in node.pools.items():
+            if pages > allocator.rules.pool_limit_pages:
+                faults.append(f"node {node.index} has a pool of {pages} pages")
+            for area in pool:
+                if area.pages != pages or area.node != node.index:
+                    faults.append(f"area {area} is in pool {pages} of node {node.index}")
+    if lazy_pages != allocator.lazy_pages:
+        faults.append(f"{allocator.lazy_pages} lazy pages are counted, {lazy_pages} are there")
+    return faults
+
+
+def _check_subtree(
+    area: FreeArea | None, parent: FreeArea | None, in_order: list[FreeArea], faults: list[str]
+) -> tuple[int, int]:
+    """Return the black height and the largest size below; append to `in_order` and `faults`."""
+    if area is None:
+        return 0, 0
+    left_height, left_largest = _check_subtree(area.child[0], area, in_order, faults)
+    in_order.append(area)
+    right_height, right_largest = _check_subtree(area.child[1], area, in_order, faults)
+    largest = max(left_largest, right_largest, area.end - area.start)
+    if area.parent is not parent:
+        faults.append(f"{area} has another parent than its place says")
+    if area.red and (parent is None or parent.red):
+        faults.append(f"{area} is red below red, or the red root")
+    if left_height != right_height:
+        faults.append(f"black heights below {area} differ: {left_height}, {right_height}")
+    if area.largest != largest:
+        faults.append(f"{area} says that {area.largest} is the largest below; it is {largest}")
+    return left_height + (not area.red), largest
