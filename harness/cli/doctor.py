@@ -1,0 +1,43 @@
+"""`vmapbench doctor`: what this machine can do, and what to do about the rest."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    reports: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("reports"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check toolchain, QEMU, KVM (by booting a guest), memory, disk and rights.
+
+    Exit code 3 when something that the main job needs is missing.
+    """
+    from harness.build.cache import cache_folder
+    from harness.process import SubprocessRunner
+    from harness.run.doctor import Health, Patient, examine
+
+    findings = examine(Patient(SubprocessRunner(), cache_folder(), reports))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        table = Table("check", "", "found", "remedy", box=None)
+        for finding in findings:
+            health = Text(finding.health, style=_COLOURS[finding.health])
+            table.add_row(finding.name, health, Text(finding.found), Text(finding.remedy))
+        Console().print(table)
+    if any(finding.health is Health.FAIL for finding in findings):
+        raise typer.Exit(3)

@@ -1,0 +1,82 @@
+"""The command line: finds the verbs, runs one, turns errors into messages and exit codes.
+
+Exit codes: 0 all well, 1 a verdict is bad, 2 input, 3 infrastructure, 130 interrupted.
+"""
+
+import importlib
+import os
+import pkgutil
+import sys
+import traceback
+from typing import Annotated
+
+import click
+import typer
+
+from harness import __version__, cli
+from harness.errors import VmapbenchError
+
+app = typer.Typer(
+    name="vmapbench",
+    help="Proves what a change to the kernel's vmalloc does on many-core machines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vmapbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the verb."""
+
+
+def _register_verbs() -> None:
+    for module in pkgutil.iter_modules(cli.__path__, "harness.cli."):
+        if module.name != __name__:
+            importlib.import_module(module.name).register(app)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    debug = "--debug" in sys.argv
+    try:
+        _register_verbs()
+        status = app(standalone_mode=False)
+    except VmapbenchError as error:
+        status = _report(str(error), error.exit_code, debug)
+    except click.ClickException as error:
+        error.show()
+        status = 2
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("\ninterrupted", err=True)
+        status = 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; say nothing when the interpreter flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except Exception as error:  # the last resort: a traceback is for developers
+        words = f"internal error: {type(error).__name__}: {error}\n  --debug shows where"
+        status = _report(words, 3, debug)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _report(words: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"vmapbench: {words}", err=True)
+    return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""`vmapbench parse`: any kernel log in, the module's results out."""
+
+import csv
+import io
+import json
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from harness.errors import InputError
+from harness.testmod.log import ModuleLog, Summary, missing_without_workload, parse_log
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("parse")(parse)
+
+
+def parse(
+    file: Annotated[str, typer.Argument(help="A kernel log, or - for standard input.")],
+    form: Annotated[Literal["json", "csv"], typer.Option("--format")] = "json",
+) -> None:
+    """Print what test_vmalloc reported in a kernel log of any shape.
+
+    Exit code 1 when the log holds no run of the module or an incomplete one; what is missing is
+    named on standard error.
+    """
+    runs = parse_log(_read(file))
+    missing = [missing_without_workload(run) for run in runs]
+    typer.echo(_render_json(runs, missing) if form == "json" else _render_csv(runs), nl=False)
+    if not runs:
+        typer.echo(f"{file}: no line of test_vmalloc in it", err=True)
+    for number, faults in enumerate(missing, start=1):
+        for fault in faults:
+            typer.echo(f"{file}: run {number}: {fault}", err=True)
+    if not runs or any(missing):
+        raise typer.Exit(1)
+
+
+def _read(file: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from error
+    return data.decode(errors="replace")
+
+
+def _render_json(runs: list[ModuleLog], missing: list[list[str]]) -> str:
+    document = {
+        "version": 1,
+        "runs": [
+            {**asdict(run), "complete": not faults, "missing": faults}
+            for run, faults in zip(runs, missing, strict=True)
+        ],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _render_csv(runs: list[ModuleLog]) -> str:
+    text = io.StringIO()
+    names = ["run", *(field.name for field in fields(Summary))]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    for number, run in enumerate(runs, start=1):
+        writer.writerows({"run": number, **asdict(summary)} for summary in run.summaries)
+    return text.getvalue()

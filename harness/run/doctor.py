@@ -1,0 +1,180 @@
+"""Checks what this machine can do. Adding a check is one more function in `CHECKS`."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from harness.errors import ToolError
+from harness.process import Runner
+from harness.targets.accelerator import ensure_kvm_probe, probe_accelerator, qemu_version
+
+PLUGIN_QEMU = (9, 1)  # the plugin API that the simulated machine needs came with QEMU 9.1
+_BUILD_PROGRAMS = ("make", "flex", "bison", "bc", "ld", "xz", "git", "cpp")
+
+
+class Health(StrEnum):
+    """`WARN`: something optional or slow; `FAIL`: the main job cannot work."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's answer; `remedy` is empty when all is well."""
+
+    name: str
+    health: Health
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is looked at: how to run programs, and the folders whose disks matter."""
+
+    runner: Runner
+    cache: Path
+    reports: Path
+
+
+def check_toolchain(patient: Patient) -> Finding:
+    """Compiler and the programs that a kernel build calls."""
+    missing = [name for name in (*_BUILD_PROGRAMS, "gcc") if not shutil.which(name)]
+    if missing:
+        remedy = "run setup/install.sh, or install the Debian packages of these names"
+        return Finding("toolchain", Health.FAIL, f"missing: {', '.join(missing)}", remedy)
+    version = patient.runner.run(["gcc", "-dumpfullversion"], deadline_s=20).output.strip()
+    headers = [name for name in ("libelf.h", "openssl/ssl.h") if not _has_header(patient, name)]
+    if headers:
+        remedy = "apt-get install libelf-dev libssl-dev"
+        return Finding("toolchain", Health.FAIL, f"headers missing: {headers}", remedy)
+    return Finding("toolchain", Health.OK, f"gcc {version}")
+
+
+def _has_header(patient: Patient, name: str) -> bool:
+    argv = ["gcc", "-fsyntax-only", "-include", name, "-x", "c", "/dev/null"]
+    return patient.runner.run(argv, deadline_s=30).returncode == 0
+
+
+def check_ccache(_: Patient) -> Finding:
+    """Optional: makes later kernel builds quicker."""
+    if shutil.which("ccache"):
+        return Finding("ccache", Health.OK, "found")
+    return Finding(
+        "ccache", Health.WARN, "not found", "apt-get install ccache (builds get quicker)"
+    )
+
+
+def check_sources(_: Patient) -> Finding:
+    """The Debian kernel sources that the shipped kernels are built from."""
+    found = sorted(path.name for path in Path("/usr/src").glob("linux-source-*.tar.*"))
+    if any(name.startswith("linux-source-6.12.") for name in found):
+        return Finding("kernel source", Health.OK, ", ".join(found))
+    return Finding(
+        "kernel source",
+        Health.FAIL,
+        ", ".join(found) or "none below /usr/src",
+        "apt-get install linux-source-6.12 (and linux-source-6.1 on Debian 12)",
+    )
+
+
+def check_qemu(patient: Patient) -> Finding:
+    """QEMU, and whether its plugin API is new enough for the simulated machine."""
+    try:
+        version = qemu_version(patient.runner)
+    except ToolError as error:
+        return Finding("QEMU", Health.FAIL, str(error), "apt-get install qemu-system-x86")
+    shown = ".".join(map(str, version))
+    if version[:2] < PLUGIN_QEMU:
+        return Finding(
+            "QEMU",
+            Health.WARN,
+            f"{shown}: its plugin API is too old for the simulated machine",
+            "Debian 12: apt-get install -t bookworm-backports qemu-system-x86",
+        )
+    return Finding("QEMU", Health.OK, f"{shown}, plugin API new enough")
+
+
+def check_tcg(patient: Patient) -> Finding:
+    """A probe guest under TCG: whether QEMU runs anything at all here."""
+    try:
+        works, reason = probe_accelerator("tcg", patient.cache, patient.runner)
+    except ToolError as error:
+        return Finding("TCG", Health.FAIL, str(error), "install QEMU first")
+    return Finding("TCG", Health.OK if works else Health.FAIL, reason, "" if works else "see above")
+
+
+def check_kvm(patient: Patient) -> Finding:
+    """A probe guest under KVM; the answer is remembered until the host boots again."""
+    try:
+        probe = ensure_kvm_probe(patient.cache, patient.runner)
+    except ToolError as error:
+        return Finding("KVM", Health.WARN, str(error), "install QEMU first")
+    if probe.works:
+        return Finding("KVM", Health.OK, probe.reason)
+    remedy = "none needed: guests run under TCG; for KVM use a host whose /dev/kvm works"
+    return Finding("KVM", Health.WARN, probe.reason, remedy)
+
+
+def check_memory(_: Patient) -> Finding:
+    """Memory for a guest of 64 workers beside a kernel build."""
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    found = f"{total} MiB, {available} MiB free"
+    if total < 2048:
+        return Finding("memory", Health.FAIL, found, "at least 2 GiB for a build and a small guest")
+    if total < 8192:
+        return Finding("memory", Health.WARN, found, "64 workers of every case want 8 GiB")
+    return Finding("memory", Health.OK, found)
+
+
+def check_disk(patient: Patient) -> Finding:
+    """Room for sources, object trees and logs: about 3 GiB a kernel source."""
+    free = {path: _free_mib(path) for path in (patient.cache, patient.reports)}
+    found = ", ".join(f"{mib} MiB free for {path}" for path, mib in free.items())
+    if min(free.values()) < 1024:
+        return Finding("disk", Health.FAIL, found, "free some, or set VMAPBENCH_CACHE")
+    if free[patient.cache] < 8192:
+        return Finding("disk", Health.WARN, found, "three kernels take about 8 GiB of cache")
+    return Finding("disk", Health.OK, found)
+
+
+def _free_mib(path: Path) -> int:
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free >> 20
+
+
+def check_rights(patient: Patient) -> Finding:
+    """Root or sudo: only to install packages; measuring needs neither."""
+    if os.geteuid() == 0:
+        return Finding("sudo", Health.OK, "root")
+    if not shutil.which("sudo"):
+        return Finding("sudo", Health.WARN, "no sudo", "packages must be installed by root")
+    passwordless = patient.runner.run(["sudo", "-n", "true"], deadline_s=20).returncode == 0
+    return Finding(
+        "sudo", Health.OK, "without a password" if passwordless else "asks for a password"
+    )
+
+
+CHECKS: tuple[Callable[[Patient], Finding], ...] = (
+    check_toolchain,
+    check_ccache,
+    check_sources,
+    check_qemu,
+    check_tcg,
+    check_kvm,
+    check_memory,
+    check_disk,
+    check_rights,
+)
+
+
+def examine(patient: Patient) -> list[Finding]:
+    """Return every check's finding, in order. Takes up to 10 s once per boot of the host (KVM)."""
+    return [check(patient) for check in CHECKS]

@@ -1,0 +1,79 @@
+"""From a playbook to the boots it asks for, in the order in which they run. Pure."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from harness.spec.playbook import ParameterValue, Playbook, SshTarget, WorkloadSpec, expand_sweep
+
+
+@dataclass(frozen=True)
+class Job:
+    """One planned boot. `workload` names the point of a sweep, too: `name[nr_threads=4]`.
+
+    `loads`: parameters of each load of the module; the last one is measured.
+    """
+
+    position: int
+    kernel: str
+    workload: str
+    cpus: int
+    loads: tuple[Mapping[str, ParameterValue], ...]
+    repeat: int
+    expected_s: float
+
+    @property
+    def parameters(self) -> Mapping[str, ParameterValue]:
+        """Parameters of the measured load."""
+        return self.loads[-1]
+
+
+def plan_jobs(playbook: Playbook, host_cpus: int = 1) -> list[Job]:
+    """Return the boots of `playbook`, in blocks of one repeat each.
+
+    Within a block every kernel meets every workload once, in a random order that follows from the
+    seed alone, so that slow drift of the machine falls on both sides alike (a randomised block
+    design). `host_cpus` stands where the target is a host with CPUs of its own.
+    """
+    points = [
+        (kernel, *point)
+        for workload in playbook.workloads
+        for point in _points(playbook, workload, host_cpus)
+        for kernel in playbook.kernels
+    ]
+    generator = random.Random(playbook.seed)  # noqa: S311  (an order, not a secret)
+    jobs: list[Job] = []
+    for repeat in range(playbook.repeats):
+        block = [
+            Job(0, kernel, name, cpus, loads, repeat, expected_s)
+            for kernel, name, cpus, loads, expected_s in points
+        ]
+        generator.shuffle(block)
+        jobs += block
+    return [replace(job, position=position) for position, job in enumerate(jobs)]
+
+
+def _points(
+    playbook: Playbook, workload: WorkloadSpec, host_cpus: int
+) -> list[tuple[str, int, tuple[Mapping[str, ParameterValue], ...], float]]:
+    """Return (name, cpus, loads, expected seconds) for each point of the workload's sweeps."""
+    target = playbook.target
+    own = host_cpus if isinstance(target, SshTarget) else target.cpus
+    points = []
+    for cpus in workload.cpus or (own,):
+        for parameters in expand_sweep(workload):
+            measured = _resolve(parameters, cpus)
+            varied = {name: measured[name] for name in workload.sweep}
+            warmup = workload.warmup_parameters
+            loads = (*([_resolve(warmup, cpus)] if warmup is not None else []), measured)
+            if workload.cpus:
+                varied = {"cpus": cpus, **varied}
+            suffix = ",".join(f"{name}={value}" for name, value in varied.items())
+            name = f"{workload.name}[{suffix}]" if suffix else workload.name
+            points.append((name, cpus, loads, workload.expected_s))
+    return points
+
+
+def _resolve(parameters: Mapping[str, ParameterValue], cpus: int) -> dict[str, ParameterValue]:
+    """Return the parameters with the word `cpus` replaced by the number."""
+    return {name: cpus if value == "cpus" else value for name, value in parameters.items()}

@@ -1,0 +1,77 @@
+"""Reads what a test_vmalloc.ko says of itself: its parameters and its cases.
+
+Never a list in this code: newer kernels have more cases and more parameters.
+"""
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+from harness.errors import InputError
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One `module_param`. `type`: the kernel's name of it (int, bool, uint, charp ...)."""
+
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class ModuleInfo:
+    """The .modinfo section of a module. `cases`: log name -> bit of run_test_mask, in bit order."""
+
+    name: str
+    vermagic: str
+    parameters: Mapping[str, Parameter]
+    cases: Mapping[str, int]
+
+
+# "id: 16,   name: fix_align_alloc_test" in the description of run_test_mask
+_CASE = re.compile(r"id:\s*(\d+),\s*name:\s*(\w+)")
+
+
+def parse_modinfo(data: bytes) -> ModuleInfo:
+    """Return what the module in `data` (the bytes of a .ko) says of itself.
+
+    Raises InputError where it is no ELF file or has no .modinfo section.
+    """
+    try:
+        section = ELFFile(io.BytesIO(data)).get_section_by_name(".modinfo")
+        text = section.data().decode(errors="replace") if section else ""
+    except (ELFError, OSError, ValueError, AssertionError) as error:
+        raise InputError(f"not a kernel module: {error}") from error
+    if not text:
+        raise InputError("not a kernel module: it has no .modinfo section")
+    return parse_modinfo_text(text)
+
+
+def parse_modinfo_text(text: str) -> ModuleInfo:
+    """Return the NUL-separated `key=value` entries of a .modinfo section as a ModuleInfo."""
+    single: dict[str, str] = {}
+    types: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
+    for entry in filter(None, text.split("\0")):
+        key, _, value = entry.partition("=")
+        if key in ("parm", "parmtype"):
+            name, _, rest = value.partition(":")
+            (types if key == "parmtype" else descriptions)[name] = rest
+        else:
+            single.setdefault(key, value)
+    parameters = {
+        name: Parameter(name, types.get(name, ""), descriptions.get(name, "").strip())
+        for name in sorted({**types, **descriptions})
+    }
+    cases = _CASE.findall(descriptions.get("run_test_mask", ""))
+    return ModuleInfo(
+        name=single.get("name", ""),
+        vermagic=single.get("vermagic", "").strip(),
+        parameters=parameters,
+        cases=dict(sorted(((name, int(bit)) for bit, name in cases), key=lambda case: case[1])),
+    )
