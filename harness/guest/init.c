@@ -9,6 +9,7 @@
  *   sleep MILLISECONDS
  *   collect PATH        report a file
  *   log                 report the whole kernel log
+ *   send PATH DEVICE    copy a file to a device as it is, for what is too large for a frame
  *
  * Reports go to the second serial port as frames, so that nothing the kernel prints on its
  * console can land inside one:
@@ -156,6 +157,30 @@ static void write_file(char *arguments)
 		close(fd);
 }
 
+static void send_file(char *arguments)
+{
+	const char *path = strsep(&arguments, " ");
+	int from = open(path, O_RDONLY | O_CLOEXEC);
+	int to = open(arguments ? arguments : "", O_WRONLY | O_CLOEXEC);
+	static char buffer[1 << 16];
+	long long sent = 0;
+	ssize_t n = 0;
+
+	while (from >= 0 && to >= 0 && (n = read(from, buffer, sizeof(buffer))) > 0) {
+		if (write(to, buffer, n) != n) {
+			n = -1;
+			break;
+		}
+		sent += n;
+	}
+	if (from < 0 || to < 0 || n < 0)
+		framef("error", "send %s: %s", path, strerror(errno));
+	else
+		framef("sent", "path=%s bytes=%lld", path, sent);
+	close(from);
+	close(to);
+}
+
 static void load(const char *parameters)
 {
 	int fd = open(MODULE, O_RDONLY | O_CLOEXEC);
@@ -224,6 +249,8 @@ static void carry_out(char *line)
 		collect(arguments);
 	else if (!strcmp(verb, "log"))
 		collect_log();
+	else if (!strcmp(verb, "send"))
+		send_file(arguments);
 	else if (*verb)
 		framef("error", "unknown verb %s", verb);
 }

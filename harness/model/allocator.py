@@ -164,7 +164,9 @@ class Allocator:
         if pool[0].start & (alignment - 1):
             pool.rotate(-1)
             return None
-        return pool.popleft()
+        area = pool.popleft()
+        area.node = node.index
+        return area
 
     def free(self, address: int) -> VmapArea:
         """`free_vmap_area_noflush`: from busy to lazy, in the node that allocated the area.
