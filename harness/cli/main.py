@@ -43,7 +43,7 @@ def _root(
 
 def _register_verbs() -> None:
     for module in pkgutil.iter_modules(cli.__path__, "harness.cli."):
-        if module.name != __name__:
+        if module.name != "harness.cli.main":
             importlib.import_module(module.name).register(app)
 
 

@@ -59,7 +59,7 @@ def _points(
     """Return (name, cpus, loads, expected seconds) for each point of the workload's sweeps."""
     target = playbook.target
     own = host_cpus if isinstance(target, SshTarget) else target.cpus
-    points = []
+    points: list[tuple[str, int, tuple[Mapping[str, ParameterValue], ...], float]] = []
     for cpus in workload.cpus or (own,):
         for parameters in expand_sweep(workload):
             measured = _resolve(parameters, cpus)

@@ -214,3 +214,8 @@ def boot_guest(
         elapsed_s=outcome.elapsed_s,
         facts=outcome.facts,
     )
+
+
+def make_target(spec: playbook.QemuTarget, cache: Path, runner: Runner) -> QemuTarget:
+    """Return the target of a playbook that says `kind: qemu`."""
+    return QemuTarget(spec, cache, runner)

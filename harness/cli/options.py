@@ -1,0 +1,13 @@
+"""Options that several verbs share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+KernelsOption = Annotated[Path, typer.Option("--kernels", help="Folder of the kernel files.")]
+ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of the results.")]
+
+
+def register(_: typer.Typer) -> None:
+    """No verb lives here."""

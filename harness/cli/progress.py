@@ -1,0 +1,119 @@
+"""Shows a run under way on standard error: a bar on a terminal, a line a boot elsewhere."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from harness.store.records import BootRecord, JobRecord
+
+
+def register(_: typer.Typer) -> None:
+    """No verb lives here."""
+
+
+class Lines:
+    """Tells of each boot in a line; what logs and pipes want."""
+
+    def __init__(self) -> None:
+        """Count from nothing."""
+        self._jobs = self._done = self._measured = 0
+        self._began = time.monotonic()
+
+    def planned(self, run_id: str, jobs: int, done: int) -> None:
+        """See `harness.run.execute.Observer`."""
+        self._jobs, self._done, self._began = jobs, done, time.monotonic()
+        self.say(f"{run_id}: {jobs} boots" + (f", {done} there already" if done else ""))
+
+    def boot_began(self, job: JobRecord, attempt: int) -> None:
+        """See `harness.run.execute.Observer`."""
+
+    def phase(self, words: str) -> None:
+        """See `harness.run.execute.Observer`."""
+
+    def boot_ended(self, job: JobRecord, record: BootRecord) -> None:
+        """See `harness.run.execute.Observer`."""
+        self._measured += 1
+        self._done += 1
+        what = f"{job.kernel}, {job.workload}: {record.verdict}"
+        why = f" ({record.reason})" if record.reason else ""
+        self.say(
+            f"boot {self._done}/{self._jobs}: {what}{why}, {record.elapsed_s:.1f} s{self.eta()}"
+        )
+
+    def build(self, words: str) -> None:
+        """A kernel build says how far it is."""
+
+    def say(self, words: str) -> None:
+        """Print one line; control characters that a kernel's words may hold are made visible."""
+        safe = "".join(
+            c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in words
+        )
+        print(safe, file=sys.stderr, flush=True)  # noqa: T201
+
+    def eta(self) -> str:
+        """Return how long the rest will take, judging by the boots so far."""
+        left = max(0, self._jobs - self._done)
+        if not self._measured or not left:
+            return ""
+        each_s = (time.monotonic() - self._began) / self._measured
+        return f", {left * each_s:.0f} s to go"
+
+
+class Bar(Lines):
+    """A live bar with the phase of the boot under way."""
+
+    def __init__(self, progress: Progress) -> None:
+        """Draw on `progress`."""
+        super().__init__()
+        self._progress = progress
+        self._task = progress.add_task("preparing", total=None)
+        self._job = ""
+
+    def planned(self, run_id: str, jobs: int, done: int) -> None:
+        """See `harness.run.execute.Observer`."""
+        super().planned(run_id, jobs, done)
+        self._progress.update(self._task, total=jobs, completed=done)
+
+    def boot_began(self, job: JobRecord, attempt: int) -> None:
+        """See `harness.run.execute.Observer`."""
+        again = f" (attempt {attempt})" if attempt > 1 else ""
+        self._job = f"{job.kernel}, {job.workload}{again}"
+
+    def phase(self, words: str) -> None:
+        """See `harness.run.execute.Observer`."""
+        self._progress.update(self._task, description=f"{self._job}: {words}{self.eta()}")
+
+    def boot_ended(self, job: JobRecord, record: BootRecord) -> None:
+        """See `harness.run.execute.Observer`."""
+        super().boot_ended(job, record)
+        self._progress.update(self._task, completed=min(self._done, self._jobs))
+
+    def build(self, words: str) -> None:
+        """A kernel build says how far it is."""
+        self._progress.update(self._task, description=words)
+
+    def say(self, words: str) -> None:
+        """Print above the bar."""
+        self._progress.console.print(Text(words))
+
+
+@contextlib.contextmanager
+def show_progress(live: bool) -> Iterator[Lines]:
+    """Yield an observer: a bar when `live`, else lines."""
+    if not live:
+        yield Lines()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield Bar(progress)

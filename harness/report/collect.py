@@ -1,0 +1,66 @@
+"""Gathers all that a page, a text or an export shows of one run, as one plain value."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.compare import Comparison, compare
+from harness.store.records import BootRecord, JobRecord, RunRecord
+from harness.store.store import Store
+from harness.verdict import Verdict, worst
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run with its comparison. Frames as in `harness.analysis.frames`."""
+
+    run: RunRecord
+    jobs: Sequence[JobRecord]
+    boots: Sequence[BootRecord]
+    samples: pd.DataFrame
+    boots_frame: pd.DataFrame
+    comparison: Comparison
+
+    @property
+    def verdicts(self) -> Mapping[int, Verdict]:
+        """The final verdict of each planned boot: that of its last attempt, or missing."""
+        last = {boot.position: boot.verdict for boot in self.boots}
+        return {job.position: last.get(job.position, Verdict.MISSING) for job in self.jobs}
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all planned boots."""
+        return worst(self.verdicts.values())
+
+
+def collect_report(store: Store, run_id: str) -> RunReport:
+    """Return all there is of a run, analysed."""
+    run = store.load_run(run_id)
+    samples, boots = store.samples_frame(run_id), store.boots_frame(run_id)
+    return RunReport(
+        run=run,
+        jobs=store.jobs(run_id),
+        boots=store.boots(run_id),
+        samples=samples,
+        boots_frame=boots,
+        comparison=compare(samples, boots, run.plan["baseline"], seed=run.plan["seed"]),
+    )
+
+
+def as_document(report: RunReport) -> dict[str, Any]:
+    """Return the report as JSON values; the format is in docs/results.md."""
+    run = asdict(report.run)
+    run["kernels"] = {name: dict(facts) for name, facts in report.run.kernels.items()}
+    return {
+        "version": 1,
+        "run": run,
+        "verdict": report.verdict.value,
+        "comparison": json.loads(json.dumps(report.comparison.as_document(), default=str)),
+        "boots": [
+            {**asdict(boot), "verdict": boot.verdict.value, "samples": None}
+            for boot in report.boots
+        ],
+    }

@@ -1,0 +1,320 @@
+"""Carries a playbook out: build, check, boot in the planned order, keep every boot at once."""
+
+import datetime as dt
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness import __version__
+from harness.build.kernel import BuiltKernel
+from harness.errors import InfrastructureError, InputError, KernelBuildError
+from harness.run.fingerprint import host_fingerprint
+from harness.run.noise import (
+    NoiseLimits,
+    noise_between,
+    own_cpu_s,
+    read_host_state,
+)
+from harness.run.plan import Job, plan_jobs
+from harness.spec.playbook import Playbook
+from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
+from harness.store.store import Store
+from harness.targets.base import BootRequest, BootResult, Target
+from harness.testmod.log import missing_lines, parse_log, unexpected_failures
+from harness.testmod.modinfo import ModuleInfo, parse_modinfo
+from harness.testmod.workload import Workload, check_workload, steady_loops
+from harness.verdict import Verdict
+
+ATTEMPTS = 3  # of a boot that was noisy or that the machinery spoiled
+
+
+class Observer(Protocol):
+    """Is told what happens; the command line shows it."""
+
+    def planned(self, run_id: str, jobs: int, done: int) -> None:
+        """`jobs` boots are planned, `done` of them are there already."""
+
+    def boot_began(self, job: JobRecord, attempt: int) -> None:
+        """A boot begins."""
+
+    def phase(self, words: str) -> None:
+        """The boot under way enters a phase."""
+
+    def boot_ended(self, job: JobRecord, record: BootRecord) -> None:
+        """A boot has ended and is kept."""
+
+
+BuildKernel = Callable[[str], BuiltKernel]
+"""Returns the built kernel of that name; raises KernelBuildError or InputError."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known before the first boot. `broken`: kernels that do not build, why."""
+
+    playbook: Playbook
+    jobs: list[JobRecord]
+    kernels: Mapping[str, BuiltKernel]
+    modules: Mapping[str, ModuleInfo]
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+
+def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
+    """Build the kernels and check every workload against every module and the target.
+
+    Raises InputError for what the user can mend, before any boot. A kernel that does not build is
+    a verdict of its boots, unless none builds.
+    """
+    kernels: dict[str, BuiltKernel] = {}
+    broken: dict[str, str] = {}
+    for name in playbook.kernels:
+        try:
+            kernels[name] = build(name)
+        except KernelBuildError as error:
+            broken[name] = str(error)
+    if not kernels:
+        raise KernelBuildError("\n".join(f"{name}: {why}" for name, why in broken.items()))
+    refuse_unlike_configs(playbook, kernels)
+    modules = {name: parse_modinfo(kernel.module.read_bytes()) for name, kernel in kernels.items()}
+    jobs = plan_jobs(playbook)
+    faults = sorted({fault for job in jobs for fault in _workload_faults(job, modules)})
+    if faults:
+        raise InputError("the playbook's workloads do not fit:\n  " + "\n  ".join(faults))
+    target.check()
+    return Prepared(playbook, [_job_record(job) for job in jobs], kernels, modules, broken)
+
+
+def refuse_unlike_configs(playbook: Playbook, kernels: Mapping[str, BuiltKernel]) -> None:
+    """Raise InputError where kernels differ in a critical symbol that is not allowed by name."""
+    base = kernels.get(playbook.baseline)
+    faults = []
+    for name, kernel in kernels.items():
+        for symbol in sorted({*(base.critical if base else ()), *kernel.critical}):
+            ours, theirs = kernel.critical.get(symbol), base.critical.get(symbol) if base else None
+            if base and ours != theirs and symbol not in playbook.allow_config_differences:
+                faults.append(f"{symbol}: {playbook.baseline} has {theirs}, {name} has {ours}")
+    if faults:
+        raise InputError(
+            "the kernels' configurations differ in symbols that change the measurement:\n  "
+            + "\n  ".join(faults)
+            + "\n  build them alike, or name the symbols in allow_config_differences"
+        )
+
+
+def _workload_faults(job: Job, modules: Mapping[str, ModuleInfo]) -> list[str]:
+    if job.kernel not in modules:
+        return []
+    faults = []
+    for parameters in job.loads:
+        try:
+            check_workload(parameters, modules[job.kernel])
+        except InputError as error:
+            faults += [f"{job.workload} on {job.kernel}: {line}" for line in str(error).split("\n")]
+    return faults
+
+
+def _job_record(job: Job) -> JobRecord:
+    return JobRecord(
+        position=job.position,
+        kernel=job.kernel,
+        workload=job.workload,
+        cpus=job.cpus,
+        nr_threads=int(job.parameters.get("nr_threads", 1)),
+        loads=job.loads,
+        repeat=job.repeat,
+        expected_s=job.expected_s,
+    )
+
+
+def new_run_id(playbook: Playbook, now: dt.datetime) -> str:
+    """Return an id that sorts by time and says what it is: 20240102-184633-smoke-1f3a."""
+    return f"{now:%Y%m%d-%H%M%S}-{playbook.name}-{secrets.token_hex(2)}"
+
+
+def begin_run(prepared: Prepared, store: Store) -> str:
+    """Keep the run and all its planned jobs; return its id."""
+    now = dt.datetime.now(dt.UTC)
+    run_id = new_run_id(prepared.playbook, now)
+    run = RunRecord(
+        id=run_id,
+        playbook=prepared.playbook.text,
+        plan=prepared.playbook.model_dump(mode="json", exclude={"text"}),
+        harness=__version__,
+        host=host_fingerprint(),
+        started_at=now.isoformat(timespec="seconds"),
+        kernels={name: kernel_facts(kernel) for name, kernel in prepared.kernels.items()},
+    )
+    store.create_run(run, prepared.jobs)
+    return run_id
+
+
+def kernel_facts(kernel: BuiltKernel) -> dict[str, Any]:
+    """Return what is kept of a kernel with every result."""
+    return {
+        "key": kernel.key,
+        "release": kernel.release,
+        "summary": kernel.spec.summary,
+        "source": kernel.spec.source.model_dump(mode="json"),
+        "patches": list(kernel.spec.patches),
+        "fragments": list(kernel.spec.fragments),
+        "boot_parameters": list(kernel.spec.boot_parameters),
+        "config_sha256": hashlib.sha256(kernel.config.read_bytes()).hexdigest(),
+        "module_sha256": hashlib.sha256(kernel.module.read_bytes()).hexdigest(),
+        "critical": dict(kernel.critical),
+    }
+
+
+def pending_jobs(jobs: list[JobRecord], boots: list[BootRecord]) -> list[tuple[JobRecord, int]]:
+    """Return the jobs without a final boot, each with the number of its next attempt (from 1).
+
+    A boot that was noisy or that the machinery spoiled is repeated up to `ATTEMPTS` times.
+    """
+    pending = []
+    for job in jobs:
+        tried = [boot for boot in boots if boot.position == job.position]
+        final = any(boot.verdict not in _REPEATED for boot in tried) or len(tried) >= ATTEMPTS
+        if not final:
+            pending.append((job, len(tried) + 1))
+    return pending
+
+
+_REPEATED = (Verdict.NOISY, Verdict.INTERRUPTED)
+
+
+def carry_on(
+    run_id: str,
+    prepared: Prepared,
+    target: Target,
+    store: Store,
+    folder: Path,
+    observer: Observer,
+    limits: NoiseLimits,
+) -> None:
+    """Boot whatever `run_id` still lacks. `folder`: the run's; logs go to `folder/logs`.
+
+    Every boot is kept as soon as it ends. Raises InfrastructureError when the same job was spoiled
+    `ATTEMPTS` times; what was measured until then stays.
+    """
+    boots = store.boots(run_id)
+    pending = pending_jobs(prepared.jobs, boots)
+    observer.planned(run_id, len(prepared.jobs), len(prepared.jobs) - len(pending))
+    while pending:
+        job, attempt = pending[0]
+        observer.boot_began(job, attempt)
+        record = _boot_once(job, attempt, prepared, target, folder, observer, limits)
+        store.record_boot(run_id, record)
+        observer.boot_ended(job, record)
+        if record.verdict is Verdict.INTERRUPTED and attempt >= ATTEMPTS:
+            raise InfrastructureError(
+                f"boot {job.position} ({job.kernel}, {job.workload}) was spoiled {attempt} times, "
+                f"last: {record.reason}\n  mend it, then: vmapbench run --resume {run_id}"
+            )
+        boots.append(record)
+        pending = pending_jobs(prepared.jobs, boots)
+
+
+def _boot_once(
+    job: JobRecord,
+    attempt: int,
+    prepared: Prepared,
+    target: Target,
+    folder: Path,
+    observer: Observer,
+    limits: NoiseLimits,
+) -> BootRecord:
+    """Return the record of one boot, whatever became of it."""
+    started_at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    name = f"{job.position:04}-{job.kernel}-{attempt}-{secrets.token_hex(2)}"
+    relative = Path("logs") / name
+
+    def record(verdict: Verdict, reason: str, elapsed_s: float = 0.0, **more: Any) -> BootRecord:
+        more.setdefault("load_ns", None)
+        return BootRecord(
+            position=job.position,
+            verdict=verdict,
+            reason=reason,
+            elapsed_s=elapsed_s,
+            started_at=started_at,
+            folder=str(relative),
+            **more,
+        )
+
+    if job.kernel in prepared.broken:
+        return record(Verdict.BUILD_FAILED, prepared.broken[job.kernel])
+    loads = [check_workload(load, prepared.modules[job.kernel]) for load in job.loads]
+    request = _request(job, loads, prepared, folder / relative)
+    before, own, began = read_host_state(), own_cpu_s(), time.monotonic()
+    try:
+        request.folder.mkdir(parents=True)
+        result = target.boot(request, observer.phase)
+    except InfrastructureError as error:
+        return record(Verdict.INTERRUPTED, str(error), time.monotonic() - began)
+    except OSError as error:
+        return record(Verdict.INTERRUPTED, f"cannot keep logs below {folder}: {error}")
+    elapsed_s = time.monotonic() - began
+    noise = noise_between(
+        before, read_host_state(), own_cpu_s() - own, elapsed_s, _host_cpus(result)
+    )
+    verdict, reason, samples = judge_boot(result, loads[-1])
+    if verdict is Verdict.PASSED and (excess := noise.excess(limits)):
+        verdict, reason = Verdict.NOISY, excess
+    facts = {
+        **result.facts,
+        "argv": list(result.argv),
+        "machine": dict(target.machine()),
+        "noise": noise.facts(),
+        "memory_mib": request.memory_mib,
+        "steady_loops": steady_loops(loads[-1].nr_threads, job.cpus),
+    }
+    return record(
+        verdict,
+        reason,
+        elapsed_s,
+        load_ns=result.load_ns[-1] if result.load_ns else None,
+        facts=facts,
+        samples=samples if verdict in (Verdict.PASSED, Verdict.NOISY) else (),
+    )
+
+
+def _request(
+    job: JobRecord, loads: list[Workload], prepared: Prepared, folder: Path
+) -> BootRequest:
+    target = prepared.playbook.target
+    memory_mib = getattr(target, "memory_mib", None)
+    return BootRequest(
+        kernel=prepared.kernels[job.kernel],
+        cpus=job.cpus,
+        loads=tuple(load.render_parameters() for load in loads),
+        memory_mib=memory_mib or max(load.memory_mib(job.cpus) for load in loads),
+        expected_s=job.expected_s * len(loads),
+        folder=folder,
+    )
+
+
+def _host_cpus(result: BootResult) -> int:
+    return int(result.facts.get("host_cores", 1))
+
+
+def judge_boot(
+    result: BootResult, workload: Workload
+) -> tuple[Verdict, str, tuple[SampleRecord, ...]]:
+    """Return the verdict on a boot once its log is read, why, and the samples of its last load."""
+    if result.verdict is not Verdict.PASSED or result.kernel_log is None:
+        return result.verdict, result.reason, ()
+    runs = parse_log(result.kernel_log)
+    if not runs:
+        return Verdict.INCOMPLETE, "no line of test_vmalloc in the kernel log", ()
+    run = runs[-1]
+    missing = missing_lines(run, workload.nr_threads, workload.cases)
+    if missing:
+        more = f" (and {len(missing) - 3} more)" if len(missing) > 3 else ""
+        return Verdict.INCOMPLETE, "; ".join(missing[:3]) + more, ()
+    samples = tuple(SampleRecord(**asdict(summary)) for summary in run.summaries)
+    failures = unexpected_failures(run.summaries)
+    if failures:
+        return Verdict.TEST_FAILED, "; ".join(failures[:3]), samples
+    return Verdict.PASSED, "", samples

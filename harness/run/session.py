@@ -1,0 +1,202 @@
+"""One use of the harness: playbook, kernels, target and store brought together."""
+
+import contextlib
+import fcntl
+import importlib
+import os
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.build.cache import cache_folder
+from harness.build.kernel import BuildProgress, BuiltKernel, ensure_kernel
+from harness.errors import InputError, SpecError
+from harness.process import Runner, SubprocessRunner
+from harness.run.execute import Observer, Prepared, begin_run, carry_on, prepare
+from harness.run.noise import NoiseLimits
+from harness.run.plan import plan_jobs
+from harness.spec.document import parse_document
+from harness.spec.kernel import load_kernel_spec
+from harness.spec.playbook import Playbook, TargetSpec, load_playbook
+from harness.store.store import Store, open_store
+from harness.targets.base import BootRequest, Target
+from harness.testmod.modinfo import parse_modinfo
+from harness.testmod.workload import check_workload
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that ended. `interrupted`: by the user; what was measured is kept."""
+
+    run_id: str
+    interrupted: bool
+
+
+def make_target(spec: TargetSpec, cache: Path, runner: Runner) -> Target:
+    """Return the target of a playbook; the module `harness.targets.KIND` makes it."""
+    module = importlib.import_module(f"harness.targets.{spec.kind}")
+    target: Target = module.make_target(spec, cache, runner)
+    return target
+
+
+def store_location(reports: Path) -> Path | str:
+    """Return where results are kept: VMAPBENCH_STORE (a database URL), or a file in `reports`."""
+    return os.environ.get("VMAPBENCH_STORE") or reports / "vmapbench.db"
+
+
+@dataclass
+class Session:
+    """Runs playbooks. `build_began` and `build_progress` are told of kernels being built."""
+
+    kernels: Path
+    reports: Path
+    observer: Observer
+    build_progress: Callable[[BuildProgress], None] = lambda _: None
+    limits: NoiseLimits = NoiseLimits()
+    runner: Runner = SubprocessRunner()
+
+    def open_store(self) -> Store:
+        """Return the store of this session's results."""
+        return open_store(store_location(self.reports))
+
+    def plan_lines(self, file: Path) -> list[str]:
+        """Return the plan of a playbook, a line a boot, each with its command line.
+
+        Kernels that are not built yet stand as their names; nothing is built or booted.
+        """
+        playbook = load_playbook(file)
+        specs = {name: load_kernel_spec(name, self.kernels) for name in playbook.kernels}
+        target = make_target(playbook.target, cache_folder(), self.runner)
+        lines = []
+        for job in plan_jobs(playbook):
+            spec = specs[job.kernel]
+            placeholder = Path(job.kernel)
+            kernel = BuiltKernel(
+                spec=spec,
+                key="",
+                folder=placeholder,
+                image=placeholder / "bzImage",
+                module=placeholder / "test_vmalloc.ko",
+                vmlinux=placeholder / "vmlinux",
+                system_map=placeholder / "System.map",
+                config=placeholder / "config",
+                release="",
+                critical={},
+            )
+            loads = tuple(" ".join(f"{k}={v}" for k, v in load.items()) for load in job.loads)
+            memory_mib = getattr(playbook.target, "memory_mib", None) or 1024
+            request = BootRequest(
+                kernel, job.cpus, loads, memory_mib, job.expected_s, Path("BOOT-FOLDER")
+            )
+            lines.append(f"boot {job.position}: {job.kernel}, {job.workload}: {'; '.join(loads)}")
+            lines += [f"    {shlex.join(argv)}" for argv in target.command_lines(request)]
+        return lines
+
+    def run(self, file: Path) -> Ended:
+        """Carry out a playbook from its first boot."""
+        playbook = load_playbook(file)
+        target = make_target(playbook.target, cache_folder(), self.runner)
+        with contextlib.closing(self.open_store()) as store, contextlib.closing(target):
+            prepared = prepare(playbook, self._build, target)
+            run_id = begin_run(prepared, store)
+            return self._carry_on(run_id, prepared, target, store)
+
+    def resume(self, word: str) -> Ended:
+        """Go on with a run that was interrupted; `word` names it, see `Store.resolve`.
+
+        Raises InputError when a kernel would not be the one that the run began with.
+        """
+        with contextlib.closing(self.open_store()) as store:
+            run_id = store.resolve(word)
+            record = store.load_run(run_id)
+            name = record.plan["name"]
+            playbook = parse_document(
+                record.playbook, Playbook, f"playbook of {run_id}", name=name, text=record.playbook
+            )
+            with contextlib.closing(
+                make_target(playbook.target, cache_folder(), self.runner)
+            ) as target:
+                prepared = prepare(playbook, self._build, target)
+                for kernel, facts in record.kernels.items():
+                    built = prepared.kernels.get(kernel)
+                    if built is None or built.key != facts["key"]:
+                        raise InputError(
+                            f"resuming {run_id}: kernel {kernel} is no longer what it was "
+                            f"({facts['key'][:12]}); put its files back, or begin a new run"
+                        )
+                return self._carry_on(run_id, prepared, target, store)
+
+    def _carry_on(self, run_id: str, prepared: Prepared, target: Target, store: Store) -> Ended:
+        folder = self.reports / run_id
+        with _only_one(folder, run_id), _terminate_as_interrupt():
+            keep_inputs(prepared, folder)
+            try:
+                carry_on(run_id, prepared, target, store, folder, self.observer, self.limits)
+            except KeyboardInterrupt:
+                return Ended(run_id, interrupted=True)
+        return Ended(run_id, interrupted=False)
+
+    def _build(self, name: str) -> BuiltKernel:
+        spec = load_kernel_spec(name, self.kernels)
+        return ensure_kernel(spec, cache_folder(), self.runner, self.build_progress)
+
+
+def keep_inputs(prepared: Prepared, folder: Path) -> None:
+    """Write the playbook and every kernel's configuration beside the results."""
+    configs = folder / "configs"
+    configs.mkdir(parents=True, exist_ok=True)
+    (folder / "playbook.yaml").write_text(prepared.playbook.text, encoding="utf-8")
+    for name, kernel in prepared.kernels.items():
+        (configs / f"{name}.config").write_bytes(kernel.config.read_bytes())
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path, run_id: str) -> Iterator[None]:
+    """Hold the run, so that two harnesses never boot for it at once; freed when the process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"run {run_id} is being carried out by another vmapbench") from error
+        yield
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does: the guest goes, the results stay."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def check_playbook(file: Path, kernels: Path, built: Callable[[str], BuiltKernel | None]) -> int:
+    """Check a playbook, the kernel files it names, and, where a kernel is built, its workloads.
+
+    Returns the number of boots. Raises SpecError or InputError with every fault.
+    """
+    playbook = load_playbook(file)
+    faults: list[str] = []
+    for name in playbook.kernels:
+        try:
+            load_kernel_spec(name, kernels)
+        except InputError as error:
+            faults.append(f"1: kernels: {name}: {error}")
+    if faults:
+        raise SpecError(file, faults)
+    jobs = plan_jobs(playbook)
+    for job in jobs:
+        kernel = built(job.kernel)
+        if kernel:
+            module = parse_modinfo(kernel.module.read_bytes())
+            for load in job.loads:
+                check_workload(load, module)
+    return len(jobs)

@@ -1,0 +1,97 @@
+"""The tables. One text for SQLite (STRICT) and PostgreSQL; changed only through a migration.
+
+Times are ISO 8601 in UTC, JSON is text, so that both databases hold the same bytes.
+"""
+
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateTable
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData()
+
+# STRICT tables know INTEGER (64 bits), REAL (64 bits) and TEXT only.
+_INTEGER = Integer().with_variant(BigInteger(), "postgresql")
+_REAL: TypeEngine[float] = REAL().with_variant(Double(), "postgresql")
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("playbook", Text, nullable=False),  # the file as it was read
+    Column("plan", Text, nullable=False),  # JSON: the validated playbook
+    Column("harness", Text, nullable=False),  # version
+    Column("host", Text, nullable=False),  # JSON: fingerprint of the machine that measured
+    Column("started_at", Text, nullable=False),
+    Column("finished_at", Text),
+)
+
+kernels = Table(
+    "kernels",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("facts", Text, nullable=False),  # JSON: key, release, digests, patches, critical symbols
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.id"), primary_key=True),
+    Column("position", _INTEGER, primary_key=True),
+    Column("kernel", Text, nullable=False),
+    Column("workload", Text, nullable=False),
+    Column("cpus", _INTEGER, nullable=False),
+    Column("nr_threads", _INTEGER, nullable=False),
+    Column("loads", Text, nullable=False),  # JSON: parameters of each load
+    Column("repeat", _INTEGER, nullable=False),
+    Column("expected_s", _REAL, nullable=False),
+)
+
+boots = Table(
+    "boots",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("boot", _INTEGER, primary_key=True),  # in the order in which they ran, from 0
+    Column("position", _INTEGER, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("load_ns", _INTEGER),  # wall time of the measured load, on the guest's clock
+    Column("elapsed_s", _REAL, nullable=False),
+    Column("started_at", Text, nullable=False),
+    Column("folder", Text, nullable=False),  # below the run's folder
+    Column("facts", Text, nullable=False),  # JSON: command, machine, memory, noise, findings
+    ForeignKeyConstraint(["run_id", "position"], ["jobs.run_id", "jobs.position"]),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("boot", _INTEGER, primary_key=True),
+    Column("worker", _INTEGER, primary_key=True),
+    Column("case", Text, primary_key=True),
+    Column("passed", _INTEGER, nullable=False),
+    Column("failed", _INTEGER, nullable=False),
+    Column("xfailed", _INTEGER),
+    Column("repeat", _INTEGER, nullable=False),
+    Column("loops", _INTEGER, nullable=False),
+    Column("avg_us", _INTEGER, nullable=False),  # one whole pass of `loops`
+    ForeignKeyConstraint(["run_id", "boot"], ["boots.run_id", "boots.boot"]),
+)
+
+
+@compiles(CreateTable, "sqlite")
+def _strict(element: CreateTable, compiler, **options):  # type: ignore[no-untyped-def]
+    return compiler.visit_create_table(element, **options).rstrip() + " STRICT"
