@@ -27,12 +27,15 @@ _DEFAULTS: Mapping[str, Value] = {
     "test_repeat_count": 1,
     "test_loop_count": 1_000_000,
     "nr_pages": 0,
+    "use_huge": False,
     "run_test_mask": _INT_MAX,
 }
 _BOOLS: Mapping[Value, bool] = {"y": True, "n": False, "1": True, "0": False, 1: True, 0: False}
 _PCPU_OBJECTS = 35_000  # pcpu_alloc_test, each on every CPU
 _PCPU_BYTES = 512  # and of random size up to a quarter page: the mean
-_FULL_FIT_PAGES = 15_000 + 101  # full_fit_alloc_test: single pages, and one area of 100
+_BUSY_LIST_PAGES = 15_000 + 101  # long_busy_list_alloc_test: single pages, then areas of 100 and 1
+_DEFERRED_PAGES = 16_384  # kvfree_rcu tests: what waits for a grace period, as an upper bound
+_HUGE_PAGES = 512  # use_huge rounds an area up to 2 MiB
 _BASE_MIB = 192  # the kernel, its log buffer and the initramfs
 _CPU_MIB = 3  # per-CPU areas, stacks and page lists of one CPU
 
@@ -60,6 +63,11 @@ class Workload:
         return int(self._value("test_repeat_count"))
 
     @property
+    def operations(self) -> int:
+        """Loops that all workers do together in one case: throughput is this by the time."""
+        return self.nr_threads * self.loops * self.repeats
+
+    @property
     def expected_lines(self) -> int:
         """Lines of a complete log: a summary per worker and case, a total per worker."""
         return self.nr_threads * (len(self.cases) + 1)
@@ -74,34 +82,43 @@ class Workload:
 
     def held_kib(self, cpus: int) -> int:
         """Return what all workers hold at the peak of the greediest selected case, in KiB."""
-        pages = max(1, int(self._value("nr_pages")))
-        held = [self._held_by(case, cpus, pages) for case in self.cases]
+        held = [self._held_by(case, cpus) for case in self.cases]
         return self.nr_threads * max(held, default=0)
 
     def memory_mib(self, cpus: int) -> int:
-        """Return the guest memory that the load needs: held, twice for lazily freed, and the base.
+        """Return the guest memory that the load needs, in MiB: what it holds, and the base.
 
-        Lazily freed areas hold no pages, only page tables; the factor covers the page allocator's
-        per-CPU lists and fragmentation.
+        Lazily freed areas hold no pages, only page tables; the factor 1.3 covers those, the
+        vmap areas themselves, the page allocator's per-CPU lists and fragmentation.
         """
         return _BASE_MIB + _CPU_MIB * cpus + int(self.held_kib(cpus) * 1.3) // 1024
 
-    def _held_by(self, case: str, cpus: int, pages: int) -> int:
+    def _held_by(self, case: str, cpus: int) -> int:
         """Return what one worker holds at the peak of `case`, in KiB."""
         if case == "pcpu_alloc_test":
             return _PCPU_OBJECTS * _PCPU_BYTES * cpus // 1024
-        if case == "full_fit_alloc_test":
-            return _FULL_FIT_PAGES * _PAGE_KIB
-        if case == "long_busy_list_alloc_test":  # two arrays of lazy_max_pages() single pages
+        if case == "full_fit_alloc_test":  # two arrays of lazy_max_pages() single pages each
             return 2 * lazy_max_pages(cpus) * _PAGE_KIB
-        return 16 * pages * _PAGE_KIB
+        if case == "long_busy_list_alloc_test":
+            return _BUSY_LIST_PAGES * _PAGE_KIB
+        if case.startswith("kvfree_rcu_"):
+            return min(self.loops, _DEFERRED_PAGES) * _PAGE_KIB
+        return max(100, self._area_pages()) * _PAGE_KIB  # random_size_alloc_test: up to 100 pages
+
+    def _area_pages(self) -> int:
+        """Return the size of one area of fix_size_alloc_test and vm_map_ram_test, in pages."""
+        pages = max(1, int(self._value("nr_pages")))
+        return -(-pages // _HUGE_PAGES) * _HUGE_PAGES if self._value("use_huge") else pages
 
     def _value(self, name: str) -> Value:
         return self.parameters.get(name, _DEFAULTS[name])
 
 
 def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workload:
-    """Return the load that `parameters` describe.
+    """Return the load that `parameters` describe, in sequential order unless they say otherwise.
+
+    In the module's own default order each worker shuffles its cases, so that at one time different
+    workers are in different cases and no case is measured alone.
 
     Raises ParameterError, naming every unknown parameter and value out of range at once.
     """
@@ -117,6 +134,8 @@ def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workl
             good[name] = _check_value(name, value, known.type)
         except ValueError as error:
             faults.append(f"{name}: {error}")
+    if "sequential_test_order" in module.parameters:
+        good.setdefault("sequential_test_order", True)
     mask = int(good.get("run_test_mask", _INT_MAX))
     cases = tuple(case for case, bit in module.cases.items() if mask & bit)
     if module.cases and not cases and not faults:
