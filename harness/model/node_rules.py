@@ -1,0 +1,174 @@
+"""Checks a trace of several CPUs, event by event, against the invariants and the node rules.
+
+With several CPUs the order of the events is only nearly that of what they report, so addresses
+cannot be predicted. What is checked holds in every order, so that a right kernel breaks no rule:
+
+- an address is aligned, in its range, and no part of it is busy, or lazy without a purge since;
+- what is freed was busy;
+- a purge takes at least what was lazy before it began;
+- an area that a purge returned to the pool of a node may be used by another node only after that
+  pool decayed: per pool, no more areas than all decays so far could have released.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from harness.model.allocator import Rules
+from harness.model.free_space import PAGE_SIZE
+from harness.model.trace import Allocated, Event, Freed, Purged, WorkStarted
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule that an event broke. `index`: of the event in the trace, from 0."""
+
+    index: int
+    event: Event
+    what: str
+
+
+@dataclass
+class _Area:
+    start: int
+    end: int
+    owner: int | None
+    state: str  # busy, lazy, returned (in a pool or free)
+
+    @property
+    def pool(self) -> tuple[int | None, int]:
+        return self.owner, (self.end - self.start) // PAGE_SIZE
+
+
+@dataclass
+class NodeRules:
+    """The state that the events imply. Feed every event of a trace, from the first one on."""
+
+    rules: Rules
+    violations: list[Violation] = field(default_factory=list)
+    checked: int = 0
+    _areas: dict[int, _Area] = field(default_factory=dict)
+    _starts: list[int] = field(default_factory=list)
+    _lazy: list[_Area] = field(default_factory=list)
+    _returned: Counter[tuple[int | None, int]] = field(default_factory=Counter)
+    _decayed: Counter[tuple[int | None, int]] = field(default_factory=Counter)
+    _late_frees: Counter[int] = field(default_factory=Counter)
+    _last_cpu: dict[int, int] = field(default_factory=dict)
+    _lazy_at_start: int | None = None  # of the purge under way
+
+    def run(self, events: Iterable[Event]) -> list[Violation]:
+        """Return every violation."""
+        for index, event in enumerate(events):
+            faults = self._check(event)
+            self.violations += [Violation(index, event, fault) for fault in faults]
+            self._last_cpu[event.where.pid] = event.where.cpu
+            self.checked += 1
+        return self.violations
+
+    def _check(self, event: Event) -> list[str]:
+        match event:
+            case Allocated(failed=False):
+                return self._allocated(event)
+            case Freed():
+                return self._freed(event)
+            case WorkStarted(function="drain_vmap_area_work"):
+                self._purge_started()
+            case Purged():
+                return self._purged(event)
+        return []
+
+    def _allocated(self, event: Allocated) -> list[str]:
+        faults = []
+        start, end = event.address, event.address + event.size
+        if start % event.alignment:
+            faults.append(f"{start:#x} is not aligned to {event.alignment:#x}")
+        if not event.start <= start <= end <= event.end:
+            faults.append(f"{start:#x} is outside its range")
+        nodes = self._nodes_of(event)
+        for area in self._overlapping(start, end):
+            if fault := self._reuse(area, start, end, nodes):
+                faults.append(fault)
+            self._forget(area)
+        owner = event.where.cpu % self.rules.nodes if nodes else None
+        self._areas[start] = _Area(start, end, owner, "busy")
+        insort(self._starts, start)
+        return faults
+
+    def _nodes_of(self, event: Allocated) -> set[int]:
+        """Return the nodes that may have served: a task may move to another CPU meanwhile."""
+        rules = self.rules
+        if rules.nodes == 1 or (event.start, event.end) != (rules.vmalloc_start, rules.vmalloc_end):
+            return set()
+        before = self._last_cpu.get(event.where.pid, event.where.cpu)
+        return {event.where.cpu % rules.nodes, before % rules.nodes}
+
+    def _reuse(self, area: _Area, start: int, end: int, nodes: set[int]) -> str | None:
+        """Return what is wrong with using `area` again for [start, end)."""
+        exact = (area.start, area.end) == (start, end)
+        name = f"[{area.start:#x}, {area.end:#x})"
+        if area.state == "busy":
+            # Its free may be reported after its purge and this allocation, by another CPU.
+            if not exact or self._lazy_at_start is None:
+                return f"overlaps the busy area {name}"
+            self._late_frees[start] += 1
+            return None
+        if area.state == "lazy":
+            if self._lazy_at_start is None:
+                return f"overlaps the lazy area {name}, and no purge has run since it was freed"
+            return None
+        pooled = area.owner is not None and area.pool[1] <= self.rules.pool_limit_pages
+        if not pooled or (exact and area.owner in nodes):
+            return None
+        self._decayed[area.pool] -= 1
+        if self._decayed[area.pool] < 0:
+            return (
+                f"takes {name} from the pool of node {area.owner}, more than ever decayed from it"
+            )
+        return None
+
+    def _freed(self, event: Freed) -> list[str]:
+        if self._late_frees[event.address]:
+            self._late_frees[event.address] -= 1
+            return []
+        area = self._areas.get(event.address)
+        if area is None or area.state != "busy":
+            return [f"frees {event.address:#x}, which is not busy"]
+        area.state = "lazy"
+        self._lazy.append(area)
+        return []
+
+    def _purge_started(self) -> None:
+        for pool, length in self._returned.items():
+            # The pool may be shorter than it looks, since what decayed before and was not used yet
+            # counts here; and a pool of up to three areas decays wholly.
+            self._decayed[pool] += max(length // 4, min(length, 3))
+        self._lazy = [area for area in self._lazy if area.state == "lazy"]
+        self._lazy_at_start = len(self._lazy)
+
+    def _purged(self, event: Purged) -> list[str]:
+        if self._lazy_at_start is None:
+            self._purge_started()  # not in a work item: only its end is seen
+        waiting = self._lazy_at_start or 0
+        faults = []
+        if event.areas < waiting:
+            faults.append(f"the purge took {event.areas} areas; {waiting} were lazy before it")
+        for area in self._lazy:
+            if area.state == "lazy":
+                area.state = "returned"
+                self._returned[area.pool] += 1
+        self._lazy, self._lazy_at_start = [], None
+        return faults
+
+    def _overlapping(self, start: int, end: int) -> list[_Area]:
+        first = max(bisect_right(self._starts, start) - 1, 0)
+        last = bisect_left(self._starts, end)
+        areas = (self._areas[key] for key in self._starts[first:last])
+        return [area for area in areas if area.start < end and start < area.end]
+
+    def _forget(self, area: _Area) -> None:
+        if area.state == "returned":
+            self._returned[area.pool] -= 1
+        area.state = "gone"
+        del self._areas[area.start]
+        del self._starts[bisect_left(self._starts, area.start)]

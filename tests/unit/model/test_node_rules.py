@@ -1,0 +1,83 @@
+"""The rules for several CPUs: silent on a right allocator, loud on a wrong one."""
+
+from dataclasses import replace
+
+import pytest
+from kernel_traces import RULES, workload
+
+from harness.model.allocator import Allocator
+from harness.model.node_rules import NodeRules
+from harness.model.suspects import SUSPECTS
+from harness.model.trace import Allocated, Freed, Purged
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("cpus", [1, 2, 8])
+def test_a_right_allocator_breaks_no_rule(cpus, seed):
+    rules = NodeRules(RULES)
+    assert rules.run(workload(Allocator(RULES), seed, cpus=cpus)) == []
+    assert rules.checked > 3000
+
+
+def test_a_single_node_breaks_no_rule():
+    single = replace(RULES, nodes=1)
+    assert NodeRules(single).run(workload(Allocator(single), cpus=4)) == []
+
+
+@pytest.mark.parametrize(
+    ("suspect", "complaint"),
+    [
+        ("ignored alignment", "is not aligned"),
+        ("wrong node on free: one too far", "more than ever decayed"),
+        ("wrong node on free: the address's instead of the allocating one", "more than ever"),
+    ],
+)
+def test_a_wrong_allocator_is_caught(suspect, complaint):
+    violations = NodeRules(RULES).run(workload(SUSPECTS[suspect](RULES), cpus=4))
+    assert any(complaint in violation.what for violation in violations)
+
+
+def tampered(change):
+    """Return the first complaint about a right trace after `change(events)`."""
+    events = workload(Allocator(RULES))
+    change(events)
+    return NodeRules(RULES).run(events)[0].what
+
+
+def first(events, kind):
+    return next(index for index, event in enumerate(events) if isinstance(event, kind))
+
+
+def test_busy_space_given_out_again_is_caught():
+    def repeat(events):
+        events.insert(first(events, Allocated) + 1, events[first(events, Allocated)])
+
+    assert "overlaps the busy area" in tampered(repeat)
+
+
+def test_lazy_space_given_out_before_a_purge_is_caught():
+    def reuse(events):
+        index = first(events, Freed)
+        events.insert(
+            index + 1,
+            next(
+                e for e in events if isinstance(e, Allocated) and e.address == events[index].address
+            ),
+        )
+
+    assert "no purge has run" in tampered(reuse)
+
+
+def test_a_double_free_is_caught():
+    def repeat(events):
+        events.insert(first(events, Freed) + 1, events[first(events, Freed)])
+
+    assert "is not busy" in tampered(repeat)
+
+
+def test_a_purge_that_leaves_areas_behind_is_caught():
+    def shorten(events):
+        index = first(events, Purged)
+        events[index] = events[index]._replace(areas=events[index].areas - 1)
+
+    assert "were lazy before it" in tampered(shorten)
