@@ -1,5 +1,6 @@
 """`vmapbench run` and `vmapbench check`: a playbook in, a comparison out."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -8,8 +9,6 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import KernelsOption, ReportsOption
-
-QUESTION_STYLE = "bold"
 
 
 def register(app: typer.Typer) -> None:
@@ -46,21 +45,28 @@ def run(
     Ctrl-C ends the boot under way; what was measured is kept, and `--resume` goes on.
     """
     from harness.cli.progress import show_progress
+    from harness.report.collect import as_document
+    from harness.report.page import write_results
+    from harness.report.text import render_text
     from harness.run.session import Session
 
     if (file is None) == (resume is None):
         raise typer.BadParameter("name a playbook, or --resume RUN-ID")
-    with show_progress(quiet=as_json or not sys.stderr.isatty()) as observer:
-        session = Session(kernels=kernels, reports=reports, observer=observer)
+    with show_progress(live=sys.stderr.isatty()) as observer:
+        session = Session(kernels, reports, observer, lambda build: observer.build(str(build)))
         if dry_run and file is not None:
             typer.echo("\n".join(session.plan_lines(file)))
             return
-        outcome = session.run(file) if file is not None else session.resume(str(resume))
+        ended = session.run(file) if file is not None else session.resume(str(resume))
+    with contextlib.closing(session.open_store()) as store:
+        written = write_results(store, ended.run_id, reports)
     if as_json:
-        typer.echo(json.dumps(outcome.document, indent=2))
+        typer.echo(json.dumps(as_document(written.report), indent=2))
     else:
-        typer.echo(outcome.text)
-    if outcome.interrupted:
+        typer.echo(render_text(written.report))
+        typer.echo(f"page: {written.page}")
+    if ended.interrupted:
+        typer.echo(f"interrupted; go on with: vmapbench run --resume {ended.run_id}", err=True)
         raise typer.Exit(130)
-    if outcome.bad:
+    if written.report.verdict.bad:
         raise typer.Exit(1)

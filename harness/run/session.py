@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.build.cache import cache_folder
@@ -54,8 +54,8 @@ class Session:
     reports: Path
     observer: Observer
     build_progress: Callable[[BuildProgress], None] = lambda _: None
-    limits: NoiseLimits = NoiseLimits()
-    runner: Runner = SubprocessRunner()
+    limits: NoiseLimits = field(default_factory=NoiseLimits)
+    runner: Runner = field(default_factory=SubprocessRunner)
 
     def open_store(self) -> Store:
         """Return the store of this session's results."""
@@ -154,7 +154,7 @@ def keep_inputs(prepared: Prepared, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _only_one(folder: Path, run_id: str) -> Iterator[None]:
-    """Hold the run, so that two harnesses never boot for it at once; freed when the process dies."""
+    """Hold the run, so that no two harnesses boot for it; freed when the process dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w", encoding="ascii") as lock:
         try:

@@ -21,7 +21,7 @@ class Document(BaseModel):
 DocumentT = TypeVar("DocumentT", bound=BaseModel)
 
 
-def load_document(path: Path, model: type[DocumentT], **extra: Any) -> DocumentT:
+def load_document(path: Path, model: type[DocumentT], /, **extra: Any) -> DocumentT:
     """Return the file at `path` as a `model`; `extra` fields are added at top level.
 
     Raises InputError when it cannot be read and SpecError with every fault and its line.
@@ -34,7 +34,7 @@ def load_document(path: Path, model: type[DocumentT], **extra: Any) -> DocumentT
 
 
 def parse_document(
-    text: str, model: type[DocumentT], path: Path | str = "<text>", **extra: Any
+    text: str, model: type[DocumentT], path: Path | str = "<text>", /, **extra: Any
 ) -> DocumentT:
     """Return `text` (YAML 1.2) as a `model`; see `load_document`."""
     try:

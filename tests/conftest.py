@@ -1,0 +1,42 @@
+"""Closes tests off from the user's home, settings and network, and offers what they share."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from harness.process import SubprocessRunner
+
+
+@pytest.fixture(autouse=True)
+def closed_off(request, tmp_path_factory, monkeypatch):
+    """No test sees or changes the user's files; only marked ones share the built kernels."""
+    for name in ("VMAPBENCH_STORE", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if request.node.get_closest_marker("e2e") is None:
+        home = tmp_path_factory.mktemp("home")
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+        monkeypatch.setenv("VMAPBENCH_CACHE", str(home / "cache" / "vmapbench"))
+        monkeypatch.setattr(socket.socket, "connect", _local_only(socket.socket.connect))
+
+
+def _local_only(connect):
+    def guarded(self, address):
+        local = isinstance(address, (str, bytes)) or address[0] in ("127.0.0.1", "::1", "localhost")
+        assert local, f"a test tried to reach {address}"
+        return connect(self, address)
+
+    return guarded
+
+
+@pytest.fixture
+def runner():
+    """Runs real programs."""
+    return SubprocessRunner()
+
+
+@pytest.fixture
+def repository():
+    """The root of the checkout."""
+    return Path(__file__).parents[1]

@@ -1,0 +1,60 @@
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.run.plan import plan_jobs
+from harness.spec.document import parse_document
+from harness.spec.playbook import Playbook
+
+
+def playbook(seed=1, repeats=3, extra=""):
+    return parse_document(
+        f"""
+version: 1
+name: x
+kernels: [a, b]
+baseline: a
+target: {{kind: qemu, cpus: 4}}
+workloads:
+  - name: w
+    parameters: {{nr_threads: cpus}}
+    sweep: {{test_loop_count: [10, 20]}}
+    {extra}
+repeats: {repeats}
+seed: {seed}
+""",
+        Playbook,
+    )
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6))
+def test_each_block_boots_each_kernel_once_per_workload(seed, repeats):
+    jobs = plan_jobs(playbook(seed, repeats))
+    assert [job.position for job in jobs] == list(range(4 * repeats))
+    for repeat in range(repeats):
+        block = [(j.kernel, j.workload) for j in jobs if j.repeat == repeat]
+        assert len(block) == 4
+        assert set(Counter(block).values()) == {1}
+
+
+def test_the_order_follows_from_the_seed_alone():
+    assert plan_jobs(playbook(7)) == plan_jobs(playbook(7))
+    orders = {tuple(j.kernel for j in plan_jobs(playbook(seed))) for seed in range(20)}
+    assert len(orders) > 10
+
+
+def test_the_word_cpus_stands_for_their_number():
+    assert {job.parameters["nr_threads"] for job in plan_jobs(playbook())} == {4}
+
+
+def test_sweeping_cpus_names_and_sets_them():
+    jobs = plan_jobs(playbook(extra="cpus: [1, 8]"))
+    assert {(j.cpus, j.parameters["nr_threads"]) for j in jobs} == {(1, 1), (8, 8)}
+    assert "w[cpus=8,test_loop_count=20]" in {job.workload for job in jobs}
+
+
+def test_a_warm_up_is_a_load_of_its_own_before_the_measured_one():
+    jobs = plan_jobs(playbook(extra="warmup_parameters: {nr_threads: cpus, run_test_mask: 1}"))
+    assert all(len(job.loads) == 2 for job in jobs)
+    assert jobs[0].loads[0] == {"nr_threads": 4, "run_test_mask": 1}

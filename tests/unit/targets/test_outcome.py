@@ -1,0 +1,73 @@
+import errno
+
+import pytest
+
+from harness.guest.frames import Frame
+from harness.targets.outcome import Ending, judge_guest
+from harness.verdict import Verdict
+
+READY = Frame("ready", "release=6.12 cpus=2 clocksource=tsc", True)
+LOADED = Frame("load", f"errno={errno.EAGAIN} elapsed_ns=1500", True)
+LOG = Frame("log", "[0.1] vmalloc: vmap nodes: 2 (limit 128)\n", True)
+PANIC = "[ 1.0] Kernel panic - not syncing: Attempted to kill init!\n"
+
+
+def judge(frames, console="", ending=Ending.POWERED_OFF, loads=1):
+    return judge_guest(frames, console, ending, loads, 12.0)
+
+
+def test_a_whole_report_passes():
+    judgement = judge([READY, LOADED, LOG])
+    assert judgement.verdict is Verdict.PASSED
+    assert judgement.load_ns == (1500,)
+    assert judgement.facts["vmap_nodes"] == 2
+    assert judgement.facts["cpus"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("frames", "console", "ending", "verdict", "words"),
+    [
+        ([], "", Ending.POWERED_OFF, Verdict.NO_BOOT, "init never reported"),
+        ([], "", Ending.NOT_READY, Verdict.NO_BOOT, "did not reach init"),
+        ([], PANIC, Ending.RESET, Verdict.CRASHED, "before init: Kernel panic"),
+        ([READY], PANIC, Ending.RESET, Verdict.CRASHED, "crashed: Kernel panic"),
+        ([READY], PANIC, Ending.SILENT, Verdict.CRASHED, "Kernel panic"),
+        ([READY], "", Ending.RESET, Verdict.CRASHED, "without a word"),
+        ([READY], "", Ending.SILENT, Verdict.HUNG, "no output"),
+        ([READY], "", Ending.DEADLINE, Verdict.TIMED_OUT, "still running"),
+        ([READY, LOG], "", Ending.POWERED_OFF, Verdict.INCOMPLETE, "0 of 1 loads"),
+        ([READY, LOADED], "", Ending.POWERED_OFF, Verdict.INCOMPLETE, "log did not arrive"),
+        (
+            [READY, LOADED, Frame("log", "cut", False)],
+            "",
+            Ending.POWERED_OFF,
+            Verdict.INCOMPLETE,
+            "log did not arrive",
+        ),
+        (
+            [READY, Frame("load", f"errno={errno.ENOENT} elapsed_ns=1", True), LOG],
+            "",
+            Ending.POWERED_OFF,
+            Verdict.MODULE_MISSING,
+            "ENOENT",
+        ),
+        (
+            [READY, Frame("load", "garbage", True), LOG],
+            "",
+            Ending.POWERED_OFF,
+            Verdict.MODULE_MISSING,
+            "load 1",
+        ),
+    ],
+)
+def test_every_failure_has_its_own_verdict(frames, console, ending, verdict, words):
+    judgement = judge(frames, console, ending)
+    assert judgement.verdict is verdict
+    assert words in judgement.reason
+
+
+def test_memory_is_kept_in_order():
+    before = Frame("/proc/meminfo", "PageTables: 10 kB\n", True)
+    after = Frame("/proc/meminfo", "PageTables: 99 kB\n", True)
+    facts = judge([READY, before, LOADED, after, LOG]).facts
+    assert [entry["PageTables"] for entry in facts["meminfo_kib"]] == [10, 99]

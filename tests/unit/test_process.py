@@ -1,0 +1,99 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ToolError
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended (a zombie counts as ended)."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return True
+
+
+def wait_until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "condition never became true"
+        time.sleep(0.02)
+
+
+def test_output_goes_to_log_and_lines_as_it_comes(runner, tmp_path):
+    lines = []
+    log = tmp_path / "log"
+    done = runner.run(["printf", "one\ntwo\n"], log=log, on_line=lines.append)
+    assert done.returncode == 0
+    assert done.output == "one\ntwo\n"
+    assert lines == ["one", "two"]
+    assert log.read_text() == "one\ntwo\n"
+
+
+def test_bytes_that_are_no_text_are_replaced(runner):
+    assert runner.run(["printf", r"\377x"]).output == "\N{REPLACEMENT CHARACTER}x"
+
+
+def test_deadline_kills_the_whole_group(runner, tmp_path):
+    pid_file = tmp_path / "pid"
+    script = f"sleep 300 & echo $! > {pid_file}; wait"
+    done = runner.run(["sh", "-c", script], deadline_s=0.5)
+    assert done.timed_out
+    wait_until(lambda: gone(int(pid_file.read_text())))
+
+
+def test_check_tells_what_failed_with_its_last_words(runner, tmp_path):
+    log = tmp_path / "log"
+    with pytest.raises(ToolError, match=r"sh exited with 3(.|\n)*no such luck") as caught:
+        runner.run(["sh", "-c", "echo no such luck; exit 3"], check=True, log=log)
+    assert str(log) in str(caught.value)
+
+
+def test_missing_program_is_named(runner):
+    with pytest.raises(ToolError, match="no-such-program-here: program not found"):
+        runner.run(["no-such-program-here"])
+
+
+def test_environment_is_added_to(runner, monkeypatch):
+    monkeypatch.setenv("KEPT", "1")
+    assert runner.run(["sh", "-c", "echo $KEPT$ADDED"], env={"ADDED": "2"}).output == "12\n"
+
+
+def test_kill_ends_a_child_that_ignores_sigterm(runner, tmp_path):
+    log = tmp_path / "log"
+    script = "trap '' TERM; echo deaf; while :; do sleep 0.1; done"
+    child = runner.spawn(["sh", "-c", script], log=log)
+    wait_until(lambda: log.exists() and log.read_text() == "deaf\n")
+    assert child.kill(grace_s=0.2) == -signal.SIGKILL
+    assert child.kill() == -signal.SIGKILL  # idempotent
+
+
+def test_children_die_with_a_harness_that_is_killed(tmp_path):
+    pid_file = tmp_path / "pid"
+    code = (
+        "import time; from harness.process import SubprocessRunner\n"
+        f"child = SubprocessRunner().spawn(['sleep', '300'])\n"
+        f"open({str(pid_file)!r}, 'w').write(str(child.pid)); time.sleep(300)"
+    )
+    harness = subprocess.Popen([sys.executable, "-c", code])
+    wait_until(lambda: pid_file.exists() and pid_file.read_text() != "")
+    harness.send_signal(signal.SIGKILL)
+    harness.wait()
+    wait_until(lambda: gone(int(pid_file.read_text())))
+
+
+def test_interrupt_while_running_kills_the_child(runner, tmp_path):
+    pid_file = tmp_path / "pid"
+
+    def interrupt(line):
+        pid_file.write_text(line)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(["sh", "-c", "echo $$; exec sleep 300"], on_line=interrupt)
+    wait_until(lambda: gone(int(pid_file.read_text())))
