@@ -40,3 +40,9 @@ def runner():
 def repository():
     """The root of the checkout."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def module_bytes():
+    """An ELF file with the .modinfo of Linux 6.12's test_vmalloc.ko, and nothing else."""
+    return (Path(__file__).parent / "data" / "test_vmalloc-6.12-modinfo.o").read_bytes()

@@ -22,14 +22,9 @@ def check(
     kernels: KernelsOption = Path("kernels"),
 ) -> None:
     """Check a playbook and the kernel files it names; every fault is listed with its line."""
-    from harness.run.plan import plan_jobs
-    from harness.spec.kernel import load_kernel_spec
-    from harness.spec.playbook import load_playbook
+    from harness.run.session import check_playbook
 
-    playbook = load_playbook(file)
-    for name in playbook.kernels:
-        load_kernel_spec(name, kernels)
-    typer.echo(f"{file}: {len(plan_jobs(playbook))} boots of {len(playbook.kernels)} kernels")
+    typer.echo(f"{file}: good, {check_playbook(file, kernels)} boots")
 
 
 def run(

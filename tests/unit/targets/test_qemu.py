@@ -1,8 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from harness.targets.accelerator import ensure_kvm_probe, probe_accelerator, qemu_version
 from harness.targets.qemu import Guest, qemu_argv
 

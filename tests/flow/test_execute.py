@@ -1,0 +1,150 @@
+"""Whole runs on a fake target: order, verdicts, repetition, resumption, what the store keeps."""
+
+import pytest
+
+from harness.errors import InfrastructureError, InputError, KernelBuildError
+from harness.run.execute import ATTEMPTS, begin_run, carry_on, pending_jobs, prepare
+from harness.run.noise import NoiseLimits
+from harness.store.store import open_store
+from harness.verdict import Verdict
+from tests.flow.fakes import (
+    PLAYBOOK,
+    FakeTarget,
+    Silent,
+    fake_kernel,
+    fake_playbook,
+    render_fake_log,
+)
+
+ANYTHING = NoiseLimits(other_share=100, steal_share=100, throttles=10**9)
+NOTHING = NoiseLimits(other_share=-1)
+
+
+@pytest.fixture
+def build(tmp_path, module_bytes):
+    return lambda name: fake_kernel(tmp_path / "kernels", name, module_bytes)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = open_store(tmp_path / "store.db")
+    yield store
+    store.close()
+
+
+def carried_out(build, store, tmp_path, *results, limits=ANYTHING, playbook=None):
+    target, observer = FakeTarget(*results), Silent()
+    prepared = prepare(playbook or fake_playbook(), build, target)
+    run_id = begin_run(prepared, store)
+    carry_on(run_id, prepared, target, store, tmp_path / run_id, observer, limits)
+    return run_id, target, observer
+
+
+def test_every_planned_boot_is_kept_with_its_samples(build, store, tmp_path):
+    run_id, target, _ = carried_out(build, store, tmp_path)
+    boots = store.boots_frame(run_id)
+    samples = store.samples_frame(run_id)
+    assert list(boots.verdict) == ["passed"] * 6
+    assert list(boots.load_ns) == [5_000_000] * 6
+    assert len(samples) == 12
+    assert set(samples[samples.kernel == "slow"].avg_us) == {2000}
+    assert [r.loads for r in target.requests] == [
+        ("nr_threads=2 run_test_mask=1 test_loop_count=100 sequential_test_order=Y",)
+    ] * 6
+
+
+def test_an_incomplete_log_is_no_sample_and_the_run_goes_on(build, store, tmp_path):
+    run_id, _, observer = carried_out(build, store, tmp_path, render_fake_log(1, 5), "nothing")
+    assert [verdict for _, verdict in observer.ended[:3]] == [
+        Verdict.INCOMPLETE,
+        Verdict.INCOMPLETE,
+        Verdict.PASSED,
+    ]
+    boots = store.boots_frame(run_id)
+    assert "1 of 2 workers are missing: 1" in boots.reason[0]
+    assert "no line of test_vmalloc" in boots.reason[1]
+    assert set(store.samples_frame(run_id).boot) == {2, 3, 4, 5}
+
+
+def test_a_failed_case_is_a_verdict(build, store, tmp_path):
+    log = render_fake_log(2, 5).replace("failed: 0", "failed: 1", 1)
+    run_id, _, _ = carried_out(build, store, tmp_path, log)
+    assert store.boots_frame(run_id).verdict[0] == "test failed"
+
+
+def test_a_spoiled_boot_is_tried_again(build, store, tmp_path):
+    run_id, target, observer = carried_out(build, store, tmp_path, "broken")
+    assert len(target.requests) == 7
+    assert [verdict for _, verdict in observer.ended[:2]] == [Verdict.INTERRUPTED, Verdict.PASSED]
+    assert observer.ended[0][0] == observer.ended[1][0] == 0
+
+
+def test_a_boot_spoiled_again_and_again_ends_the_run_and_keeps_it(build, store, tmp_path):
+    with pytest.raises(InfrastructureError, match="spoiled 3 times(.|\n)*run --resume") as caught:
+        carried_out(build, store, tmp_path, "good", *["broken"] * ATTEMPTS)
+    run_id = str(caught.value).split("--resume ")[1].split()[0]
+    assert list(store.boots_frame(run_id).verdict) == ["passed", *["interrupted"] * ATTEMPTS]
+
+
+def test_noisy_boots_are_repeated_up_to_a_bound_and_listed(build, store, tmp_path):
+    run_id, target, observer = carried_out(build, store, tmp_path, limits=NOTHING)
+    assert len(target.requests) == 6 * ATTEMPTS
+    assert {verdict for _, verdict in observer.ended} == {Verdict.NOISY}
+    assert store.boots_frame(run_id).reason.str.contains("CPU time").all()
+
+
+def test_an_interrupted_run_goes_on_where_it_was(build, store, tmp_path):
+    target, observer = FakeTarget("good", "good", KeyboardInterrupt()), Silent()
+    prepared = prepare(fake_playbook(), build, target)
+    run_id = begin_run(prepared, store)
+    with pytest.raises(KeyboardInterrupt):
+        carry_on(run_id, prepared, target, store, tmp_path / run_id, observer, ANYTHING)
+    assert len(pending_jobs(store.jobs(run_id), store.boots(run_id))) == 4
+    carry_on(run_id, prepared, target, store, tmp_path / run_id, observer, ANYTHING)
+    assert observer.done == 2
+    assert [position for position, _ in observer.ended] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_kernel_that_does_not_build_is_a_verdict_of_its_boots(build, store, tmp_path):
+    def broken(name):
+        if name == "fast":
+            raise KernelBuildError("mm/vmalloc.c:1: error: no")
+        return build(name)
+
+    run_id, target, _ = carried_out(broken, store, tmp_path)
+    boots = store.boots_frame(run_id)
+    assert set(boots[boots.kernel == "fast"].verdict) == {"build failed"}
+    assert set(boots[boots.kernel == "slow"].verdict) == {"passed"}
+    assert len(target.requests) == 3
+
+
+def test_unknown_parameters_are_refused_before_any_boot(build, store, tmp_path):
+    text = PLAYBOOK.replace("run_test_mask: 1", "run_test_mask: 4096, colour: red")
+    target = FakeTarget()
+    with pytest.raises(InputError) as caught:
+        prepare(fake_playbook(text), build, target)
+    assert "colour: no parameter of test_vmalloc; it has: nr_pages, nr_threads" in str(caught.value)
+    assert "on slow" in str(caught.value)
+    assert "on fast" in str(caught.value)
+    assert target.requests == []
+
+
+def test_unlike_configurations_are_refused_unless_allowed_by_name(tmp_path, module_bytes):
+    def build(name):
+        value = "y" if name == "fast" else "n"
+        return fake_kernel(tmp_path, name, module_bytes, {"SLUB_TINY": value})
+
+    with pytest.raises(InputError, match="SLUB_TINY: slow has n, fast has y"):
+        prepare(fake_playbook(), build, FakeTarget())
+    allowed = PLAYBOOK + "allow_config_differences: [SLUB_TINY]\n"
+    assert prepare(fake_playbook(allowed), build, FakeTarget()).jobs
+
+
+def test_a_full_disk_spoils_the_boot_not_the_store(build, store, tmp_path):
+    target, observer = FakeTarget(), Silent()
+    prepared = prepare(fake_playbook(), build, target)
+    run_id = begin_run(prepared, store)
+    (tmp_path / "file").touch()
+    with pytest.raises(InfrastructureError, match="cannot keep logs"):
+        carry_on(run_id, prepared, target, store, tmp_path / "file", observer, ANYTHING)
+    assert target.requests == []
