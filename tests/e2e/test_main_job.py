@@ -1,0 +1,163 @@
+"""The command of the README, as a user types it: real builds, real boots, a real page."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.store.store import open_store
+
+REPOSITORY = Path(__file__).parents[2]
+SMALL = """
+version: 1
+kernels: [single-node, node-limit]
+baseline: single-node
+target: {kind: qemu, cpus: 2, accelerator: tcg}
+workloads:
+  - name: small
+    parameters: {nr_threads: 2, run_test_mask: 3, test_loop_count: 300}
+    expected_s: 20
+repeats: 3
+seed: 5
+"""
+
+
+@pytest.fixture
+def playbook(tmp_path, built):
+    built("single-node"), built("node-limit")
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL)
+    return file
+
+
+def command(*words):
+    return [sys.executable, "-m", "harness.cli.main", *map(str, words)]
+
+
+def vmapbench(*words, expect=0):
+    done = subprocess.run(
+        command(*words), cwd=REPOSITORY, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == expect, done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def started(*words):
+    return subprocess.Popen(
+        command(*words),
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def boots_kept(reports):
+    if not (reports / "vmapbench.db").exists():
+        return 0
+    store = open_store(reports / "vmapbench.db")
+    runs = store.list_runs()
+    store.close()
+    return int(runs.boots.sum())
+
+
+def wait_for_boots(reports, count, process):
+    while boots_kept(reports) < count:
+        assert process.poll() is None, process.stdout.read().decode()
+        time.sleep(0.2)
+
+
+def qemus():
+    found = subprocess.run(["pgrep", "-fc", "qemu-system.*small"], capture_output=True, check=False)
+    return int(found.stdout or 0)
+
+
+def test_a_run_leaves_everything_that_its_page_says(playbook, tmp_path):
+    reports = tmp_path / "reports"
+    done = vmapbench("run", playbook, "--reports", reports)
+    assert "page: " in done.stdout
+    folder = (reports / "latest").resolve()
+    document = json.loads((folder / "results.json").read_text())
+    assert document["version"] == 1
+    rows = list(csv.DictReader((folder / "samples.csv").open()))
+    assert len(rows) == 6 * 2 * 2  # boots x workers x cases
+    assert {row["case"] for row in rows} == {"fix_size_alloc_test", "full_fit_alloc_test"}
+    logs = sorted((folder / "logs").iterdir())
+    assert len(logs) == 6
+    assert all((log / "console.log").exists() and (log / "command.txt").exists() for log in logs)
+    assert sorted(p.name for p in (folder / "configs").iterdir()) == [
+        "node-limit.config",
+        "single-node.config",
+    ]
+    page = (folder / "index.html").read_text()
+    assert "single-node" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    before = (folder / "results.json").read_bytes()
+    vmapbench("report", "latest", "--reports", reports)
+    assert (folder / "results.json").read_bytes() == before
+
+
+def test_ctrl_c_keeps_a_valid_partial_result_and_no_qemu(playbook, tmp_path):
+    reports = tmp_path / "reports"
+    process = started("run", playbook, "--reports", reports)
+    wait_for_boots(reports, 2, process)
+    os.kill(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == 130, output
+    assert "run --resume" in output
+    assert qemus() == 0
+    assert (reports / "latest" / "index.html").exists()
+    done = vmapbench("run", "--resume", "latest", "--reports", reports)
+    assert boots_kept(reports) == 6, done.stderr
+
+
+def test_killed_at_any_moment_a_run_goes_on_and_loses_nothing(playbook, tmp_path):
+    reports = tmp_path / "reports"
+    moments = random.Random(1)
+    process = started("run", playbook, "--reports", reports)
+    wait_for_boots(reports, 1, process)
+    kept = boots_kept(reports)
+    for _ in range(4):
+        time.sleep(moments.uniform(0, 4))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert boots_kept(reports) >= kept
+        kept = boots_kept(reports)
+        process = started("run", "--resume", "latest", "--reports", reports)
+    process.communicate(timeout=600)
+    assert process.returncode == 0
+    store = open_store(reports / "vmapbench.db")
+    boots = store.boots_frame(store.resolve("latest"))
+    store.close()
+    assert sorted(boots[boots.verdict == "passed"].position) == [0, 1, 2, 3, 4, 5]
+    assert qemus() == 0
+
+
+def test_dry_run_prints_every_command_and_does_nothing(playbook, tmp_path):
+    reports = tmp_path / "reports"
+    done = vmapbench("run", playbook, "--reports", reports, "--dry-run")
+    assert done.stdout.count("qemu-system-x86_64") == 6
+    assert done.stdout.count("vmap_nodes=1") == 3
+    assert not reports.exists()
+
+
+def test_a_bad_parameter_is_refused_before_any_boot(playbook, tmp_path):
+    playbook.write_text(SMALL.replace("nr_threads: 2", "nr_thread: 2"))
+    done = vmapbench("run", playbook, "--reports", tmp_path / "reports", expect=2)
+    assert "nr_thread: no parameter of test_vmalloc; it has: nr_pages, nr_threads" in done.stderr
+    assert boots_kept(tmp_path / "reports") == 0
+
+
+def test_faults_of_a_playbook_have_line_numbers(playbook):
+    playbook.write_text(SMALL.replace("repeats: 3", "repeats: 0").replace("cpus: 2", "cpus: two"))
+    done = vmapbench("check", playbook, expect=2)
+    assert f"{playbook}:5: target.qemu.cpus" in done.stderr
+    assert f"{playbook}:10: repeats" in done.stderr
