@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from harness.spec.playbook import ParameterValue, Playbook, SshTarget, WorkloadSpec, expand_sweep
+from harness.spec.playbook import ParameterValue, Playbook, WorkloadSpec, expand_sweep
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Job:
         return self.loads[-1]
 
 
-def plan_jobs(playbook: Playbook, host_cpus: int = 1) -> list[Job]:
+def plan_jobs(playbook: Playbook) -> list[Job]:
     """Return the boots of `playbook`, in blocks of one repeat each.
 
     Within a block every kernel meets every workload once, in a random order that follows from the
     seed alone, so that slow drift of the machine falls on both sides alike (a randomised block
-    design). `host_cpus` stands where the target is a host with CPUs of its own.
+    design).
     """
     points = [
         (kernel, *point)
         for workload in playbook.workloads
-        for point in _points(playbook, workload, host_cpus)
+        for point in _points(playbook, workload)
         for kernel in playbook.kernels
     ]
     generator = random.Random(playbook.seed)  # noqa: S311  (an order, not a secret)
@@ -54,13 +54,11 @@ def plan_jobs(playbook: Playbook, host_cpus: int = 1) -> list[Job]:
 
 
 def _points(
-    playbook: Playbook, workload: WorkloadSpec, host_cpus: int
+    playbook: Playbook, workload: WorkloadSpec
 ) -> list[tuple[str, int, tuple[Mapping[str, ParameterValue], ...], float]]:
     """Return (name, cpus, loads, expected seconds) for each point of the workload's sweeps."""
-    target = playbook.target
-    own = host_cpus if isinstance(target, SshTarget) else target.cpus
     points: list[tuple[str, int, tuple[Mapping[str, ParameterValue], ...], float]] = []
-    for cpus in workload.cpus or (own,):
+    for cpus in workload.cpus or (playbook.target.cpus,):
         for parameters in expand_sweep(workload):
             measured = _resolve(parameters, cpus)
             varied = {name: measured[name] for name in workload.sweep}

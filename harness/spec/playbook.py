@@ -48,15 +48,7 @@ class SimulatedTarget(Document):
     boot_parameters: tuple[BootParameter, ...] = ()
 
 
-class SshTarget(Document):
-    """A lab host from a hosts file."""
-
-    kind: Literal["ssh"]
-    host: Name
-    boot_parameters: tuple[BootParameter, ...] = ()
-
-
-TargetSpec = Annotated[QemuTarget | SimulatedTarget | SshTarget, Field(discriminator="kind")]
+TargetSpec = Annotated[QemuTarget | SimulatedTarget, Field(discriminator="kind")]
 
 
 class WorkloadSpec(Document):
