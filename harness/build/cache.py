@@ -1,0 +1,113 @@
+"""The build cache: where it lies, who may write, and what counts as finished.
+
+    sources/DIGEST/        unpacked sources, never written again
+    kernels/KEY/           finished builds; `kernel.json` records the digest of every artefact
+    building/KEY.RANDOM/   builds under way, renamed to kernels/KEY when finished
+    logs/                  logs of builds that failed
+    locks/                 one lock file for each source and key
+
+A folder under sources/ or kernels/ got its name by one rename of complete contents: a killed
+build leaves nothing there, and no marker has to be trusted.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from harness.errors import InfrastructureError
+
+
+def cache_folder() -> Path:
+    """Return the cache's folder: `VMAPBENCH_CACHE`, or the user's cache folder."""
+    chosen = os.environ.get("VMAPBENCH_CACHE")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("vmapbench")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The folders of one cache. They come into being on first use."""
+
+    folder: Path
+
+    def place(self, kind: str, name: str) -> Path:
+        """Return `folder/kind/name`; its parent exists. Raises InfrastructureError."""
+        path = self.folder.absolute() / kind / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InfrastructureError(
+                f"cannot write the build cache {self.folder}: {error}\n"
+                "  next: set VMAPBENCH_CACHE to a folder with room for 5 GiB"
+            ) from error
+        return path
+
+    @contextlib.contextmanager
+    def lock(self, name: str, on_wait: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock `name`; `on_wait` is called once when another process has it.
+
+        The kernel drops the lock with the process, however that ends.
+        """
+        with self.place("locks", name).open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_wait()
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    @contextlib.contextmanager
+    def attempt(self, kind: str, name: str) -> Iterator[Path]:
+        """Give a new folder that becomes `kind/name` when the block ends well, else nothing.
+
+        The caller holds the lock of that name, so earlier attempts at it are dead: they are
+        removed first.
+        """
+        target = self.place(kind, name)
+        for leftover in self.place("building", "x").parent.glob(f"{name}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=self.place("building", "x").parent))
+        try:
+            folder.chmod(0o755)
+            yield folder
+            os.sync()
+            folder.rename(target)
+        except OSError as error:
+            raise InfrastructureError(f"cannot write the build cache {target}: {error}") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of the file at `path`, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def remembered_digest(path: Path, cache: Cache) -> str:
+    """Return `file_digest(path)`, read again only when the file's identity has changed."""
+    stat = path.stat()
+    identity = [str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    memory = cache.place("digests", hashlib.sha256(str(path).encode()).hexdigest())
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(memory.read_text())
+        if known["identity"] == identity:
+            return str(known["sha256"])
+    digest = file_digest(path)
+    write_atomically(memory, json.dumps({"identity": identity, "sha256": digest}))
+    return digest
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file at `path` in one step; a reader sees all of it or none."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as stream:
+        stream.write(text)
+    Path(stream.name).replace(path)

@@ -1,0 +1,95 @@
+"""Kernel configurations: what fragments ask for, what came of it, what changes a measurement."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import InputError
+
+CRITICAL = (
+    # the slab allocator serves every vmap area
+    *("SLUB_TINY", "SLUB_CPU_PARTIAL", "SLUB_DEBUG", "SLUB_DEBUG_ON", "SLAB_FREELIST_HARDENED"),
+    *("SLAB_FREELIST_RANDOM", "RANDOM_KMALLOC_CACHES", "MEMCG", "BASE_SMALL"),
+    # how the code is compiled and protected
+    *("CC_OPTIMIZE_FOR_PERFORMANCE", "CC_OPTIMIZE_FOR_SIZE", "LTO_NONE", "LTO_CLANG_FULL"),
+    *("LTO_CLANG_THIN", "CC_IS_GCC", "CC_IS_CLANG", "JUMP_LABEL", "CPU_MITIGATIONS"),
+    *("MITIGATION_RETPOLINE", "STACKPROTECTOR_STRONG", "HARDENED_USERCOPY"),
+    *("FORTIFY_SOURCE", "UBSAN", "GCOV_KERNEL", "KCOV", "UNWINDER_FRAME_POINTER"),
+    # scheduling, timers and locks
+    *("PREEMPT_NONE", "PREEMPT_VOLUNTARY", "PREEMPT", "PREEMPT_LAZY", "PREEMPT_RT"),
+    *("PREEMPT_DYNAMIC", "DEBUG_PREEMPT", "HZ", "NO_HZ_FULL", "SMP", "NR_CPUS", "NUMA"),
+    *("NUMA_BALANCING", "PARAVIRT", "PARAVIRT_SPINLOCKS", "QUEUED_SPINLOCKS"),
+    *("DEBUG_SPINLOCK", "DEBUG_MUTEXES", "DEBUG_RT_MUTEXES", "DEBUG_LOCK_ALLOC", "LOCK_STAT"),
+    *("LOCKDEP", "PROVE_LOCKING", "DEBUG_ATOMIC_SLEEP", "PROVE_RCU", "RCU_EXPERT"),
+    # pages, page tables and what watches them
+    *("TRANSPARENT_HUGEPAGE", "SPARSEMEM_VMEMMAP", "DEBUG_VM", "DEBUG_PAGEALLOC", "PAGE_OWNER"),
+    *("PAGE_POISONING", "PAGE_TABLE_CHECK", "INIT_ON_ALLOC_DEFAULT_ON", "INIT_ON_FREE_DEFAULT_ON"),
+    *("KASAN", "KASAN_VMALLOC", "KMSAN", "KCSAN", "KFENCE", "DEBUG_KMEMLEAK", "DEBUG_OBJECTS"),
+    *("MITIGATION_PAGE_TABLE_ISOLATION", "X86_5LEVEL", "VMAP_STACK"),
+    # tracing
+    *("TRACEPOINTS", "FUNCTION_TRACER", "IRQSOFF_TRACER", "PREEMPT_TRACER"),
+)
+"""Symbols that change what test_vmalloc measures. Kernels that differ in one are not compared
+unless the playbook allows it by name. The only list of its kind."""
+
+_FORMER = {
+    "CPU_MITIGATIONS": "SPECULATION_MITIGATIONS",  # renamed in 6.9
+    "MITIGATION_RETPOLINE": "RETPOLINE",  # renamed in 6.9
+    "MITIGATION_PAGE_TABLE_ISOLATION": "PAGE_TABLE_ISOLATION",  # renamed in 6.9
+}
+
+_SET = re.compile(r"^CONFIG_(?P<name>\w+)=(?P<value>.*)$")
+_UNSET = re.compile(r"^# CONFIG_(?P<name>\w+) is not set$")
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """Return symbol (without `CONFIG_`) to value as written; an unset symbol is "n"."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        if found := _SET.match(line.strip()):
+            values[found["name"]] = found["value"].strip()
+        elif found := _UNSET.match(line.strip()):
+            values[found["name"]] = "n"
+    return values
+
+
+def check_requests(fragments: Sequence[Path], config: Mapping[str, str]) -> None:
+    """Raise InputError with every symbol that a fragment asks for and `config` does not have.
+
+    A later fragment overrides an earlier one. A symbol that `config` does not know is "n".
+    """
+    asked: dict[str, tuple[str, Path]] = {}
+    for fragment in fragments:
+        for name, value in parse_config(fragment.read_text(encoding="utf-8")).items():
+            asked[name] = (value, fragment)
+    faults = [
+        f"  CONFIG_{name}: {fragment.name} asks for {value}, the kernel gives "
+        f"{config.get(name, 'n (it has no such symbol, or a dependency is missing)')}"
+        for name, (value, fragment) in asked.items()
+        if config.get(name, "n") != value
+    ]
+    if faults:
+        raise InputError(
+            "configuring the kernel: symbols were dropped after olddefconfig\n"
+            + "\n".join(faults)
+            + "\n  next: add what the symbol depends on, or take it out of the fragment"
+        )
+
+
+def critical_values(config: Mapping[str, str]) -> dict[str, str]:
+    """Return the measurement-critical symbols and their values; unset or unknown is "n"."""
+    values = {name: config.get(name, config.get(_FORMER.get(name, ""), "n")) for name in CRITICAL}
+    if values["BASE_SMALL"] == "0":  # a number until 6.10, a bool since
+        values["BASE_SMALL"] = "n"
+    return values
+
+
+def critical_differences(
+    one: Mapping[str, str], other: Mapping[str, str]
+) -> dict[str, tuple[str, str]]:
+    """Return the critical symbols in which two kernels differ, with both values."""
+    return {
+        name: (one.get(name, "n"), other.get(name, "n"))
+        for name in CRITICAL
+        if one.get(name, "n") != other.get(name, "n")
+    }

@@ -1,0 +1,163 @@
+"""Kernel sources: each kind gives a digest, cheaply, and can be unpacked into an empty folder."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.build.cache import Cache, remembered_digest
+from harness.errors import InputError
+from harness.process import Runner
+from harness.spec.kernel import DebianSource, GitSource, KernelSpec, TarballSource, TreeSource
+
+DEBIAN_FOLDER = Path("/usr/src")
+
+
+@dataclass(frozen=True)
+class PinnedSource:
+    """A source whose contents are known by digest. `unpack` fills an empty folder with them."""
+
+    digest: str  # KIND-HEX; also the name of its folder in the cache
+    origin: str  # for people: where it came from
+    unpack: Callable[[Path], None]
+
+
+def pin_source(spec: KernelSpec, cache: Cache, runner: Runner) -> PinnedSource:
+    """Return the source of `spec`. Raises InputError when it is not there or not what it says."""
+    match spec.source:
+        case DebianSource(debian=package):
+            return _pin_tarball(_debian_tarball(package), cache, runner)
+        case TarballSource(tarball=name, sha256=expected):
+            return _pin_tarball(_existing(spec, "tarball", name), cache, runner, expected)
+        case GitSource(git=place, ref=ref):
+            return _pin_commit(spec, place, ref, cache, runner)
+        case TreeSource(tree=name):
+            return _pin_tree(_existing(spec, "tree", name), runner)
+
+
+def ensure_source(source: PinnedSource, cache: Cache, on_unpack: Callable[[], None]) -> Path:
+    """Return the folder with the pristine source, unpacked at most once for each digest."""
+    folder = cache.place("sources", source.digest)
+    if not folder.is_dir():
+        with cache.lock(source.digest, on_unpack):
+            if not folder.is_dir():
+                on_unpack()
+                with cache.attempt("sources", source.digest) as fresh:
+                    source.unpack(fresh)
+    return folder
+
+
+def untar_argv(archive: Path, folder: Path) -> list[str]:
+    """Return the command that unpacks `archive` below `folder` without its top folder.
+
+    GNU tar strips leading slashes, refuses members with `..`, and makes symbolic links that lead
+    out of the folder last, so nothing is written through them. xz decodes on every CPU.
+    """
+    compressor = ["-I", "xz -T0"] if archive.suffix == ".xz" else []
+    where = ["-C", str(folder), "--strip-components=1", "--no-same-owner"]
+    return ["tar", "-x", *compressor, "-f", str(archive), *where]
+
+
+def _existing(spec: KernelSpec, key: str, name: str) -> Path:
+    path = (spec.folder / Path(name).expanduser()).resolve()
+    if not path.exists():
+        raise InputError(f"kernel {spec.name}: source.{key}: {path} does not exist")
+    return path
+
+
+def _debian_tarball(package: str) -> Path:
+    path = DEBIAN_FOLDER / f"{package}.tar.xz"
+    if not path.is_file():
+        raise InputError(f"kernel source {path} is missing\n  next: apt-get install {package}")
+    return path
+
+
+def _pin_tarball(
+    path: Path, cache: Cache, runner: Runner, expected: str | None = None
+) -> PinnedSource:
+    digest = remembered_digest(path, cache)
+    if expected and digest != expected:
+        raise InputError(f"{path}: sha256 is {digest}, the kernel file expects {expected}")
+
+    def unpack(folder: Path) -> None:
+        done = runner.run(untar_argv(path, folder))
+        if done.returncode:
+            raise InputError(f"unpacking {path}: {_last_words(done.output)}")
+
+    return PinnedSource(f"sha256-{digest}", str(path), unpack)
+
+
+def _pin_commit(
+    spec: KernelSpec, place: str, ref: str, cache: Cache, runner: Runner
+) -> PinnedSource:
+    local = spec.folder / Path(place).expanduser()
+    repository = local.resolve() if local.exists() else _fetch(place, ref, cache, runner)
+    wanted = f"{ref}^{{tree}}" if local.exists() else "FETCH_HEAD^{tree}"
+    done = runner.run(["git", "-C", str(repository), "rev-parse", "--verify", "-q", wanted])
+    if done.returncode:
+        raise InputError(f"kernel {spec.name}: source.ref: {place} has no commit {ref!r}")
+    tree = done.output.strip()
+
+    def unpack(folder: Path) -> None:
+        archive = folder.with_suffix(".tar")
+        argv = ["git", "-C", str(repository), "archive", "--prefix=top/", "-o", str(archive), tree]
+        try:
+            runner.run(argv, check=True)
+            runner.run(untar_argv(archive, folder), check=True)
+        finally:
+            archive.unlink(missing_ok=True)
+
+    return PinnedSource(f"git-{tree}", f"{place} {ref}", unpack)
+
+
+def _fetch(url: str, ref: str, cache: Cache, runner: Runner) -> Path:
+    """Fetch `ref` alone, without its history, into a repository of its own in the cache."""
+    repository = cache.place("git", hashlib.sha256(f"{url} {ref}".encode()).hexdigest()[:24])
+    runner.run(["git", "init", "-q", "--bare", str(repository)], check=True)
+    argv = ["git", "-C", str(repository), "fetch", "-q", "--depth=1", "--no-tags", "--", url, ref]
+    done = runner.run(argv, env={"GIT_TERMINAL_PROMPT": "0"})
+    if done.returncode:
+        raise InputError(f"fetching {ref} of {url}: {_last_words(done.output)}")
+    return repository
+
+
+def _pin_tree(tree: Path, runner: Runner) -> PinnedSource:
+    names = sorted(_tree_files(tree, runner))
+    total = hashlib.sha256()
+    for name in names:
+        total.update(f"{name}\0{_content_digest(tree / name)}\n".encode("utf-8", "surrogateescape"))
+
+    def unpack(folder: Path) -> None:
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(tree / name, folder / name, follow_symlinks=False)
+
+    return PinnedSource(f"tree-{total.hexdigest()}", str(tree), unpack)
+
+
+def _tree_files(tree: Path, runner: Runner) -> Iterable[str]:
+    """Yield the files of a tree as it stands, without what git ignores (a build in the tree)."""
+    if (tree / ".git").exists():
+        argv = ["git", "-C", str(tree), "ls-files", "-z", "-co", "--exclude-standard"]
+        listed = set(runner.run(argv, check=True).output.split("\0")) - {""}
+        return (name for name in listed if os.path.lexists(tree / name))
+    return (
+        str((Path(folder) / name).relative_to(tree))
+        for folder, _, files in os.walk(tree)
+        for name in files
+    )
+
+
+def _content_digest(path: Path) -> str:
+    if path.is_symlink():
+        return f"link:{path.readlink()}"
+    with path.open("rb") as stream:
+        mode = "x" if os.fstat(stream.fileno()).st_mode & 0o100 else "-"
+        return mode + hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _last_words(output: str) -> str:
+    lines = [line for line in output.splitlines() if line.strip()]
+    return "; ".join(lines[-3:]) or "no message"

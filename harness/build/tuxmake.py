@@ -1,0 +1,108 @@
+"""Runs tuxmake, which runs make and keeps the provenance record (metadata.json)."""
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.build.tree import OBJECTS
+from harness.errors import InputError, KernelBuildError, ToolError
+from harness.process import Runner
+
+_STEP = re.compile(r"^  [A-Z][A-Z0-9_]+(?: \[M\])? +\S")
+_FIRST_ERROR = re.compile(
+    r"^.*(?::\d+(?::\d+)?: (?:fatal )?error: |undefined reference to|: command not found"
+    r"|: not found|\berror: |^E: ).*$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_MAKE_ERROR = re.compile(r"^.*\*\*\* .*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A compiler as the kernel file names it, and what it says of itself."""
+
+    name: str  # gcc, gcc-12, clang, clang-14
+    version: str  # the first lines of the compiler's and the linker's --version
+    ccache: bool
+
+    @property
+    def family(self) -> str:
+        """Return gcc or clang."""
+        return self.name.partition("-")[0]
+
+
+def probe_toolchain(name: str, runner: Runner, find: Callable[[str], str | None]) -> Toolchain:
+    """Return what `name` is on this machine; `find` is `shutil.which`. Raises ToolError."""
+    linker = "ld" if name.startswith("gcc") else name.replace("clang", "ld.lld")
+    lines = []
+    for program in (name, linker):
+        if find(program) is None:
+            raise ToolError(f"toolchain {name}: {program} is missing; `vmapbench doctor` helps")
+        lines.append(runner.run([program, "--version"], check=True).output.splitlines()[0])
+    return Toolchain(name, "; ".join(lines), find("ccache") is not None)
+
+
+def tuxmake_argv(
+    toolchain: Toolchain, tree: Path, output: Path, target: str, environment: Mapping[str, str]
+) -> list[str]:
+    """Return the command that builds `target` ("config" or "default") of `tree`.
+
+    Options as pairs, so that `--dry-run` reads well. `KCFLAGS` is emptied: tuxmake would put the
+    folder's absolute path into every compiler command, and a copied tree would be built anew.
+    """
+    argv = [sys.executable, "-m", "tuxmake", "--verbose", "--fail-fast", "--target-arch=x86_64"]
+    argv += [f"--directory={tree}", f"--build-dir={tree / OBJECTS}", f"--output-dir={output}"]
+    argv += [f"--toolchain={toolchain.family}", "--kconfig=allnoconfig"]
+    argv += ["--kconfig-add=make:olddefconfig"]
+    argv += ["--wrapper=ccache"] if toolchain.ccache else []
+    argv += [f"--environment={key}={value}" for key, value in environment.items()]
+    if toolchain.name.startswith("clang-"):
+        argv.append(f"LLVM={toolchain.name.removeprefix('clang')}")
+    return [*argv, target]
+
+
+def run_tuxmake(
+    argv: list[str],
+    log: Path,
+    runner: Runner,
+    on_target: Callable[[int], None],
+    path: str | None = None,
+) -> int:
+    """Run `argv`; `on_target` gets the number of targets made so far. Returns the last one.
+
+    `path`: a PATH whose first folder may hold the wanted compiler. Raises KernelBuildError with
+    the first error that the compiler reported.
+    """
+    made = 0
+
+    def count(line: str) -> None:
+        nonlocal made
+        if _STEP.match(line):
+            made += 1
+            on_target(made)
+
+    environment = {"PYTHONUNBUFFERED": "1", **({"PATH": path} if path else {})}
+    # SIGTERM, not SIGKILL, when the harness dies: tuxmake then ends make, which ends compilers.
+    tethered = ["setpriv", "--pdeathsig", "TERM", "--", *argv]
+    done = runner.run(tethered, env=environment, log=log, on_line=count)
+    if done.returncode:
+        raise KernelBuildError(first_error(done.output))
+    return made
+
+
+def first_error(output: str) -> str:
+    """Return the line on which a build failed first: the compiler's word, else make's."""
+    found = _FIRST_ERROR.search(output) or _MAKE_ERROR.search(output)
+    return found[0].strip() if found else "the build failed without an error message"
+
+
+def merge_fragments(tree: Path, fragments: list[Path], log: Path, runner: Runner) -> Path:
+    """Merge `fragments` with the kernel's own script; return the file of requested symbols."""
+    objects = tree / OBJECTS
+    merge = ["scripts/kconfig/merge_config.sh", "-m", "-O", str(objects), *map(str, fragments)]
+    done = runner.run(["sh", *merge], cwd=tree, log=log)
+    if done.returncode:
+        raise InputError(f"merging {', '.join(p.name for p in fragments)}: {done.output.strip()}")
+    return (objects / ".config").replace(objects / "requested.config")

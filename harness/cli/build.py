@@ -1,0 +1,85 @@
+"""`vmapbench build`: kernels from their files, built once and kept."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.build.kernel import BuildProgress
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("build")(build)
+
+
+def build(
+    names: Annotated[list[str], typer.Argument(help="Kernels: NAME of kernels/NAME.yaml.")],
+    kernels: Annotated[Path, typer.Option(help="Folder of the kernel files.")] = Path("kernels"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be built.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, no progress.")] = False,
+) -> None:
+    """Build kernels; a finished build is never done again."""
+    from harness.build.cache import Cache, cache_folder
+    from harness.build.kernel import ensure_kernel, find_built, plan_build
+    from harness.process import SubprocessRunner
+    from harness.spec.kernel import load_kernel_spec
+
+    cache, runner = Cache(cache_folder()), SubprocessRunner()
+    specs = [load_kernel_spec(name, kernels) for name in names]
+    rows: list[dict[str, str | bool | None]] = []
+    if dry_run:
+        for spec in specs:
+            plan = plan_build(spec, cache, runner)
+            built = find_built(plan, cache)
+            folder = str(cache.place("kernels", plan.key))
+            rows.append({"kernel": spec.name, "built": built is not None, "folder": folder})
+    else:
+        with _display(quiet=as_json) as progress:
+            for spec in specs:
+                built = ensure_kernel(spec, cache, runner, progress)
+                row: dict[str, str | bool | None] = {
+                    "kernel": spec.name,
+                    "release": built.release,
+                    "key": built.key,
+                }
+                rows.append({**row, "folder": str(built.folder)})
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        state = "built" if row.get("built", True) else "to be built"
+        typer.echo(f"{row['kernel']}: {state}: {row['folder']}")
+
+
+@contextlib.contextmanager
+def _display(quiet: bool) -> "Iterator[Callable[[BuildProgress], None]]":
+    """Show one line per kernel: what it is at, targets done, elapsed. On stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.fields[kernel]}: {task.description}"),
+        *(BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("targets")),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
+        tasks: dict[str, int] = {}
+        phases: dict[str, str] = {}
+
+        def show(state: "BuildProgress") -> None:
+            if state.kernel not in tasks:
+                tasks[state.kernel] = bars.add_task("", kernel=state.kernel)
+            task = bars.tasks[tasks[state.kernel]].id
+            total = max(state.total, state.targets) if state.total else None
+            bars.update(task, description=state.phase, completed=state.targets, total=total)
+            if bars.disable and not quiet and phases.get(state.kernel) != state.phase:
+                console.print(f"{state.kernel}: {state.phase}", highlight=False)
+            phases[state.kernel] = state.phase
+
+        yield show

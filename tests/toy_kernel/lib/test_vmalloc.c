@@ -1,0 +1,5 @@
+/* a stand-in */
+int test_vmalloc_value(void)
+{
+	return 1;
+}
