@@ -1,0 +1,185 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.testmod.catalogue import CONDITIONS, Severity
+from harness.testmod.verdicts import scan_console, verdict_of
+from harness.verdict import Verdict
+
+LOGS = Path(__file__).parent / "logs"
+
+
+@pytest.mark.parametrize("row", CONDITIONS, ids=lambda row: row.name)
+@pytest.mark.parametrize("prefix", ["", "[    1.234567] ", "<4>[   12.5][  T49] ", "4,1,2,-;"])
+def test_every_row_is_found_in_its_sample_under_its_own_name(row, prefix):
+    findings = scan_console(f"{prefix}hello\n{prefix}{row.sample}\n{prefix}bye\n")
+    assert [(found.name, found.severity, found.line) for found in findings] == [
+        (row.name, row.severity, 2)
+    ]
+    assert findings[0].excerpt == prefix + row.sample
+
+
+def test_names_are_unique_and_the_catalogue_is_wide():
+    names = [row.name for row in CONDITIONS]
+    assert len(names) == len(set(names))
+    assert sum(row.severity is not Severity.NOTE for row in CONDITIONS) > 101
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "DEBUG: nothing to see",
+        "SLUB: HWalign=64, Order=0-3, MinObjects=0, CPUs=4, Nodes=1",
+        'PCI: Using host bridge windows from ACPI; if necessary, use "pci=nocrs" and report a bug',
+        "rcu: Hierarchical RCU implementation.",
+        "rcu: RCU calculated value of scheduler-enlistment delay is 25 jiffies.",
+        "rcu_tasks: Adjusting callbacks for 4 cpus",
+        "clocksource: Switched to clocksource tsc",
+        "clocksource: tsc: mask: 0xffffffffffffffff max_cycles: 0x256bf2ae2b5",
+        "tsc: Refined TSC clocksource calibration: 2596.128 MHz",
+        "CPU: 1 UID: 0 PID: 49 Comm: vmalloc_test/0 Not tainted 6.12.117 #1",
+        "CPU0: Thermal monitoring enabled (TM1)",
+        "mce: CPU supports 10 MCE banks",
+        "MCE: In-kernel MCE decoding enabled.",
+        "EDAC MC: Ver: 3.0.0",
+        "HugeTLB: registered 2.00 MiB page size, pre-allocated 0 pages",
+        "Spectre V2 : Mitigation: Retpolines",
+        "kmemleak: Kernel memory leak detector initialized (mem pool available: 15679)",
+        "kfence: initialized - using 2097152 bytes for 255 objects at 0x(____ptrval____)",
+        "kasan: KernelAddressSanitizer initialized (generic)",
+        "Freeing unused kernel image (initmem) memory: 1024K",
+        "ODEBUG: selftest passed",
+        "Running RCU self tests",
+        "Lock dependency validator: Copyright (c) 2006 Red Hat, Inc., Ingo Molnar",
+        "... MAX_LOCKDEP_SUBCLASSES:  8",
+        "NMI watchdog: Enabled. Permanently consumes one hw-PMU counter.",
+        "softlockup_panic=0 hung_task_panic=0",
+        "Command line: panic=-1 oops=panic softlockup_panic=1 log_buf_len=16M",
+        "refcount_t tests: 12 passed",
+        "systemd[1]: Started Out of memory killer daemon.",
+        "irq 9: registered handler",
+        "Summary: kvfree_rcu_1_arg_vmalloc_test passed: 1 failed: 0 repeat: 1 loops: 2 avg: 3 usec",
+        "x86/fpu: x87 FPU will use FXSAVE",
+        "Internal error: not really",
+        "initcall vmalloc_test_init+0x0/0x10 [test_vmalloc] returned -11 after 10 usecs",
+        "page:ffffea0000000000 refcount:1 mapcount:0",
+        "task:kworker/0:1     state:D stack:0     pid:12    tgid:12    ppid:2      flags:0x00004000",
+        "traps: a.out[12] general protection fault ip:401136 sp:7ffd error:0 in a.out",
+        "random: crng init done",
+        "badblocks: bad device",
+        "BUG report: see https://bugzilla.kernel.org",
+        "Oops: no",
+        "INFO: task list empty",
+    ],
+)
+def test_ordinary_lines_are_no_finding(line):
+    assert scan_console(f"[    1.234567] {line}\n") == ()
+
+
+REFCOUNT = """\
+[    5.0] ------------[ cut here ]------------
+[    5.0] refcount_t: underflow; use-after-free.
+[    5.0] WARNING: CPU: 0 PID: 51 at lib/refcount.c:28 refcount_warn_saturate+0xba/0x110
+[    5.0] Modules linked in: test_vmalloc(+)
+[    5.0] Call Trace:
+[    5.0]  <TASK>
+[    5.0]  vfree+0x12/0x34
+[    5.0]  </TASK>
+[    5.0] ---[ end trace 0000000000000000 ]---
+"""
+FAULT = """\
+[    6.0] BUG: kernel NULL pointer dereference, address: 0000000000000008
+[    6.0] #PF: supervisor read access in kernel mode
+[    6.0] Oops: 0000 [#1] PREEMPT SMP NOPTI
+[    6.0] RIP: 0010:vfree+0x12/0x34
+[    6.0] ---[ end trace 0000000000000000 ]---
+"""
+
+
+def test_a_report_is_one_finding_with_its_own_name_and_its_whole_text():
+    findings = scan_console(f"[    4.9] before\n{REFCOUNT}[    5.1] after\n")
+    assert [(found.name, found.line) for found in findings] == [("refcount: use after free", 2)]
+    assert findings[0].excerpt == REFCOUNT.rstrip("\n")
+    assert verdict_of(findings) is Verdict.SPLAT
+
+
+def test_two_reports_in_a_row_are_two_findings_and_the_worse_decides():
+    findings = scan_console(REFCOUNT + FAULT)
+    assert [found.name for found in findings] == [
+        "refcount: use after free",
+        "NULL pointer dereference",
+    ]
+    assert verdict_of(findings) is Verdict.CRASHED
+
+
+def test_a_crash_inside_a_splat_is_seen():
+    text = "list_del corruption, f->next is NULL\nkernel BUG at lib/list_debug.c:52!\n"
+    text += " list_del+0x1/0x2\n"
+    assert verdict_of(scan_console(text)) is Verdict.CRASHED
+
+
+def test_notes_alone_are_no_verdict_against_a_boot():
+    findings = scan_console("test_vmalloc: loading out-of-tree module taints kernel.\n")
+    assert [found.severity for found in findings] == [Severity.NOTE]
+    assert verdict_of(findings) is Verdict.PASSED
+    assert verdict_of(()) is Verdict.PASSED
+
+
+def test_what_the_module_provokes_on_purpose_is_a_note_and_the_same_elsewhere_a_splat():
+    text = """\
+vmalloc_test/0: vmalloc error: size 4096, vm_struct allocation failed, mode:0xdc0(GFP_KERNEL)
+Call Trace:
+ warn_alloc+0x12b/0x1a0
+ align_shift_alloc_test+0x30/0x60 [test_vmalloc]
+"""
+    assert verdict_of(scan_console(text)) is Verdict.PASSED
+    assert verdict_of(scan_console(text.replace("align_shift", "fix_align"))) is Verdict.SPLAT
+
+
+def test_colour_does_not_hide_a_finding():
+    text = "\x1b[32m[    1.2] \x1b[0m\x1b[33mBUG: \x1b[0m\x1b[31msoft lockup - CPU#3 stuck\x1b[0m\n"
+    assert [found.name for found in scan_console(text)] == ["soft lockup"]
+
+
+def test_a_real_boot_with_all_cases_has_notes_only():
+    text = (LOGS / "6.12-four-workers-then-two.log").read_text()
+    assert verdict_of(scan_console(text)) is Verdict.PASSED
+
+
+def test_a_real_panic_is_a_crash_with_its_stack():
+    findings = scan_console((LOGS / "6.12-sysrq-panic.log").read_text())
+    assert [found.name for found in findings] == ["panic: by hand"]
+    assert "sysrq_handle_crash+0x14/0x20" in findings[0].excerpt
+
+
+@given(
+    st.text(max_size=40), st.lists(st.sampled_from([row.sample for row in CONDITIONS]), max_size=9)
+)
+def test_no_text_makes_it_raise(noise, samples):
+    findings = scan_console("\n".join([noise, *samples, noise]))
+    assert all(found.line >= 1 and found.excerpt for found in findings)
+
+
+@given(st.text(alphabet="BUG: WARNI[]-\n+0x/1", max_size=300))
+def test_no_text_near_the_patterns_makes_it_raise(text):
+    scan_console(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BUG: " * 40_000,
+        "BUG: x\n" * 30_000,
+        "rcu " * 50_000,
+        "WARNING: " + "a-safe -> " * 20_000,
+        "-safe" * 40_000,
+        "+0x1/0x" * 30_000,
+        "Oops: " + "a " * 1_00_000,
+    ],
+    ids=lambda text: text[:12],
+)
+@pytest.mark.timeout(20)
+def test_hostile_logs_of_some_hundred_kilobytes_end(text):
+    assert len(scan_console(text)) <= 1000
