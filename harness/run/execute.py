@@ -4,7 +4,7 @@ import datetime as dt
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from harness.store.store import Store
 from harness.targets.base import BootRequest, BootResult, Target
 from harness.testmod.log import missing_lines, parse_log, unexpected_failures
 from harness.testmod.modinfo import ModuleInfo, parse_modinfo
+from harness.testmod.verdicts import Finding, Severity, scan_console, verdict_of
 from harness.testmod.workload import Workload, check_workload, steady_loops
 from harness.verdict import Verdict
 
@@ -259,7 +260,8 @@ def _boot_once(
     noise = noise_between(
         before, read_host_state(), own_cpu_s() - own, elapsed_s, _host_cpus(result)
     )
-    verdict, reason, samples = judge_boot(result, loads[-1])
+    findings = scan_console(result.kernel_log or read_console(result.console))
+    verdict, reason, samples = judge_boot(result, loads[-1], findings)
     if verdict is Verdict.PASSED and (excess := noise.excess(limits)):
         verdict, reason = Verdict.NOISY, excess
     facts = {
@@ -268,6 +270,7 @@ def _boot_once(
         "machine": dict(target.machine()),
         "noise": noise.facts(),
         "memory_mib": request.memory_mib,
+        "findings": [asdict(finding) for finding in findings],
         "steady_loops": steady_loops(loads[-1].nr_threads, job.cpus),
     }
     return record(
@@ -299,10 +302,18 @@ def _host_cpus(result: BootResult) -> int:
     return int(result.facts.get("host_cores", 1))
 
 
+def read_console(console: Path) -> str:
+    """Return what a kernel said on its console; a target that keeps none has an empty one."""
+    return console.read_text(encoding="utf-8", errors="replace") if console.exists() else ""
+
+
 def judge_boot(
-    result: BootResult, workload: Workload
+    result: BootResult, workload: Workload, findings: Sequence[Finding]
 ) -> tuple[Verdict, str, tuple[SampleRecord, ...]]:
-    """Return the verdict on a boot once its log is read, why, and the samples of its last load."""
+    """Return the verdict on a boot once its log is read, why, and the samples of its last load.
+
+    A kernel that warned is no sample, however complete its numbers are.
+    """
     if result.verdict is not Verdict.PASSED or result.kernel_log is None:
         return result.verdict, result.reason, ()
     runs = parse_log(result.kernel_log)
@@ -314,6 +325,9 @@ def judge_boot(
         more = f" (and {len(missing) - 3} more)" if len(missing) > 3 else ""
         return Verdict.INCOMPLETE, "; ".join(missing[:3]) + more, ()
     samples = tuple(SampleRecord(**asdict(summary)) for summary in run.summaries)
+    if verdict_of(findings) is not Verdict.PASSED:
+        told = [item.name for item in findings if item.severity is not Severity.NOTE]
+        return verdict_of(findings), f"the kernel reported: {', '.join(told[:5])}", samples
     failures = unexpected_failures(run.summaries)
     if failures:
         return Verdict.TEST_FAILED, "; ".join(failures[:3]), samples

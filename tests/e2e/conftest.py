@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from harness.build.cache import cache_folder
 
+from harness.build.cache import cache_folder
 from harness.build.kernel import ensure_kernel
 from harness.process import SubprocessRunner
 from harness.spec.kernel import load_kernel_spec

@@ -72,6 +72,15 @@ def test_a_failed_case_is_a_verdict(build, store, tmp_path):
     assert store.boots_frame(run_id).verdict[0] == "test failed"
 
 
+def test_a_kernel_that_warned_gives_no_samples(build, store, tmp_path):
+    log = "[ 1.0] WARNING: CPU: 0 PID: 1 at mm/vmalloc.c:12 f+0x1/0x2\n" + render_fake_log(2, 5)
+    run_id, _, _ = carried_out(build, store, tmp_path, log)
+    assert store.boots_frame(run_id).verdict[0] == "splat"
+    assert 0 not in set(store.samples_frame(run_id).boot)
+    (finding,) = store.boots(run_id)[0].facts["findings"]
+    assert "mm/vmalloc.c:12" in finding["excerpt"]
+
+
 def test_a_spoiled_boot_is_tried_again(build, store, tmp_path):
     run_id, target, observer = carried_out(build, store, tmp_path, "broken")
     assert len(target.requests) == 7
