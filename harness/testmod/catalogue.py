@@ -38,6 +38,7 @@ _C, _S, _N = Severity.CRASH, Severity.SPLAT, Severity.NOTE
 _MEANT_TO_FAIL = r"\b(?:align_shift|no_block)_alloc_test\+0x"
 _BUG, _WARNING, _PANIC, _OOPS = "BUG: ", "WARNING: ", "Kernel panic - not syncing", "Oops: "
 
+# fmt: off  # one row, one line
 CONDITIONS: tuple[Condition, ...] = tuple(
     Condition(*row)
     for row in (
@@ -1454,3 +1455,4 @@ CONDITIONS: tuple[Condition, ...] = tuple(
         ),
     )
 )
+# fmt: on

@@ -65,7 +65,7 @@ def test_names_are_unique_and_the_catalogue_is_wide():
         "Internal error: not really",
         "initcall vmalloc_test_init+0x0/0x10 [test_vmalloc] returned -11 after 10 usecs",
         "page:ffffea0000000000 refcount:1 mapcount:0",
-        "task:kworker/0:1     state:D stack:0     pid:12    tgid:12    ppid:2      flags:0x00004000",
+        "task:kworker/0:1     state:D stack:0     pid:12    tgid:12    ppid:2      flags:0x4000",
         "traps: a.out[12] general protection fault ip:401136 sp:7ffd error:0 in a.out",
         "random: crng init done",
         "badblocks: bad device",
