@@ -24,9 +24,10 @@ from harness.spec.playbook import Playbook
 from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
 from harness.store.store import Store
 from harness.targets.base import BootRequest, BootResult, Target
+from harness.testmod.catalogue import Severity
 from harness.testmod.log import missing_lines, parse_log, unexpected_failures
 from harness.testmod.modinfo import ModuleInfo, parse_modinfo
-from harness.testmod.verdicts import Finding, Severity, scan_console, verdict_of
+from harness.testmod.verdicts import Finding, scan_console, verdict_of
 from harness.testmod.workload import Workload, check_workload, steady_loops
 from harness.verdict import Verdict
 

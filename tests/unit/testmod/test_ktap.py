@@ -53,7 +53,7 @@ def test_what_the_plan_names_and_the_log_has_not_is_missing():
 
 
 def test_a_crash_inside_a_suite_leaves_the_suite_missing_with_what_it_did():
-    cut = KUNIT.split("[    1.1] # list-test")[0]
+    cut = KUNIT.split("[    1.1] # list-test", maxsplit=1)[0]
     first, second = parse_ktap(cut)
     assert (first.name, first.status, len(first.subtests)) == ("list-test", KtapStatus.MISSING, 3)
     assert (second.number, second.status) == (2, KtapStatus.MISSING)
