@@ -163,14 +163,15 @@ class QemuTarget:
     def close(self) -> None:
         """Nothing is held between boots."""
 
-    def _argv(self, request: BootRequest, monitor: Path) -> list[str]:
+    def guest(self, request: BootRequest) -> Guest:
+        """Return the machine of `request`. Raises InputError where its CPUs do not divide."""
         spec = self._spec
         if request.cpus % (spec.sockets * spec.threads_per_core):
             raise InputError(
                 f"{request.cpus} cpus do not divide into {spec.sockets} sockets x "
                 f"{spec.threads_per_core} threads per core"
             )
-        guest = Guest(
+        return Guest(
             cpus=request.cpus,
             memory_mib=request.memory_mib,
             image=request.kernel.image,
@@ -185,7 +186,10 @@ class QemuTarget:
             threads_per_core=spec.threads_per_core,
             numa_nodes=min(spec.numa_nodes, request.cpus),
         )
-        return qemu_argv(guest, request.folder / "console.log", request.folder / "report", monitor)
+
+    def _argv(self, request: BootRequest, monitor: Path) -> list[str]:
+        console, report = request.folder / "console.log", request.folder / "report"
+        return qemu_argv(self.guest(request), console, report, monitor)
 
 
 def boot_guest(

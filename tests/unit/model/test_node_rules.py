@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from kernel_traces import RULES, workload
 
 from harness.model.allocator import Allocator
 from harness.model.node_rules import NodeRules
 from harness.model.suspects import SUSPECTS
 from harness.model.trace import Allocated, Freed, Purged
+from tests.kernel_traces import RULES, workload
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,12 +1,12 @@
 """A trace that an allocator with a defect writes must name that defect."""
 
 import pytest
-from kernel_traces import RULES, workload
 
 from harness.model.allocator import Allocator
 from harness.model.replay import Replay
 from harness.model.suspects import SUSPECTS, explain
 from harness.model.trace import Allocated
+from tests.kernel_traces import RULES, workload
 
 
 def test_the_specification_predicts_itself():

@@ -34,3 +34,34 @@ def workload(allocator, seed=1, operations=3000, cpus=1):
             purge = allocator.purge()
             events.append(Purged(where, purge.start, purge.end, purge.purged_areas))
     return events
+
+
+def render_trace(events):
+    """Return `events` as the kernel's trace file would show them."""
+    lines = [f"# entries-in-buffer/entries-written: {len(events)}/{len(events)}   #P:1"]
+    for event in events:
+        where, name = event.where, type(event).__name__
+        match event:
+            case Allocated():
+                text = (
+                    f"alloc_vmap_area: va_start: {event.address} size={event.size} "
+                    f"align={event.alignment} vstart={event.start:#x} vend={event.end:#x} "
+                    f"failed={int(event.failed)}"
+                )
+            case Freed():
+                text = (
+                    f"free_vmap_area_noflush: va_start={event.address:#x} "
+                    f"nr_lazy={event.lazy_pages} nr_lazy_max={event.lazy_max_pages}"
+                )
+            case Purged():
+                text = (
+                    f"purge_vmap_area_lazy: start={event.start:#x} end={event.end:#x} "
+                    f"num_purged={event.areas}"
+                )
+            case WorkStarted():
+                text = f"workqueue_execute_start: work struct 00000000: function {event.function}"
+            case _:
+                raise AssertionError(name)
+        task = f"test-{where.pid}"
+        lines.append(f"{task:>20}    [{where.cpu:03}] ..... {where.time_s:.6f}: {text}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,96 @@
+"""`vmapbench validate`: the reference model against a running kernel, event by event."""
+
+import datetime as dt
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import KernelsOption
+
+if TYPE_CHECKING:
+    from harness.run.validate import Validation
+
+TRACED = ("vmap-nodes-traced", "single-node-traced", "linux-6.1-traced")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("validate")(validate)
+
+
+def validate(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[KERNEL]...")] = None,
+    cpus: Annotated[int, typer.Option(min=1, max=128, help="CPUs that run. 1: exact.")] = 1,
+    possible: Annotated[int, typer.Option(min=1, max=128, help="Possible CPUs.")] = 4,
+    loops: Annotated[int, typer.Option(min=1, help="Loops of a case.")] = 55_000,
+    patch: Annotated[list[str] | None, typer.Option(help="One more patch, below KERNELS.")] = None,
+    again: Annotated[list[Path] | None, typer.Option(help="Replay a folder; no boot.")] = None,
+    kernels: KernelsOption = Path("kernels"),
+    output: Annotated[Path, typer.Option(help="Where traces go.")] = Path("reports/validate"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Boot traced kernels and hold every event against the reference model.
+
+    With one CPU every address is predicted; with several, every event is checked against the
+    invariants and the node rules. A kernel has as many vmap nodes as POSSIBLE CPUs. Exit code 1
+    when a kernel does otherwise than the design says: the first divergent event is shown with the
+    state around it, and the defect that explains the whole trace is named.
+    """
+    from harness.build.cache import cache_folder
+    from harness.process import SubprocessRunner
+    from harness.run.validate import trace_kernel, validate_folder
+
+    folders = list(again or [])
+    for name in () if again else names or TRACED:
+        place = _new_folder(output, name)
+        typer.echo(f"{name}: traces go to {place}", err=True)
+        source = (name, kernels, tuple(patch or ()))
+        machine = (max(possible, cpus), cpus)
+        runner = SubprocessRunner()
+        trace_kernel(source, machine, loops, place, cache_folder(), runner, _say)
+        folders.append(place)
+    results = [validate_folder(place) for place in folders]
+    if as_json:
+        document = [{**asdict(each), "passed": each.passed} for each in results]
+        typer.echo(json.dumps({"version": 1, "validations": document}, indent=2))
+    else:
+        typer.echo("\n".join(render_validation(each) for each in results))
+    if not all(each.passed for each in results):
+        raise typer.Exit(1)
+
+
+def render_validation(result: "Validation") -> str:
+    """Return the result for a reader."""
+    nodes = "1 vmap node" if result.nodes == 1 else f"{result.nodes} vmap nodes"
+    lines = [
+        f"{result.kernel}, {nodes}, {result.cpus} CPU: {result.events:,} events, {_sum(result)}"
+    ]
+    for case, (total, predicted) in result.cases.items():
+        lines.append(f"  {case:<20} {predicted:>9,} of {total:>9,} addresses predicted")
+    lines += [f"  {fault}" for fault in result.faults[:5]]
+    if len(result.faults) > 5:
+        lines.append(f"  ... and {len(result.faults) - 5} more")
+    for each in result.explanations[:3]:
+        how = "explains the whole trace" if each.complete else f"explains {each.events:,} events"
+        lines.append(f"  {how}: {each.name}")
+    return "\n".join(lines)
+
+
+def _sum(result: "Validation") -> str:
+    if not result.passed:
+        return "NOT as designed"
+    return "every address predicted" if result.mode == "exact" else "every rule kept"
+
+
+def _new_folder(output: Path, name: str) -> Path:
+    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S-%f")
+    place = output / f"{name}-{stamp}"
+    place.mkdir(parents=True)
+    return place.resolve()
+
+
+def _say(words: str) -> None:
+    typer.echo(words, err=True)

@@ -1,0 +1,248 @@
+"""Holds the model against a kernel: boots it traced, replays the trace, names what differs."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.build.cache import Cache
+from harness.build.kernel import BuiltKernel, ensure_kernel
+from harness.errors import InfrastructureError
+from harness.model.allocator import Allocator, Rules, lazy_max_pages
+from harness.model.divergence import describe_divergence, render_event
+from harness.model.invariants import check_allocator
+from harness.model.node_rules import NodeRules
+from harness.model.replay import Replay, ReplayResult
+from harness.model.suspects import Explanation, explain
+from harness.model.trace import Allocated, Event, Trace, parse_trace, parse_vmallocinfo
+from harness.process import Runner
+from harness.spec.kernel import load_kernel_spec
+from harness.targets.base import BootRequest, Progress
+from harness.targets.traced import TRACE, TracedTarget
+from harness.verdict import Verdict
+
+FORMAT = 1  # of facts.json
+# A pair of events takes about 130 bytes of the ring buffer.
+_BUFFER_MIB = 128
+_MEMORY_MIB = 1024
+
+
+@dataclass(frozen=True)
+class Case:
+    """A load of the module. `loops` scales with what the caller asks for."""
+
+    name: str
+    mask: int
+    loops: float
+    parameters: str = ""
+
+    def load(self, loops: int, threads: int) -> str:
+        """Return the module's parameters."""
+        count = max(1, int(self.loops * loops))
+        fixed = f"run_test_mask={self.mask} nr_threads={threads} test_loop_count={count}"
+        return f"{fixed} sequential_test_order=1 {self.parameters}".strip()
+
+
+# Chosen so that each case gives about as many events. The areas of 256 and 257 pages (guard page
+# included) lie on either side of the largest pool.
+CASES = (
+    Case("fix_size", 1, 1.0),
+    Case("fix_size_255_pages", 1, 0.01, "nr_pages=255"),
+    Case("fix_size_256_pages", 1, 0.01, "nr_pages=256"),
+    Case("random_size", 8, 1.0),
+    Case("random_size_align", 32, 1.0),
+    Case("long_busy_list", 4, 0.5),
+    Case("full_fit", 2, 0.75),
+)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What came of one trace. `faults` is empty where the kernel keeps the design.
+
+    `mode`: `exact` (one CPU: every address predicted) or `rules` (several CPUs).
+    `cases`: name -> (allocations, allocations whose address was predicted).
+    """
+
+    kernel: str
+    mode: str
+    nodes: int
+    cpus: int
+    events: int
+    cases: Mapping[str, tuple[int, int]]
+    faults: list[str]
+    explanations: list[Explanation]
+    folder: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the kernel does what the model says."""
+        return not self.faults
+
+
+def rules_of(symbols: str, vmap_nodes: int | None, possible_cpus: int, online_cpus: int) -> Rules:
+    """Return the rules of a kernel, from its features, not its version. Pure.
+
+    `symbols`: its System.map. `vmap_nodes`: what it said of itself, if it did.
+    """
+    has_nodes = re.search(r" \w nr_vmap_nodes$", symbols, re.MULTILINE) is not None
+    default = min(possible_cpus, 128) if has_nodes else 1  # vmap_init_nodes()
+    merges = "reclaim_vmap_area" in symbols  # our tracepoint, on kernels whose lazy areas merge
+    nodes = vmap_nodes or default
+    return Rules(nodes=nodes, lazy_max_pages=lazy_max_pages(online_cpus), merge_lazy=merges)
+
+
+def trace_kernel(
+    source: tuple[str, Path, tuple[str, ...]],
+    machine: tuple[int, int],
+    loops: int,
+    folder: Path,
+    cache: Path,
+    runner: Runner,
+    say: Progress,
+) -> None:
+    """Build the kernel `source` (name, kernels folder, further patches), and trace a boot of it.
+
+    `machine`: possible and online CPUs. See `run_traced`.
+    """
+    name, kernels, patches = source
+    spec = load_kernel_spec(name, kernels)
+    spec = spec.model_copy(update={"patches": (*spec.patches, *patches)})
+    kernel = ensure_kernel(spec, Cache(cache), runner, lambda _: None)
+    run_traced(
+        kernel, *machine, loops, folder, cache, runner, lambda phase: say(f"{name}: {phase}")
+    )
+
+
+def run_traced(
+    kernel: BuiltKernel,
+    possible_cpus: int,
+    online_cpus: int,
+    loops: int,
+    folder: Path,
+    cache: Path,
+    runner: Runner,
+    progress: Progress,
+) -> None:
+    """Boot `kernel` traced and leave trace, vmallocinfo and facts.json in `folder`.
+
+    Raises InfrastructureError when the boot gave no whole trace.
+    """
+    threads = 1 if online_cpus == 1 else 2 * online_cpus
+    cases = CASES if online_cpus == 1 else tuple(replace(c, loops=c.loops / 4) for c in CASES[:5])
+    target = TracedTarget([c.name for c in cases], online_cpus, _BUFFER_MIB, cache, runner)
+    request = BootRequest(
+        kernel=kernel,
+        cpus=possible_cpus,
+        loads=tuple(case.load(loops, threads) for case in cases),
+        memory_mib=_MEMORY_MIB,
+        expected_s=120.0,
+        folder=folder,
+    )
+    target.check()
+    result = target.boot(request, progress)
+    if result.verdict is not Verdict.PASSED:
+        raise InfrastructureError(
+            f"tracing {kernel.spec.name}: {result.verdict}: {result.reason}\n"
+            f"  console: {result.console}"
+        )
+    if not (folder / TRACE).is_file() or result.facts["errors"]:
+        raise InfrastructureError(
+            f"tracing {kernel.spec.name}: {'; '.join(result.facts['errors']) or 'no trace came'}\n"
+            "  the kernel needs fragments/traced.config"
+        )
+    (folder / "vmallocinfo").write_text(result.facts["files"]["/proc/vmallocinfo"])
+    symbols = kernel.system_map.read_text(encoding="ascii")
+    rules = rules_of(symbols, result.facts["vmap_nodes"], possible_cpus, online_cpus)
+    facts = {"version": FORMAT, "kernel": kernel.spec.name, "cpus": online_cpus}
+    text = json.dumps({**facts, "rules": asdict(rules)}, indent=2)
+    (folder / "facts.json").write_text(text + "\n", encoding="utf-8")
+
+
+def validate_folder(folder: Path) -> Validation:
+    """Replay what `run_traced` left in `folder`.
+
+    Raises InfrastructureError for a trace that is not whole, InputError never.
+    """
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    with (folder / TRACE).open(encoding="utf-8", errors="replace") as lines:
+        trace = parse_trace(lines)
+    refuse_partial(trace, folder)
+    mapped = (folder / "vmallocinfo").read_text(encoding="utf-8")
+    start, end = vmalloc_range(trace.events)
+    rules = replace(Rules(**facts["rules"]), vmalloc_start=start, vmalloc_end=end)
+    check = _check_exactly if facts["cpus"] == 1 else _check_rules
+    return check(facts, rules, trace.events, mapped, folder)
+
+
+def refuse_partial(trace: Trace, folder: Path) -> None:
+    """Raise InfrastructureError where events are missing: nothing could be concluded."""
+    if trace.lost or trace.unread or not trace.events:
+        quoted = "".join(f"\n    {line}" for line in trace.unread[:3])
+        raise InfrastructureError(
+            f"the trace in {folder} is not whole: {len(trace.events)} events, {trace.lost} lost, "
+            f"{len(trace.unread)} lines not understood{quoted}"
+        )
+
+
+def vmalloc_range(events: list[Event]) -> tuple[int, int]:
+    """Return VMALLOC_START and VMALLOC_END: the widest range that anyone asked for."""
+    ranges = {(event.start, event.end) for event in events if isinstance(event, Allocated)}
+    return max(ranges, key=lambda pair: pair[1] - pair[0])
+
+
+def _check_exactly(
+    facts: Mapping[str, Any], rules: Rules, events: list[Event], mapped: str, folder: Path
+) -> Validation:
+    areas = list(parse_vmallocinfo(mapped.splitlines()))
+    chunk_bytes = next((a.end - a.start for a in areas if "pcpu_get_vm_areas" in a.text), 0)
+    result = Replay(Allocator(rules), chunk_bytes).run(events)
+    faults, explanations = check_allocator(result.allocator), []
+    if result.divergence:
+        faults.append(describe_divergence(result, events))
+        explanations = explain(events, rules, chunk_bytes)
+    else:
+        kernel_busy = {(area.start, area.end) for area in areas if not area.unpurged}
+        faults += compare_busy(result.allocator, kernel_busy)
+    cases = _count_cases(events, result)
+    return Validation(
+        facts["kernel"], "exact", rules.nodes, 1, len(events), cases, faults, explanations,
+        str(folder),
+    )  # fmt: skip
+
+
+def compare_busy(allocator: Allocator, kernel_busy: set[tuple[int, int]]) -> list[str]:
+    """Return how /proc/vmallocinfo and the model's busy areas differ, at the end of a trace."""
+    ours = {(area.start, area.end) for state, area in allocator.areas() if state == "busy"}
+    # Areas without a vm_struct (vm_map_ram blocks) have no line; the traced cases make none.
+    faults = [f"vmallocinfo has {s:#x}-{e:#x}, the model not" for s, e in kernel_busy - ours]
+    return faults + [f"the model has {s:#x}-{e:#x}, vmallocinfo not" for s, e in ours - kernel_busy]
+
+
+def _count_cases(events: list[Event], result: ReplayResult) -> dict[str, tuple[int, int]]:
+    totals: dict[str, int] = {}
+    case = "boot"
+    for event in events:
+        if isinstance(event, Allocated):
+            totals[case] = totals.get(case, 0) + (not event.failed)
+        else:
+            case = getattr(event, "text", case)
+    return {case: (total, result.predicted.get(case, 0)) for case, total in totals.items()}
+
+
+def _check_rules(
+    facts: Mapping[str, Any], rules: Rules, events: list[Event], mapped: str, folder: Path
+) -> Validation:
+    del mapped
+    violations = NodeRules(rules).run(events)
+    faults = [
+        f"event {v.index + 1} (line {v.event.where.line}, CPU {v.event.where.cpu}): {v.what}\n"
+        f"    {render_event(v.event)}"
+        for v in violations
+    ]
+    return Validation(
+        facts["kernel"], "rules", rules.nodes, facts["cpus"], len(events), {}, faults, [],
+        str(folder),
+    )  # fmt: skip

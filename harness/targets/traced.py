@@ -1,0 +1,82 @@
+"""QEMU guests whose every vmalloc event is traced, from the kernel's first allocation on."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.model.trace import BOOT_EVENTS
+from harness.process import Runner
+from harness.spec import playbook
+from harness.targets.base import BootRequest
+from harness.targets.qemu import Guest, QemuTarget
+
+TRACEFS = "/sys/kernel/tracing"
+TRACE = "trace"  # in the boot's folder
+
+
+def tracing_parameters(online_cpus: int, buffer_mib: int) -> tuple[str, ...]:
+    """Return the boot parameters of a traced kernel. Pure.
+
+    `maxcpus`: CPUs beyond are possible, so the kernel makes vmap nodes for them, but never run.
+    `trace_clock`: left to itself, Linux 6.1 may find its clock unstable during boot and take
+    another, which empties the buffer. `global` orders the events of several CPUs.
+    `no_hash_pointers`: addresses of per-CPU chunks and of /proc/vmallocinfo are needed as they are.
+    """
+    return (
+        f"maxcpus={online_cpus}",
+        f"trace_event={','.join(BOOT_EVENTS)}",
+        f"trace_buf_size={buffer_mib}M",
+        f"trace_clock={'local' if online_cpus == 1 else 'global'}",
+        "no_hash_pointers",
+    )
+
+
+def tracing_script(cases: Sequence[tuple[str, str]]) -> list[str]:
+    """Return init's lines for (name, module parameters) pairs: mark, load; at the end the trace."""
+    lines = []
+    for name, parameters in cases:
+        lines += [f"write {TRACEFS}/trace_marker {name}", f"load {parameters}"]
+    return [
+        *lines,
+        "log",
+        "write /proc/sys/kernel/kptr_restrict 1",  # 0 hides addresses in /proc/vmallocinfo
+        f"write {TRACEFS}/tracing_on 0",
+        "collect /proc/vmallocinfo",
+        f"send {TRACEFS}/trace /dev/vport0p1",
+    ]
+
+
+class TracedTarget(QemuTarget):
+    """Boots `request.cpus` possible CPUs, `online_cpus` of them running.
+
+    The trace lies in the boot's folder as `trace`; loads are named by `cases`, in order.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[str],
+        online_cpus: int,
+        buffer_mib: int,
+        cache: Path,
+        runner: Runner,
+    ):
+        """`buffer_mib`: ring buffer of one CPU; what does not fit is lost, and reported as lost."""
+        super().__init__(playbook.QemuTarget(kind="qemu", accelerator="tcg"), cache, runner)
+        self._cases, self._online_cpus, self._buffer_mib = tuple(cases), online_cpus, buffer_mib
+
+    def script(self, request: BootRequest) -> Sequence[str]:
+        """Return the lines that the guest's init carries out."""
+        return tracing_script(list(zip(self._cases, request.loads, strict=True)))
+
+    def guest(self, request: BootRequest) -> Guest:
+        """Return the machine: a port for the trace, and the parameters that start tracing."""
+        guest = super().guest(request)
+        path = str(request.folder / TRACE).replace(",", ",,")
+        port = ["-chardev", f"file,id=trace,path={path}"]
+        port += ["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=trace"]
+        parameters = tracing_parameters(self._online_cpus, self._buffer_mib)
+        return replace(
+            guest,
+            boot_parameters=(*guest.boot_parameters, *parameters),
+            extra=(*guest.extra, *port),
+        )

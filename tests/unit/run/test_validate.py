@@ -1,0 +1,83 @@
+"""From a traced boot's folder to a verdict on the kernel. No boot here."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from harness.errors import InfrastructureError
+from harness.model.allocator import Allocator, Rules, lazy_max_pages
+from harness.model.suspects import SUSPECTS
+from harness.run.validate import CASES, rules_of, validate_folder
+from tests.kernel_traces import RULES, render_trace, workload
+
+
+def write_folder(folder, allocator, cpus=1):
+    events = workload(allocator, cpus=cpus)
+    (folder / "trace").write_text(render_trace(events))
+    facts = {"version": 1, "kernel": "some-kernel", "cpus": cpus, "rules": asdict(RULES)}
+    (folder / "facts.json").write_text(json.dumps(facts))
+    busy = [area for state, area in allocator.areas() if state == "busy"]
+    lines = [f"0x{area.start:016x}-0x{area.end:016x} {area.pages * 4096} test" for area in busy]
+    (folder / "vmallocinfo").write_text("\n".join(lines) + "\n")
+    return events
+
+
+def test_a_right_kernel_passes_exactly(tmp_path):
+    events = write_folder(tmp_path, Allocator(RULES))
+    result = validate_folder(tmp_path)
+    assert result.passed
+    assert (result.mode, result.events) == ("exact", len(events))
+    total, predicted = result.cases["boot"]
+    assert total == predicted > 1000
+
+
+def test_a_right_kernel_of_several_cpus_keeps_the_rules(tmp_path):
+    write_folder(tmp_path, Allocator(RULES), cpus=4)
+    result = validate_folder(tmp_path)
+    assert (result.passed, result.mode) == (True, "rules")
+
+
+def test_a_defect_fails_and_is_named(tmp_path):
+    write_folder(tmp_path, SUSPECTS["decay of 50 % instead of 25 %"](RULES))
+    result = validate_folder(tmp_path)
+    assert not result.passed
+    assert "the design says" in result.faults[-1]
+    assert result.explanations[0].name == "decay of 50 % instead of 25 %"
+    assert result.explanations[0].complete
+
+
+def test_vmallocinfo_must_agree(tmp_path):
+    write_folder(tmp_path, Allocator(RULES))
+    with (tmp_path / "vmallocinfo").open("a") as stream:
+        stream.write("0xffffe00000000000-0xffffe00000002000 8192 stranger\n")
+    (fault,) = validate_folder(tmp_path).faults
+    assert "the model not" in fault
+
+
+@pytest.mark.parametrize("damage", ["CPU:0 [LOST 5 EVENTS]\n", "half a line\n"])
+def test_a_partial_trace_gives_no_verdict(tmp_path, damage):
+    write_folder(tmp_path, Allocator(RULES))
+    with (tmp_path / "trace").open("a") as stream:
+        stream.write(damage)
+    with pytest.raises(InfrastructureError, match="is not whole"):
+        validate_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "said", "possible", "expected"),
+    [
+        ("ffff d nr_vmap_nodes\n", None, 4, Rules(4, lazy_max_pages(1))),
+        ("ffff d nr_vmap_nodes\n", 1, 4, Rules(1, lazy_max_pages(1))),
+        ("ffff d nr_vmap_nodes\n", None, 200, Rules(128, lazy_max_pages(1))),
+        ("ffff d __tracepoint_reclaim_vmap_area\n", None, 4, Rules(1, 8192, merge_lazy=True)),
+    ],
+)
+def test_a_kernels_rules_follow_from_its_symbols(symbols, said, possible, expected):
+    assert rules_of(symbols, said, possible, 1) == expected
+
+
+def test_a_load_names_its_case():
+    assert CASES[1].load(1000, 2) == (
+        "run_test_mask=1 nr_threads=2 test_loop_count=10 sequential_test_order=1 nr_pages=255"
+    )
