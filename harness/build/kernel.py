@@ -13,7 +13,7 @@ from harness.build.cache import Cache, file_digest, write_atomically
 from harness.build.kconfig import check_requests, critical_values, parse_config
 from harness.build.patches import apply_patches
 from harness.build.source import PinnedSource, ensure_source, pin_source
-from harness.build.tree import OBJECTS, lay_tree
+from harness.build.tree import OBJECTS, BaseTree, lay_tree
 from harness.build.tuxmake import (
     Toolchain,
     merge_fragments,
@@ -201,7 +201,7 @@ def _build(
     tree, log, environment = folder / "tree", folder / "build.log", _environment(pristine)
     tell("preparing the tree")
     base = find_base(plan, cache)
-    based = lay_tree(pristine, tree, base and base / "tree", runner)
+    based = lay_tree(pristine, tree, base, runner)
     apply_patches(tree, plan.patches, runner)
     tell("configuring")
     config = _configure(plan, tree, log, runner, environment)
@@ -223,7 +223,8 @@ def _build(
         "spec": plan.spec.model_dump(mode="json"),
         "release": (tree / OBJECTS / "include/config/kernel.release").read_text().strip(),
         "critical": critical_values(config),
-        "base": base.name if base and based else None,
+        "base": base.key if base and based else None,
+        "built_in": str(tree),
         "targets": targets,
         "elapsed_s": round(time.monotonic() - started, 1),
         "artefacts": artefacts,
@@ -260,22 +261,24 @@ def _environment(pristine: Path) -> dict[str, str]:
     return {"KCFLAGS": "", "KBUILD_BUILD_TIMESTAMP": f"@{released}"}
 
 
-def find_base(plan: BuildPlan, cache: Cache) -> Path | None:
-    """Return the finished build whose objects are the best start: same source, same toolchain.
+def find_base(plan: BuildPlan, cache: Cache) -> BaseTree | None:
+    """Return the finished tree whose objects are the best start: same source, same toolchain.
 
     One with the same fragments comes first, then the newest.
     """
     inputs, candidates = plan.inputs, []
     for path in cache.place("kernels", "x").parent.glob(f"*/{RECORD}"):
         try:
-            known = json.loads(path.read_text(encoding="utf-8"))["inputs"]
+            record = json.loads(path.read_text(encoding="utf-8"))
+            known, tree = record["inputs"], path.parent / "tree"
             same = all(known[key] == inputs[key] for key in ("format", "source", "toolchain"))
-            if same and (path.parent / "tree" / OBJECTS).is_dir():
+            if same and (tree / OBJECTS).is_dir():
                 alike = known["fragments"] == inputs["fragments"]
-                candidates.append((alike, path.stat().st_mtime_ns, path.parent))
+                base = BaseTree(record["key"], tree, record["built_in"])
+                candidates.append((alike, path.stat().st_mtime_ns, base))
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return max(candidates)[2] if candidates else None
+    return max(candidates, key=lambda candidate: candidate[:2])[2] if candidates else None
 
 
 def _usual_total(cache: Cache) -> int | None:

@@ -7,11 +7,21 @@ all objtool's, on which every object depends) is rewritten by `rebase_paths`.
 """
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.process import Runner
 
 OBJECTS = "objects"
+
+
+@dataclass(frozen=True)
+class BaseTree:
+    """A finished tree to start from. It was moved after it was built, so its records say where."""
+
+    key: str
+    tree: Path
+    built_in: str
 
 
 def link_tree_argv(source: Path, tree: Path) -> list[str]:
@@ -24,7 +34,7 @@ def copy_objects_argv(base: Path, tree: Path) -> list[str]:
     return ["cp", "-a", "--reflink=auto", str(base / OBJECTS), str(tree / OBJECTS)]
 
 
-def lay_tree(source: Path, tree: Path, base: Path | None, runner: Runner) -> bool:
+def lay_tree(source: Path, tree: Path, base: BaseTree | None, runner: Runner) -> bool:
     """Fill `tree` from `source`, and with the objects of the finished tree `base`.
 
     Returns whether the base could be used.
@@ -32,8 +42,8 @@ def lay_tree(source: Path, tree: Path, base: Path | None, runner: Runner) -> boo
     tree.mkdir()
     runner.run(link_tree_argv(source, tree), check=True)
     objects = tree / OBJECTS
-    if base and runner.run(copy_objects_argv(base, tree)).returncode == 0:
-        rebase_paths(objects, str(base), str(tree))
+    if base and runner.run(copy_objects_argv(base.tree, tree)).returncode == 0:
+        rebase_paths(objects, base.built_in, str(tree))
         return True
     shutil.rmtree(objects, ignore_errors=True)
     objects.mkdir()
