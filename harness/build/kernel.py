@@ -19,6 +19,7 @@ from harness.build.tuxmake import (
     merge_fragments,
     probe_toolchain,
     run_tuxmake,
+    shim_compiler,
     tuxmake_argv,
 )
 from harness.errors import InputError, KernelBuildError
@@ -204,7 +205,8 @@ def _build(
     based = lay_tree(pristine, tree, base, runner)
     apply_patches(tree, plan.patches, runner)
     tell("configuring")
-    config = _configure(plan, tree, log, runner, environment)
+    path = shim_compiler(plan.toolchain, folder, shutil.which)
+    config = _configure(plan, tree, log, runner, environment, path)
     total = None if based else _usual_total(cache)
     tell("compiling", 0, total)
     targets = run_tuxmake(
@@ -212,6 +214,7 @@ def _build(
         log,
         runner,
         lambda made: tell("compiling", made, total),
+        path,
     )
     tell("keeping the result", targets, targets)
     artefacts = _collect(tree / OBJECTS, folder)
@@ -233,7 +236,12 @@ def _build(
 
 
 def _configure(
-    plan: BuildPlan, tree: Path, log: Path, runner: Runner, environment: Mapping[str, str]
+    plan: BuildPlan,
+    tree: Path,
+    log: Path,
+    runner: Runner,
+    environment: Mapping[str, str],
+    path: str | None,
 ) -> dict[str, str]:
     """Write `.config` from the fragments; every other symbol that can be off is off."""
     requested = merge_fragments(tree, list(plan.fragments), log, runner)
@@ -249,6 +257,7 @@ def _configure(
         log,
         runner,
         lambda _: None,
+        path,
     )
     config = parse_config((tree / OBJECTS / ".config").read_text(encoding="utf-8"))
     check_requests(plan.fragments, config)

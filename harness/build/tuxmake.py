@@ -1,5 +1,6 @@
 """Runs tuxmake, which runs make and keeps the provenance record (metadata.json)."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -42,6 +43,22 @@ def probe_toolchain(name: str, runner: Runner, find: Callable[[str], str | None]
             raise ToolError(f"toolchain {name}: {program} is missing; `vmapbench doctor` helps")
         lines.append(runner.run([program, "--version"], check=True).output.splitlines()[0])
     return Toolchain(name, "; ".join(lines), find("ccache") is not None)
+
+
+def shim_compiler(
+    toolchain: Toolchain, folder: Path, find: Callable[[str], str | None]
+) -> str | None:
+    """Return a PATH on which `gcc` is the wanted version, or None where that needs no help.
+
+    tuxmake takes versioned toolchains in containers only; outside them it calls plain gcc.
+    """
+    if not toolchain.name.startswith("gcc-"):
+        return None
+    shims = folder / "toolchain"
+    shims.mkdir()
+    for name in ("gcc", "x86_64-linux-gnu-gcc"):
+        (shims / name).symlink_to(find(toolchain.name) or toolchain.name)
+    return f"{shims}:{os.environ.get('PATH', os.defpath)}"
 
 
 def tuxmake_argv(
