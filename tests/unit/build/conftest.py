@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from harness.build.cache import Cache
-from harness.process import SubprocessRunner
 from harness.spec.kernel import KernelSpec
 
 TOY = Path(__file__).parents[2] / "toy_kernel"
@@ -32,11 +31,6 @@ Subject: [PATCH] mm/vmalloc: Return two
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
-
-
-@pytest.fixture
-def runner() -> SubprocessRunner:
-    return SubprocessRunner()
 
 
 @pytest.fixture
