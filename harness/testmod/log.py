@@ -9,6 +9,10 @@ the module's own words are looked for, wherever they stand.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from harness.testmod.mending import mend_lines
+from harness.testmod.prefix import strip_colour
 
 
 @dataclass(frozen=True)
@@ -52,29 +56,39 @@ class ModuleLog:
 
 
 # One pattern for all lines, so that a log is scanned once. Numbers are bounded: a hostile log
-# shall not make the parser build a huge integer.
+# shall not make the parser build a huge integer. A kernel's first line ends the run before it.
 _LINE = re.compile(
-    r"Summary: (?P<case>\w{1,64}) passed: (?P<passed>\d{1,10}) failed: (?P<failed>\d{1,10})"
-    r"(?: xfailed: (?P<xfailed>\d{1,10}))? repeat: (?P<repeat>\d{1,10})"
-    r" loops: (?P<loops>\d{1,10}) avg: (?P<avg>\d{1,20}) usec"
-    r"|All test took worker(?P<worker>\d{1,5})=(?P<cycles>\d{1,20}) cycles"
-    r"|Failed to start (?P<unstarted>\d{1,5}) kthread"
+    r"Summary: (\w{1,64}) passed: (\d{1,10}) failed: (\d{1,10})(?: xfailed: (\d{1,10}))?"
+    r" repeat: (\d{1,10}) loops: (\d{1,10}) avg: (\d{1,20}) usec"
+    r"|All test took worker(\d{1,5})=(\d{1,20}) cycles"
+    r"|Failed to start (\d{1,5}) kthread"
+    r"|Linux version (\d)"
 )
+# case, passed, failed, xfailed, repeat, loops, avg; worker, cycles; unstarted worker; boot
+_Line = tuple[str | Any, ...]
 
 
 def parse_log(text: str) -> list[ModuleLog]:
     """Return the runs of the module that `text` has, in order; a cut-off one as far as it goes.
 
-    A new run begins where a worker comes that the run has had already, a case comes twice for one
-    worker, or a worker fails to start after others have reported.
+    A new run begins where a kernel boots, a worker comes that the run has had already, a case comes
+    twice for one worker or with other loops, or a worker fails to start after others have reported.
     """
     runs = [_Run()]
-    for match in _LINE.finditer(text):
-        if runs[-1].has(match):
-            runs.append(runs[-1].split(match))
-        runs[-1].take(match)
+    for line in _lines(strip_colour(text)):
+        if runs[-1].excludes(line):
+            runs.append(runs[-1].split(line))
+        runs[-1].take(line)
     runs[-1].close()
     return [result for run in runs if (result := run.result()) != ModuleLog()]
+
+
+def _lines(text: str) -> list[_Line]:
+    lines = [match.groups() for match in _LINE.finditer(text)]
+    heads = text.count("Summary: ") + text.count("All test took worker")
+    if heads <= sum(line[0] is not None or line[7] is not None for line in lines):
+        return lines
+    return [match.groups() for match in _LINE.finditer(mend_lines(text))]
 
 
 class _Run:
@@ -82,53 +96,46 @@ class _Run:
         self._summaries: list[Summary] = []
         self._totals: dict[int, WorkerTotal] = {}
         self._unstarted: list[int] = []
-        self._open: dict[str, re.Match[str]] = {}  # summaries whose worker is not known yet
+        self._open: dict[str, _Line] = {}  # summaries whose worker is not known yet
+        self._counts: tuple[str, str] | None = None  # repeat and loops of the open summaries
 
-    def has(self, match: re.Match[str]) -> bool:
-        """Return whether `match` can only belong to another run."""
-        if match["worker"] is not None:
-            return int(match["worker"]) in self._totals
-        if match["unstarted"] is not None:
-            return bool(self._totals or self._open)
-        return match["case"] in self._open
+    def excludes(self, line: _Line) -> bool:
+        """Return whether `line` can only belong to another run."""
+        case, _, _, _, repeat, loops, _, worker, _, _, boot = line
+        if case is not None:
+            return case in self._open or bool(self._open and self._counts != (repeat, loops))
+        if worker is not None:
+            return int(worker) in self._totals
+        return boot is not None or bool(self._totals or self._open)
 
-    def split(self, match: re.Match[str]) -> "_Run":
-        """End this run before `match` and return the next one."""
+    def split(self, line: _Line) -> "_Run":
+        """End this run before `line` and return the next one."""
         following = _Run()
-        if match["worker"] is not None:  # the summaries before a total are of the total's worker
+        if line[7] is not None:  # the summaries before a total are of the total's worker
             following._open, self._open = self._open, {}
         self.close()
         return following
 
-    def take(self, match: re.Match[str]) -> None:
-        if match["case"] is not None:
-            self._open[match["case"]] = match
-        elif match["unstarted"] is not None:
-            self._unstarted.append(int(match["unstarted"]))
-        else:
-            worker = int(match["worker"])
-            self._assign(worker)
-            self._totals[worker] = WorkerTotal(worker, int(match["cycles"]))
+    def take(self, line: _Line) -> None:
+        case, _, _, _, repeat, loops, _, worker, cycles, unstarted, _ = line
+        if case is not None:
+            self._open[case] = line
+            self._counts = (repeat, loops)
+        elif worker is not None:
+            self._assign(int(worker))
+            self._totals[int(worker)] = WorkerTotal(int(worker), int(cycles))
+        elif unstarted is not None:
+            self._unstarted.append(int(unstarted))
 
     def close(self) -> None:
         """Give summaries without a total to the worker that would have come next."""
         self._assign(max(self._totals, default=-1) + 1)
 
     def _assign(self, worker: int) -> None:
-        for match in self._open.values():
-            xfailed = match["xfailed"]
-            self._summaries.append(
-                Summary(
-                    worker=worker,
-                    case=match["case"],
-                    passed=int(match["passed"]),
-                    failed=int(match["failed"]),
-                    xfailed=None if xfailed is None else int(xfailed),
-                    repeat=int(match["repeat"]),
-                    loops=int(match["loops"]),
-                    avg_us=int(match["avg"]),
-                )
-            )
+        for case, passed, failed, xfailed, repeat, loops, avg, *_ in self._open.values():
+            xfail = None if xfailed is None else int(xfailed)
+            counts = int(passed), int(failed), xfail, int(repeat), int(loops), int(avg)
+            self._summaries.append(Summary(worker, case, *counts))
         self._open = {}
 
     def result(self) -> ModuleLog:

@@ -1,0 +1,67 @@
+"""Puts the module's lines together again where another writer broke them on the console. Pure.
+
+    [  102.4] Summary: fix_size_alloc_test passed: 1 fai[  102.4] usb 1-1: new device
+    led: 0 repeat: 1 loops: 20 avg: 495 usec
+
+A wrong number is worse than a missing line, so what could be read in two ways stays broken.
+"""
+
+import re
+
+from harness.testmod.prefix import message_of
+
+_HEAD = re.compile(r"Summary: (?=\w{1,64}_test )|All test took worker")
+_WHOLE = re.compile(
+    r"(?:Summary: \w{1,64} passed: \d{1,10} failed: \d{1,10}(?: xfailed: \d{1,10})?"
+    r" repeat: \d{1,10} loops: \d{1,10} avg: \d{1,20} usec"
+    r"|All test took worker\d{1,5}=\d{1,20} cycles)"
+)
+_LINE_CHARACTERS = 400
+_LINES_APART = 3
+_MENDED = 200  # more broken lines than that is another illness
+
+
+def mend_lines(text: str) -> str:
+    """Return `text` with broken lines of the module made whole at the place of their first half."""
+    broken = [match for match in _HEAD.finditer(text) if not _WHOLE.match(text, match.start())]
+    pieces, at = [], 0
+    for match in broken[:_MENDED]:
+        begin = match.start()
+        end = _line_end(text, begin)
+        whole = _mended(text[begin:end], _following_lines(text, end)) if begin >= at else None
+        if whole:
+            pieces += [text[at:begin], whole, "\n", text[begin:end]]
+            at = end
+    return "".join([*pieces, text[at:]])
+
+
+def _line_end(text: str, at: int) -> int:
+    end = text.find("\n", at, at + _LINE_CHARACTERS)
+    return end if end >= 0 else min(len(text), at + _LINE_CHARACTERS)
+
+
+def _following_lines(text: str, end: int) -> list[str]:
+    lines = []
+    for _ in range(_LINES_APART):
+        begin, end = end + 1, _line_end(text, end + 1)
+        lines.append(text[begin:end])
+    return lines
+
+
+def _mended(head: str, following: list[str]) -> str | None:
+    """Return the line that `head`, cut somewhere, makes with the begin of a following line."""
+    for line in following:
+        for tail in dict.fromkeys((line, message_of(line))):
+            # From the longest head down: whatever the intruder wrote comes behind the cut.
+            for cut in range(len(head), len("Summary: "), -1):
+                whole = _WHOLE.match(head[:cut] + tail)
+                if whole and whole.end() > cut:
+                    return whole[0] if _is_certain(head, cut, tail) else None
+    return None
+
+
+def _is_certain(head: str, cut: int, tail: str) -> bool:
+    """Return whether no digit can have been lost or gained at the seam."""
+    seam_in_number = head[cut - 1].isdigit()
+    intruder = head[cut : cut + 1]
+    return not seam_in_number or (not tail[:1].isdigit() and intruder in ("", "[", "<", "\r"))
