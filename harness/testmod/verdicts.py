@@ -12,6 +12,8 @@ from harness.testmod.catalogue import CONDITIONS, Condition, Severity
 from harness.testmod.prefix import strip_colour
 from harness.verdict import Verdict, worst
 
+__all__ = ["Finding", "Severity", "scan_console", "verdict_of"]
+
 _LINE_CHARACTERS = 1_000  # what is looked at of one line behind a start
 _PREFIX_CHARACTERS = 300  # and before it
 _EXCERPT_LINES = 60
