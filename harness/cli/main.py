@@ -10,8 +10,8 @@ import sys
 import traceback
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from harness import __version__, cli
 from harness.errors import VmapbenchError
@@ -55,10 +55,9 @@ def main() -> None:
         status = app(standalone_mode=False)
     except VmapbenchError as error:
         status = _report(str(error), error.exit_code, debug)
-    except click.ClickException as error:
-        error.show()
-        status = 2
-    except (KeyboardInterrupt, click.Abort):
+    except TyperException as error:
+        status = _report(f"{error.format_message()}\n  try --help", 2, debug)
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("\ninterrupted", err=True)
         status = 130
     except BrokenPipeError:

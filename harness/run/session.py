@@ -56,7 +56,7 @@ class Session:
     runner: Runner = field(default_factory=SubprocessRunner)
 
     def open_store(self) -> Store:
-        """Return the store of this session's results."""
+        """Return the store of this session's results, making it where there is none."""
         return open_store(store_location(self.reports))
 
     def plan_lines(self, file: Path) -> list[str]:
@@ -106,6 +106,8 @@ class Session:
 
         Raises InputError when a kernel would not be the one that the run began with.
         """
+        if not self.reports.is_dir() and isinstance(store_location(self.reports), Path):
+            raise InputError(f"no run to resume: there is no folder {self.reports}")
         with contextlib.closing(self.open_store()) as store:
             run_id = store.resolve(word)
             record = store.load_run(run_id)

@@ -1,0 +1,67 @@
+import pytest
+
+from harness.process import Completed
+from harness.run.doctor import (
+    CHECKS,
+    Health,
+    Patient,
+    check_disk,
+    check_qemu,
+    check_toolchain,
+    examine,
+)
+
+
+class FakeRunner:
+    """Answers every program with the same words."""
+
+    def __init__(self, output, returncode=0):
+        self.output, self.returncode = output, returncode
+
+    def run(self, argv, **_):
+        return Completed(tuple(argv), self.returncode, self.output, 0.1)
+
+
+@pytest.fixture
+def patient(runner, tmp_path):
+    return Patient(runner, tmp_path / "cache", tmp_path / "reports")
+
+
+def test_this_machine_is_examined_whole(patient):
+    findings = examine(patient)
+    assert len(findings) == len(CHECKS)
+    assert all(finding.found for finding in findings)
+    assert all(finding.remedy for finding in findings if finding.health is not Health.OK)
+
+
+@pytest.mark.parametrize(
+    ("version", "health"), [("10.0.2", Health.OK), ("9.1.0", Health.OK), ("7.2.9", Health.WARN)]
+)
+def test_an_old_qemu_is_told_apart(tmp_path, version, health):
+    runner = FakeRunner(f"QEMU emulator version {version} (Debian)")
+    finding = check_qemu(Patient(runner, tmp_path, tmp_path))
+    assert finding.health is health
+
+
+def test_a_qemu_that_makes_no_sense_is_a_failure_not_a_traceback(tmp_path):
+    finding = check_qemu(Patient(FakeRunner("version what"), tmp_path, tmp_path))
+    assert finding.health is Health.FAIL
+
+
+def test_missing_programs_are_named(patient, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    finding = check_toolchain(patient)
+    assert finding.health is Health.FAIL
+    assert "flex" in finding.found
+
+
+def test_a_small_disk_is_a_failure(runner, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    runner.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(disk)], check=True)
+    try:
+        finding = check_disk(Patient(runner, disk / "cache", tmp_path))
+        assert finding.health is Health.FAIL
+        assert "VMAPBENCH_CACHE" in finding.remedy
+    finally:
+        runner.run(["umount", str(disk)], check=True)
