@@ -1,0 +1,148 @@
+import numpy as np
+import pandas as pd
+import pytest
+from boot_frames import CASES, frames
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.analysis.compare import WHOLE_LOAD, Metric, Word, boot_times, compare, required_boots
+from harness.errors import InputError
+
+seeds = st.integers(0, 10_000)
+few = settings(max_examples=10, deadline=None)
+
+
+def test_known_speed_up_is_faster():
+    found = compare(*frames(ratio=2.0), "a", seed=1)
+    assert set(found.rows["word"]) == {"faster"}
+    assert len(found.rows) == 2 * len(CASES) + 1
+    load = found.rows[found.rows["case"] == WHOLE_LOAD].iloc[0]
+    assert load["low"] < 2 < load["high"]
+    assert load["boots_baseline"] == load["boots_candidate"] == 5
+    assert "faster" in found.answer
+    mean = found.rows[found.rows["metric"] == Metric.MEAN].iloc[0]
+    assert mean["throughput_candidate"] / mean["throughput_baseline"] == pytest.approx(
+        mean["ratio"], rel=1e-3
+    )
+    assert 0.9 < mean["fairness_baseline"] <= 1
+
+
+def test_slow_down_is_slower():
+    assert set(compare(*frames(ratio=0.5), "a", seed=1).rows["word"]) == {"slower"}
+
+
+def test_too_few_boots_claim_nothing():
+    found = compare(*frames(ratio=12.0, boots=2), "a", seed=1)
+    assert set(found.rows["word"]) == {"too noisy"}
+    assert found.rows["note"].str.contains("fewer than 3").all()
+    assert set(compare(*frames(boots=1), "a", seed=1).rows["word"]) == {"too noisy"}
+
+
+def test_three_boots_claim_with_a_note():
+    rows = compare(*frames(ratio=12.0, boots=3), "a", seed=1).rows
+    assert set(rows["word"]) == {"faster"}
+    assert np.isclose(rows["p_permutation"], 0.1).all()  # 2 of 20 splits
+    assert rows["note"].str.contains("log-normal").all()
+
+
+def test_wide_noise_is_too_noisy():
+    assert set(compare(*frames(noise=0.5), "a", seed=1).rows["word"]) == {"too noisy"}
+
+
+def test_only_common_cases_are_compared():
+    data = frames(ratio=2.0, candidate_cases=(*CASES, "new_test"))
+    found = compare(*data, "a", seed=1)
+    new = found.rows[found.rows["case"].isin(["new_test", WHOLE_LOAD])]
+    assert set(new["word"]) == {"not comparable"}
+    assert new["p_adjusted"].isna().all()
+    assert set(found.rows.drop(new.index)["word"]) == {"faster"}
+    assert any("new_test" in note for note in found.notes)
+
+
+def test_passes_of_different_work_are_not_comparable():
+    samples, boots = frames(ratio=2.0)
+    samples.loc[samples["kernel"] == "b", "loops"] = 500
+    assert set(compare(samples, boots, "a", seed=1).rows["word"]) == {"not comparable"}
+
+
+def test_boots_that_did_not_pass_do_not_count():
+    samples, boots = frames(boots=6)
+    worse = boots.astype({"verdict": "object"})
+    worse.loc[[0, 3], "verdict"] = ["splat", "crashed"]
+    found = compare(samples, worse, "a", seed=1)
+    assert set(found.rows["boots_baseline"]) == set(found.rows["boots_candidate"]) == {5}
+    assert found.excluded["boots"].sum() == 2
+    kept = samples[~samples["boot"].isin([0, 3])]
+    pd.testing.assert_frame_equal(compare(kept, boots.drop([0, 3]), "a", seed=1).rows, found.rows)
+
+
+def test_boots_without_spread_are_no_proof_beyond_the_clock():
+    samples, boots = frames(boots=3)
+    samples["avg_us"] = 10
+    rows = compare(samples, boots, "a", seed=1).rows
+    case = rows[rows["metric"] == Metric.MEAN].iloc[0]
+    assert case["word"] == Word.NO_DIFFERENCE
+    assert case["ratio"] == 1
+    samples.loc[samples["kernel"] == "b", "avg_us"] = 11  # one step of the clock is 10 % of 10 us
+    case = compare(samples, boots, "a", seed=1).rows.iloc[0]
+    assert case["low"] < case["ratio"] < case["high"]
+    assert case["p"] > 0
+
+
+def test_unknown_baseline_names_the_kernels():
+    with pytest.raises(InputError, match="a, b"):
+        compare(*frames(), "c", seed=1)
+
+
+def test_missing_column_is_named():
+    samples, boots = frames()
+    with pytest.raises(InputError, match="loops"):
+        compare(samples.drop(columns="loops"), boots, "a", seed=1)
+
+
+@few
+@given(seeds, st.sampled_from([3, 5]))
+def test_swapping_sides_inverts_the_ratio(seed, boots):
+    data = frames(ratio=1.3, boots=boots, seed=seed)
+    one, other = (compare(*data, baseline, seed=1).rows for baseline in "ab")
+    np.testing.assert_allclose(one["ratio"], 1 / other["ratio"])
+    np.testing.assert_allclose(one["low"], 1 / other["high"])
+    np.testing.assert_allclose(one["p"], other["p"])
+    np.testing.assert_allclose(one["p_permutation"], other["p_permutation"])
+    np.testing.assert_allclose(one["shift_us"], -other["shift_us"])
+
+
+@few
+@given(seeds, st.sampled_from([3, 10]))
+def test_order_of_rows_does_not_matter_and_seed_decides(seed, boots):
+    samples, booted = frames(boots=boots, seed=seed)
+    one = compare(samples, booted, "a", seed=seed)
+    other = compare(samples.sample(frac=1, random_state=seed), booted.iloc[::-1], "a", seed=seed)
+    pd.testing.assert_frame_equal(one.rows, other.rows)
+    assert one.answer == other.answer
+
+
+@few
+@given(seeds, st.sampled_from([1, 10, 1000]))
+def test_the_unit_of_time_does_not_matter(seed, scale):
+    samples, boots = frames(seed=seed)
+    scaled = samples.assign(avg_us=samples["avg_us"] * scale)
+    one, other = compare(samples, boots, "a", seed=1).rows, compare(scaled, boots, "a", seed=1).rows
+    for name in ("ratio", "low", "high", "p"):
+        np.testing.assert_allclose(one[name], other[name], rtol=1e-6)
+    assert list(one["word"]) == list(other["word"])
+
+
+def test_plan_grows_with_noise_and_shrinks_with_effect():
+    def boots(noise, effect):
+        data = boot_times(*frames(boots=10, noise=noise, seed=3))
+        return required_boots(data, effect)["boots"].max()
+
+    assert boots(0.02, 0.03) < boots(0.05, 0.03)
+    assert boots(0.05, 0.10) < boots(0.05, 0.03)
+
+
+@pytest.mark.parametrize(("effect", "power"), [(0, 0.8), (0.03, 1.0), (-1, 0.8)])
+def test_impossible_plans_are_refused(effect, power):
+    with pytest.raises(InputError):
+        required_boots(boot_times(*frames()), effect, power)
