@@ -1,0 +1,79 @@
+"""`vmapbench plan`: how many boots it takes to see an effect, judged from a pilot run."""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness.cli.options import ReportsOption
+from harness.errors import InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("plan")(plan)
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(help="A playbook.")],
+    detect: Annotated[str, typer.Option(help="The change to be seen, like 3%.")] = "3%",
+    power: Annotated[float, typer.Option(help="The chance to see it.", min=0.5, max=0.99)] = 0.8,
+    pilot: Annotated[
+        str | None, typer.Option(help="The pilot run; by default the playbook's last.")
+    ] = None,
+    reports: ReportsOption = Path("reports"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print how many boots a side would show a change of that size, for each case."""
+    from harness.analysis.compare import boot_times, required_boots
+    from harness.run.session import store_location
+    from harness.spec.playbook import load_playbook
+    from harness.store.store import open_store
+    from harness.verdict import Verdict
+
+    effect = parse_percent(detect)
+    playbook = load_playbook(file)
+    with contextlib.closing(open_store(store_location(reports))) as store:
+        run_id = (
+            store.resolve(pilot) if pilot else _last_run_of(playbook.name, store.list_runs()["id"])
+        )
+        samples, boots = store.samples_frame(run_id), store.boots_frame(run_id)
+    passed = boots[boots["verdict"] == Verdict.PASSED.value]
+    needed = required_boots(boot_times(samples, passed), effect, power)
+    if as_json:
+        rows = json.loads(needed.to_json(orient="records"))
+        typer.echo(json.dumps({"pilot": run_id, "detect": effect, "power": power, "rows": rows}))
+        return
+    table = Table("workload", "threads", "case", "metric", "spread", "boots a side", box=None)
+    for row in needed.to_dict("records"):
+        known = row["boots"] is not None and row["boots"] == row["boots"]  # not NaN
+        boots_text = str(row["boots"]) if known else "over 10,000, or the pilot has no repeat"
+        table.add_row(
+            *(str(row[name]) for name in ("workload", "nr_threads", "case", "metric")),
+            f"{row['spread']:.2%}",
+            boots_text,
+        )
+    Console().print(table)
+    typer.echo(f"to see {effect:.1%} with a chance of {power:.0%}, judged from {run_id}")
+
+
+def parse_percent(text: str) -> float:
+    """Return `3%` or `0.03` as 0.03. Raises InputError where it is no share above 0."""
+    match = re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?|\.\d+)\s*(%?)\s*", text)
+    share = float(match[1]) / (100 if match[2] else 1) if match else 0.0
+    if not 0 < share < 10:
+        raise InputError(f"--detect: found {text!r}, expected a share above 0, like 3%")
+    return share
+
+
+def _last_run_of(name: str, run_ids: Iterable[str]) -> str:
+    found = [run for run in run_ids if f"-{name}-" in run]
+    if not found:
+        raise InputError(f"no run of playbook {name} to judge from; make one: vmapbench run")
+    return str(found[-1])
