@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 import typer
 
 from harness.errors import InputError
+from harness.testmod.ktap import parse_ktap
 from harness.testmod.log import ModuleLog, Summary, missing_without_workload, parse_log
+from harness.testmod.verdicts import scan_console
 
 
 def register(app: typer.Typer) -> None:
@@ -28,9 +30,11 @@ def parse(
     Exit code 1 when the log holds no run of the module or an incomplete one; what is missing is
     named on standard error.
     """
-    runs = parse_log(_read(file))
+    text = _read(file)
+    runs = parse_log(text)
     missing = [missing_without_workload(run) for run in runs]
-    typer.echo(_render_json(runs, missing) if form == "json" else _render_csv(runs), nl=False)
+    shown = _render_json(text, runs, missing) if form == "json" else _render_csv(runs)
+    typer.echo(shown, nl=False)
     if not runs:
         typer.echo(f"{file}: no line of test_vmalloc in it", err=True)
     for number, faults in enumerate(missing, start=1):
@@ -43,18 +47,20 @@ def parse(
 def _read(file: str) -> str:
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise InputError(f"cannot read {file!r}: {error}") from error
     return data.decode(errors="replace")
 
 
-def _render_json(runs: list[ModuleLog], missing: list[list[str]]) -> str:
+def _render_json(text: str, runs: list[ModuleLog], missing: list[list[str]]) -> str:
     document = {
         "version": 1,
         "runs": [
             {**asdict(run), "complete": not faults, "missing": faults}
             for run, faults in zip(runs, missing, strict=True)
         ],
+        "findings": [asdict(finding) for finding in scan_console(text)],
+        "ktap": [asdict(test) for test in parse_ktap(text)],
     }
     return json.dumps(document, indent=2) + "\n"
 
