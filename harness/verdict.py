@@ -31,6 +31,11 @@ class Verdict(StrEnum):
         """Whether a run that holds this verdict must not exit with 0."""
         return self not in (Verdict.PASSED, Verdict.SKIPPED, Verdict.NOISY)
 
+    @property
+    def final(self) -> bool:
+        """Whether a boot that ended so says something of the kernel, and need not be repeated."""
+        return self not in (Verdict.NOISY, Verdict.INTERRUPTED)
+
 
 _ORDER = list(Verdict)
 

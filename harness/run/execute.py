@@ -178,13 +178,10 @@ def pending_jobs(jobs: list[JobRecord], boots: list[BootRecord]) -> list[tuple[J
     pending = []
     for job in jobs:
         tried = [boot for boot in boots if boot.position == job.position]
-        final = any(boot.verdict not in _REPEATED for boot in tried) or len(tried) >= ATTEMPTS
+        final = any(boot.verdict.final for boot in tried) or len(tried) >= ATTEMPTS
         if not final:
             pending.append((job, len(tried) + 1))
     return pending
-
-
-_REPEATED = (Verdict.NOISY, Verdict.INTERRUPTED)
 
 
 def carry_on(

@@ -4,58 +4,38 @@ A boot and its samples are one transaction, so a harness that is killed loses at
 under way; the jobs are there from the start, so a run can always go on.
 """
 
-import contextlib
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from harness.errors import InputError, StoreError
-from harness.store import schema
-from harness.store.records import BootRecord, JobRecord, RunRecord
+from harness.store import columns, schema
+from harness.store.connect import make_engine, migrate, transaction
+from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
 from harness.verdict import Verdict
 
-_BUSY_TIMEOUT_S = 60
+_COUNT_LIMIT, _TIME_LIMIT = 2**31, 2**63  # what the frames of the analysis hold
 
 
-def open_store(where: Path | str) -> "Store":
-    """Return the store at a path (SQLite, made when missing) or at a database URL.
+def open_store(where: Path | str, *, must_exist: bool = False) -> "Store":
+    """Return the store at a path (SQLite) or at a database URL, migrated to this version's schema.
 
-    Migrates an older schema. Raises StoreError where it cannot be opened, is damaged, or was
-    written by a newer vmapbench.
+    A missing file is made, or with `must_exist` an InputError. Raises StoreError where the store
+    cannot be opened, is damaged, or was written by a newer vmapbench.
     """
-    url = sa.make_url(where if isinstance(where, str) else f"sqlite:///{where}")
-    if url.get_backend_name() == "sqlite" and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin_immediate)
-    else:
-        engine = sa.create_engine(url)
-    store = Store(engine)
-    store.migrate()
+    store = Store(make_engine(where, must_exist=must_exist))
+    try:
+        migrate(store.engine)
+    except BaseException:
+        store.close()
+        raise
     return store
-
-
-def _prepare_sqlite(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # SQLAlchemy's own BEGIN, see _begin_immediate
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_immediate(connection: sa.Connection) -> None:
-    """Take the write lock at once: a read that turns into a write cannot wait for it in WAL."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 class Store:
@@ -63,123 +43,134 @@ class Store:
 
     def __init__(self, engine: sa.Engine):
         """Use `open_store`."""
-        self._engine = engine
+        self.engine = engine
 
     @property
     def where(self) -> str:
         """The URL, without its password."""
-        return self._engine.url.render_as_string(hide_password=True)
+        return self.engine.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
         """Release the connections. Idempotent."""
-        self._engine.dispose()
-
-    def migrate(self) -> None:
-        """Bring the schema to this version's; see `open_store` for errors."""
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        head = ScriptDirectory.from_config(config).get_current_head()
-        with self._transaction("opening the store") as connection:
-            if MigrationContext.configure(connection).get_current_revision() == head:
-                return
-            config.attributes["connection"] = connection
-            try:
-                command.upgrade(config, "head")
-            except CommandError as error:
-                raise StoreError(
-                    f"{self.where} was written by a newer vmapbench ({error}); update this one"
-                ) from error
+        self.engine.dispose()
 
     def create_run(self, run: RunRecord, jobs: Sequence[JobRecord]) -> None:
         """Keep a new run with all its planned jobs."""
-        with self._transaction(f"creating run {run.id}") as connection:
-            row = asdict(run) | {"plan": json.dumps(run.plan), "host": json.dumps(run.host)}
-            kernels = row.pop("kernels")
+        row = asdict(run) | {"plan": to_json(run.plan), "host": to_json(run.host)}
+        row |= {"playbook": plain(run.playbook)}
+        kernels = [
+            {"run_id": run.id, "name": name, "facts": to_json(facts)}
+            for name, facts in row.pop("kernels").items()
+        ]
+        planned = [asdict(job) | {"run_id": run.id, "loads": to_json(job.loads)} for job in jobs]
+        with transaction(self.engine, f"creating run {run.id}", writes=True) as connection:
             connection.execute(schema.runs.insert(), row)
-            for name, facts in kernels.items():
-                values = {"run_id": run.id, "name": name, "facts": json.dumps(facts)}
-                connection.execute(schema.kernels.insert(), values)
-            rows = [
-                asdict(job) | {"run_id": run.id, "loads": json.dumps(job.loads)} for job in jobs
-            ]
-            connection.execute(schema.jobs.insert(), rows)
+            if kernels:
+                connection.execute(schema.kernels.insert(), kernels)
+            if planned:
+                connection.execute(schema.jobs.insert(), planned)
 
     def record_boot(self, run_id: str, boot: BootRecord) -> int:
-        """Keep a boot with its samples, all or nothing; return its number in the run."""
-        with self._transaction(f"recording a boot of {run_id}") as connection:
-            table = schema.boots
-            count = sa.select(sa.func.count()).where(table.c.run_id == run_id)
-            number = int(connection.execute(count).scalar_one())
-            row = {
-                name: getattr(boot, name)
-                for name in ("position", "reason", "load_ns", "elapsed_s", "started_at", "folder")
-            }
-            row |= {"run_id": run_id, "boot": number, "verdict": boot.verdict.value}
-            connection.execute(table.insert(), row | {"facts": json.dumps(boot.facts)})
-            samples = [
-                asdict(sample) | {"run_id": run_id, "boot": number} for sample in boot.samples
-            ]
-            if samples:
-                connection.execute(schema.samples.insert(), samples)
-            return number
+        """Keep a boot with its samples, all or nothing; return its number in the run.
+
+        Idempotent: the same attempt (by its folder) is kept once. Raises StoreError when another
+        attempt has given the job a final verdict already, or the run is unknown.
+        """
+        row = {
+            name: getattr(boot, name)
+            for name in ("position", "load_ns", "elapsed_s", "started_at", "folder")
+        }
+        row |= {"reason": plain(boot.reason), "facts": to_json(boot.facts)}
+        row |= {"run_id": run_id, "verdict": boot.verdict.value}
+        rows = [_sample_row(sample) for sample in boot.samples]
+        doing = f"recording a boot of {run_id}"
+        with transaction(self.engine, doing, writes=True) as connection:
+            known = _boots_of_locked_run(connection, run_id)
+            for tried in known:
+                if tried.folder == boot.folder:
+                    return int(tried.boot)
+                if tried.position == boot.position and Verdict(tried.verdict).final:
+                    raise StoreError(
+                        f"{doing}: boot {boot.position} is there already ({tried.verdict}, "
+                        f"{tried.folder}); is another vmapbench carrying out the same run?"
+                    )
+            row["boot"] = len(known)
+            result = connection.execute(schema.boots.insert().returning(schema.boots.c.id), row)
+            key = result.scalar_one()
+            if rows:
+                connection.execute(
+                    schema.samples.insert(), [{**sample, "boot_id": key} for sample in rows]
+                )
+            return len(known)
 
     def finish_run(self, run_id: str, finished_at: str) -> None:
         """Mark a run as ended."""
-        with self._transaction(f"finishing run {run_id}") as connection:
-            where = schema.runs.c.id == run_id
-            connection.execute(schema.runs.update().where(where).values(finished_at=finished_at))
+        change = schema.runs.update().where(schema.runs.c.id == run_id)
+        with transaction(self.engine, f"finishing run {run_id}", writes=True) as connection:
+            connection.execute(change.values(finished_at=finished_at))
 
     def resolve(self, word: str) -> str:
         """Return the run that `word` names: an id, its unambiguous beginning, or `latest`.
 
         Raises InputError naming the choices.
         """
-        with self._transaction("looking for a run") as connection:
-            order = sa.select(schema.runs.c.id).order_by(schema.runs.c.started_at, schema.runs.c.id)
-            known = list(connection.execute(order).scalars())
+        order = sa.select(schema.runs.c.id).order_by(schema.runs.c.started_at, schema.runs.c.id)
+        with transaction(self.engine, "looking for a run") as connection:
+            known = [str(run) for run in connection.execute(order).scalars()]
         if word == "latest" and known:
-            return str(known[-1])
+            return known[-1]
         found = [run for run in known if run == word] or [r for r in known if r.startswith(word)]
         if len(found) == 1:
-            return str(found[0])
-        choices = ", ".join(found or known[-10:]) or "none yet"
-        raise InputError(f"run {word!r}: {'several' if found else 'none'} of that name: {choices}")
+            return found[0]
+        choices = ", ".join((found or known)[-10:]) or "none yet"
+        raise InputError(
+            f"run {word!r}: {'several begin' if found else 'none begins'} like that; "
+            f"there are: {choices}"
+        )
 
     def load_run(self, run_id: str) -> RunRecord:
         """Return a run by its exact id (see `resolve`)."""
-        with self._transaction(f"loading run {run_id}") as connection:
-            where = schema.runs.c.id == run_id
-            row = connection.execute(sa.select(schema.runs).where(where)).mappings().one()
-            table = schema.kernels
-            found = connection.execute(
-                sa.select(table.c.name, table.c.facts).where(table.c.run_id == run_id)
-            ).all()
+        names = schema.kernels.c
+        query = sa.select(schema.runs).where(schema.runs.c.id == run_id)
+        facts = sa.select(names.name, names.facts).where(names.run_id == run_id)
+        with transaction(self.engine, f"loading run {run_id}") as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            kernels = connection.execute(facts.order_by(names.name)).all()
+        if row is None:
+            raise InputError(f"run {run_id!r}: no such run in {self.where}")
         values = dict(row) | {"plan": json.loads(row["plan"]), "host": json.loads(row["host"])}
-        return RunRecord(**values, kernels={name: json.loads(facts) for name, facts in found})
+        return RunRecord(**values, kernels={name: json.loads(text) for name, text in kernels})
 
     def list_runs(self) -> pd.DataFrame:
-        """Return one row a run: id, started_at, finished_at, jobs, boots, passed."""
-        boots, jobs = schema.boots, schema.jobs
+        """Return one row a run: id, started_at, finished_at, jobs, done, boots, passed.
 
-        def count(table: sa.Table, *where: Any) -> Any:
-            query = sa.select(sa.func.count()).where(table.c.run_id == schema.runs.c.id, *where)
+        `done` jobs have a final verdict; `boots` counts every attempt.
+        """
+        boots, jobs = schema.boots, schema.jobs
+        final = boots.c.verdict.in_([verdict.value for verdict in Verdict if verdict.final])
+
+        def count(column: Any, *where: Any) -> Any:
+            of_run = column.table.c.run_id == schema.runs.c.id
+            query = sa.select(sa.func.count(sa.distinct(column))).where(of_run, *where)
             return query.scalar_subquery()
 
         query = sa.select(
             schema.runs.c.id,
             schema.runs.c.started_at,
             schema.runs.c.finished_at,
-            count(jobs).label("jobs"),
-            count(boots).label("boots"),
-            count(boots, boots.c.verdict == Verdict.PASSED.value).label("passed"),
-        ).order_by(schema.runs.c.started_at)
-        return self._frame(query)
+            count(jobs.c.position).label("jobs"),
+            count(boots.c.position, final).label("done"),
+            count(boots.c.boot).label("boots"),
+            count(boots.c.position, boots.c.verdict == Verdict.PASSED.value).label("passed"),
+        ).order_by(schema.runs.c.started_at, schema.runs.c.id)
+        with transaction(self.engine, "listing the runs") as connection:
+            return pd.read_sql(query, connection)
 
     def jobs(self, run_id: str) -> list[JobRecord]:
         """Return the planned jobs in order."""
-        with self._transaction(f"loading the jobs of {run_id}") as connection:
-            table = schema.jobs
-            query = sa.select(table).where(table.c.run_id == run_id).order_by(table.c.position)
+        table = schema.jobs
+        query = sa.select(table).where(table.c.run_id == run_id).order_by(table.c.position)
+        with transaction(self.engine, f"loading the jobs of {run_id}") as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         for row in rows:
             del row["run_id"]
@@ -187,72 +178,64 @@ class Store:
 
     def boots(self, run_id: str) -> list[BootRecord]:
         """Return the boots without their samples, in the order in which they ran."""
-        with self._transaction(f"loading the boots of {run_id}") as connection:
-            table = schema.boots
-            query = sa.select(table).where(table.c.run_id == run_id).order_by(table.c.boot)
-            rows = [dict(row) for row in connection.execute(query).mappings()]
+        table = schema.boots
+        names = ("position", "load_ns", "reason", "elapsed_s", "started_at", "folder")
+        query = sa.select(table).where(table.c.run_id == run_id).order_by(table.c.boot)
+        with transaction(self.engine, f"loading the boots of {run_id}") as connection:
+            rows = connection.execute(query).mappings().all()
         return [
             BootRecord(
-                position=row["position"],
                 verdict=Verdict(row["verdict"]),
-                reason=row["reason"],
-                load_ns=row["load_ns"],
-                elapsed_s=row["elapsed_s"],
-                started_at=row["started_at"],
-                folder=row["folder"],
                 facts=json.loads(row["facts"]),
+                **{name: row[name] for name in names},
             )
             for row in rows
         ]
 
-    def boots_frame(self, run_id: str) -> pd.DataFrame:
-        """Return one row a boot, with the job's columns; see `harness.analysis.frames`."""
-        boots, jobs = schema.boots, schema.jobs
-        same = (boots.c.run_id == jobs.c.run_id) & (boots.c.position == jobs.c.position)
-        query = (
-            sa.select(
-                *[boots.c[name] for name in ("run_id", "boot", "position")],
-                *[jobs.c[name] for name in ("kernel", "workload", "cpus", "nr_threads")],
-                *[boots.c[n] for n in ("verdict", "reason", "load_ns", "elapsed_s", "started_at")],
-            )
-            .join_from(boots, jobs, same)
-            .where(boots.c.run_id == run_id)
-            .order_by(boots.c.boot)
-        )
-        return self._frame(query)
+    def boots_frame(self, run_id: str | Sequence[str]) -> pd.DataFrame:
+        """Return one row a boot of one run or several; see `harness.analysis.frames.BOOTS`."""
+        with transaction(self.engine, "loading boots") as connection:
+            return columns.read_boots(connection, _runs(run_id))
 
-    def samples_frame(self, run_id: str) -> pd.DataFrame:
-        """Return one row a boot, worker and case, with the job's columns."""
-        boots, jobs, samples = schema.boots, schema.jobs, schema.samples
-        same_job = (boots.c.run_id == jobs.c.run_id) & (boots.c.position == jobs.c.position)
-        same_boot = (samples.c.run_id == boots.c.run_id) & (samples.c.boot == boots.c.boot)
-        own = ("passed", "failed", "xfailed", "repeat", "loops", "avg_us")
-        query = (
-            sa.select(
-                samples.c.run_id,
-                samples.c.boot,
-                boots.c.position,
-                *[jobs.c[name] for name in ("kernel", "workload", "cpus", "nr_threads")],
-                samples.c.worker,
-                samples.c.case,
-                *[samples.c[name] for name in own],
-            )
-            .join_from(samples, boots, same_boot)
-            .join(jobs, same_job)
-            .where(samples.c.run_id == run_id)
-            .order_by(samples.c.boot, samples.c.worker)
-        )
-        return self._frame(query)
+    def samples_frame(self, run_id: str | Sequence[str]) -> pd.DataFrame:
+        """Return one row a boot, worker and case; see `harness.analysis.frames.SAMPLES`."""
+        with transaction(self.engine, "loading samples") as connection:
+            return columns.read_samples(connection, _runs(run_id))
 
-    def _frame(self, query: sa.Select[Any]) -> pd.DataFrame:
-        with self._transaction("reading the store") as connection:
-            return pd.read_sql(query, connection)
 
-    @contextlib.contextmanager
-    def _transaction(self, doing: str) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (DBAPIError, SQLAlchemyError) as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreError(f"{doing} in {self.where}: {cause}") from error
+def _runs(run_id: str | Sequence[str]) -> list[str]:
+    return [run_id] if isinstance(run_id, str) else list(run_id)
+
+
+def _boots_of_locked_run(connection: sa.Connection, run_id: str) -> Sequence[Any]:
+    """Return the run's boots; no other process adds one until the transaction ends.
+
+    SQLite locks the whole file, PostgreSQL the run's row.
+    """
+    run = sa.select(schema.runs.c.id).where(schema.runs.c.id == run_id).with_for_update()
+    if connection.execute(run).one_or_none() is None:
+        raise StoreError(f"recording a boot: no run {run_id!r} in this store")
+    table = schema.boots.c
+    query = sa.select(table.boot, table.position, table.verdict, table.folder)
+    return connection.execute(query.where(table.run_id == run_id).order_by(table.boot)).all()
+
+
+def _sample_row(sample: SampleRecord) -> dict[str, Any]:
+    if not re.fullmatch(r"\w+", sample.case):  # a word in the log's own format
+        raise StoreError(f"recording a boot: {sample.case!r} is no name of a case")
+    row = asdict(sample)
+    for name, value in row.items():
+        limit = _TIME_LIMIT if name == "avg_us" else _COUNT_LIMIT
+        if isinstance(value, int) and not 0 <= value < limit:
+            raise StoreError(f"recording a boot: {sample.case}: {name} {value} is out of range")
+    return row
+
+
+def plain(text: str) -> str:
+    """Return text that both databases take: no NUL, no lone surrogates (kernel logs hold any)."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def to_json(value: Mapping[str, Any] | Sequence[Any]) -> str:
+    """Return `value` as JSON text; what JSON does not know stands as its `str`."""
+    return json.dumps(value, default=str)

@@ -1,0 +1,167 @@
+"""Opens the database: engine, settings, migrations, and what an error of it means for the user."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from harness.errors import InputError, StoreError
+
+_BUSY_TIMEOUT_S = 60.0
+_MIGRATION_LOCK = 0x766D6170  # "vmap": PostgreSQL's advisory lock while the schema is changed
+
+# What the database says, and what the user can do about it.
+_ADVICE = (
+    (
+        r"database is locked",
+        "another process held it for {timeout:.0f} s: wait until it ends (`fuser` names it)",
+    ),
+    (
+        r"readonly|read-only|unable to open|permission denied",
+        "the folder and the file must be writable by this user; another place: --reports FOLDER",
+    ),
+    (
+        r"disk is full|no space left|disk i/o error",
+        "make room on its file system; what was recorded is safe: vmapbench run --resume RUN-ID",
+    ),
+    (
+        r"not a database|malformed|corrupt",
+        "the file is damaged: move it away; `sqlite3 FILE .recover | sqlite3 NEW.db` may save it",
+    ),
+    (
+        r"connection (failed|refused)|could not|no such host|authentication|does not exist",
+        "check host, name, user and password in VMAPBENCH_STORE, and that the server runs",
+    ),
+)
+
+
+def make_engine(
+    where: Path | str, *, must_exist: bool = False, busy_timeout_s: float = _BUSY_TIMEOUT_S
+) -> sa.Engine:
+    """Return an engine for a path (SQLite) or a URL; nothing is opened yet but the folder made.
+
+    With `must_exist`, a missing SQLite file is an InputError instead of a new store.
+    """
+    url = parse_location(where)
+    if url.get_backend_name() == "sqlite":
+        _check_file(url.database, must_exist)
+        engine = sa.create_engine(url, connect_args={"timeout": busy_timeout_s})
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    try:
+        return sa.create_engine(url)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "a PostgreSQL store needs a driver: pip install 'vmapbench[postgres]'"
+        ) from error
+
+
+def parse_location(where: Path | str) -> sa.URL:
+    """Return `where` as a database URL. Raises InputError; never repeats a password."""
+    if isinstance(where, Path) or "://" not in where:
+        return sa.URL.create("sqlite", database=str(where))
+    try:
+        url = sa.make_url(where)
+    except (SQLAlchemyError, ValueError) as error:
+        raise InputError(
+            "VMAPBENCH_STORE is no database URL; expected "
+            "postgresql://USER:PASSWORD@HOST/NAME or sqlite:///FILE"
+        ) from error
+    if url.drivername in ("postgres", "postgresql"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise InputError(
+            f"cannot keep results in {url.get_backend_name()!r}; expected a file, "
+            "sqlite:///FILE or postgresql://..."
+        )
+    return url
+
+
+def _check_file(file: str | None, must_exist: bool) -> None:
+    if not file or file == ":memory:":
+        return
+    path = Path(file)
+    if must_exist and not path.exists():
+        raise InputError(f"no results in {path.parent} yet: `vmapbench run PLAYBOOK` makes some")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot make the folder {path.parent}: {error.strerror}\n"
+            "  another place: --reports FOLDER"
+        ) from error
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # transactions begin below, not in the driver
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    """Take the write lock at once to write: a read that turns into a write cannot wait in WAL."""
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextlib.contextmanager
+def transaction(engine: sa.Engine, doing: str, *, writes: bool = False) -> Iterator[sa.Connection]:
+    """Open a transaction; whatever the database says becomes a StoreError with advice."""
+    try:
+        with engine.execution_options(writes=writes).begin() as connection:
+            yield connection
+    except (SQLAlchemyError, OverflowError) as error:
+        raise explain(doing, engine.url, error) from error
+
+
+def explain(doing: str, url: sa.URL, error: Exception) -> StoreError:
+    """Return the error in words: doing what, where, what was found, what to do."""
+    found = str(getattr(error, "orig", None) or error)
+    advice = [
+        text.format(timeout=_BUSY_TIMEOUT_S)
+        for pattern, text in _ADVICE
+        if isinstance(error, DBAPIError) and re.search(pattern, found, re.IGNORECASE)
+    ]
+    where = url.render_as_string(hide_password=True)
+    return StoreError("\n  ".join([f"{doing} in {where}: {found.strip()}", *advice[:1]]))
+
+
+def migrate(engine: sa.Engine, to: str = "head") -> None:
+    """Bring the schema to this version's. Raises StoreError, also on a newer schema."""
+    config = Config()
+    folder = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    script = ScriptDirectory.from_config(config)
+    head = script.get_current_head()
+    with transaction(engine, "opening the store") as connection:
+        if _revision(connection) == head:
+            return
+    with transaction(engine, "migrating the store", writes=True) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        found = _revision(connection)
+        if found not in (None, *(known.revision for known in script.walk_revisions())):
+            where = engine.url.render_as_string(hide_password=True)
+            raise StoreError(
+                f"{where} was written by a newer vmapbench (schema {found}, this one knows "
+                f"{head}): update this one, or name another store"
+            )
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, to)
+        except CommandError as error:
+            raise StoreError(f"migrating {engine.url!r}: {error}") from error
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

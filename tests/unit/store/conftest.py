@@ -1,0 +1,77 @@
+"""The same store on both databases: a SQLite file, and a real PostgreSQL server."""
+
+import itertools
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from harness.process import SubprocessRunner
+from harness.store.store import open_store
+
+_BACKENDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+_names = itertools.count()
+
+
+class PostgresServer:
+    """Debian's server in a folder of its own, reachable by a unix socket only."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._runner = SubprocessRunner()
+        versions = sorted(
+            Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name)
+        )
+        assert versions, "PostgreSQL is not installed: setup/install.sh test"
+        self._programs = versions[-1]
+        # initdb refuses to work for root; the package made a user for this.
+        self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]
+        if os.getuid() == 0:
+            shutil.chown(folder, "postgres", "postgres")
+        else:
+            self._as_user = []
+
+    def run(self, program: str, *arguments: str) -> None:
+        argv = [*self._as_user, str(self._programs / program), *arguments]
+        self._runner.run(argv, cwd=self.folder, deadline_s=120, check=True)
+
+    def start(self) -> None:
+        data = str(self.folder / "data")
+        self.run("initdb", "-D", data, "-U", "tester", "--auth=trust", "--no-sync", "-E", "UTF8")
+        options = f"-c listen_addresses='' -k {self.folder} -F"
+        self.run("pg_ctl", "-D", data, "-w", "-o", options, "-l", f"{data}/log", "start")
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "stop")
+
+    def new_database(self) -> str:
+        name = f"store{next(_names)}"
+        self.run("createdb", "-h", str(self.folder), "-U", "tester", name)
+        return f"postgresql://tester@/{name}?host={self.folder}"
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A running server; folder names of pytest are too long for a socket, and closed to others."""
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        server = PostgresServer(Path(folder))
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture(params=_BACKENDS)
+def where(request, tmp_path):
+    """Where an empty store is to be."""
+    if request.param == "sqlite":
+        return tmp_path / "vmapbench.db"
+    return request.getfixturevalue("postgres").new_database()
+
+
+@pytest.fixture
+def store(where):
+    opened = open_store(where)
+    yield opened
+    opened.close()
