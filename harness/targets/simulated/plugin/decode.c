@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The little that must be known of x86-64 instructions: PAUSE, atomics, string instructions, and
+ * which memory accesses are private to a CPU (its stack, its per-CPU data) so that nobody need
+ * follow them. In the 16- and 32-bit code of the firmware the answers may be wrong; they then
+ * change costs before the kernel runs, nothing else.
+ */
+#include "sim.h"
+
+struct prefixes {
+	bool lock, rep, repne, segment_gs, rex_b;
+	size_t length;
+};
+
+static struct prefixes prefixes_of(const uint8_t *bytes, size_t length)
+{
+	struct prefixes found = { 0 };
+
+	for (; found.length < length; found.length++) {
+		uint8_t byte = bytes[found.length];
+
+		if (byte == 0xf0)
+			found.lock = true;
+		else if (byte == 0xf3)
+			found.rep = true;
+		else if (byte == 0xf2)
+			found.repne = true;
+		else if (byte == 0x65)
+			found.segment_gs = true;
+		else if ((byte & 0xf0) == 0x40) /* REX: always the last one */
+			found.rex_b = byte & 1;
+		else if (byte != 0x66 && byte != 0x67 && byte != 0x2e && byte != 0x36 &&
+			 byte != 0x3e && byte != 0x26 && byte != 0x64)
+			break;
+	}
+	return found;
+}
+
+static bool one_byte_modrm(uint8_t opcode)
+{
+	if (opcode < 0x40)
+		return (opcode & 7) < 4;
+	return opcode == 0x63 || opcode == 0x69 || opcode == 0x6b ||
+	       (opcode >= 0x80 && opcode <= 0x8f) || opcode == 0xc0 || opcode == 0xc1 ||
+	       opcode == 0xc6 || opcode == 0xc7 || (opcode >= 0xd0 && opcode <= 0xdf) ||
+	       opcode == 0xf6 || opcode == 0xf7 || opcode == 0xfe || opcode == 0xff;
+}
+
+/* push, pop, call, ret, leave, pushf, popf, enter: they touch the stack and nothing else */
+static bool stack_only(uint8_t opcode)
+{
+	return (opcode >= 0x50 && opcode <= 0x5f) || opcode == 0x68 || opcode == 0x6a ||
+	       opcode == 0x9c || opcode == 0x9d || opcode == 0xc2 || opcode == 0xc3 ||
+	       opcode == 0xc8 || opcode == 0xc9 || opcode == 0xe8;
+}
+
+/* Instructions whose result may differ though registers and memory are the same. */
+static bool asks_the_world(uint8_t opcode, bool two_byte)
+{
+	if (two_byte) /* sysret/syscall, rdtsc, rdmsr, rdpmc, cpuid, rdrand, monitor/rdtscp */
+		return opcode == 0x01 || opcode == 0x05 || (opcode >= 0x30 && opcode <= 0x35) ||
+		       opcode == 0xa2 || opcode == 0xc7;
+	return (opcode >= 0xe4 && opcode <= 0xe7) || (opcode >= 0xec && opcode <= 0xef) ||
+	       (opcode >= 0x6c && opcode <= 0x6f) || opcode == 0xf4 || opcode == 0xcc ||
+	       opcode == 0xcd || opcode == 0xcf;
+}
+
+static bool string_operation(uint8_t opcode)
+{
+	return (opcode >= 0xa4 && opcode <= 0xa7) || (opcode >= 0xaa && opcode <= 0xaf);
+}
+
+struct decoded decode(const uint8_t *bytes, size_t length)
+{
+	struct decoded result = { .tracked = true };
+	struct prefixes prefix = prefixes_of(bytes, length);
+	size_t at = prefix.length;
+	bool two_byte = false, modrm, based_on_stack = false, memory = false;
+	uint8_t opcode;
+
+	if (at >= length)
+		return result;
+	opcode = bytes[at++];
+	if (opcode == 0x0f && at < length) {
+		two_byte = true;
+		opcode = bytes[at++];
+		if ((opcode == 0x38 || opcode == 0x3a) && at < length)
+			at++;
+	}
+	modrm = two_byte ? !(opcode >= 0x80 && opcode <= 0x8f) : one_byte_modrm(opcode);
+	if (modrm && at < length) {
+		uint8_t mode = bytes[at] >> 6, rm = bytes[at] & 7;
+
+		memory = mode != 3;
+		if (memory && rm == 4 && at + 1 < length)
+			based_on_stack = (bytes[at + 1] & 7) == 4 && !prefix.rex_b;
+	}
+	result.pause = !two_byte && opcode == 0x90 && prefix.rep;
+	/* xchg %rdx,%rdx: does nothing, and no compiler emits it */
+	result.mark = length == 3 && bytes[0] == 0x48 && bytes[1] == 0x87 && bytes[2] == 0xd2;
+	result.atomic = prefix.lock || (!two_byte && memory && (opcode == 0x86 || opcode == 0x87));
+	result.string = !two_byte && string_operation(opcode);
+	if (prefix.segment_gs || based_on_stack || (!two_byte && stack_only(opcode)))
+		result.tracked = false;
+	/*
+	 * A private access that may be a store makes a turn of a loop unlike the one before. Loads
+	 * of private memory are harmless: only its owner could have changed it. Of the
+	 * instructions with a memory operand, those that only load it are told apart below.
+	 */
+	if (!result.tracked) {
+		bool loads = two_byte ? (opcode == 0xb6 || opcode == 0xb7 || opcode == 0xbe ||
+					 opcode == 0xbf || (opcode >= 0x40 && opcode <= 0x4f) ||
+					 opcode == 0xaf || opcode == 0xa3 || opcode == 0x1f)
+				      : (opcode == 0x8b || opcode == 0x8a || opcode == 0x63 ||
+					 opcode == 0x84 || opcode == 0x85 || opcode == 0x8d ||
+					 (opcode < 0x40 && (opcode & 2)) ||
+					 (opcode >= 0x38 && opcode <= 0x3b) ||
+					 (opcode == 0xf6 || opcode == 0xf7) ||
+					 ((opcode == 0x80 || opcode == 0x81 || opcode == 0x83) &&
+					  at < length && ((bytes[at] >> 3) & 7) == 7) ||
+					 (opcode >= 0x58 && opcode <= 0x5f) || opcode == 0xc3);
+		/* f6/f7 also hold NOT and NEG, which store: only TEST (/0, /1) loads */
+		if ((opcode == 0xf6 || opcode == 0xf7) && !two_byte && at < length)
+			loads = ((bytes[at] >> 3) & 7) < 2;
+		result.opaque = !loads;
+	}
+	if (asks_the_world(opcode, two_byte) || result.string)
+		result.opaque = true;
+	return result;
+}

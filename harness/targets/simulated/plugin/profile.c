@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Where the virtual time went: every vCPU is asked for its program counter each `sample` ticks of
+ * its own time. Turns of a spin loop that were left out count for the PAUSE, and once more by
+ * where the waiting vCPU had come from. A mark of the guest writes out what has gathered since the
+ * last one.
+ */
+#include "sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define PLACES (1u << 16)
+
+struct place {
+	uint64_t key[4]; /* program counter, up to three return addresses */
+	uint64_t ticks;
+};
+
+static struct place *samples, *waits;
+static unsigned marks;
+
+static void add(struct place *table, const uint64_t key[4], uint64_t ticks)
+{
+	uint64_t hash = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		hash = (hash ^ key[i]) * UINT64_C(0x9e3779b97f4a7c15);
+	for (uint64_t i = hash >> 48, tries = 0; tries < PLACES; i++, tries++) {
+		struct place *place = &table[i & (PLACES - 1)];
+
+		if (place->ticks && memcmp(place->key, key, sizeof(place->key)))
+			continue;
+		memcpy(place->key, key, sizeof(place->key));
+		place->ticks += ticks;
+		return;
+	}
+}
+
+void profile_sample(struct vcpu *v, uint64_t pc)
+{
+	uint64_t now = now_of(v), due;
+
+	if (now < v->next_sample)
+		return;
+	due = (now - v->next_sample) / model.sample + 1;
+	v->next_sample += due * model.sample;
+	add(samples, (uint64_t[4]){ pc }, due * model.sample);
+}
+
+void profile_wait(struct vcpu *v, uint64_t ticks)
+{
+	const uint64_t *caller = v->spin.caller;
+
+	add(waits, (uint64_t[4]){ v->spin.pc, caller[0], caller[1], caller[2] }, ticks);
+}
+
+static void write_table(const char *kind, struct place *table)
+{
+	char path[4096];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s-%u.txt", model.out, kind, marks);
+	file = fopen(path, "w");
+	if (!file)
+		return;
+	for (unsigned i = 0; i < PLACES; i++)
+		if (table[i].ticks)
+			fprintf(file, "%lx %lx %lx %lx %lu\n", table[i].key[0], table[i].key[1],
+				table[i].key[2], table[i].key[3], table[i].ticks);
+	fclose(file);
+	memset(table, 0, PLACES * sizeof(*table));
+}
+
+static void write_counts(uint64_t now)
+{
+	static FILE *file;
+	uint64_t misses = 0, atomics = 0, parks = 0, skipped = 0, slices = 0;
+	struct timespec host;
+	char path[4096];
+
+	if (!file) {
+		snprintf(path, sizeof(path), "%s/counts.txt", model.out);
+		file = fopen(path, "w");
+		if (!file)
+			return;
+	}
+	for (unsigned i = 0; i < vcpu_count; i++) {
+		misses += vcpus[i].misses;
+		atomics += vcpus[i].atomics;
+		parks += vcpus[i].parks;
+		skipped += vcpus[i].skipped;
+		slices += vcpus[i].slices;
+	}
+	timespec_get(&host, TIME_UTC);
+	fprintf(file,
+		"mark %u virtual_ns %lu host_ms %lu misses %lu atomics %lu spins_left_out %lu "
+		"turns_left_out %lu slices %lu\n",
+		marks, ticks_to_ns(now), host.tv_sec * 1000UL + host.tv_nsec / 1000000, misses,
+		atomics, parks, skipped, slices);
+	fflush(file);
+}
+
+/* The guest has executed the mark: everything up to here is one part of the run. */
+void on_mark(unsigned int vcpu, void *pc)
+{
+	(void)pc;
+	if (!vcpus[vcpu].score)
+		return;
+	write_counts(now_of(&vcpus[vcpu]));
+	write_table("profile", samples);
+	write_table("waits", waits);
+	marks++;
+}
+
+void profile_finish(void)
+{
+	on_mark(0, NULL);
+}
+
+void profile_init(void)
+{
+	samples = calloc(PLACES, sizeof(*samples));
+	waits = calloc(PLACES, sizeof(*waits));
+	if (!samples || !waits)
+		abort();
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Who runs, and what time it is for whom. See sim.h for the idea. */
+#define _GNU_SOURCE
+#include "sim.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+struct vcpu vcpus[MAX_VCPUS];
+unsigned vcpu_count;
+bool engaged;
+
+/* Guards all below. Never held while waiting; QEMU's own locks are taken before it, never after. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned running;  /* tokens given out */
+static unsigned draining; /* holders that wait for others to leave their blocks */
+static bool granted[MAX_VCPUS];
+static uint64_t last_clock_ns; /* no reader may see time go back */
+
+/* QEMU's main loop: runs timers and everything that reaches QEMU from outside. */
+static struct {
+	bool waits, granted;
+	uint64_t deadline; /* ticks: its nearest timer, or when it was notified */
+	uint64_t now;
+	int wake;
+} main_loop;
+
+static __thread int this_vcpu = -1;
+static __thread bool about_to_sleep;
+
+static void futex_wait(int *word, const struct timespec *timeout)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, timeout, NULL, 0);
+}
+
+static void futex_wake(int *word)
+{
+	__atomic_store_n(word, 1, __ATOMIC_RELEASE);
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static bool in_main_thread(void)
+{
+	static __thread int answer;
+
+	if (!answer)
+		answer = syscall(SYS_gettid) == getpid() ? 1 : -1;
+	return answer > 0;
+}
+
+static bool wants_to_run(const struct vcpu *v)
+{
+	return (v->state == RUNNABLE || v->state == WAKING) && !granted[v->index];
+}
+
+/* The waiting vCPU with the least virtual time other than `but`; the lower index wins a tie. */
+static struct vcpu *least_waiting(const struct vcpu *but)
+{
+	struct vcpu *least = NULL;
+
+	for (unsigned i = 0; i < vcpu_count; i++) {
+		struct vcpu *v = &vcpus[i];
+
+		if (v != but && wants_to_run(v) && (!least || v->slice_start < least->slice_start))
+			least = v;
+	}
+	return least;
+}
+
+/* Hand out the free tokens. At equal times timers come first, as on a real machine. */
+static void grant_next(void)
+{
+	while (running < model.tokens) {
+		struct vcpu *v = least_waiting(NULL);
+
+		if (main_loop.waits && !main_loop.granted && main_loop.deadline != NEVER &&
+		    (!v || main_loop.deadline <= v->slice_start)) {
+			main_loop.granted = true;
+			running++;
+			futex_wake(&main_loop.wake);
+		} else if (v) {
+			granted[v->index] = true;
+			running++;
+			futex_wake(&v->wake);
+		} else {
+			return;
+		}
+	}
+}
+
+static void give_up_token(struct vcpu *v)
+{
+	if (granted[v->index]) {
+		granted[v->index] = false;
+		running--;
+	}
+}
+
+/* Make the virtual time reached so far the start of what follows. */
+static void settle(struct vcpu *v)
+{
+	v->slice_start = now_of(v);
+	v->slice_count = v->score->count;
+	v->slice_stall = 0;
+}
+
+static bool sibling_executes(const struct vcpu *v)
+{
+	unsigned first = v->index - v->index % model.per_core;
+
+	for (unsigned i = first; i < first + model.per_core && i < vcpu_count; i++)
+		if (i != v->index && (vcpus[i].state == RUNNABLE || vcpus[i].state == WAKING))
+			return true;
+	return false;
+}
+
+/* Let `v` run until it is a quantum ahead of the next vCPU, or a timer or sample is due. */
+static void start_slice(struct vcpu *v)
+{
+	const struct vcpu *next = least_waiting(v);
+	uint64_t until = v->next_sample, length;
+
+	if (next && next->slice_start + model.quantum < until)
+		until = next->slice_start + model.quantum;
+	if (main_loop.waits && main_loop.deadline < until)
+		until = main_loop.deadline;
+	length = until > v->slice_start ? until - v->slice_start : 1;
+	v->sibling_runs = model.smt_extra && sibling_executes(v);
+	if (v->sibling_runs)
+		length = length * 1024 / (1024 + model.smt_extra) + 1;
+	v->score->count = SLICE_END - length;
+	v->slice_count = v->score->count;
+	v->slice_stall = 0;
+	v->slices++;
+}
+
+/* End the slice of `v` at its next block, without a change of its time. */
+void end_slice(struct vcpu *v)
+{
+	if (v->score->count < SLICE_END) {
+		v->slice_count += SLICE_END - v->score->count;
+		v->score->count = SLICE_END;
+	}
+}
+
+/* Called by `v` itself, lock held: sleep until it has the token, then begin a slice. */
+static void wait_for_token(struct vcpu *v)
+{
+	grant_next();
+	while (!granted[v->index] && !draining) {
+		v->wake = 0;
+		pthread_mutex_unlock(&lock);
+		while (!__atomic_load_n(&v->wake, __ATOMIC_ACQUIRE))
+			futex_wait(&v->wake, NULL);
+		pthread_mutex_lock(&lock);
+	}
+	if (granted[v->index])
+		start_slice(v);
+}
+
+/* Callback of generated code: the counter has reached the end of the slice. */
+void slice_over(unsigned int index, void *pc)
+{
+	struct vcpu *v = &vcpus[index];
+
+	pthread_mutex_lock(&lock);
+	if (!draining) {
+		settle(v);
+		end_slice(v);
+		profile_sample(v, (uint64_t)pc);
+		v->state = RUNNABLE;
+		give_up_token(v);
+		wait_for_token(v);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* `v` itself has found that it spins: it stays out of the race until bring_back(). */
+void leave_out(struct vcpu *v)
+{
+	pthread_mutex_lock(&lock);
+	if (!draining) {
+		settle(v);
+		end_slice(v);
+		v->state = SPINNING;
+		v->parks++;
+		give_up_token(v);
+		wait_for_token(v);
+		if (v->state == SPINNING) /* drained: nobody has brought it back */
+			v->state = RUNNABLE;
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/*
+ * What `v` was spinning for has happened at `when`. It notices at the end of the turn that it is
+ * in then, so whole turns are added. Lock held, or called by the one vCPU that runs.
+ */
+static void bring_back_locked(struct vcpu *v, uint64_t when)
+{
+	uint64_t turns;
+
+	if (v->state != SPINNING)
+		return;
+	v->state = RUNNABLE;
+	if (when > v->slice_start) {
+		turns = (when - v->slice_start + v->spin.period - 1) / v->spin.period;
+		v->slice_start += turns * v->spin.period;
+		v->skipped += turns;
+		profile_wait(v, turns * v->spin.period);
+		profile_sample(v, v->spin.pc);
+	}
+	for (unsigned i = 0; i < v->spin.lines; i++)
+		watch(v->spin.line[i], -1);
+}
+
+static uint64_t now_here(void)
+{
+	if (this_vcpu >= 0 && vcpus[this_vcpu].score)
+		return now_of(&vcpus[this_vcpu]);
+	return main_loop.now;
+}
+
+static void end_own_slice(void)
+{
+	if (this_vcpu >= 0 && granted[this_vcpu])
+		end_slice(&vcpus[this_vcpu]);
+}
+
+void bring_back(struct vcpu *v, uint64_t when)
+{
+	pthread_mutex_lock(&lock);
+	bring_back_locked(v, when);
+	end_own_slice();
+	grant_next();
+	pthread_mutex_unlock(&lock);
+}
+
+/* --- what QEMU tells --- */
+
+void vcpu_started(qemu_plugin_id_t id, unsigned int index)
+{
+	(void)id;
+	this_vcpu = index;
+}
+
+void vcpu_idles(qemu_plugin_id_t id, unsigned int index)
+{
+	(void)id;
+	this_vcpu = index;
+	about_to_sleep = true;
+}
+
+bool vcpu_about_to_sleep(void)
+{
+	return this_vcpu >= 0 && about_to_sleep;
+}
+
+/* The vCPU of this thread is about to wait on its halt condition (QEMU's big lock held). */
+void vcpu_sleeps(void *cond)
+{
+	struct vcpu *v = &vcpus[this_vcpu];
+
+	pthread_mutex_lock(&lock);
+	v->score = score_of(this_vcpu);
+	v->halt_cond = cond;
+	settle(v);
+	end_slice(v);
+	v->state = HALTED;
+	give_up_token(v);
+	grant_next();
+	pthread_mutex_unlock(&lock);
+}
+
+void vcpu_resumes(qemu_plugin_id_t id, unsigned int index)
+{
+	struct vcpu *v = &vcpus[index];
+
+	(void)id;
+	about_to_sleep = false;
+	pthread_mutex_lock(&lock);
+	v->score = score_of(index);
+	if (v->state == HALTED) {
+		v->state = WAKING;
+		grant_next();
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* Some thread wakes whoever waits on `cond`: an interrupt, if that is a vCPU's halt condition. */
+void kicked(void *cond)
+{
+	pthread_mutex_lock(&lock);
+	for (unsigned i = 0; i < vcpu_count; i++) {
+		struct vcpu *v = &vcpus[i];
+
+		if (v->halt_cond != cond)
+			continue;
+		if (v->state == HALTED) {
+			uint64_t when = now_here();
+
+			v->state = WAKING;
+			if (v->slice_start < when)
+				v->slice_start = when;
+		} else {
+			bring_back_locked(v, now_here());
+		}
+		end_own_slice();
+		if (!running)
+			grant_next();
+		break;
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* --- the main loop --- */
+
+/* It is about to sleep until `deadline_ns` (of the virtual clock; NEVER: no timer). */
+void main_loop_waits(uint64_t deadline_ns)
+{
+	pthread_mutex_lock(&lock);
+	main_loop.deadline = deadline_ns == NEVER ? NEVER : ns_to_ticks(deadline_ns);
+	if (!main_loop.waits)
+		running -= running > 0;
+	main_loop.waits = true;
+	main_loop.granted = false;
+	main_loop.wake = 0;
+	grant_next();
+	pthread_mutex_unlock(&lock);
+}
+
+/* Wait for its turn, `timeout_ms` of real time at most. */
+bool main_loop_granted(uint64_t timeout_ms)
+{
+	const struct timespec timeout = { .tv_nsec = timeout_ms * 1000000 };
+
+	if (!__atomic_load_n(&main_loop.wake, __ATOMIC_ACQUIRE))
+		futex_wait(&main_loop.wake, &timeout);
+	return __atomic_load_n(&main_loop.wake, __ATOMIC_ACQUIRE);
+}
+
+void main_loop_resumes(void)
+{
+	pthread_mutex_lock(&lock);
+	if (!main_loop.granted) /* drained */
+		running++;
+	main_loop.waits = main_loop.granted = false;
+	if (main_loop.deadline != NEVER && main_loop.now < main_loop.deadline)
+		main_loop.now = main_loop.deadline;
+	pthread_mutex_unlock(&lock);
+}
+
+/* A vCPU has work for the main loop (a new timer, say), or something has come from outside. */
+void main_loop_notified(void)
+{
+	uint64_t when = 0;
+
+	pthread_mutex_lock(&lock);
+	if (this_vcpu >= 0) {
+		when = now_here();
+	} else {
+		for (unsigned i = 0; i < vcpu_count; i++)
+			if (vcpus[i].slice_start > when)
+				when = vcpus[i].slice_start;
+	}
+	if (main_loop.waits && !main_loop.granted && when < main_loop.deadline) {
+		main_loop.deadline = when;
+		end_own_slice();
+		if (!running)
+			grant_next();
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* --- waiting for each other inside QEMU --- */
+
+bool this_thread_runs(void)
+{
+	if (this_vcpu >= 0)
+		return granted[this_vcpu];
+	return engaged && in_main_thread() && !main_loop.waits;
+}
+
+/*
+ * The holder of the token waits until other vCPUs have left their blocks (exclusive sections,
+ * stopping the machine). Those that wait for the token go on, to the end of their block.
+ */
+void others_may_finish(bool may)
+{
+	pthread_mutex_lock(&lock);
+	draining += may ? 1 : -1;
+	if (may) {
+		for (unsigned i = 0; i < vcpu_count; i++)
+			futex_wake(&vcpus[i].wake);
+		if (!in_main_thread())
+			futex_wake(&main_loop.wake);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* Virtual ns as the calling thread sees them: a vCPU its own time, others the main loop's. */
+uint64_t clock_of_this_thread(void)
+{
+	uint64_t ns, last;
+
+	ns = ticks_to_ns(now_here());
+	last = __atomic_load_n(&last_clock_ns, __ATOMIC_RELAXED);
+	while (ns > last && !__atomic_compare_exchange_n(&last_clock_ns, &last, ns, false,
+							 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+	return ns > last ? ns : last;
+}
+
+void schedule_init(void)
+{
+	running = 1; /* the main thread holds a token until its first poll */
+	for (unsigned i = 0; i < MAX_VCPUS; i++) {
+		vcpus[i].index = i;
+		vcpus[i].core = i / model.per_core;
+		/* spread, so that not all are asked at the same instant */
+		vcpus[i].next_sample = model.sample + i * (model.sample / 64 + 1);
+		vcpus[i].spin.period = 1;
+	}
+	engaged = true;
+}

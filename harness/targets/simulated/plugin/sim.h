@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A many-core machine in virtual time on top of QEMU's multi-threaded TCG.
+ *
+ * Every vCPU counts the cost of what it executes. One run token goes round: its holder is always
+ * the actor with the least virtual time (ties: the lower index), so the order in which vCPUs touch
+ * shared state is that of a parallel machine and the same in every run. Actors are the vCPUs and
+ * QEMU's main loop, whose next event is its nearest timer. Because the clock that QEMU reads is
+ * virtual as well, an idle machine costs no host time.
+ *
+ *   schedule.c   who runs: the token, virtual time, slices
+ *   interpose.c  what QEMU sees of the host: clock, poll, condition variables (LD_PRELOAD)
+ *   coherence.c  what a memory access costs: which core has the line, how far away it is
+ *   spin.c       PAUSE loops that cannot end by themselves are left out until their input changes
+ *   profile.c    where the virtual time went
+ *   decode.c     the little that must be known of x86 instructions
+ *   plugin.c     options and instrumentation
+ *
+ * Time is counted in ticks of 1/1024 cycle of the simulated clock: fine enough for costs below a
+ * cycle, and 64 bits of them last for an hour and more after conversion to ns.
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include "qemu_plugin_api.h"
+
+#define MAX_VCPUS 512
+#define TICKS_PER_CYCLE 1024
+#define NEVER UINT64_MAX
+#define MAX_WATCHED 4 /* lines that one spin loop may read */
+#define REGISTERS 18  /* 16 general, rip, eflags */
+
+/* The slice of a vCPU ends at the first block that finds its counter at or past this value. */
+#define SLICE_END (UINT64_C(1) << 62)
+
+enum state {
+	HALTED,   /* sleeps in QEMU's halt condition: out of the race */
+	WAKING,   /* has been kicked; its thread is on the way to its first block */
+	RUNNABLE, /* holds the token or waits for it */
+	SPINNING, /* left out until a watched line is written or an interrupt comes */
+};
+
+/* Written by generated code: must stay plain 64-bit fields. */
+struct score {
+	uint64_t count;  /* ticks; see SLICE_END */
+	uint64_t opaque; /* set by blocks whose repetition nobody can vouch for (see spin.c) */
+};
+
+struct spin {
+	uint64_t pc;         /* of the last PAUSE */
+	uint64_t paused_at;  /* virtual time of the last PAUSE */
+	uint64_t period;     /* ticks of one turn of the loop */
+	unsigned turns;      /* equal turns so far */
+	unsigned tries;      /* turns that looked equal, but whose registers differed */
+	bool armed;          /* the loads since the last PAUSE are being noted */
+	bool changed;        /* a store or an unknown: this turn is not like the last */
+	unsigned lines;
+	uint64_t line[MAX_WATCHED];
+	uint64_t version[MAX_WATCHED];
+	bool have_registers;
+	uint64_t registers[REGISTERS];
+	uint64_t caller[3]; /* return addresses found on the stack when it was left out */
+};
+
+struct vcpu {
+	struct score *score;
+	enum state state;
+	unsigned index, core;
+	/* virtual time = slice_start + progress of the counter, dearer when the sibling runs */
+	uint64_t slice_start, slice_count, slice_stall;
+	bool sibling_runs;
+	uint64_t stores_done; /* when the last store in the store buffer becomes visible */
+	uint64_t next_sample;
+	struct spin spin;
+	void *halt_cond; /* QEMU's CPUState::halt_cond, learnt when it first sleeps on it */
+	int wake;        /* futex word */
+	uint64_t misses, atomics, parks, skipped, slices;
+	GArray *register_list;
+} __attribute__((aligned(64)));
+
+struct model {
+	uint64_t clock_mhz;
+	/* ticks */
+	uint64_t instruction, pause, atomic, rep_byte;
+	uint64_t smt_extra; /* 1/1024 of its own cost that a vCPU pays more while its sibling runs */
+	uint64_t transfer_smt, transfer_ccx, transfer_die, transfer_package;
+	/* vCPUs in one core, one core complex, one die */
+	unsigned per_core, per_ccx, per_die;
+	uint64_t quantum, sample;
+	unsigned tokens;
+	bool full_coherence, lock_coherence, skip_spins, store_buffer;
+	const char *out; /* folder for profiles and counts */
+};
+
+extern struct model model;
+extern struct vcpu vcpus[MAX_VCPUS];
+extern unsigned vcpu_count;
+extern bool engaged;
+
+/* --- virtual time --- */
+static inline uint64_t now_of(const struct vcpu *v)
+{
+	uint64_t progress = v->score->count - v->slice_count;
+
+	if (v->sibling_runs)
+		progress += ((progress - v->slice_stall) * model.smt_extra) >> 10;
+	return v->slice_start + progress;
+}
+
+/* Waiting for memory costs the waiter alone; a sibling does not make it longer. */
+static inline void stall(struct vcpu *v, uint64_t ticks)
+{
+	v->score->count += ticks;
+	v->slice_stall += ticks;
+}
+
+static inline void stall_until(struct vcpu *v, uint64_t when)
+{
+	uint64_t now = now_of(v);
+
+	if (when > now)
+		stall(v, when - now);
+}
+
+static inline uint64_t ticks_to_ns(uint64_t ticks)
+{
+	return (unsigned __int128)ticks * 1000 / (TICKS_PER_CYCLE * model.clock_mhz);
+}
+
+/* Rounded up: a timer must not look early when its time has come. */
+static inline uint64_t ns_to_ticks(uint64_t ns)
+{
+	return ((unsigned __int128)ns * TICKS_PER_CYCLE * model.clock_mhz + 999) / 1000;
+}
+
+/* --- plugin.c --- */
+struct score *score_of(unsigned int vcpu);
+
+/* --- schedule.c --- */
+void schedule_init(void);
+void slice_over(unsigned int vcpu, void *pc);
+void vcpu_started(qemu_plugin_id_t id, unsigned int vcpu);
+void vcpu_idles(qemu_plugin_id_t id, unsigned int vcpu);
+void vcpu_resumes(qemu_plugin_id_t id, unsigned int vcpu);
+void vcpu_sleeps(void *cond);
+bool vcpu_about_to_sleep(void);
+void kicked(void *cond);
+void main_loop_waits(uint64_t deadline_ns);
+bool main_loop_granted(uint64_t timeout_ms);
+void main_loop_resumes(void);
+void main_loop_notified(void);
+bool this_thread_runs(void);
+void others_may_finish(bool may);
+uint64_t clock_of_this_thread(void);
+void leave_out(struct vcpu *v);
+void bring_back(struct vcpu *v, uint64_t when);
+void end_slice(struct vcpu *v);
+
+/* --- coherence.c --- */
+void coherence_init(void);
+void on_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
+void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
+void on_atomic(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
+void on_string(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
+uint64_t version_of(uint64_t line);
+void watch(uint64_t line, int change);
+
+/* --- spin.c --- */
+void on_pause(unsigned int vcpu, void *pc);
+void line_written(uint64_t line, uint64_t when);
+void note_load(struct vcpu *v, qemu_plugin_meminfo_t info, uint64_t address, uint64_t version);
+
+/* --- profile.c --- */
+void profile_init(void);
+void profile_sample(struct vcpu *v, uint64_t pc);
+void profile_wait(struct vcpu *v, uint64_t ticks);
+void on_mark(unsigned int vcpu, void *pc);
+void profile_finish(void);
+
+/* --- decode.c --- */
+struct decoded {
+	bool pause, mark, atomic, string, tracked, opaque;
+};
+struct decoded decode(const uint8_t *bytes, size_t length);
+
+#endif
