@@ -90,7 +90,7 @@ void on_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, vo
 		note_load(v, info, address, line->tag == tag ? line->version : 0);
 	if (line->tag == tag && copy->tag == tag && copy->version == line->version)
 		return;
-	if (!follow(line, tag) || address >= FIXMAP || !v->score)
+	if ((!follow(line, tag) && !v->spin.armed) || address >= FIXMAP || !v->score)
 		return;
 	if (line->tag != tag)
 		enter(line, tag, now_of(v));

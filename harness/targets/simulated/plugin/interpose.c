@@ -6,6 +6,8 @@
  * - the monotonic clock, which is what QEMU_CLOCK_VIRTUAL follows under TCG, is virtual time.
  *   (The plugin interface's own time control does nothing under TCG in QEMU 10.0.)
  * - the main loop's poll sleeps in virtual time: until its nearest timer is the next event.
+ * - the processor's time stamp counter, which QEMU reads for the guest's RDTSC whatever CPUID says
+ *   (the guest's random number generator does), counts virtual cycles.
  * - condition variables tell when a vCPU goes to sleep and who wakes it, at what virtual time.
  */
 #define _GNU_SOURCE
@@ -15,7 +17,11 @@
 #include <link.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,6 +78,52 @@ PLUGIN_EXPORT int clock_gettime(clockid_t clock, struct timespec *ts)
 	ts->tv_sec = ns / 1000000000;
 	ts->tv_nsec = ns % 1000000000;
 	return 0;
+}
+
+static uint64_t real_time_stamp(void)
+{
+	uint32_t low, high;
+
+	prctl(PR_SET_TSC, PR_TSC_ENABLE);
+	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+	prctl(PR_SET_TSC, PR_TSC_SIGSEGV);
+	return (uint64_t)high << 32 | low;
+}
+
+/* RDTSC or RDTSCP in this process: virtual for QEMU itself, real for the C library's clocks. */
+static void on_trapped_rdtsc(int number, siginfo_t *info, void *data)
+{
+	ucontext_t *context = data;
+	greg_t *registers = context->uc_mcontext.gregs;
+	const uint8_t *code = (const uint8_t *)registers[REG_RIP];
+	uint64_t stamp;
+	size_t length;
+
+	/* A fault of QEMU's own has an address; a trapped instruction has none. */
+	if (info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR || code[0] != 0x0f) {
+		signal(number, SIG_DFL);
+		return;
+	}
+	length = code[1] == 0x31 ? 2 : 3; /* 0f 31 rdtsc, 0f 01 f9 rdtscp */
+	if (called_from_qemu(code))
+		stamp = clock_of_this_thread() * model.clock_mhz / 1000;
+	else
+		stamp = real_time_stamp();
+	registers[REG_RAX] = (uint32_t)stamp;
+	registers[REG_RDX] = stamp >> 32;
+	if (length == 3)
+		registers[REG_RCX] = 0;
+	registers[REG_RIP] += length;
+}
+
+/* Threads inherit the trap from the one that starts them: this is called before any is started. */
+void trap_time_stamps(void)
+{
+	struct sigaction action = { .sa_sigaction = on_trapped_rdtsc,
+				    .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+	if (sigaction(SIGSEGV, &action, NULL) || prctl(PR_SET_TSC, PR_TSC_SIGSEGV))
+		fputs("simulated: cannot trap RDTSC: runs will not repeat exactly\n", stderr);
 }
 
 PLUGIN_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,

@@ -180,6 +180,7 @@ PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *in
 	coherence_init();
 	profile_init();
 	schedule_init();
+	trap_time_stamps();
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
 	qemu_plugin_register_vcpu_init_cb(id, vcpu_started);
 	qemu_plugin_register_vcpu_idle_cb(id, vcpu_idles);

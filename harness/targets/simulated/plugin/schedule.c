@@ -17,8 +17,11 @@ bool engaged;
 /* Guards all below. Never held while waiting; QEMU's own locks are taken before it, never after. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned running;  /* tokens given out */
+static unsigned waking;   /* vCPUs in state WAKING; see set_state() */
+static bool started;      /* the machine is built and the main loop has begun */
 static unsigned draining; /* holders that wait for others to leave their blocks */
 static bool granted[MAX_VCPUS];
+uint64_t drains;
 static uint64_t last_clock_ns; /* no reader may see time go back */
 
 /* QEMU's main loop: runs timers and everything that reaches QEMU from outside. */
@@ -52,9 +55,20 @@ static bool in_main_thread(void)
 	return answer > 0;
 }
 
+/*
+ * A kicked vCPU's thread finds its way to its first block, or back to sleep if there was nothing
+ * to do, in its own host time. Until it has, nobody is given a token: otherwise the order of
+ * events would depend on the host.
+ */
+static void set_state(struct vcpu *v, enum state state)
+{
+	waking += (state == WAKING) - (v->state == WAKING);
+	v->state = state;
+}
+
 static bool wants_to_run(const struct vcpu *v)
 {
-	return (v->state == RUNNABLE || v->state == WAKING) && !granted[v->index];
+	return v->state == RUNNABLE && !granted[v->index];
 }
 
 /* The waiting vCPU with the least virtual time other than `but`; the lower index wins a tie. */
@@ -74,7 +88,7 @@ static struct vcpu *least_waiting(const struct vcpu *but)
 /* Hand out the free tokens. At equal times timers come first, as on a real machine. */
 static void grant_next(void)
 {
-	while (running < model.tokens) {
+	while (running < model.tokens && !waking) {
 		struct vcpu *v = least_waiting(NULL);
 
 		if (main_loop.waits && !main_loop.granted && main_loop.deadline != NEVER &&
@@ -113,7 +127,7 @@ static bool sibling_executes(const struct vcpu *v)
 	unsigned first = v->index - v->index % model.per_core;
 
 	for (unsigned i = first; i < first + model.per_core && i < vcpu_count; i++)
-		if (i != v->index && (vcpus[i].state == RUNNABLE || vcpus[i].state == WAKING))
+		if (i != v->index && vcpus[i].state == RUNNABLE)
 			return true;
 	return false;
 }
@@ -168,11 +182,11 @@ void slice_over(unsigned int index, void *pc)
 	struct vcpu *v = &vcpus[index];
 
 	pthread_mutex_lock(&lock);
+	set_state(v, RUNNABLE);
 	if (!draining) {
 		settle(v);
 		end_slice(v);
 		profile_sample(v, (uint64_t)pc);
-		v->state = RUNNABLE;
 		give_up_token(v);
 		wait_for_token(v);
 	}
@@ -186,12 +200,12 @@ void leave_out(struct vcpu *v)
 	if (!draining) {
 		settle(v);
 		end_slice(v);
-		v->state = SPINNING;
+		set_state(v, SPINNING);
 		v->parks++;
 		give_up_token(v);
 		wait_for_token(v);
 		if (v->state == SPINNING) /* drained: nobody has brought it back */
-			v->state = RUNNABLE;
+			set_state(v, RUNNABLE);
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -206,7 +220,7 @@ static void bring_back_locked(struct vcpu *v, uint64_t when)
 
 	if (v->state != SPINNING)
 		return;
-	v->state = RUNNABLE;
+	set_state(v, RUNNABLE);
 	if (when > v->slice_start) {
 		turns = (when - v->slice_start + v->spin.period - 1) / v->spin.period;
 		v->slice_start += turns * v->spin.period;
@@ -270,7 +284,7 @@ void vcpu_sleeps(void *cond)
 	v->halt_cond = cond;
 	settle(v);
 	end_slice(v);
-	v->state = HALTED;
+	set_state(v, HALTED);
 	give_up_token(v);
 	grant_next();
 	pthread_mutex_unlock(&lock);
@@ -285,7 +299,7 @@ void vcpu_resumes(qemu_plugin_id_t id, unsigned int index)
 	pthread_mutex_lock(&lock);
 	v->score = score_of(index);
 	if (v->state == HALTED) {
-		v->state = WAKING;
+		set_state(v, WAKING);
 		grant_next();
 	}
 	pthread_mutex_unlock(&lock);
@@ -303,15 +317,14 @@ void kicked(void *cond)
 		if (v->state == HALTED) {
 			uint64_t when = now_here();
 
-			v->state = WAKING;
+			set_state(v, WAKING);
 			if (v->slice_start < when)
 				v->slice_start = when;
 		} else {
 			bring_back_locked(v, now_here());
 		}
 		end_own_slice();
-		if (!running)
-			grant_next();
+		grant_next();
 		break;
 	}
 	pthread_mutex_unlock(&lock);
@@ -323,6 +336,7 @@ void kicked(void *cond)
 void main_loop_waits(uint64_t deadline_ns)
 {
 	pthread_mutex_lock(&lock);
+	started = true;
 	main_loop.deadline = deadline_ns == NEVER ? NEVER : ns_to_ticks(deadline_ns);
 	if (!main_loop.waits)
 		running -= running > 0;
@@ -346,11 +360,11 @@ bool main_loop_granted(uint64_t timeout_ms)
 void main_loop_resumes(void)
 {
 	pthread_mutex_lock(&lock);
-	if (!main_loop.granted) /* drained */
+	if (!main_loop.granted) /* drained: its deadline has not come */
 		running++;
-	main_loop.waits = main_loop.granted = false;
-	if (main_loop.deadline != NEVER && main_loop.now < main_loop.deadline)
+	else if (main_loop.deadline != NEVER && main_loop.now < main_loop.deadline)
 		main_loop.now = main_loop.deadline;
+	main_loop.waits = main_loop.granted = false;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -370,8 +384,7 @@ void main_loop_notified(void)
 	if (main_loop.waits && !main_loop.granted && when < main_loop.deadline) {
 		main_loop.deadline = when;
 		end_own_slice();
-		if (!running)
-			grant_next();
+		grant_next();
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -382,7 +395,7 @@ bool this_thread_runs(void)
 {
 	if (this_vcpu >= 0)
 		return granted[this_vcpu];
-	return engaged && in_main_thread() && !main_loop.waits;
+	return started && in_main_thread() && !main_loop.waits;
 }
 
 /*
@@ -393,6 +406,7 @@ void others_may_finish(bool may)
 {
 	pthread_mutex_lock(&lock);
 	draining += may ? 1 : -1;
+	drains += may;
 	if (may) {
 		for (unsigned i = 0; i < vcpu_count; i++)
 			futex_wake(&vcpus[i].wake);

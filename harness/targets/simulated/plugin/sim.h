@@ -96,6 +96,7 @@ extern struct model model;
 extern struct vcpu vcpus[MAX_VCPUS];
 extern unsigned vcpu_count;
 extern bool engaged;
+extern uint64_t drains; /* times that a holder had to wait for the others */
 
 /* --- virtual time --- */
 static inline uint64_t now_of(const struct vcpu *v)
@@ -155,6 +156,9 @@ uint64_t clock_of_this_thread(void);
 void leave_out(struct vcpu *v);
 void bring_back(struct vcpu *v, uint64_t when);
 void end_slice(struct vcpu *v);
+
+/* --- interpose.c --- */
+void trap_time_stamps(void);
 
 /* --- coherence.c --- */
 void coherence_init(void);
