@@ -11,7 +11,7 @@ from harness.errors import ToolError
 from harness.process import Runner
 from harness.targets.accelerator import ensure_kvm_probe, probe_accelerator, qemu_version
 
-PLUGIN_QEMU = (9, 1)  # the plugin API that the simulated machine needs came with QEMU 9.1
+PLUGIN_QEMU = (9, 2)  # the plugin interface that the simulated machine needs
 _BUILD_PROGRAMS = ("make", "flex", "bison", "bc", "ld", "xz", "git", "cpp")
 
 

@@ -47,6 +47,7 @@ class Guest:
     initramfs: Path
     boot_parameters: tuple[str, ...]
     accelerator: str = "tcg"
+    cpu_model: str = CPU_MODEL
     sockets: int = 1
     threads_per_core: int = 1
     numa_nodes: int = 1
@@ -60,7 +61,7 @@ def qemu_argv(guest: Guest, console: Path, report: Path, monitor: Path) -> list[
     accelerator = "tcg,thread=multi" if guest.accelerator == "tcg" else guest.accelerator
     return [
         *[QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-        *["-machine", MACHINE, "-cpu", CPU_MODEL, "-accel", accelerator],
+        *["-machine", MACHINE, "-cpu", guest.cpu_model, "-accel", accelerator],
         *["-smp", f"{guest.cpus},{topology}", "-m", f"{guest.memory_mib}M"],
         *_numa_argv(guest),
         *["-kernel", str(guest.image), "-initrd", str(guest.initramfs)],

@@ -50,6 +50,15 @@ void profile_sample(struct vcpu *v, uint64_t pc)
 	add(samples, (uint64_t[4]){ pc }, due * model.sample);
 }
 
+/* Leave out the samples that would have been due by now. */
+void profile_skip(struct vcpu *v)
+{
+	uint64_t now = now_of(v);
+
+	if (now >= v->next_sample)
+		v->next_sample += ((now - v->next_sample) / model.sample + 1) * model.sample;
+}
+
 void profile_wait(struct vcpu *v, uint64_t ticks)
 {
 	const uint64_t *caller = v->spin.caller;

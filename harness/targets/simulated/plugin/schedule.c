@@ -320,6 +320,7 @@ void kicked(void *cond)
 			set_state(v, WAKING);
 			if (v->slice_start < when)
 				v->slice_start = when;
+			profile_skip(v); /* sleep is not CPU time */
 		} else {
 			bring_back_locked(v, now_here());
 		}
@@ -371,16 +372,11 @@ void main_loop_resumes(void)
 /* A vCPU has work for the main loop (a new timer, say), or something has come from outside. */
 void main_loop_notified(void)
 {
-	uint64_t when = 0;
+	uint64_t when;
 
 	pthread_mutex_lock(&lock);
-	if (this_vcpu >= 0) {
-		when = now_here();
-	} else {
-		for (unsigned i = 0; i < vcpu_count; i++)
-			if (vcpus[i].slice_start > when)
-				when = vcpus[i].slice_start;
-	}
+	/* From outside: at once, in no time, so that the guest cannot tell when it was. */
+	when = now_here();
 	if (main_loop.waits && !main_loop.granted && when < main_loop.deadline) {
 		main_loop.deadline = when;
 		end_own_slice();
@@ -419,9 +415,11 @@ void others_may_finish(bool may)
 /* Virtual ns as the calling thread sees them: a vCPU its own time, others the main loop's. */
 uint64_t clock_of_this_thread(void)
 {
-	uint64_t ns, last;
+	uint64_t ns = ticks_to_ns(now_here()), last;
 
-	ns = ticks_to_ns(now_here());
+	/* Timers are due when they are due, even if some vCPU is already a quantum ahead. */
+	if (this_vcpu < 0)
+		return ns;
 	last = __atomic_load_n(&last_clock_ns, __ATOMIC_RELAXED);
 	while (ns > last && !__atomic_compare_exchange_n(&last_clock_ns, &last, ns, false,
 							 __ATOMIC_RELAXED, __ATOMIC_RELAXED))

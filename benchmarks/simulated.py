@@ -1,0 +1,135 @@
+"""Measures the simulated machine: results on the published workload, ablations, host time.
+
+    python -m benchmarks.simulated KERNEL-FOLDER [--cpus 64] [--loops 4000] [--mask 1] ...
+
+KERNEL-FOLDER is a kernel build folder (arch/x86/boot/bzImage, lib/test_vmalloc.ko, System.map,
+.config) whose source has kernels/patches/vmap-nodes-limit.patch, so that one binary is both sides.
+Prints one JSON line for each boot.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from harness.build.kernel import BuiltKernel
+from harness.process import SubprocessRunner
+from harness.spec.kernel import DebianSource, KernelSpec
+from harness.spec.playbook import SimulatedTarget as Spec
+from harness.targets.base import BootRequest
+from harness.targets.simulated.machine import load_machine
+from harness.targets.simulated.profile import parse_counts
+from harness.targets.simulated.target import SimulatedTarget, Simulation
+from harness.testmod.log import parse_log
+
+
+def kernel_in(folder: Path, nodes: int | None) -> BuiltKernel:
+    limit = (f"vmap_nodes={nodes}",) if nodes else ()
+    spec = KernelSpec(
+        version=1,
+        name=f"nodes-{nodes or 'all'}",
+        source=DebianSource(debian="linux-source-6.12"),
+        boot_parameters=limit,
+        folder=folder,
+    )
+    return BuiltKernel(
+        spec=spec,
+        key="",
+        folder=folder,
+        image=folder / "arch/x86/boot/bzImage",
+        module=folder / "lib/test_vmalloc.ko",
+        vmlinux=folder / "vmlinux",
+        system_map=folder / "System.map",
+        config=folder / ".config",
+        release="",
+        critical={},
+    )
+
+
+def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]:
+    machine = load_machine(options.machine)
+    changes = dict(word.split("=") for word in options.model)
+    machine = machine.model_validate_json(
+        json.dumps({**machine.model_dump(), **{k: json.loads(v) for k, v in changes.items()}})
+    )
+    switches = tuple((k, int(v)) for k, v in (word.split("=") for word in options.switch))
+    target = SimulatedTarget(
+        Spec(kind="simulated", cpus=options.cpus, boot_parameters=tuple(options.boot)),
+        options.cache,
+        SubprocessRunner(),
+        machine,
+        Simulation(options.tokens, switches),
+    )
+    target.check()
+    threads = options.threads or options.cpus
+    load = f"nr_threads={threads} run_test_mask={options.mask} test_loop_count={options.loops}"
+    load += f" sequential_test_order={options.sequential}"
+    folder = Path(options.keep or tempfile.mkdtemp()) / f"nodes-{nodes or 'all'}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    memory = options.memory or 512 + 16 * options.cpus
+    request = BootRequest(
+        kernel_in(options.kernel, nodes), options.cpus, (load,), memory, 3600, folder
+    )
+    load_before, began = os.getloadavg()[0], time.time()
+    result = target.boot(request, lambda _: None)
+    marks = parse_counts((folder / "counts.txt").read_text(encoding="ascii"))
+    profile = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
+    log = parse_log(result.kernel_log or "")[-1]
+    by_case: dict[str, list[int]] = {}
+    for line in log.summaries:
+        by_case.setdefault(line.case, []).append(line.avg_us)
+    return {
+        "machine": machine.name,
+        "model": changes,
+        "switches": dict(switches),
+        "cpus": options.cpus,
+        "nodes": nodes,
+        "load": load,
+        "verdict": f"{result.verdict} {result.reason}",
+        "mean_us": {case: round(statistics.fmean(v), 1) for case, v in by_case.items()},
+        "sum_us": round(sum(statistics.fmean(v) for v in by_case.values()), 1),
+        "load_ms": [ns / 1e6 for ns in result.load_ns],
+        "spin_share": round(profile["spin_share"], 4),
+        "self": dict(list(profile["self"].items())[:6]),
+        "boot_host_s": round(marks[0]["host_ms"] / 1000 - began, 1),
+        "test_host_s": round(profile["counts"]["host_ms"] / 1000, 1),
+        "whole_host_s": round(result.elapsed_s, 1),
+        "host_load": load_before,
+        "counts": profile["counts"],
+    }
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kernel", type=Path)
+    parser.add_argument("--cpus", type=int, default=64)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--loops", type=int, default=4000)
+    parser.add_argument("--mask", type=int, default=1)
+    parser.add_argument("--sequential", type=int, default=1)
+    parser.add_argument("--nodes", type=int, nargs="*", default=[1, 0], help="0: one per CPU")
+    parser.add_argument("--machine", default="threadripper-3970x")
+    parser.add_argument("--model", nargs="*", default=[], help="KEY=JSON of the machine file")
+    parser.add_argument("--switch", nargs="*", default=[], help="NAME=NUMBER of the plugin")
+    parser.add_argument("--boot", nargs="*", default=[], help="kernel boot parameters")
+    parser.add_argument("--tokens", type=int, default=1)
+    parser.add_argument("--memory", type=int, help="MiB")
+    parser.add_argument("--keep", help="folder for the logs")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "vmapbench")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    chosen = parse_options()
+    sums = []
+    for count in chosen.nodes:
+        row = measure(chosen, count or None)
+        sums.append(row["sum_us"])
+        print(json.dumps(row), flush=True)
+    if len(sums) == 2 and sums[1]:
+        print(json.dumps({"ratio": round(float(sums[0]) / float(sums[1]), 3)}))

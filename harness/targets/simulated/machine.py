@@ -1,0 +1,103 @@
+"""Machine models: what things cost on a simulated machine, in the units they were measured in."""
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harness.errors import InputError
+from harness.spec.document import Document, parse_document
+
+MACHINES = files("harness.targets.simulated") / "machines"
+
+# The plugin counts in ticks of 1/1024 cycle (plugin/sim.h).
+TICKS_PER_CYCLE = 1024
+# How far a vCPU may run ahead of the slowest one. Cause and effect are kept whatever it is (see
+# plugin/coherence.c); the figure bounds what a vCPU may miss of the others.
+QUANTUM_NS = 300
+SAMPLE_NS = 10_000
+
+
+class Topology(Document):
+    """How many of the smaller unit make the larger one; vCPUs are numbered thread by thread."""
+
+    threads_per_core: Annotated[int, Field(ge=1, le=8)] = 1
+    cores_per_complex: Annotated[int, Field(ge=1)] = 1
+    complexes_per_die: Annotated[int, Field(ge=1)] = 1
+
+
+class Transfers(Document):
+    """Latency of taking a cache line from the core that wrote it last, in ns, by distance."""
+
+    same_core_ns: Annotated[float, Field(ge=0)]
+    same_complex_ns: Annotated[float, Field(ge=0)]
+    same_die_ns: Annotated[float, Field(ge=0)]
+    other_die_ns: Annotated[float, Field(ge=0)]
+
+
+class Machine(Document):
+    """A cost model. `sources` says for each figure where it was published."""
+
+    version: Literal[1]
+    name: str
+    summary: str
+    clock_mhz: Annotated[int, Field(ge=100, le=10_000)]
+    instructions_per_cycle: Annotated[float, Field(gt=0, le=8)]
+    pause_cycles: Annotated[float, Field(ge=0)]
+    atomic_cycles: Annotated[float, Field(ge=0)]
+    string_bytes_per_cycle: Annotated[float, Field(gt=0)]
+    # Of two threads on one core together, relative to one alone; 1 = they take turns, 2 = they do
+    # not disturb each other.
+    smt_throughput: Annotated[float, Field(ge=1, le=2)] = 2.0
+    topology: Topology = Topology()
+    transfers: Transfers
+    sources: dict[str, str]
+
+
+def machine_names() -> list[str]:
+    """Return the models in the package."""
+    return sorted(Path(str(entry)).stem for entry in MACHINES.iterdir())
+
+
+def load_machine(name: str) -> Machine:
+    """Return the model `name`. Raises InputError for an unknown one, SpecError for a faulty one."""
+    path: Traversable = MACHINES / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(machine_names())
+        raise InputError(f"target.machine: no machine model {name!r}; there are: {known}")
+    return parse_document(path.read_text(encoding="utf-8"), Machine, str(path), name=name)
+
+
+def plugin_options(machine: Machine) -> dict[str, int]:
+    """Return the machine as the plugin's options: ticks and vCPU counts."""
+    per_core = machine.topology.threads_per_core
+    per_complex = per_core * machine.topology.cores_per_complex
+    transfers = machine.transfers
+    return {
+        "clock_mhz": machine.clock_mhz,
+        "instruction": _ticks(1 / machine.instructions_per_cycle),
+        "pause": _ticks(machine.pause_cycles),
+        "atomic": _ticks(machine.atomic_cycles),
+        "rep_byte": _ticks(1 / machine.string_bytes_per_cycle),
+        # One thread beside another takes 2 / throughput as long for the same work.
+        "smt_extra": round((2 / machine.smt_throughput - 1) * 1024),
+        "transfer_smt": _ticks_of_ns(transfers.same_core_ns, machine),
+        "transfer_ccx": _ticks_of_ns(transfers.same_complex_ns, machine),
+        "transfer_die": _ticks_of_ns(transfers.same_die_ns, machine),
+        "transfer_package": _ticks_of_ns(transfers.other_die_ns, machine),
+        "per_core": per_core,
+        "per_ccx": per_complex,
+        "per_die": per_complex * machine.topology.complexes_per_die,
+        "quantum": _ticks_of_ns(QUANTUM_NS, machine),
+        "sample": _ticks_of_ns(SAMPLE_NS, machine),
+    }
+
+
+def _ticks(cycles: float) -> int:
+    return round(cycles * TICKS_PER_CYCLE)
+
+
+def _ticks_of_ns(ns: float, machine: Machine) -> int:
+    return round(ns * machine.clock_mhz / 1000 * TICKS_PER_CYCLE)

@@ -1,0 +1,53 @@
+"""Compiles the simulator (plugin/*.c) at first use; the result is kept by content."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from harness.errors import ToolError
+from harness.process import Runner, describe_failure
+
+SOURCES = files("harness.targets.simulated") / "plugin"
+# The plugin interface with conditional callbacks (9.1) and reading of guest memory (9.2).
+OLDEST_QEMU = (9, 2, 0)
+
+
+def plugin_argv(compiler: str, folder: Path, output: Path) -> list[str]:
+    """Return the command that compiles the sources in `folder`. Pure but for the listing.
+
+    QEMU's functions are resolved when they are first called: the library is also preloaded into
+    the wrapper that starts QEMU, which has none of them.
+    """
+    flags = ["-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden"]
+    sources = sorted(str(path) for path in folder.glob("*.c"))
+    return [compiler, *flags, "-Wl,-z,lazy", "-o", str(output), *sources, "-ldl", "-lpthread"]
+
+
+def ensure_plugin(cache: Path, runner: Runner, compiler: str = "gcc") -> Path:
+    """Return the compiled plugin below `cache`, built once per source text.
+
+    Raises ToolError when the compiler is missing or fails.
+    """
+    texts = {entry.name: entry.read_bytes() for entry in SOURCES.iterdir() if entry.is_file()}
+    digest = hashlib.sha256(compiler.encode())
+    for name in sorted(texts):
+        digest.update(name.encode() + b"\0" + texts[name])
+    library = cache / "simulated" / f"simulated-{digest.hexdigest()[:16]}.so"
+    if library.is_file():
+        return library
+    if shutil.which(compiler) is None:
+        raise ToolError(f"the simulated machine is compiled at first use: {compiler} not found")
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+        for name, text in texts.items():
+            (Path(scratch) / name).write_bytes(text)
+        partial = library.with_suffix(f".{os.getpid()}.new")
+        done = runner.run(plugin_argv(compiler, Path(scratch), partial), deadline_s=120)
+        if done.returncode:
+            partial.unlink(missing_ok=True)
+            raise ToolError(f"compiling the simulated machine failed: {describe_failure(done)}")
+        partial.replace(library)
+    return library

@@ -1,0 +1,116 @@
+"""Where the virtual time of a run went, from the samples that the plugin leaves in the folder.
+
+Files of the plugin, one set for each part of the run between two marks of the guest:
+`profile-N.txt` (program counter, ticks), `waits-N.txt` (program counter of the PAUSE, up to
+three return addresses, ticks), and `counts.txt` (one line for each mark).
+"""
+
+import bisect
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# The published profile has the first name; a kernel without paravirtual locks has the second.
+SLOW_PATHS = ("native_queued_spin_lock_slowpath", "queued_spin_lock_slowpath")
+_LOCK = re.compile(r"^(_raw_(spin|read|write)_|native_queued_spin|queued_|__pv_queued)")
+_MODULE = "[module]"
+_USER = "[user]"
+_KERNEL_START = 0xFFFF_8000_0000_0000
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """Kernel symbols by address, in ascending order."""
+
+    addresses: tuple[int, ...]
+    names: tuple[str, ...]
+
+    def name_of(self, address: int) -> str:
+        """Return the function that holds `address`; modules are one name, user space another."""
+        if address < _KERNEL_START:
+            return _USER
+        at = bisect.bisect_right(self.addresses, address) - 1
+        if at < 0 or at == len(self.addresses) - 1:
+            return _MODULE
+        return self.names[at]
+
+
+def parse_system_map(text: str) -> Symbols:
+    """Return the text symbols of a System.map, with the end of the text as the last one."""
+    found = re.findall(r"^([0-9a-f]{16}) ([tTwWDdBbRr]) (\S+)$", text, re.MULTILINE)
+    functions = sorted((int(address, 16), name) for address, kind, name in found if kind in "tTwW")
+    return Symbols(tuple(a for a, _ in functions), tuple(n for _, n in functions))
+
+
+def parse_table(text: str) -> list[tuple[tuple[int, ...], int]]:
+    """Return the plugin's lines as (addresses without zeros, ticks)."""
+    rows = []
+    for line in text.splitlines():
+        *addresses, ticks = line.split()
+        rows.append((tuple(a for a in (int(word, 16) for word in addresses) if a), int(ticks)))
+    return rows
+
+
+def parse_counts(text: str) -> list[dict[str, int]]:
+    """Return one dict for each mark: `mark`, `virtual_ns`, `host_ms` and running counts."""
+    return [
+        {name: int(value) for name, value in re.findall(r"(\w+) (\d+)", line)}
+        for line in text.splitlines()
+    ]
+
+
+def shares(samples: Iterable[tuple[tuple[int, ...], int]], symbols: Symbols) -> dict[str, float]:
+    """Return self time by function as a share of all CPU time that was not idle."""
+    ticks: Counter[str] = Counter()
+    for addresses, count in samples:
+        ticks[symbols.name_of(addresses[0]) if addresses else _USER] += count
+    whole = sum(ticks.values())
+    return {name: count / whole for name, count in ticks.most_common()} if whole else {}
+
+
+def lock_waits(
+    waits: Iterable[tuple[tuple[int, ...], int]], symbols: Symbols, whole_ticks: int
+) -> dict[str, float]:
+    """Return the time that CPUs waited, by the function that had wanted the lock.
+
+    Shares of all CPU time, so that they add up to about the share of the slow path.
+    """
+    ticks: Counter[str] = Counter()
+    for addresses, count in waits:
+        names = [symbols.name_of(address) for address in addresses]
+        takers = [name for name in names if not _LOCK.match(name)]
+        ticks[takers[0] if takers else "?"] += count
+    return {n: count / whole_ticks for n, count in ticks.most_common()} if whole_ticks else {}
+
+
+def profile_of_boot(folder: Path, part: int, system_map: Path) -> Mapping[str, Any] | None:
+    """Return the profile of part `part` of the boot in `folder`, None when it never ended."""
+    samples, waits = folder / f"profile-{part}.txt", folder / f"waits-{part}.txt"
+    counts = folder / "counts.txt"
+    if not (samples.is_file() and waits.is_file() and counts.is_file()):
+        return None
+    symbols = parse_system_map(system_map.read_text(encoding="ascii", errors="replace"))
+    rows = parse_table(samples.read_text(encoding="ascii"))
+    whole = sum(ticks for _, ticks in rows)
+    marks = parse_counts(counts.read_text(encoding="ascii"))
+    by_function = shares(rows, symbols)
+    return {
+        "version": 1,
+        "spin_share": sum(by_function.get(name, 0.0) for name in SLOW_PATHS),
+        "self": {name: round(share, 5) for name, share in by_function.items() if share >= 0.0005},
+        "waiting_for_lock_taken_in": {
+            name: round(share, 5)
+            for name, share in lock_waits(
+                parse_table(waits.read_text(encoding="ascii")), symbols, whole
+            ).items()
+            if share >= 0.0005
+        },
+        "counts": {
+            name: marks[part][name] - marks[part - 1][name]
+            for name in marks[part]
+            if name != "mark"
+        },
+    }

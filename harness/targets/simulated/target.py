@@ -1,0 +1,195 @@
+"""Boots kernels on a simulated many-core machine: QEMU's TCG in virtual time.
+
+The guest runs from power-on to power-off under the simulator (plugin/), so its clock, its
+interrupts and the order in which its CPUs touch memory follow the cost model and not the host.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError, ToolError
+from harness.guest.initramfs import (
+    base_archive,
+    ensure_init,
+    measuring_script,
+    new_nonce,
+    render_script,
+    script_archive,
+)
+from harness.process import Runner
+from harness.spec import playbook
+from harness.targets.accelerator import qemu_version
+from harness.targets.base import BootRequest, BootResult, Progress
+from harness.targets.qemu import BOOT_PARAMETERS, Guest, boot_guest, qemu_argv
+from harness.targets.simulated.machine import Machine, load_machine, plugin_options
+from harness.targets.simulated.plugin import OLDEST_QEMU, ensure_plugin
+from harness.targets.simulated.profile import profile_of_boot
+from harness.targets.watch import BootLimits
+
+# A Zen 2 as far as TCG goes. Without TSC the kernel keeps time with the HPET, which follows the
+# virtual clock; without RDRAND it has no source of chance that the simulator does not control.
+CPU_MODEL = "EPYC-Rome,-hypervisor,-tsc,-rdrand,-rdseed,+x2apic"
+BOOT = (
+    *("tsc=unstable", "clocksource=hpet", "nokaslr"),
+    # On 64 CPUs the timer check at boot counts host-dependent loops; the timer is known to work.
+    "no_timer_check",
+)
+# A code buffer that never fills: emptying it makes all vCPUs stop at a moment of the host's choice.
+ACCELERATOR = "tcg,thread=multi,tb-size=1024"
+FIXED_EXTRAS = (
+    *("-seed", "1", "-rtc", "base=2026-01-01,clock=vm"),
+    *("-global", "apic.vapic=off"),  # an option ROM that would make vCPUs wait for each other
+)
+NEEDED_CONFIG = {"CONFIG_HPET_TIMER": "y", "CONFIG_SMP": "y"}
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """How a machine is simulated: tokens (vCPUs that run at once) and switches of the plugin."""
+
+    tokens: int = 1
+    switches: tuple[tuple[str, int], ...] = ()  # ablations: see set_number() in plugin.c
+
+
+class SimulatedTarget:
+    """Boots that report virtual time. `deterministic` runs repeat bit for bit, on one core."""
+
+    def __init__(
+        self,
+        spec: playbook.SimulatedTarget,
+        cache: Path,
+        runner: Runner,
+        machine: Machine | None = None,
+        simulation: Simulation | None = None,
+    ):
+        """`machine` and `simulation` override what `spec` says, for ablations and tests."""
+        self._spec, self._cache, self._runner = spec, cache, runner
+        self._machine = machine or load_machine(spec.machine)
+        self._simulation = simulation or Simulation()
+        self._nonce = ""
+
+    def check(self) -> None:
+        """Raise ToolError where QEMU is too old, or the compiler or a tool is missing."""
+        version = qemu_version(self._runner)
+        if version < OLDEST_QEMU:
+            raise ToolError(
+                f"the simulated machine needs QEMU {_dotted(OLDEST_QEMU)} or newer for its plugin "
+                f"interface, found {_dotted(version)}; Debian 12 has one in bookworm-backports"
+            )
+        ensure_init(self._cache, self._runner)
+        ensure_plugin(self._cache, self._runner)
+
+    def machine(self) -> Mapping[str, Any]:
+        """Return what is kept with every sample."""
+        return {
+            "kind": "simulated",
+            "qemu": _dotted(qemu_version(self._runner)),
+            "accelerator": "tcg",
+            "clock": f"virtual time, model {self._machine.name}",
+            "mode": self._spec.mode,
+            "model": self._machine.model_dump(mode="json", exclude={"sources"}),
+            "switches": dict(self._simulation.switches),
+        }
+
+    def command_lines(self, request: BootRequest) -> list[tuple[str, ...]]:
+        """Return the QEMU command of `request`. No effects."""
+        plugin = self._cache / "simulated" / "simulated.so"
+        return [tuple(self._argv(request, request.folder / "qmp", plugin))]
+
+    def boot(self, request: BootRequest, progress: Progress) -> BootResult:
+        """Boot, load the module, collect, power off, and write profile.json into the folder."""
+        check_kernel(request)
+        plugin = ensure_plugin(self._cache, self._runner)
+        self._prepare(request, plugin)
+        result = boot_guest(
+            lambda monitor: self._argv(request, monitor, plugin),
+            request,
+            self._nonce,
+            self._limits(request),
+            self._runner,
+            progress,
+            {"LD_PRELOAD": str(plugin)},
+        )
+        self._write_profile(request)
+        return result
+
+    def close(self) -> None:
+        """Nothing is held between boots."""
+
+    def _prepare(self, request: BootRequest, plugin: Path) -> None:
+        self._nonce = new_nonce()
+        init = ensure_init(self._cache, self._runner)
+        script = render_script(self._nonce, marked_script(request.loads))
+        archive = base_archive(init.read_bytes(), request.kernel.module.read_bytes())
+        (request.folder / "initramfs").write_bytes(archive + script_archive(script))
+        command = shlex.join(self._argv(request, request.folder / "qmp", plugin))
+        text = f"LD_PRELOAD={shlex.quote(str(plugin))} {command}\n"
+        (request.folder / "command.txt").write_text(text, encoding="utf-8")
+
+    def _limits(self, request: BootRequest) -> BootLimits:
+        return BootLimits(boot_s=60.0 + 4.0 * request.cpus, test_s=request.expected_s)
+
+    def _write_profile(self, request: BootRequest) -> None:
+        measured = 2 * len(request.loads) - 1  # a mark before and after each load
+        profile = profile_of_boot(request.folder, measured, request.kernel.system_map)
+        if profile is not None:
+            text = json.dumps({"machine": self._machine.name, **profile}, indent=2)
+            (request.folder / "profile.json").write_text(text + "\n", encoding="utf-8")
+
+    def _argv(self, request: BootRequest, monitor: Path, plugin: Path) -> list[str]:
+        options = {
+            **plugin_options(self._machine),
+            "tokens": self._simulation.tokens,
+            **dict(self._simulation.switches),
+        }
+        words = ",".join(f"{name}={value}" for name, value in options.items())
+        folder = str(request.folder).replace(",", ",,")
+        guest = Guest(
+            cpus=request.cpus,
+            memory_mib=request.memory_mib,
+            image=request.kernel.image,
+            initramfs=request.folder / "initramfs",
+            boot_parameters=(
+                *(*BOOT_PARAMETERS, *BOOT),
+                *(*self._spec.boot_parameters, *request.kernel.spec.boot_parameters),
+            ),
+            accelerator=ACCELERATOR,
+            cpu_model=CPU_MODEL,
+            extra=(*FIXED_EXTRAS, "-plugin", f"file={plugin},{words},out={folder}"),
+        )
+        argv = qemu_argv(guest, request.folder / "console.log", request.folder / "report", monitor)
+        # Without address randomisation QEMU translates the same code to the same length, and
+        # with it into the same blocks: where a block ends is where a vCPU may change.
+        return ["setarch", "--addr-no-randomize", *argv]
+
+
+def marked_script(loads: Sequence[str]) -> list[str]:
+    """Return init's script with a mark for the simulator before and after each load."""
+    lines: list[str] = []
+    for line in measuring_script(loads):
+        lines += ["mark", line, "mark"] if line.startswith("load ") else [line]
+    return lines
+
+
+def check_kernel(request: BootRequest) -> None:
+    """Raise InputError for a kernel that cannot keep virtual time."""
+    lines = set(request.kernel.config.read_text(encoding="utf-8").splitlines())
+    missing = [f"{k}={v}" for k, v in NEEDED_CONFIG.items() if f"{k}={v}" not in lines]
+    if missing:
+        raise InputError(
+            f"kernel {request.kernel.spec.name}: the simulated machine needs {', '.join(missing)} "
+            f"in its configuration ({request.kernel.config})"
+        )
+
+
+def make_target(spec: playbook.SimulatedTarget, cache: Path, runner: Runner) -> SimulatedTarget:
+    """Return the target of a playbook that says `kind: simulated`."""
+    return SimulatedTarget(spec, cache, runner)
+
+
+def _dotted(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))
