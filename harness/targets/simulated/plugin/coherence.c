@@ -20,8 +20,13 @@
 
 #define DIRECTORY (1u << 20)   /* lines followed at a time */
 #define CACHE (1u << 13)       /* lines per core: 512 KiB, the size of a Zen 2 core's L2 */
-#define FIXMAP UINT64_C(0xffffffffff000000) /* device registers, one address for all CPUs */
 #define NOBODY UINT16_MAX
+/*
+ * Only the kernel's memory is followed: a user address means another page in each process, and
+ * the fixmap at the very top holds device registers, one address for all CPUs.
+ */
+#define KERNEL_START UINT64_C(0xffff800000000000)
+#define FIXMAP UINT64_C(0xffffffffff000000)
 
 struct line {
 	uint64_t tag;
@@ -74,6 +79,11 @@ static void enter(struct line *line, uint64_t tag, uint64_t now)
 		line_written(old, now);
 }
 
+static inline bool elsewhere(uint64_t address)
+{
+	return address < KERNEL_START || address >= FIXMAP;
+}
+
 static inline bool follow(const struct line *line, uint64_t tag)
 {
 	return model.full_coherence || (line->tag == tag && line->contended);
@@ -90,7 +100,7 @@ void on_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, vo
 		note_load(v, info, address, line->tag == tag ? line->version : 0);
 	if (line->tag == tag && copy->tag == tag && copy->version == line->version)
 		return;
-	if ((!follow(line, tag) && !v->spin.armed) || address >= FIXMAP || !v->score)
+	if ((!follow(line, tag) && !v->spin.armed) || elsewhere(address) || !v->score)
 		return;
 	if (line->tag != tag)
 		enter(line, tag, now_of(v));
@@ -114,8 +124,6 @@ static void take_line(struct vcpu *v, uint64_t tag, bool atomic, uint64_t pc)
 	if (line->tag != tag)
 		enter(line, tag, now);
 	line->contended |= atomic;
-	if (atomic && v->stores_done > now)
-		stall_until(v, v->stores_done);
 	if (line->owner == v->index && line->reader == NOBODY) {
 		cost = 0;
 	} else {
@@ -158,9 +166,24 @@ void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, v
 
 	(void)info;
 	v->spin.changed = true;
-	if (!v->score || address >= FIXMAP || !follow(slot_of(tag), tag))
+	if (!v->score || elsewhere(address) || !follow(slot_of(tag), tag))
 		return;
 	take_line(v, tag, false, (uint64_t)pc);
+}
+
+/*
+ * Before an atomic: wait for the store buffer, and let those run first who are now earlier.
+ * Without that, whoever frees a test-and-set lock and takes it again would always win.
+ */
+void before_atomic(unsigned int vcpu, void *pc)
+{
+	struct vcpu *v = &vcpus[vcpu];
+
+	if (!v->score || v->stores_done <= now_of(v))
+		return;
+	stall_until(v, v->stores_done);
+	if (v->score->count >= SLICE_END)
+		slice_over(vcpu, pc);
 }
 
 /* Called for the load and for the store of an atomic: the line is taken by the first. */
@@ -171,7 +194,7 @@ void on_atomic(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, 
 	(void)info;
 	v->spin.changed = true;
 	v->atomics++;
-	if (v->score && address < FIXMAP)
+	if (v->score && !elsewhere(address))
 		take_line(v, address >> 6, true, (uint64_t)pc);
 }
 

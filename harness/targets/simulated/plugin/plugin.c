@@ -57,6 +57,9 @@ static uint64_t instrument(struct qemu_plugin_insn *insn, bool *opaque)
 	}
 	if (what.tracked && model.lock_coherence) {
 		if (what.atomic) {
+			if (model.store_buffer)
+				qemu_plugin_register_vcpu_insn_exec_cb(insn, before_atomic,
+								       PLUGIN_CB_NO_REGS, pc);
 			qemu_plugin_register_vcpu_mem_cb(insn, on_atomic, PLUGIN_CB_NO_REGS,
 							 PLUGIN_MEM_R, pc);
 		} else {

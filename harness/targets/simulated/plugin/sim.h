@@ -165,6 +165,7 @@ void coherence_init(void);
 void on_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
 void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
 void on_atomic(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
+void before_atomic(unsigned int vcpu, void *pc);
 void on_string(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
 uint64_t version_of(uint64_t line);
 void watch(uint64_t line, int change);
