@@ -41,8 +41,8 @@ def run(
     """
     from harness.cli.progress import show_progress
     from harness.report.collect import as_document
-    from harness.report.page import write_results
     from harness.report.text import render_text
+    from harness.report.write import write_results
     from harness.run.session import Session
 
     if (file is None) == (resume is None):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.compare import Comparison, compare
+from harness.analysis.compare import WHOLE_LOAD, Comparison, compare
 from harness.store.records import BootRecord, JobRecord, RunRecord
 from harness.store.store import Store
 from harness.verdict import Verdict, worst
@@ -58,9 +58,29 @@ def as_document(report: RunReport) -> dict[str, Any]:
         "version": 1,
         "run": run,
         "verdict": report.verdict.value,
-        "comparison": json.loads(json.dumps(report.comparison.as_document(), default=str)),
+        "headline": {"sentence": report.comparison.answer, "ratio": _headline_ratio(report)},
+        "comparison": _comparison_document(report.comparison),
         "boots": [
             {**asdict(boot), "verdict": boot.verdict.value, "samples": None}
             for boot in report.boots
         ],
+    }
+
+
+def _headline_ratio(report: RunReport) -> float | None:
+    """Return the ratio of the whole load at the largest thread count, when there is one."""
+    rows = report.comparison.rows
+    load = rows[(rows["case"] == WHOLE_LOAD) & rows["ratio"].notna()]
+    return float(load.sort_values("nr_threads")["ratio"].iloc[-1]) if len(load) else None
+
+
+def _comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """Return the comparison as JSON values; what is missing is null."""
+    return {
+        "baseline": comparison.baseline,
+        "candidates": list(comparison.candidates),
+        "answer": comparison.answer,
+        "notes": list(comparison.notes),
+        "rows": json.loads(comparison.rows.to_json(orient="records")),
+        "excluded": json.loads(comparison.excluded.to_json(orient="records")),
     }

@@ -1,0 +1,39 @@
+"""`vmapbench report`: a run's page once more, or its content as text."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from harness.cli.options import ReportsOption
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("report")(report)
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="A run's id, its beginning, or latest.")] = "latest",
+    form: Annotated[Literal["html", "md", "txt"], typer.Option("--format")] = "html",
+    reports: ReportsOption = Path("reports"),
+) -> None:
+    """Make the page of a run again and print its path, or print the content as text.
+
+    `txt` fits a patch mail: 72 columns.
+    """
+    import contextlib
+
+    from harness.report.collect import collect_report
+    from harness.report.text import render_mail, render_markdown
+    from harness.report.write import write_results
+    from harness.run.session import store_location
+    from harness.store.store import open_store
+
+    with contextlib.closing(open_store(store_location(reports))) as store:
+        run_id = store.resolve(run)
+        if form == "html":
+            typer.echo(write_results(store, run_id, reports).page)
+            return
+        found = collect_report(store, run_id)
+    typer.echo(render_markdown(found) if form == "md" else render_mail(found))

@@ -1,0 +1,58 @@
+"""The page over all runs of a store."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.report.environment import environment
+from harness.store.store import Store
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run in the index. `answer` and `ratio`: from its results, where they were written."""
+
+    id: str
+    playbook: str
+    started_at: str
+    jobs: int
+    passed: int
+    ended: bool
+    has_page: bool
+    answer: str
+    ratio: float | None
+
+
+def render_index(store: Store, reports: Path) -> str:
+    """Return the index page: every run of the store, newest first."""
+    rows = store.list_runs().to_dict("records")
+    entries = [_entry(row, reports / str(row["id"])) for row in reversed(rows)]
+    return environment().get_template("index.html.j2").render(entries=entries)
+
+
+def _entry(row: Mapping[Any, Any], folder: Path) -> Entry:
+    results = _results(folder / "results.json")
+    headline = results.get("headline") or {}
+    parts = str(row["id"]).split("-")
+    return Entry(
+        id=str(row["id"]),
+        playbook="-".join(parts[2:-1]) or str(row["id"]),
+        started_at=str(row["started_at"]),
+        jobs=int(row["jobs"]),
+        passed=int(row["passed"]),
+        ended=bool(row["finished_at"]),
+        has_page=(folder / "index.html").is_file(),
+        answer=str(headline.get("sentence", "")),
+        ratio=headline.get("ratio"),
+    )
+
+
+def _results(file: Path) -> Mapping[str, Any]:
+    """Return a run's results; a missing or foreign file only leaves its columns empty."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}

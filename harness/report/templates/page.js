@@ -1,0 +1,98 @@
+"use strict";
+// The page is whole without this; it adds sorting, filtering, downloads and a look at the samples.
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const valueOf = (cell) => {
+    const text = cell.dataset.value ?? cell.textContent.trim();
+    const number = Number(text);
+    return text !== "" && Number.isFinite(number) ? number : text;
+  };
+  const compare = (a, b) =>
+    typeof a === "number" && typeof b === "number" ? a - b
+      : String(a).localeCompare(String(b), "en", { numeric: true });
+
+  for (const table of all("table.sortable")) {
+    all("thead th", table).forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const up = head.getAttribute("aria-sort") !== "ascending";
+        all("thead th", table).forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const body = table.tBodies[0];
+        const keyed = [...body.rows].map((row) => [valueOf(row.cells[column]), row]);
+        keyed.sort(([a], [b]) => (up ? compare(a, b) : compare(b, a)));
+        body.append(...keyed.map(([, row]) => row));
+      });
+    });
+  }
+
+  for (const input of all("input[data-filters]")) {
+    const table = document.getElementById(input.dataset.filters);
+    const told = document.getElementById(`${input.dataset.filters}-count`);
+    input.closest(".tools").hidden = false;
+    input.addEventListener("input", () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      for (const row of table.tBodies[0].rows) {
+        const text = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => text.includes(word));
+        shown += !row.hidden;
+      }
+      told.textContent = words.length ? `${shown} of ${table.tBodies[0].rows.length} rows` : "";
+    });
+  }
+
+  const unpack = async (id) => {
+    const packed = document.getElementById(id).textContent.trim();
+    const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).text();
+  };
+  for (const link of all("a[data-unpack]")) {
+    link.addEventListener("click", async (event) => {
+      event.preventDefault();
+      const blob = new Blob([await unpack(link.dataset.unpack)], { type: link.type });
+      const saver = document.createElement("a");
+      saver.href = URL.createObjectURL(blob);
+      saver.download = link.getAttribute("download");
+      saver.click();
+      setTimeout(() => URL.revokeObjectURL(saver.href), 10000);
+    });
+  }
+
+  let samples;
+  const loadSamples = async () => {
+    const [head, ...lines] = (await unpack("samples-packed")).trim().split("\n");
+    const names = head.split(",");
+    return lines.map((line) => {
+      const cells = line.split(",");
+      return Object.fromEntries(names.map((name, n) => [name, cells[n]]));
+    });
+  };
+  const dialog = document.getElementById("samples-dialog");
+  const show = async (wanted) => {
+    samples ??= await loadSamples();
+    const found = samples.filter((row) => Object.entries(wanted).every(([k, v]) => row[k] === String(v)));
+    const boots = [...new Set(found.map((row) => row.boot))];
+    const table = dialog.querySelector("tbody");
+    table.replaceChildren(...boots.map((boot) => {
+      const times = found.filter((row) => row.boot === boot);
+      const tr = document.createElement("tr");
+      const cells = [Number(boot) + 1, times[0].kernel, times.map((row) => row.avg_us).join(", ")];
+      for (const text of cells) tr.insertCell().textContent = text;
+      return tr;
+    }));
+    dialog.querySelector("p").textContent =
+      `${wanted.case}, ${wanted.workload}, ${wanted.nr_threads} threads: ${found.length} samples of ${boots.length} boots`;
+    dialog.showModal();
+  };
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-samples]");
+    if (!link) return;
+    event.preventDefault();
+    show(JSON.parse(link.dataset.samples));
+  });
+})();

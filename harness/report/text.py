@@ -1,0 +1,124 @@
+"""The same content as the page in words: for the terminal, for a mail, as Markdown."""
+
+import textwrap
+from collections.abc import Sequence
+
+from harness.analysis.compare import WHOLE_LOAD
+from harness.report.collect import RunReport
+from harness.report.environment import duration, si, visible
+from harness.report.view import Effect, View, number, short_case, threads_words
+
+MAIL_COLUMNS = 72
+
+
+def render_text(report: RunReport) -> str:
+    """Return the answer and the ratio per case, 72 columns wide."""
+    view = View(report)
+    lines = [*_wrapped(view.verdict_sentence), ""]
+    for heading, effects in _by_size(view):
+        lines += [heading, *_aligned(_effect_rows(effects, view)), ""]
+    lines += [*_remarks(view), f"Run {report.run.id}, vmapbench {report.run.harness}."]
+    return visible("\n".join(lines))
+
+
+def render_mail(report: RunReport) -> str:
+    """Return what a patch mail wants: the figures, then how they were measured. 72 columns."""
+    view = View(report)
+    host, plan = report.run.host, view.plan
+    lines = [render_text(report), "", "Time of one pass, mean of the workers:", ""]
+    lines += _aligned(_throughput_rows(view))
+    lines += ["", *_wrapped(f"Kernels: {', '.join(_kernel_words(view))}.")]
+    target = f"{plan['target']['kind']}"
+    lines += _wrapped(
+        f"Target: {target}. Host: {host.get('cpu') or 'unknown CPU'}, {host.get('cores')} cores, "
+        f"Linux {host.get('kernel')}. Boots in seeded random order, seed {plan['seed']}."
+    )
+    return visible("\n".join(lines))
+
+
+def render_markdown(report: RunReport) -> str:
+    """Return the answer, the table and the remarks as Markdown."""
+    view = View(report)
+    lines = [f"## {_escaped(view.verdict_sentence)}", ""]
+    for heading, effects in _by_size(view):
+        lines += [f"### {_escaped(heading.rstrip(':'))}", "", *_pipes(_effect_rows(effects, view))]
+        lines.append("")
+    lines += ["### Time of one pass, mean of the workers", "", *_pipes(_throughput_rows(view)), ""]
+    lines += [f"- {_escaped(light.name)}: {_escaped(light.words)}" for light in view.lights]
+    lines += ["", f"Run `{report.run.id}`, vmapbench {report.run.harness}."]
+    return visible("\n".join(lines))
+
+
+def _by_size(view: View) -> list[tuple[str, list[Effect]]]:
+    """Return the rows of each workload, machine size and thread count under a heading."""
+    found: dict[tuple[str, int, int], list[Effect]] = {}
+    for effect in view.main_effects:
+        found.setdefault((effect.workload, effect.cpus, effect.nr_threads), []).append(effect)
+    return [
+        (f"{workload}, {cpus} CPUs, {threads_words(threads)}:", effects)
+        for (workload, cpus, threads), effects in found.items()
+    ]
+
+
+def _effect_rows(effects: Sequence[Effect], view: View) -> list[list[str]]:
+    several = len(view.kernels) > 2
+    rows = [["case", *(["kernel"] if several else []), "ratio", "95 % interval", "verdict"]]
+    for effect in effects:
+        name = effect.case if effect.case == WHOLE_LOAD else short_case(effect.case)
+        interval = f"{number(effect.low)} - {number(effect.high)}"
+        kernel = [effect.kernel] if several else []
+        rows.append([name, *kernel, f"{number(effect.ratio)}x", interval, effect.word])
+    return rows
+
+
+def _throughput_rows(view: View) -> list[list[str]]:
+    rows = [["case", "kernel", "threads", "time", "calls/s"]]
+    for row in view.throughputs:
+        time = duration(row.avg_us).replace("µ", "u")
+        threads = str(row.nr_threads)
+        rows.append([short_case(row.case), row.kernel, threads, time, si(row.per_s)])
+    return rows
+
+
+def _remarks(view: View) -> list[str]:
+    """Return a line for everything that does not hold as it should."""
+    lines = []
+    for light in view.lights:
+        if light.state != "ok":
+            lines += _wrapped(f"{light.name}: {light.words}.")
+    return [*lines, ""] if lines else []
+
+
+def _kernel_words(view: View) -> list[str]:
+    facts = view.report.run.kernels
+    return [f"{name} ({facts.get(name, {}).get('release', 'not built')})" for name in view.kernels]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, MAIL_COLUMNS, break_on_hyphens=False)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows as columns two blanks apart; those that hold figures flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    right = [any(cell[:1].isdigit() for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  "
+        + "  ".join(
+            cell.rjust(width) if flush else cell.ljust(width)
+            for cell, width, flush in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _pipes(rows: Sequence[Sequence[str]]) -> list[str]:
+    head, *body = [[_escaped(cell) for cell in row] for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in body]
+    return ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *lines]
+
+
+def _escaped(text: str) -> str:
+    """Return text whose Markdown and HTML marks stand for themselves."""
+    marks = "\\`*_[]<>|#"
+    return "".join(f"\\{c}" if c in marks else c for c in text.replace("\n", " "))

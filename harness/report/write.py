@@ -1,0 +1,53 @@
+"""Writes a run's results to its folder, each file whole or not at all, and the index over runs."""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.report.collect import RunReport, as_document, collect_report
+from harness.report.index import render_index
+from harness.report.page import render_page
+from harness.store.store import Store
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written. `page`: the path of the page to open."""
+
+    report: RunReport
+    page: Path
+
+
+def write_results(store: Store, run_id: str, reports: Path) -> Written:
+    """Write index.html, results.json and samples.csv of a run, `latest`, and the index of runs.
+
+    `run_id`: exact, see `Store.resolve`. An interrupted run has a page too.
+    """
+    report = collect_report(store, run_id)
+    folder = reports / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    document = json.dumps(as_document(report), indent=1, default=str, allow_nan=False)
+    _replace(folder / "results.json", document)
+    _replace(folder / "samples.csv", report.samples.to_csv(index=False))
+    _replace(folder / "index.html", render_page(report, folder))
+    _point_latest(reports, run_id)
+    _replace(reports / "index.html", render_index(store, reports))
+    return Written(report, folder / "index.html")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _point_latest(reports: Path, run_id: str) -> None:
+    temporary = reports / f".latest.{secrets.token_hex(4)}"
+    os.symlink(run_id, temporary)  # noqa: PTH211 relative on purpose: the folder may be moved
+    temporary.replace(reports / "latest")
