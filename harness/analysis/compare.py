@@ -291,6 +291,8 @@ def answer(rows: pd.DataFrame, baseline: str, candidates: tuple[str, ...]) -> st
     if row["word"] in (Word.FASTER, Word.SLOWER):
         return f"{subject}: the whole load is {row['word']}, {figures}, {counts}."
     why = f": {row['note']}" if row["note"] else ""
+    if pd.isna(row["ratio"]):
+        return f"{subject}: {row['word']} for the whole load ({counts}){why}."
     return f"{subject}: {row['word']} for the whole load ({figures}, {counts}){why}."
 
 

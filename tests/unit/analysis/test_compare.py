@@ -146,3 +146,22 @@ def test_plan_grows_with_noise_and_shrinks_with_effect():
 def test_impossible_plans_are_refused(effect, power):
     with pytest.raises(InputError):
         required_boots(boot_times(*frames()), effect, power)
+
+
+def test_no_passed_boot_is_an_answer_too():
+    samples, boots = frames()
+    crashed = boots.assign(verdict="crashed", load_ns=None)
+    found = compare(samples.iloc[:0], crashed, "a", seed=1)
+    assert found.rows.empty
+    assert found.answer == "No boot of b can be compared with a."
+    assert found.excluded["boots"].sum() == len(boots)
+
+
+def test_a_candidate_that_never_boots_is_not_comparable():
+    samples, boots = frames()
+    dead = boots.astype({"verdict": "object"})
+    dead.loc[dead["kernel"] == "b", "verdict"] = "crashed"
+    found = compare(samples, dead, "a", seed=1)
+    assert set(found.rows["word"]) == {"not comparable"}
+    assert "not comparable" in found.answer
+    assert "nan" not in found.answer
