@@ -5,7 +5,7 @@ into one text a column (GROUP_CONCAT, STRING_AGG), and numpy parses the texts: 1
 80,000 texts instead of 60 million objects.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,22 +13,14 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from harness.analysis.frames import BOOTS, SAMPLES
 from harness.store import schema
 
-_NUMBERS = ("worker", "passed", "failed", "xfailed", "repeat", "loops", "avg_us")
-_OF_BOOT = tuple(
-    enumerate(("run_id", "boot", "position", "kernel", "workload", "cpus", "nr_threads"))
-)
+OF_BOOT = ("run_id", "boot", "position", "kernel", "workload", "cpus", "nr_threads")
+OF_SAMPLE = ("worker", "case", "passed", "failed", "xfailed", "repeat", "loops", "avg_us")
+NO_XFAILED = "-1"  # stands for NULL while numbers travel as text
+_NUMBERS = tuple(name for name in OF_SAMPLE if name != "case")
 _CHUNK_BOOTS = 256  # boots a query: some 20 MB of text at 64 workers x 11 cases
-_NO_XFAILED = -1  # stands for NULL while numbers travel as text
-
-BOOT_TYPES: Mapping[str, str] = {
-    **dict.fromkeys(("run_id", "kernel", "workload", "verdict"), "category"),
-    **dict.fromkeys(("boot", "position", "cpus", "nr_threads"), "int32"),
-    "load_ns": "Int64",
-    "elapsed_s": "float64",
-    **dict.fromkeys(("reason", "started_at"), "object"),
-}
 
 
 def boot_query(*own: str) -> sa.Select[Any]:
@@ -37,8 +29,8 @@ def boot_query(*own: str) -> sa.Select[Any]:
     same = (boots.c.run_id == jobs.c.run_id) & (boots.c.position == jobs.c.position)
     return (
         sa.select(
-            *(boots.c[name] for name in ("run_id", "boot", "position")),
-            *(jobs.c[name] for name in ("kernel", "workload", "cpus", "nr_threads")),
+            *(boots.c[name] for name in OF_BOOT[:3]),
+            *(jobs.c[name] for name in OF_BOOT[3:]),
             *(boots.c[name] for name in own),
         )
         .join_from(boots, jobs, same)
@@ -53,7 +45,7 @@ def read_boots(connection: sa.Connection, runs: Sequence[str]) -> pd.DataFrame:
     names = list(rows.keys())
     values: list[Any] = list(zip(*rows.all(), strict=True)) or [[] for _ in names]
     series = {
-        name: pd.Series(list(column), dtype=BOOT_TYPES[name])
+        name: pd.Series(list(column), dtype=BOOTS[name])
         for name, column in zip(names, values, strict=True)
     }
     return pd.DataFrame(series)
@@ -63,30 +55,27 @@ def read_samples(connection: sa.Connection, runs: Sequence[str]) -> pd.DataFrame
     """Return one row a boot, worker and case; columns as `harness.analysis.frames.SAMPLES`."""
     boots: list[sa.Row[Any]] = []
     lengths: list[int] = []
-    numbers: dict[str, list[NDArray[Any]]] = {name: [] for name in _NUMBERS}
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in OF_SAMPLE}
     codes: dict[str, int] = {}
-    cases: list[NDArray[np.int16]] = []
     for boot, texts in joined_samples(connection, runs):
         names = texts.case.split(",")
         for name in names:
             codes.setdefault(name, len(codes))
-        cases.append(np.fromiter(map(codes.__getitem__, names), np.int16, len(names)))
-        for name in _NUMBERS:
-            column = np.fromstring(getattr(texts, name), dtype=np.int64, sep=",")
-            numbers[name].append(column if name == "avg_us" else column.astype(np.int32))
         boots.append(boot)
         lengths.append(len(names))
-    case = pd.Categorical.from_codes(
-        _concatenated(cases, "int16"), dtype=pd.CategoricalDtype(list(codes))
-    )
+        parts["case"].append(np.fromiter(map(codes.__getitem__, names), np.int16, len(names)))
+        for name in _NUMBERS:
+            column = np.fromstring(getattr(texts, name), dtype=np.int64, sep=",")
+            parts[name].append(column.astype(SAMPLES[name].lower()))
     frame: dict[str, Any] = {
-        **{name: _repeated(name, [boot[i] for boot in boots], lengths) for i, name in _OF_BOOT},
-        "worker": _concatenated(numbers.pop("worker")),
-        "case": case,
+        name: _repeated(name, [boot[i] for boot in boots], lengths)
+        for i, name in enumerate(OF_BOOT)
     }
-    for name in _NUMBERS[1:]:
-        frame[name] = _concatenated(numbers.pop(name), "int64" if name == "avg_us" else "int32")
-    frame["xfailed"] = pd.arrays.IntegerArray(frame["xfailed"], frame["xfailed"] == _NO_XFAILED)
+    for name in OF_SAMPLE:
+        frame[name] = _concatenated(name, parts.pop(name))
+    cases = pd.CategoricalDtype(list(codes))
+    frame["case"] = pd.Categorical.from_codes(frame["case"], dtype=cases)
+    frame["xfailed"] = pd.arrays.IntegerArray(frame["xfailed"], frame["xfailed"] < 0)
     return pd.DataFrame(frame, copy=False)
 
 
@@ -96,8 +85,7 @@ def joined_samples(
     """Yield each boot that has samples, and its samples as one text a column, in one order."""
     boots = connection.execute(boot_query("id").where(schema.boots.c.run_id.in_(runs))).all()
     key = schema.samples.c.boot_id
-    names = ("case", *_NUMBERS)
-    query = sa.select(key, *(_joined(name) for name in names)).group_by(key)
+    query = sa.select(key, *(_joined(name) for name in OF_SAMPLE)).group_by(key)
     for start in range(0, len(boots), _CHUNK_BOOTS):
         chunk = boots[start : start + _CHUNK_BOOTS]
         rows = connection.execute(query.where(key.in_([boot.id for boot in chunk])))
@@ -107,13 +95,13 @@ def joined_samples(
 
 def _joined(name: str) -> sa.Label[str]:
     column = schema.samples.c[name]
-    number = sa.func.coalesce(column, _NO_XFAILED) if name == "xfailed" else column
+    number = sa.func.coalesce(column, int(NO_XFAILED)) if name == "xfailed" else column
     return sa.func.aggregate_strings(sa.cast(number, sa.Text), ",").label(name)
 
 
 def _repeated(name: str, values: Sequence[Any], lengths: Sequence[int]) -> Any:
     """Return each value as often as its boot has samples; texts as categories."""
-    if BOOT_TYPES[name] == "category":
+    if SAMPLES[name] == "category":
         category = pd.Categorical(values)
         return pd.Categorical.from_codes(
             np.repeat(category.codes, np.asarray(lengths, dtype=np.int64)), dtype=category.dtype
@@ -121,5 +109,6 @@ def _repeated(name: str, values: Sequence[Any], lengths: Sequence[int]) -> Any:
     return np.repeat(np.asarray(values, dtype=np.int32), np.asarray(lengths, dtype=np.int64))
 
 
-def _concatenated(parts: list[NDArray[Any]], dtype: str = "int32") -> NDArray[Any]:
+def _concatenated(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
+    dtype = "int16" if name == "case" else SAMPLES[name].lower()
     return np.concatenate(parts) if parts else np.array([], dtype=dtype)

@@ -6,7 +6,7 @@ under way; the jobs are there from the start, so a run can always go on.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -201,6 +201,11 @@ class Store:
         """Return one row a boot, worker and case; see `harness.analysis.frames.SAMPLES`."""
         with transaction(self.engine, "loading samples") as connection:
             return columns.read_samples(connection, _runs(run_id))
+
+    def sample_texts(self, run_id: str) -> Iterator[tuple[sa.Row[Any], sa.Row[Any]]]:
+        """Yield each boot that has samples, and its columns as texts; see `joined_samples`."""
+        with transaction(self.engine, "loading samples") as connection:
+            yield from columns.joined_samples(connection, [run_id])
 
 
 def _runs(run_id: str | Sequence[str]) -> list[str]:

@@ -35,8 +35,10 @@ def test_samples_come_back_in_the_columns_of_the_analysis(begun):
         begun.record_boot(RUN, boot_record(position))
     frame = begun.samples_frame(RUN)
     expected = [
-        (RUN, boot, position, kernel, "page[nr_threads=8,cpus=4]", 4, WORKERS)
-        + (sample.worker, sample.case, 1, 0, pd.NA, 1, 1000, sample.avg_us)
+        (
+            *(RUN, boot, position, kernel, "page[nr_threads=8,cpus=4]", 4, WORKERS),
+            *(sample.worker, sample.case, 1, 0, pd.NA, 1, 1000, sample.avg_us),
+        )
         for boot, (position, kernel) in enumerate([(1, "per-cpu"), (0, "one-node")])
         for sample in sorted(boot_record(position).samples, key=lambda s: (s.worker, s.case))
     ]

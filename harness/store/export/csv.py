@@ -1,0 +1,27 @@
+"""CSV: one line a sample, with the columns of the analysis (RFC 4180, \\n at line ends)."""
+
+import csv
+import io
+from itertools import repeat
+from typing import BinaryIO
+
+from harness.store.columns import NO_XFAILED, OF_BOOT, OF_SAMPLE
+from harness.store.export import RunSource
+
+
+def write(source: RunSource, stream: BinaryIO) -> None:
+    """Write every raw sample of the run; an empty `xfailed` means that the module does not tell."""
+    stream.write((",".join([*OF_BOOT, *OF_SAMPLE]) + "\n").encode())
+    for boot, texts in source.store.sample_texts(source.run_id):
+        columns = [getattr(texts, name).split(",") for name in OF_SAMPLE]
+        at = OF_SAMPLE.index("xfailed")
+        columns[at] = ["" if value == NO_XFAILED else value for value in columns[at]]
+        # Numbers and single words need no quotes; what users name may.
+        lines = map(",".join, zip(repeat(_quoted(boot[: len(OF_BOOT)])), *columns, strict=False))
+        stream.write("\n".join(lines).encode() + b"\n")
+
+
+def _quoted(values: tuple[object, ...]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return line.getvalue()

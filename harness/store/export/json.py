@@ -1,0 +1,63 @@
+"""JSON: everything that is known of the run; versioned, its schema is run.schema.json.
+
+Written boot by boot, so that a run of any size fits in memory.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, BinaryIO
+
+from harness.store.columns import NO_XFAILED, OF_SAMPLE
+from harness.store.export import RunSource
+
+FORMAT, VERSION = "vmapbench-run", 1
+
+
+def write(source: RunSource, stream: BinaryIO) -> None:
+    """Write the run; samples are lists of equal length, one a column."""
+    run = asdict(source.run)
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kernels": run.pop("kernels"),
+        "run": run,
+        "jobs": [asdict(job) for job in source.jobs],
+    }
+    stream.write(_text(head)[:-1].encode() + b',"boots":[')
+    texts = source.store.sample_texts(source.run_id)
+    ahead = next(texts, None)
+    for number, boot in enumerate(source.boots):
+        record = {"boot": number, **asdict(boot)}
+        del record["samples"]
+        columns = "null"
+        if ahead is not None and ahead[0].boot == number:
+            columns = _columns(ahead[1])
+            ahead = next(texts, None)
+        text = f'{_text(record)[:-1]},"samples":{columns}}}'
+        stream.write((",\n" if number else "\n").encode() + text.encode())
+    stream.write(b"\n]}\n")
+
+
+def _columns(texts: Any) -> str:
+    """Return the columns as JSON: the store's own text of a column is the inside of a list."""
+    values = {name: f"[{getattr(texts, name)}]" for name in OF_SAMPLE}
+    values["case"] = json.dumps(texts.case.split(","))
+    values["xfailed"] = values["xfailed"].replace(NO_XFAILED, "null")
+    return "{" + ",".join(f'"{name}":{text}' for name, text in values.items()) + "}"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """Return `value` with null for what JSON has no number for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value

@@ -1,0 +1,64 @@
+"""KTAP version 1: one test a planned boot, one subtest a case of the module.
+
+Format: Documentation/dev-tools/ktap.rst of the kernel.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import pandas as pd
+
+from harness.store.export import RunSource
+from harness.store.export._text import one_line
+from harness.store.records import JobRecord
+from harness.testmod.log import Summary, unexpected_failures
+from harness.verdict import Verdict
+
+_DIRECTIVES = {
+    Verdict.SKIPPED: " # SKIP",
+    Verdict.NOISY: " # SKIP too noisy",
+    Verdict.TIMED_OUT: " # TIMEOUT",
+    Verdict.INTERRUPTED: " # ERROR",
+    Verdict.MISSING: " # ERROR never booted",
+}
+
+
+def write(source: RunSource, stream: BinaryIO) -> None:
+    """Write the verdicts, with the reason of a bad one as a diagnostic line above it."""
+    cases: dict[object, pd.DataFrame] = dict(iter(source.samples.groupby("boot")))
+    last = {boot.position: number for number, boot in enumerate(source.boots)}
+    stream.write(f"KTAP version 1\n# run: {one_line(source.run_id)}\n".encode())
+    stream.write(f"1..{len(source.jobs)}\n".encode())
+    for number, job in enumerate(source.jobs, start=1):
+        lines = [*_cases(cases.get(last.get(job.position))), *_boot(source, job, number)]
+        stream.write(("\n".join(lines) + "\n").encode())
+
+
+def _boot(source: RunSource, job: JobRecord, number: int) -> Iterator[str]:
+    verdict, reason = source.verdict(job)
+    for line in reason.splitlines():
+        yield f"# {one_line(line)}"
+    good = verdict in (Verdict.PASSED, Verdict.SKIPPED, Verdict.NOISY)
+    name = _name(f"{job.kernel} {job.workload} boot {job.position}")
+    yield f"{'' if good else 'not '}ok {number} {name}{_DIRECTIVES.get(verdict, '')}"
+
+
+def _cases(samples: pd.DataFrame | None) -> Iterator[str]:
+    if samples is None:
+        return
+    grouped = list(samples.groupby("case", observed=True, sort=False))
+    yield "  KTAP version 1"
+    yield f"  1..{len(grouped)}"
+    for number, (case, rows) in enumerate(grouped, start=1):
+        failed = int(rows["failed"].sum())
+        repeat = int(rows["repeat"].sum())
+        whole = Summary(0, str(case), repeat - failed, failed, None, repeat, 0, 0)
+        expected = " # XFAIL" if failed and not unexpected_failures([whole]) else ""
+        yield f"  # {case}: mean over {len(rows)} workers {rows['avg_us'].mean():.0f} usec a pass"
+        yield f"  {'not ' if failed else ''}ok {number} {case}{expected}"
+
+
+def _name(text: str) -> str:
+    """Return a test's name: on one line, and without the mark that begins a directive."""
+    return re.sub("#", "%", one_line(text))

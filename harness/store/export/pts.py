@@ -1,0 +1,101 @@
+"""Phoronix Test Suite: a composite.xml, one system a kernel, one result a workload and case.
+
+Elements and limits: pts-core/openbenchmarking.org/schemas/result-file.xsd and types.xsd.
+"""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import pandas as pd
+
+from harness.errors import InputError
+from harness.store.export import RunSource
+from harness.store.export._text import add_elements
+from harness.verdict import Verdict
+
+_TITLE_LIMIT, _SYSTEM_LIMIT = 50, 128  # characters
+
+
+def write(source: RunSource, stream: BinaryIO) -> None:
+    """Write the boots that passed; each boot is one raw value. InputError when none passed."""
+    boots = source.store.boots_frame(source.run_id)
+    passed = boots[boots["verdict"] == Verdict.PASSED.value]
+    if passed.empty:
+        raise InputError(f"{source.run_id}: no boot passed, and PTS has no result without a value")
+    root = ET.Element("PhoronixTestSuite")
+    changed = _time(source.run.finished_at or source.run.started_at)
+    add_elements(
+        ET.SubElement(root, "Generated"),
+        Title=f"vmapbench {source.run.plan.get('name', '')}"[:_TITLE_LIMIT],
+        LastModified=changed,
+        TestClient=f"vmapbench {source.run.harness}",
+        Description=f"{source.run_id}: test_vmalloc, {len(passed)} boots",
+    )
+    for kernel in sorted(passed["kernel"].astype(str).unique()):
+        _add_system(root, source, kernel, changed)
+    whole_s = passed.assign(value=passed["load_ns"].astype("Float64") / 1e9)
+    for (workload, threads), rows in whole_s.dropna(subset="value").groupby(
+        ["workload", "nr_threads"], observed=True
+    ):
+        _add_result(root, f"{workload}, whole load", threads, "Seconds", rows)
+    for workload, threads, case, rows in _case_means(source.samples, passed):
+        _add_result(root, f"{workload}, {case}", threads, "Microseconds", rows)
+    ET.indent(root)
+    stream.write(ET.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n")
+
+
+def _case_means(
+    samples: pd.DataFrame, passed: pd.DataFrame
+) -> Iterator[tuple[str, object, str, pd.DataFrame]]:
+    """Yield the mean over workers of each passed boot, grouped by workload, threads and case."""
+    kept = samples[samples["boot"].isin(passed["boot"])]
+    keys = ["workload", "nr_threads", "case", "kernel", "boot"]
+    means = kept.groupby(keys, observed=True)["avg_us"].mean().rename("value").reset_index()
+    for (workload, threads, case), rows in means.groupby(keys[:3], observed=True):
+        yield str(workload), threads, str(case), rows
+
+
+def _add_system(root: ET.Element, source: RunSource, kernel: str, changed: str) -> None:
+    host, facts = source.run.host, source.run.kernels.get(kernel, {})
+    add_elements(
+        ET.SubElement(root, "System"),
+        Identifier=kernel[:_SYSTEM_LIMIT],
+        Hardware=f"Processor: {host.get('cpu', '')} ({host.get('cores', '?')} Cores), "
+        f"Memory: {host.get('memory_mib', '?')}MB",
+        Software=f"Kernel: {facts.get('release', '')}",
+        User="",
+        TimeStamp=changed,
+        TestClientVersion=source.run.harness,
+        Notes=f"kernel key {facts.get('key', '')}",
+    )
+
+
+def _add_result(
+    root: ET.Element, what: str, threads: object, scale: str, rows: pd.DataFrame
+) -> None:
+    result = ET.SubElement(root, "Result")
+    add_elements(
+        result,
+        Identifier="local/vmapbench",
+        Title="test_vmalloc",
+        AppVersion="",
+        Arguments=what,
+        Description=f"{what}, {threads} threads",
+        Scale=scale,
+        Proportion="LIB",  # lower is better
+        DisplayFormat="BAR_GRAPH",
+    )
+    data = ET.SubElement(result, "Data")
+    for kernel, of_kernel in rows.groupby("kernel", observed=True):
+        values = [float(value) for value in of_kernel["value"]]
+        add_elements(
+            ET.SubElement(data, "Entry"),
+            Identifier=str(kernel)[:_SYSTEM_LIMIT],
+            Value=f"{sum(values) / len(values):.9g}",
+            RawString=":".join(f"{value:.9g}" for value in values),
+        )
+
+
+def _time(iso: str) -> str:
+    return iso[:19].replace("T", " ")
