@@ -21,11 +21,11 @@ wanted() {
     done <setup/packages.txt
 }
 
-# A package counts as there when it is installed; QEMU, when its version is 9.1 or newer.
+# A package counts as there when it is installed; QEMU, when its version is 9.2 or newer.
 present() {
     version=$(dpkg-query -W -f '${Status}=${Version}' "$1" 2>/dev/null) || return 1
     case $version in "install ok installed="*) ;; *) return 1 ;; esac
-    [ -z "$2" ] || dpkg --compare-versions "${version#*=}" ge 1:9.1
+    [ -z "$2" ] || dpkg --compare-versions "${version#*=}" ge 1:9.2
 }
 
 # Debian's mirror is wherever this machine already takes its packages from.

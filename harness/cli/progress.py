@@ -36,15 +36,13 @@ class Lines:
     def phase(self, words: str) -> None:
         """See `harness.run.execute.Observer`."""
 
-    def boot_ended(self, job: JobRecord, record: BootRecord) -> None:
+    def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
         """See `harness.run.execute.Observer`."""
         self._measured += 1
-        self._done += 1
+        self._done = self._jobs - left
         what = f"{job.kernel}, {job.workload}: {record.verdict}"
         why = f" ({record.reason})" if record.reason else ""
-        self.say(
-            f"boot {self._done}/{self._jobs}: {what}{why}, {record.elapsed_s:.1f} s{self.eta()}"
-        )
+        self.say(f"{self._done}/{self._jobs} {what}{why}, {record.elapsed_s:.1f} s{self.eta()}")
 
     def build(self, words: str) -> None:
         """A kernel build says how far it is."""
@@ -89,10 +87,10 @@ class Bar(Lines):
         """See `harness.run.execute.Observer`."""
         self._progress.update(self._task, description=f"{self._job}: {words}{self.eta()}")
 
-    def boot_ended(self, job: JobRecord, record: BootRecord) -> None:
+    def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
         """See `harness.run.execute.Observer`."""
-        super().boot_ended(job, record)
-        self._progress.update(self._task, completed=min(self._done, self._jobs))
+        super().boot_ended(job, record, left)
+        self._progress.update(self._task, completed=self._done)
 
     def build(self, words: str) -> None:
         """A kernel build says how far it is."""

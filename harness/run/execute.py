@@ -13,12 +13,7 @@ from harness import __version__
 from harness.build.kernel import BuiltKernel
 from harness.errors import InfrastructureError, InputError, KernelBuildError
 from harness.run.fingerprint import host_fingerprint
-from harness.run.noise import (
-    NoiseLimits,
-    noise_between,
-    own_cpu_s,
-    read_host_state,
-)
+from harness.run.noise import HostState, noise_between, own_cpu_s, read_host_state
 from harness.run.plan import Job, plan_jobs
 from harness.spec.playbook import Playbook
 from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
@@ -46,12 +41,15 @@ class Observer(Protocol):
     def phase(self, words: str) -> None:
         """The boot under way enters a phase."""
 
-    def boot_ended(self, job: JobRecord, record: BootRecord) -> None:
-        """A boot has ended and is kept."""
+    def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
+        """A boot has ended and is kept; `left` jobs have no final verdict yet."""
 
 
 BuildKernel = Callable[[str], BuiltKernel]
 """Returns the built kernel of that name; raises KernelBuildError or InputError."""
+
+
+ReadHost = Callable[[], HostState]
 
 
 @dataclass(frozen=True)
@@ -191,7 +189,7 @@ def carry_on(
     store: Store,
     folder: Path,
     observer: Observer,
-    limits: NoiseLimits,
+    read_host: ReadHost = read_host_state,
 ) -> None:
     """Boot whatever `run_id` still lacks. `folder`: the run's; logs go to `folder/logs`.
 
@@ -204,16 +202,16 @@ def carry_on(
     while pending:
         job, attempt = pending[0]
         observer.boot_began(job, attempt)
-        record = _boot_once(job, attempt, prepared, target, folder, observer, limits)
+        record = _boot_once(job, attempt, prepared, target, folder, observer, read_host)
         store.record_boot(run_id, record)
-        observer.boot_ended(job, record)
+        boots.append(record)
+        pending = pending_jobs(prepared.jobs, boots)
+        observer.boot_ended(job, record, len(pending))
         if record.verdict is Verdict.INTERRUPTED and attempt >= ATTEMPTS:
             raise InfrastructureError(
                 f"boot {job.position} ({job.kernel}, {job.workload}) was spoiled {attempt} times, "
                 f"last: {record.reason}\n  mend it, then: vmapbench run --resume {run_id}"
             )
-        boots.append(record)
-        pending = pending_jobs(prepared.jobs, boots)
 
 
 def _boot_once(
@@ -223,7 +221,7 @@ def _boot_once(
     target: Target,
     folder: Path,
     observer: Observer,
-    limits: NoiseLimits,
+    read_host: ReadHost,
 ) -> BootRecord:
     """Return the record of one boot, whatever became of it."""
     started_at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
@@ -246,7 +244,7 @@ def _boot_once(
         return record(Verdict.BUILD_FAILED, prepared.broken[job.kernel])
     loads = [check_workload(load, prepared.modules[job.kernel]) for load in job.loads]
     request = _request(job, loads, prepared, folder / relative)
-    before, own, began = read_host_state(), own_cpu_s(), time.monotonic()
+    before, own, began = read_host(), own_cpu_s(), time.monotonic()
     try:
         request.folder.mkdir(parents=True)
         result = target.boot(request, observer.phase)
@@ -255,12 +253,10 @@ def _boot_once(
     except OSError as error:
         return record(Verdict.INTERRUPTED, f"cannot keep logs below {folder}: {error}")
     elapsed_s = time.monotonic() - began
-    noise = noise_between(
-        before, read_host_state(), own_cpu_s() - own, elapsed_s, _host_cpus(result)
-    )
+    noise = noise_between(before, read_host(), own_cpu_s() - own, elapsed_s, _host_cpus(result))
     findings = scan_console(result.kernel_log or read_console(result.console))
     verdict, reason, samples = judge_boot(result, loads[-1], findings)
-    if verdict is Verdict.PASSED and (excess := noise.excess(limits)):
+    if verdict is Verdict.PASSED and (excess := noise.excess(prepared.playbook.noise)):
         verdict, reason = Verdict.NOISY, excess
     facts = {
         **result.facts,

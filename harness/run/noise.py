@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.spec.playbook import NoiseLimits
+
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -24,15 +26,6 @@ class HostState:
     governors: tuple[str, ...]
     frequency_khz: tuple[int, ...]
     runnable: int  # processes that wanted a CPU at this moment
-
-
-@dataclass(frozen=True)
-class NoiseLimits:
-    """How much disturbance a sample may have seen. Shares are of all the host's CPU time."""
-
-    other_share: float = 0.15
-    steal_share: float = 0.02
-    throttles: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from harness.build.kernel import BuildProgress, BuiltKernel, ensure_kernel
 from harness.errors import InputError, SpecError
 from harness.process import Runner, SubprocessRunner
 from harness.run.execute import Observer, Prepared, begin_run, carry_on, prepare
-from harness.run.noise import NoiseLimits
 from harness.run.plan import plan_jobs
 from harness.spec.document import parse_document
 from harness.spec.kernel import load_kernel_spec
@@ -52,7 +51,6 @@ class Session:
     reports: Path
     observer: Observer
     build_progress: Callable[[BuildProgress], None] = lambda _: None
-    limits: NoiseLimits = field(default_factory=NoiseLimits)
     runner: Runner = field(default_factory=SubprocessRunner)
 
     def open_store(self) -> Store:
@@ -133,7 +131,7 @@ class Session:
         with _only_one(folder, run_id), _terminate_as_interrupt():
             keep_inputs(prepared, folder)
             try:
-                carry_on(run_id, prepared, target, store, folder, self.observer, self.limits)
+                carry_on(run_id, prepared, target, store, folder, self.observer)
             except KeyboardInterrupt:
                 return Ended(run_id, interrupted=True)
         return Ended(run_id, interrupted=False)

@@ -67,6 +67,14 @@ class WorkloadSpec(Document):
     expected_s: Annotated[float, Field(gt=0)] = 60.0  # of the test alone; sets the deadline
 
 
+class NoiseLimits(Document):
+    """How much disturbance of the host a sample may have seen; shares of all its CPU time."""
+
+    other_share: Annotated[float, Field(ge=0)] = 0.15  # CPU time of programs that are not ours
+    steal_share: Annotated[float, Field(ge=0)] = 0.02  # taken by the hypervisor above
+    throttles: Annotated[int, Field(ge=0)] = 0  # thermal throttling events
+
+
 class Playbook(Document):
     """One comparison."""
 
@@ -80,6 +88,7 @@ class Playbook(Document):
     repeats: Annotated[int, Field(ge=1, le=1000)] = 3
     seed: Annotated[int, Field(ge=0)] = 1
     allow_config_differences: tuple[str, ...] = ()
+    noise: NoiseLimits = NoiseLimits()
     module_source: Literal["own", "same"] = "own"
     text: str = ""  # the file as it was read, kept with the results
 

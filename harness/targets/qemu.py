@@ -34,7 +34,12 @@ from harness.targets.watch import ArgvFor, BootLimits, watch_guest
 # `loglevel=6`: the console shows what a developer of a broken kernel needs, not each driver's line.
 # `oops=panic`: a kernel thread that oopsed would leave the loading thread waiting for ever.
 # `log_buf_len`: 64 workers x 12 lines overflow the default buffer.
-BOOT_PARAMETERS = ("console=ttyS0", "loglevel=6", "panic=-1", "oops=panic", "log_buf_len=16M")
+# `tsc=reliable`: no clock watchdog, which on a busy host takes a vCPU that waits for its core for
+# an unstable clock.
+BOOT_PARAMETERS = (
+    *("console=ttyS0", "loglevel=6", "panic=-1", "oops=panic", "log_buf_len=16M"),
+    "tsc=reliable",
+)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ workloads:
     expected_s: 20
 repeats: 3
 seed: 5
+noise: {other_share: 100, steal_share: 100, throttles: 1000000}
 """
 
 

@@ -22,9 +22,10 @@ workloads:
     parameters: {nr_threads: 2, run_test_mask: 1, test_loop_count: 100}
 repeats: 3
 """
+BUSY_HOST = "noise: {other_share: 100, steal_share: 100, throttles: 1000000}\n"
 
 
-def fake_playbook(text=PLAYBOOK):
+def fake_playbook(text=PLAYBOOK + BUSY_HOST):
     return parse_document(text, Playbook, "fake.yaml", name="fake", text=text)
 
 
@@ -94,7 +95,7 @@ class Silent:
     def phase(self, words):
         pass
 
-    def boot_ended(self, job, record):
+    def boot_ended(self, job, record, left):
         self.ended.append((job.position, record.verdict))
 
 

@@ -4,10 +4,11 @@ import pytest
 
 from harness.errors import InfrastructureError, InputError, KernelBuildError
 from harness.run.execute import ATTEMPTS, begin_run, carry_on, pending_jobs, prepare
-from harness.run.noise import NoiseLimits
+from harness.run.noise import HostState
 from harness.store.store import open_store
 from harness.verdict import Verdict
 from tests.flow.fakes import (
+    BUSY_HOST,
     PLAYBOOK,
     FakeTarget,
     Silent,
@@ -16,8 +17,14 @@ from tests.flow.fakes import (
     render_fake_log,
 )
 
-ANYTHING = NoiseLimits(other_share=100, steal_share=100, throttles=10**9)
-NOTHING = NoiseLimits(other_share=-1)
+
+def busy_host():
+    """The counters of a host on which others take all CPUs all the time."""
+    busy_host.seconds += 1_000.0
+    return HostState(busy_host.seconds, 0.0, 9.0, 0, (), (), 9)
+
+
+busy_host.seconds = 0.0
 
 
 @pytest.fixture
@@ -32,11 +39,11 @@ def store(tmp_path):
     store.close()
 
 
-def carried_out(build, store, tmp_path, *results, limits=ANYTHING, playbook=None):
+def carried_out(build, store, tmp_path, *results, playbook=None, **more):
     target, observer = FakeTarget(*results), Silent()
     prepared = prepare(playbook or fake_playbook(), build, target)
     run_id = begin_run(prepared, store)
-    carry_on(run_id, prepared, target, store, tmp_path / run_id, observer, limits)
+    carry_on(run_id, prepared, target, store, tmp_path / run_id, observer, **more)
     return run_id, target, observer
 
 
@@ -96,7 +103,9 @@ def test_a_boot_spoiled_again_and_again_ends_the_run_and_keeps_it(build, store, 
 
 
 def test_noisy_boots_are_repeated_up_to_a_bound_and_listed(build, store, tmp_path):
-    run_id, target, observer = carried_out(build, store, tmp_path, limits=NOTHING)
+    run_id, target, observer = carried_out(
+        build, store, tmp_path, playbook=fake_playbook(PLAYBOOK), read_host=busy_host
+    )
     assert len(target.requests) == 6 * ATTEMPTS
     assert {verdict for _, verdict in observer.ended} == {Verdict.NOISY}
     assert store.boots_frame(run_id).reason.str.contains("CPU time").all()
@@ -107,9 +116,9 @@ def test_an_interrupted_run_goes_on_where_it_was(build, store, tmp_path):
     prepared = prepare(fake_playbook(), build, target)
     run_id = begin_run(prepared, store)
     with pytest.raises(KeyboardInterrupt):
-        carry_on(run_id, prepared, target, store, tmp_path / run_id, observer, ANYTHING)
+        carry_on(run_id, prepared, target, store, tmp_path / run_id, observer)
     assert len(pending_jobs(store.jobs(run_id), store.boots(run_id))) == 4
-    carry_on(run_id, prepared, target, store, tmp_path / run_id, observer, ANYTHING)
+    carry_on(run_id, prepared, target, store, tmp_path / run_id, observer)
     assert observer.done == 2
     assert [position for position, _ in observer.ended] == [0, 1, 2, 3, 4, 5]
 
@@ -145,7 +154,7 @@ def test_unlike_configurations_are_refused_unless_allowed_by_name(tmp_path, modu
 
     with pytest.raises(InputError, match="SLUB_TINY: slow has n, fast has y"):
         prepare(fake_playbook(), build, FakeTarget())
-    allowed = PLAYBOOK + "allow_config_differences: [SLUB_TINY]\n"
+    allowed = PLAYBOOK + BUSY_HOST + "allow_config_differences: [SLUB_TINY]\n"
     assert prepare(fake_playbook(allowed), build, FakeTarget()).jobs
 
 
@@ -155,5 +164,5 @@ def test_a_full_disk_spoils_the_boot_not_the_store(build, store, tmp_path):
     run_id = begin_run(prepared, store)
     (tmp_path / "file").touch()
     with pytest.raises(InfrastructureError, match="cannot keep logs"):
-        carry_on(run_id, prepared, target, store, tmp_path / "file", observer, ANYTHING)
+        carry_on(run_id, prepared, target, store, tmp_path / "file", observer)
     assert target.requests == []

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
-from harness.run.noise import HostState, NoiseLimits, noise_between, read_host_state
+from harness.run.noise import HostState, noise_between, read_host_state
+from harness.spec.playbook import NoiseLimits
 
 QUIET = HostState(100.0, 1.0, 0.5, 0, ("performance",), (3_700_000,), 1)
 
