@@ -59,7 +59,7 @@ def as_document(report: RunReport) -> dict[str, Any]:
         "run": run,
         "verdict": report.verdict.value,
         "headline": {"sentence": report.comparison.answer, "ratio": _headline_ratio(report)},
-        "comparison": _comparison_document(report.comparison),
+        "comparison": comparison_document(report.comparison),
         "boots": [
             {**asdict(boot), "verdict": boot.verdict.value, "samples": None}
             for boot in report.boots
@@ -74,7 +74,7 @@ def _headline_ratio(report: RunReport) -> float | None:
     return float(load.sort_values("nr_threads")["ratio"].iloc[-1]) if len(load) else None
 
 
-def _comparison_document(comparison: Comparison) -> dict[str, Any]:
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
     """Return the comparison as JSON values; what is missing is null."""
     return {
         "baseline": comparison.baseline,

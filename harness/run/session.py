@@ -1,6 +1,7 @@
 """One use of the harness: playbook, kernels, target and store brought together."""
 
 import contextlib
+import datetime as dt
 import fcntl
 import importlib
 import os
@@ -134,6 +135,7 @@ class Session:
                 carry_on(run_id, prepared, target, store, folder, self.observer)
             except KeyboardInterrupt:
                 return Ended(run_id, interrupted=True)
+        store.finish_run(run_id, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
         return Ended(run_id, interrupted=False)
 
     def _build(self, name: str) -> BuiltKernel:

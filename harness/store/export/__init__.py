@@ -67,10 +67,15 @@ def formats() -> dict[str, str]:
     }
 
 
-def export_run(store: Store, run_id: str, form: str, stream: BinaryIO) -> None:
-    """Write a run to `stream`. Raises InputError for an unknown format or a missing library."""
+def check_format(form: str) -> None:
+    """Raise InputError for an unknown format."""
     if form not in formats():
         raise InputError(f"--format: found {form!r}, expected one of {', '.join(formats())}")
+
+
+def export_run(store: Store, run_id: str, form: str, stream: BinaryIO) -> None:
+    """Write a run to `stream`. Raises InputError for an unknown format or a missing library."""
+    check_format(form)
     _module(form).write(RunSource(store, run_id), stream)
 
 

@@ -1,0 +1,74 @@
+"""`vmapbench compare`: what changed between the kernels of a run, or between two runs."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness.cli.options import ReportsOption
+from harness.cli.results import opened_store, shown
+
+if TYPE_CHECKING:
+    from harness.analysis.compare import Comparison
+
+_STYLES = {"faster": "green", "slower": "red"}  # both need significance; nothing else is coloured
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("compare")(compare)
+
+
+def compare(
+    run: Annotated[str, typer.Argument(help="A run: its id, the beginning of it, or latest.")],
+    other: Annotated[
+        str | None, typer.Argument(help="A later run: the same kernels are compared across both.")
+    ] = None,
+    reports: ReportsOption = Path("reports"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare the kernels of one run, or each kernel with itself in another run."""
+    from harness.report.across import compare_kernels, compare_runs
+
+    with opened_store(reports) as store:
+        first = store.resolve(run)
+        found = (
+            compare_runs(store, first, store.resolve(other))
+            if other
+            else compare_kernels(store, first)
+        )
+    if as_json:
+        from harness.report.collect import comparison_document
+
+        documents = {title: comparison_document(comparison) for title, comparison in found.items()}
+        typer.echo(json.dumps({"version": 1, "comparisons": documents}, indent=2))
+        return
+    console = Console()
+    for title, comparison in found.items():
+        console.print(shown(title, "bold"))
+        console.print(_table(comparison))
+        for line in (*comparison.notes, comparison.answer):
+            console.print(shown(line))
+        console.print()
+
+
+def _table(comparison: "Comparison") -> Table:
+    table = Table("workload", "threads", "candidate", "case", "metric", box=None)
+    for name in ("ratio", "95 % interval", "verdict", ""):
+        table.add_column(name)
+    for row in comparison.rows.to_dict("records"):
+        known = row["ratio"] == row["ratio"]  # not NaN
+        ratio = f"{row['ratio']:.3f}x" if known else ""
+        interval = f"{row['low']:.3f} to {row['high']:.3f}" if known else ""
+        names = ("workload", "nr_threads", "candidate", "case", "metric")
+        table.add_row(
+            *(shown(row[name]) for name in names),
+            shown(ratio),
+            shown(interval),
+            shown(row["word"], _STYLES.get(row["word"], "")),
+            shown(row["note"]),
+        )
+    return table

@@ -1,0 +1,35 @@
+"""`vmapbench list`: which runs there are."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness.cli.options import ReportsOption
+from harness.cli.results import opened_store, shown
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("list")(list_runs)
+
+
+def list_runs(
+    reports: ReportsOption = Path("reports"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the runs, the oldest first."""
+    with opened_store(reports) as store:
+        runs = store.list_runs().to_dict("records")
+    if as_json:
+        typer.echo(json.dumps({"version": 1, "runs": runs}, indent=2))
+        return
+    table = Table("run", "started", "boots planned", "done", "passed", "state", box=None)
+    for run in runs:
+        state = "complete" if run["done"] >= run["jobs"] else "can go on: run --resume"
+        names = ("id", "started_at", "jobs", "done", "passed")
+        table.add_row(*(shown(run[name]) for name in names), shown(state))
+    Console().print(table)

@@ -1,0 +1,33 @@
+"""What the verbs that read results share: the open store, and texts that are safe to print."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from harness.store.store import Store
+
+
+def register(_: typer.Typer) -> None:
+    """No verb lives here."""
+
+
+@contextlib.contextmanager
+def opened_store(reports: Path) -> "Iterator[Store]":
+    """Open the store of `reports` (or of VMAPBENCH_STORE), which must exist already."""
+    from harness.run.session import store_location
+    from harness.store.store import open_store
+
+    with contextlib.closing(open_store(store_location(reports), must_exist=True)) as store:
+        yield store
+
+
+def shown(value: object, style: str = "") -> Text:
+    """Return a value for a table: no markup and no control character of a log takes effect."""
+    from harness.report.environment import visible
+
+    return Text(visible("" if value is None else str(value)).replace("\n", " "), style=style)

@@ -1,0 +1,76 @@
+"""`vmapbench show`: what is known of one run."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness.cli.options import ReportsOption
+from harness.cli.results import opened_store, shown
+
+if TYPE_CHECKING:
+    from harness.store.export import RunSource
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("show")(show)
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="A run: its id, the beginning of it, or latest.")],
+    reports: ReportsOption = Path("reports"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a run: its kernels, every planned boot, and what became of it."""
+    from harness.store.export import RunSource
+
+    with opened_store(reports) as store:
+        source = RunSource(store, store.resolve(run))
+        if as_json:
+            typer.echo(json.dumps(_document(source), indent=2))
+        else:
+            _print(source, Console())
+
+
+def _document(source: "RunSource") -> dict[str, object]:
+    boots = []
+    for job in source.jobs:
+        verdict, reason = source.verdict(job)
+        boots.append({**asdict(job), "verdict": verdict.value, "reason": reason})
+    return {"version": 1, "run": asdict(source.run), "boots": boots}
+
+
+def _print(source: "RunSource", console: Console) -> None:
+    run, host = source.run, source.run.host
+    facts = Table(box=None, show_header=False)
+    facts.add_row("run", shown(run.id))
+    facts.add_row("question", shown(run.plan.get("question")))
+    facts.add_row("started", shown(run.started_at))
+    facts.add_row("host", shown(f"{host.get('cpu', '')}, {host.get('cores', '?')} cores"))
+    facts.add_row("vmapbench", shown(run.harness))
+    kernels = Table("kernel", "release", "key", "what it is", box=None)
+    for name, known in run.kernels.items():
+        key = str(known.get("key", ""))[:12]
+        kernels.add_row(
+            shown(name), shown(known.get("release")), shown(key), shown(known.get("summary"))
+        )
+    for table in (facts, kernels, _boots(source)):
+        console.print(table)
+        console.print()
+
+
+def _boots(source: "RunSource") -> Table:
+    table = Table("boot", "kernel", "workload", "threads", "load", "verdict", "why", box=None)
+    for job in source.jobs:
+        verdict, reason = source.verdict(job)
+        boot = source.last_boots.get(job.position)
+        load = f"{boot.load_ns / 1e9:.3f} s" if boot and boot.load_ns is not None else ""
+        cells = (job.position, job.kernel, job.workload, job.nr_threads, load)
+        style = "red" if verdict.bad else ""
+        table.add_row(*map(shown, cells), shown(verdict, style), shown(reason[:200]))
+    return table

@@ -1,0 +1,51 @@
+"""Comparisons within a run and across two runs."""
+
+import pandas as pd
+
+from harness.analysis.compare import Comparison, compare
+from harness.errors import InputError
+from harness.store.records import RunRecord
+from harness.store.store import Store
+
+
+def compare_kernels(store: Store, run_id: str) -> dict[str, Comparison]:
+    """Return the comparison of a run's kernels with its baseline, under a title."""
+    plan = store.load_run(run_id).plan
+    samples, boots = store.samples_frame(run_id), store.boots_frame(run_id)
+    found = compare(samples, boots, plan["baseline"], seed=plan["seed"])
+    return {f"{run_id}: against {plan['baseline']}": found}
+
+
+def compare_runs(store: Store, before_id: str, after_id: str) -> dict[str, Comparison]:
+    """Return, for each kernel with boots in both runs, how the second run compares to the first.
+
+    The title says where kernel or host were not the same. Raises InputError without a common one.
+    """
+    before, after = store.load_run(before_id), store.load_run(after_id)
+    if before_id == after_id:
+        raise InputError(f"comparing runs: {before_id} was named twice")
+    boots = store.boots_frame([before_id, after_id])
+    samples = store.samples_frame([before_id, after_id])
+    runs_of = boots.groupby("kernel", observed=True)["run_id"].nunique()
+    common = sorted(str(kernel) for kernel in runs_of[runs_of == 2].index)
+    if not common:
+        raise InputError(f"comparing runs: {before_id} and {after_id} have no kernel in common")
+    return {
+        _title(kernel, before, after): compare(
+            _by_run(samples, kernel), _by_run(boots, kernel), before_id, seed=before.plan["seed"]
+        )
+        for kernel in common
+    }
+
+
+def _by_run(frame: pd.DataFrame, kernel: str) -> pd.DataFrame:
+    """Return the rows of a kernel, each under its run's name in place of the kernel's."""
+    rows = frame[frame["kernel"] == kernel]
+    return rows.assign(kernel=rows["run_id"].cat.remove_unused_categories())
+
+
+def _title(kernel: str, before: RunRecord, after: RunRecord) -> str:
+    keys = [run.kernels.get(kernel, {}).get("key") for run in (before, after)]
+    remarks = ["" if keys[0] == keys[1] else " (built differently in the two runs)"]
+    remarks += ["" if before.host == after.host else " (measured on different hosts)"]
+    return f"{kernel}: {after.id} against {before.id}{''.join(remarks)}"
