@@ -110,4 +110,6 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace the file at `path` in one step; a reader sees all of it or none."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as stream:
         stream.write(text)
-    Path(stream.name).replace(path)
+    temporary = Path(stream.name)
+    temporary.chmod(0o644)
+    temporary.replace(path)

@@ -265,9 +265,13 @@ def _configure(
 
 
 def _environment(pristine: Path) -> dict[str, str]:
-    """Return variables that make a build the same in every folder and at every time."""
+    """Return variables that make a build the same in every folder and at every time.
+
+    ccache reads the dependencies that kbuild asks for anyway; preprocessing every file first, as it
+    does by default, makes a build from nothing a fifth longer.
+    """
     released = int((pristine / "Makefile").stat().st_mtime)
-    return {"KCFLAGS": "", "KBUILD_BUILD_TIMESTAMP": f"@{released}"}
+    return {"KCFLAGS": "", "KBUILD_BUILD_TIMESTAMP": f"@{released}", "CCACHE_DEPEND": "1"}
 
 
 def find_base(plan: BuildPlan, cache: Cache) -> BaseTree | None:

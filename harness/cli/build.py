@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from harness.build.kernel import BuildProgress
 
 
@@ -58,7 +61,19 @@ def build(
 
 @contextlib.contextmanager
 def _display(quiet: bool) -> "Iterator[Callable[[BuildProgress], None]]":
-    """Show one line per kernel: what it is at, targets done, elapsed. On stderr."""
+    """Show each kernel on stderr: what it is at, targets done, elapsed. Phases only, in a log."""
+    with contextlib.ExitStack() as stack:
+        shows: list[Callable[[BuildProgress], None]] = []
+
+        def show(state: "BuildProgress") -> None:
+            if not shows:  # a kernel that the cache has needs no display, nor the time to load it
+                shows.append(_bars(stack) if sys.stderr.isatty() else _phases())
+            shows[0](state)
+
+        yield (lambda _: None) if quiet else show
+
+
+def _bars(stack: contextlib.ExitStack) -> "Callable[[BuildProgress], None]":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -67,19 +82,25 @@ def _display(quiet: bool) -> "Iterator[Callable[[BuildProgress], None]]":
         *(BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("targets")),
         TimeElapsedColumn(),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
-        tasks: dict[str, int] = {}
-        phases: dict[str, str] = {}
+    bars = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+    tasks: dict[str, TaskID] = {}
 
-        def show(state: "BuildProgress") -> None:
-            if state.kernel not in tasks:
-                tasks[state.kernel] = bars.add_task("", kernel=state.kernel)
-            task = bars.tasks[tasks[state.kernel]].id
-            total = max(state.total, state.targets) if state.total else None
-            bars.update(task, description=state.phase, completed=state.targets, total=total)
-            if bars.disable and not quiet and phases.get(state.kernel) != state.phase:
-                console.print(f"{state.kernel}: {state.phase}", highlight=False)
-            phases[state.kernel] = state.phase
+    def show(state: "BuildProgress") -> None:
+        if state.kernel not in tasks:
+            tasks[state.kernel] = bars.add_task("", kernel=state.kernel)
+        total = max(state.total, state.targets) if state.total else None
+        task = tasks[state.kernel]
+        bars.update(task, description=state.phase, completed=state.targets, total=total)
 
-        yield show
+    return show
+
+
+def _phases() -> "Callable[[BuildProgress], None]":
+    seen: set[tuple[str, str]] = set()
+
+    def show(state: "BuildProgress") -> None:
+        if (state.kernel, state.phase) not in seen:
+            seen.add((state.kernel, state.phase))
+            typer.echo(f"{state.kernel}: {state.phase}", err=True)
+
+    return show
