@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build.tree import OBJECTS
-from harness.errors import InputError, KernelBuildError, ToolError
+from harness.errors import InfrastructureError, InputError, KernelBuildError, ToolError
 from harness.process import Runner
 
 _STEP = re.compile(r"^  [A-Z][A-Z0-9_]+(?: \[M\])? +\S")
@@ -17,6 +17,10 @@ _FIRST_ERROR = re.compile(
     r"|: not found|\berror: |^E: ).*$",
     re.MULTILINE | re.IGNORECASE,
 )
+# When the harness dies, by whatever signal, this shell hears of it (the runner's own tether would
+# kill it unheard) and takes tuxmake, make and the compilers, its process group, along.
+_TETHER = ["setpriv", "--pdeathsig", "TERM", "--"]
+_TETHER += ["sh", "-c", 'trap "kill -KILL 0" TERM; "$@" & wait $!', "sh"]
 _MAKE_ERROR = re.compile(r"^.*\*\*\* .*$", re.MULTILINE)
 
 
@@ -90,7 +94,7 @@ def run_tuxmake(
     """Run `argv`; `on_target` gets the number of targets made so far. Returns the last one.
 
     `path`: a PATH whose first folder may hold the wanted compiler. Raises KernelBuildError with
-    the first error that the compiler reported.
+    the first error that the compiler reported, and InfrastructureError when the disk is full.
     """
     made = 0
 
@@ -101,9 +105,9 @@ def run_tuxmake(
             on_target(made)
 
     environment = {"PYTHONUNBUFFERED": "1", **({"PATH": path} if path else {})}
-    # SIGTERM, not SIGKILL, when the harness dies: tuxmake then ends make, which ends compilers.
-    tethered = ["setpriv", "--pdeathsig", "TERM", "--", *argv]
-    done = runner.run(tethered, env=environment, log=log, on_line=count)
+    done = runner.run([*_TETHER, *argv], env=environment, log=log, on_line=count)
+    if done.returncode and "No space left on device" in done.output:
+        raise InfrastructureError(f"building the kernel: the disk of {log.parent} is full")
     if done.returncode:
         raise KernelBuildError(first_error(done.output))
     return made

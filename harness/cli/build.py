@@ -28,7 +28,8 @@ def build(
 ) -> None:
     """Build kernels; a finished build is never done again."""
     from harness.build.cache import Cache, cache_folder
-    from harness.build.kernel import ensure_kernel, find_built, plan_build
+    from harness.build.kernel import ensure_kernel, find_built
+    from harness.build.plan import plan_build
     from harness.process import SubprocessRunner
     from harness.spec.kernel import load_kernel_spec
 

@@ -7,13 +7,14 @@ from harness.build.patches import apply_patches, describe_rejection
 from harness.errors import InputError
 from harness.process import SubprocessRunner
 
-from .conftest import PATCH
 
-
-def test_patches_apply_in_order(tmp_path: Path, toy_tree: Path, runner: SubprocessRunner) -> None:
+def test_patches_apply_in_order(
+    tmp_path: Path, toy_tree: Path, kernels: Path, runner: SubprocessRunner
+) -> None:
+    patch = (kernels / "two.patch").read_text()
     one, two = tmp_path / "one.patch", tmp_path / "two.patch"
-    one.write_text(PATCH)
-    two.write_text(PATCH.replace("return 2", "return 3").replace("return 1", "return 2"))
+    one.write_text(patch)
+    two.write_text(patch.replace("return 2", "return 3").replace("return 1", "return 2"))
     apply_patches(toy_tree, [one, two], runner)
     assert "return 3" in (toy_tree / "mm/vmalloc.c").read_text()
     with pytest.raises(InputError, match=r"one\.patch .*mm/vmalloc\.c: the hunk at line 1"):
@@ -21,25 +22,23 @@ def test_patches_apply_in_order(tmp_path: Path, toy_tree: Path, runner: Subproce
 
 
 def test_a_patch_applies_below_another_repository(
-    tmp_path: Path, toy_tree: Path, runner: SubprocessRunner
+    tmp_path: Path, toy_tree: Path, kernels: Path, runner: SubprocessRunner
 ) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    (tmp_path / "one.patch").write_text(PATCH)
-    apply_patches(toy_tree, [tmp_path / "one.patch"], runner)
+    apply_patches(toy_tree, [kernels / "two.patch"], runner)
     assert "return 2" in (toy_tree / "mm/vmalloc.c").read_text()
 
 
 def test_a_patch_leaves_linked_files_alone(
-    tmp_path: Path, toy_tree: Path, runner: SubprocessRunner
+    tmp_path: Path, toy_tree: Path, kernels: Path, runner: SubprocessRunner
 ) -> None:
     (tmp_path / "pristine.c").hardlink_to(toy_tree / "mm/vmalloc.c")
-    (tmp_path / "one.patch").write_text(PATCH)
-    apply_patches(toy_tree, [tmp_path / "one.patch"], runner)
+    apply_patches(toy_tree, [kernels / "two.patch"], runner)
     assert "return 1" in (tmp_path / "pristine.c").read_text()
 
 
 def test_a_patch_writes_nothing_outside(
-    tmp_path: Path, toy_tree: Path, runner: SubprocessRunner
+    tmp_path: Path, toy_tree: Path, kernels: Path, runner: SubprocessRunner
 ) -> None:
     evil = "--- /dev/null\n+++ b/../evil\n@@ -0,0 +1 @@\n+evil\n"
     (tmp_path / "evil.patch").write_text(evil)

@@ -1,0 +1,66 @@
+"""What a build depends on, pinned; its digest is the build's address in the cache."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.build.cache import Cache, file_digest
+from harness.build.source import PinnedSource, pin_source
+from harness.build.tuxmake import Toolchain, probe_toolchain
+from harness.errors import InputError
+from harness.process import Runner
+from harness.spec.kernel import KernelSpec
+
+FORMAT = 1  # of kernel.json and of everything below kernels/KEY
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """Everything that a build depends on, pinned. Two equal keys are one build."""
+
+    spec: KernelSpec
+    source: PinnedSource
+    patches: tuple[Path, ...]
+    fragments: tuple[Path, ...]
+    toolchain: Toolchain
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Return what the key is made of, for the key and for people."""
+        return {
+            "format": FORMAT,
+            "source": self.source.digest,
+            "patches": [file_digest(path) for path in self.patches],
+            "fragments": [file_digest(path) for path in self.fragments],
+            "architecture": self.spec.architecture,
+            "toolchain": [self.toolchain.name, self.toolchain.version],
+        }
+
+    @property
+    def key(self) -> str:
+        """Return the content address, 32 hex digits."""
+        text = json.dumps(self.inputs, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def plan_build(spec: KernelSpec, cache: Cache, runner: Runner) -> BuildPlan:
+    """Pin what `spec` names. Raises InputError or ToolError when something is not there."""
+    files = {"patches": spec.patches, "fragments": spec.fragments}
+    missing = [
+        f"{key}: {spec.folder / name} does not exist"
+        for key, names in files.items()
+        for name in names
+        if not (spec.folder / name).is_file()
+    ]
+    if missing:
+        raise InputError(f"kernel {spec.name}: " + "; ".join(missing))
+    return BuildPlan(
+        spec,
+        pin_source(spec, cache, runner),
+        tuple(spec.folder / name for name in spec.patches),
+        tuple(spec.folder / name for name in spec.fragments),
+        probe_toolchain(spec.toolchain, runner, shutil.which),
+    )
