@@ -85,23 +85,23 @@ class Store:
         rows = [_sample_row(sample) for sample in boot.samples]
         doing = f"recording a boot of {run_id}"
         with transaction(self.engine, doing, writes=True) as connection:
-            known = _boots_of_locked_run(connection, run_id)
-            for tried in known:
-                if tried.folder == boot.folder:
-                    return int(tried.boot)
-                if tried.position == boot.position and Verdict(tried.verdict).final:
-                    raise StoreError(
-                        f"{doing}: boot {boot.position} is there already ({tried.verdict}, "
-                        f"{tried.folder}); is another vmapbench carrying out the same run?"
-                    )
-            row["boot"] = len(known)
+            number = _next_boot(connection, run_id)
+            tried = _like(connection, run_id, boot)
+            if tried and tried.folder == boot.folder:
+                return int(tried.boot)
+            if tried:
+                raise StoreError(
+                    f"{doing}: boot {boot.position} is there already ({tried.verdict}, "
+                    f"{tried.folder}); is another vmapbench carrying out the same run?"
+                )
+            row["boot"] = number
             result = connection.execute(schema.boots.insert().returning(schema.boots.c.id), row)
             key = result.scalar_one()
             if rows:
                 connection.execute(
                     schema.samples.insert(), [{**sample, "boot_id": key} for sample in rows]
                 )
-            return len(known)
+            return number
 
     def finish_run(self, run_id: str, finished_at: str) -> None:
         """Mark a run as ended."""
@@ -212,17 +212,27 @@ def _runs(run_id: str | Sequence[str]) -> list[str]:
     return [run_id] if isinstance(run_id, str) else list(run_id)
 
 
-def _boots_of_locked_run(connection: sa.Connection, run_id: str) -> Sequence[Any]:
-    """Return the run's boots; no other process adds one until the transaction ends.
+def _next_boot(connection: sa.Connection, run_id: str) -> int:
+    """Return the number of the run's next boot; no other process adds one until we are done.
 
     SQLite locks the whole file, PostgreSQL the run's row.
     """
     run = sa.select(schema.runs.c.id).where(schema.runs.c.id == run_id).with_for_update()
     if connection.execute(run).one_or_none() is None:
         raise StoreError(f"recording a boot: no run {run_id!r} in this store")
+    last = sa.select(sa.func.max(schema.boots.c.boot)).where(schema.boots.c.run_id == run_id)
+    found = connection.execute(last).scalar_one()
+    return 0 if found is None else int(found) + 1
+
+
+def _like(connection: sa.Connection, run_id: str, boot: BootRecord) -> Any:
+    """Return the row of the same attempt, else of one that was final for the job, else None."""
     table = schema.boots.c
+    final = table.verdict.in_([verdict.value for verdict in Verdict if verdict.final])
+    same = table.folder == boot.folder
     query = sa.select(table.boot, table.position, table.verdict, table.folder)
-    return connection.execute(query.where(table.run_id == run_id).order_by(table.boot)).all()
+    query = query.where(table.run_id == run_id, same | ((table.position == boot.position) & final))
+    return connection.execute(query.order_by(same.desc())).first()
 
 
 def _sample_row(sample: SampleRecord) -> dict[str, Any]:
