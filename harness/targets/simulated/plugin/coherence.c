@@ -25,7 +25,6 @@
  * Only the kernel's memory is followed: a user address means another page in each process, and
  * the fixmap at the very top holds device registers, one address for all CPUs.
  */
-#define KERNEL_START UINT64_C(0xffff800000000000)
 #define FIXMAP UINT64_C(0xffffffffff000000)
 
 struct line {
@@ -81,7 +80,7 @@ static void enter(struct line *line, uint64_t tag, uint64_t now)
 
 static inline bool elsewhere(uint64_t address)
 {
-	return address < KERNEL_START || address >= FIXMAP;
+	return address < model.follow_from || address >= FIXMAP;
 }
 
 static inline bool follow(const struct line *line, uint64_t tag)

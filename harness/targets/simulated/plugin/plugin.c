@@ -19,6 +19,7 @@ struct model model = {
 	.per_die = 1,
 	.quantum = 1000 * TICKS_PER_CYCLE,
 	.sample = 10000 * TICKS_PER_CYCLE,
+	.follow_from = UINT64_C(0xffff800000000000),
 	.tokens = 1,
 	.full_coherence = true,
 	.lock_coherence = true,
@@ -116,6 +117,7 @@ static bool set_number(const char *name, uint64_t value)
 		{ "transfer_package", &model.transfer_package },
 		{ "quantum", &model.quantum },
 		{ "sample", &model.sample },
+		{ "follow_from", &model.follow_from },
 	};
 	const struct {
 		const char *name;

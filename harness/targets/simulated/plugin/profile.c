@@ -106,9 +106,9 @@ static void write_counts(uint64_t now)
 	timespec_get(&host, TIME_UTC);
 	fprintf(file,
 		"mark %u virtual_ns %lu host_ms %lu misses %lu atomics %lu spins_left_out %lu "
-		"turns_left_out %lu slices %lu drains %lu\n",
+		"turns_left_out %lu slices %lu drains %lu ahead_most_ns %lu\n",
 		marks, ticks_to_ns(now), host.tv_sec * 1000UL + host.tv_nsec / 1000000, misses,
-		atomics, parks, skipped, slices, drains);
+		atomics, parks, skipped, slices, drains, ticks_to_ns(ahead_most));
 	fflush(file);
 }
 

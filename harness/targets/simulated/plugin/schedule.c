@@ -21,7 +21,7 @@ static unsigned waking;   /* vCPUs in state WAKING; see set_state() */
 static bool started;      /* the machine is built and the main loop has begun */
 static unsigned draining; /* holders that wait for others to leave their blocks */
 static bool granted[MAX_VCPUS];
-uint64_t drains;
+uint64_t ahead_most, drains;
 static uint64_t last_clock_ns; /* no reader may see time go back */
 
 /* QEMU's main loop: runs timers and everything that reaches QEMU from outside. */
@@ -176,6 +176,17 @@ static void wait_for_token(struct vcpu *v)
 		start_slice(v);
 }
 
+/* Waiting for a line that another vCPU holds does not count: that is not running ahead. */
+static void note_skew(const struct vcpu *v)
+{
+	const struct vcpu *least = least_waiting(v);
+	uint64_t own = now_of(v) - v->slice_stall;
+
+	if (least && granted[v->index] && own > least->slice_start &&
+	    own - least->slice_start > ahead_most)
+		ahead_most = own - least->slice_start;
+}
+
 /* Callback of generated code: the counter has reached the end of the slice. */
 void slice_over(unsigned int index, void *pc)
 {
@@ -184,6 +195,7 @@ void slice_over(unsigned int index, void *pc)
 	pthread_mutex_lock(&lock);
 	set_state(v, RUNNABLE);
 	if (!draining) {
+		note_skew(v);
 		settle(v);
 		end_slice(v);
 		profile_sample(v, (uint64_t)pc);

@@ -87,6 +87,7 @@ struct model {
 	/* vCPUs in one core, one core complex, one die */
 	unsigned per_core, per_ccx, per_die;
 	uint64_t quantum, sample;
+	uint64_t follow_from; /* lowest address whose lines are followed */
 	unsigned tokens;
 	bool full_coherence, lock_coherence, skip_spins, store_buffer;
 	const char *out; /* folder for profiles and counts */
@@ -96,6 +97,7 @@ extern struct model model;
 extern struct vcpu vcpus[MAX_VCPUS];
 extern unsigned vcpu_count;
 extern bool engaged;
+extern uint64_t ahead_most; /* ticks that a vCPU was ahead of one that waited, at most */
 extern uint64_t drains; /* times that a holder had to wait for the others */
 
 /* --- virtual time --- */

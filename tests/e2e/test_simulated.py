@@ -1,0 +1,137 @@
+"""The simulated machine's time, on a firmware of our own and on a booted kernel."""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.targets.simulated.machine import Machine, load_machine, plugin_options
+from harness.targets.simulated.plugin import ensure_plugin
+from harness.targets.simulated.profile import parse_counts
+from harness.targets.simulated.target import ACCELERATOR
+
+pytestmark = pytest.mark.e2e
+
+SOURCE = Path(__file__).with_name("simulated_load.S")
+UNIFORM = load_machine("uniform")
+THREADRIPPER = load_machine("threadripper-3970x")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Start and end of the body on each CPU, in virtual cycles, and the simulator's counts."""
+
+    stamps: tuple[tuple[int, int], ...]
+    counts: dict[str, int]
+
+    @property
+    def cycles(self) -> int:
+        return max(end for _, end in self.stamps) - min(start for start, _ in self.stamps)
+
+
+@pytest.fixture
+def simulate(runner, tmp_path):
+    """Runs one body of the firmware on a number of CPUs."""
+
+    def run(body: str, cpus: int, machine: Machine = UNIFORM, name="run", **numbers: int) -> Run:
+        folder = tmp_path / name
+        folder.mkdir()
+        image = folder / "load.bin"
+        defines = [f"-D{body}", *(f"-D{key}={value}" for key, value in numbers.items())]
+        layout = "-Wl,-Ttext=0xffff0000,--oformat=binary,--build-id=none,-eentry"
+        flags = ["-m32", "-nostdlib", "-static", "-no-pie", layout]
+        runner.run(["gcc", *flags, *defines, str(SOURCE), "-o", str(image)], check=True)
+        plugin = ensure_plugin(tmp_path / "cache", runner)
+        options = {**plugin_options(machine), "follow_from": 0}
+        words = ",".join(f"{key}={value}" for key, value in options.items())
+        argv = [
+            *["setarch", "--addr-no-randomize", "qemu-system-x86_64", "-nodefaults"],
+            *["-no-user-config", "-display", "none", "-machine", "q35", "-m", "16"],
+            *["-cpu", "max", "-accel", ACCELERATOR.replace("1024", "64"), "-smp", str(cpus)],
+            *["-seed", "1", "-bios", str(image), "-global", "apic.vapic=off"],
+            *["-chardev", f"file,id=d,path={folder / 'stamps'}"],
+            *["-device", "isa-debugcon,iobase=0xe9,chardev=d"],
+            *["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"],
+            *["-plugin", f"file={plugin},{words},out={folder}"],
+        ]
+        runner.run(
+            argv, env={"LD_PRELOAD": str(plugin)}, deadline_s=300, log=folder / "qemu.log"
+        )
+        data = (folder / "stamps").read_bytes()
+        assert len(data) == 16 * cpus, (folder / "qemu.log").read_text()
+        counts = parse_counts((folder / "counts.txt").read_text())[-1]
+        return Run(tuple(struct.iter_unpack("<QQ", data)), counts)
+
+    return run
+
+
+def test_a_loop_takes_as_long_as_its_instructions(simulate):
+    run = simulate("BODY_LOOP", 1, N=2_000_000)
+    assert run.cycles == pytest.approx(4_000_000, rel=0.001)
+
+
+def test_instructions_per_cycle_and_clock_of_the_model_hold(simulate):
+    fast = UNIFORM.model_copy(update={"instructions_per_cycle": 2.5, "clock_mhz": 3700})
+    assert simulate("BODY_LOOP", 1, fast, N=2_000_000).cycles == pytest.approx(1_600_000, rel=0.001)
+
+
+def test_independent_cpus_do_not_slow_each_other(simulate):
+    run = simulate("BODY_LOOP", 64, N=500_000)
+    work = sum(end - start for start, end in run.stamps)
+    assert work / run.cycles >= 63.5
+
+
+def test_threads_of_a_core_share_it(simulate):
+    alone = simulate("BODY_LOOP", 1, THREADRIPPER, N=500_000).cycles
+    both = simulate("BODY_LOOP", 2, THREADRIPPER, name="both", N=500_000).cycles
+    assert both / alone == pytest.approx(2 / THREADRIPPER.smt_throughput, rel=0.01)
+
+
+@pytest.mark.parametrize("cpus", [2, 16])
+def test_one_lock_serialises(simulate, cpus):
+    turns, section = 20, 20_000
+    run = simulate("BODY_LOCK", cpus, TURNS=turns, N=section // 2)
+    assert run.cycles == pytest.approx(cpus * turns * section, rel=0.02)
+
+
+def test_handing_a_lock_over_costs_what_the_distance_says(simulate):
+    """Sections shorter than the quantum: still one at a time, plus two transfers each."""
+    turns, section, cpus = 200, 100, 8
+    run = simulate("BODY_LOCK", cpus, TURNS=turns, N=section // 2)
+    each = run.cycles / (cpus * turns)
+    transfer = UNIFORM.transfers.other_die_ns  # one cycle is 1 ns
+    assert section + transfer <= each <= section + 4 * transfer + 2 * UNIFORM.pause_cycles
+
+
+def test_a_message_takes_a_transfer_and_arrives_after_it_was_sent(simulate):
+    near, far = (simulate("BODY_RING", n, THREADRIPPER, name=str(n), TURNS=100) for n in (8, 64))
+    near_ns, far_ns = (
+        run.cycles / (100 * len(run.stamps)) / THREADRIPPER.clock_mhz * 1000 for run in (near, far)
+    )
+    transfers = THREADRIPPER.transfers
+    pause_ns = THREADRIPPER.pause_cycles / THREADRIPPER.clock_mhz * 1000
+    # Half of the hops go to the other thread of the core, half to the next core of the complex.
+    lower = (transfers.same_core_ns + transfers.same_complex_ns) / 2
+    assert lower <= near_ns <= 2 * lower + 2 * pause_ns
+    assert far_ns > near_ns
+
+
+def test_nobody_runs_ahead_further_than_the_quantum(simulate):
+    run = simulate("BODY_LOCK", 16, TURNS=50, N=400)
+    assert 0 < run.counts["ahead_most_ns"] <= 300 + 600  # the quantum and one block
+
+
+def test_spinning_is_left_out_and_changes_nothing(simulate):
+    run = simulate("BODY_LOCK", 16, TURNS=20, N=5_000)
+    assert run.counts["spins_left_out"] > 100
+    assert run.counts["turns_left_out"] > 10 * run.counts["spins_left_out"]
+
+
+def test_runs_repeat_bit_for_bit(simulate):
+    first, second = (
+        simulate("BODY_LOCK", 12, THREADRIPPER, name=str(i), TURNS=50, N=300) for i in range(2)
+    )
+    assert first.stamps == second.stamps
+    host = {"host_ms": 0, "drains": 0}  # drains: QEMU stopping its vCPUs after the last stamp
+    assert {**first.counts, **host} == {**second.counts, **host}
