@@ -62,7 +62,7 @@ def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]
         options.cache,
         SubprocessRunner(),
         machine,
-        Simulation(options.tokens, switches),
+        Simulation(options.tokens, options.seed, switches),
     )
     target.check()
     threads = options.threads or options.cpus
@@ -118,6 +118,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--switch", nargs="*", default=[], help="NAME=NUMBER of the plugin")
     parser.add_argument("--boot", nargs="*", default=[], help="kernel boot parameters")
     parser.add_argument("--tokens", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--memory", type=int, help="MiB")
     parser.add_argument("--keep", help="folder for the logs")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "vmapbench")

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.targets.simulated.machine import Machine, load_machine, plugin_options
+from harness.targets.simulated.machine import (
+    QUANTUM_NS,
+    Machine,
+    load_machine,
+    plugin_options,
+)
 from harness.targets.simulated.plugin import ensure_plugin
 from harness.targets.simulated.profile import parse_counts
 from harness.targets.simulated.target import ACCELERATOR
@@ -55,9 +60,7 @@ def simulate(runner, tmp_path):
             *["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"],
             *["-plugin", f"file={plugin},{words},out={folder}"],
         ]
-        runner.run(
-            argv, env={"LD_PRELOAD": str(plugin)}, deadline_s=300, log=folder / "qemu.log"
-        )
+        runner.run(argv, env={"LD_PRELOAD": str(plugin)}, deadline_s=300, log=folder / "qemu.log")
         data = (folder / "stamps").read_bytes()
         assert len(data) == 16 * cpus, (folder / "qemu.log").read_text()
         counts = parse_counts((folder / "counts.txt").read_text())[-1]
@@ -119,7 +122,7 @@ def test_a_message_takes_a_transfer_and_arrives_after_it_was_sent(simulate):
 
 def test_nobody_runs_ahead_further_than_the_quantum(simulate):
     run = simulate("BODY_LOCK", 16, TURNS=50, N=400)
-    assert 0 < run.counts["ahead_most_ns"] <= 300 + 600  # the quantum and one block
+    assert 0 < run.counts["ahead_most_ns"] <= QUANTUM_NS + 600  # the quantum and one block
 
 
 def test_spinning_is_left_out_and_changes_nothing(simulate):

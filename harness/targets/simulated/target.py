@@ -5,7 +5,9 @@ interrupts and the order in which its CPUs touch memory follow the cost model an
 """
 
 import json
+import os
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,7 @@ class Simulation:
     """How a machine is simulated: tokens (vCPUs that run at once) and switches of the plugin."""
 
     tokens: int = 1
+    seed: int = 0  # of the perturbation; 0: none
     switches: tuple[tuple[str, int], ...] = ()  # ablations: see set_number() in plugin.c
 
 
@@ -69,8 +72,11 @@ class SimulatedTarget:
         """`machine` and `simulation` override what `spec` says, for ablations and tests."""
         self._spec, self._cache, self._runner = spec, cache, runner
         self._machine = machine or load_machine(spec.machine)
-        self._simulation = simulation or Simulation()
+        tokens = (os.cpu_count() or 1) if spec.mode == "fast" else 1
+        self._simulation = simulation or Simulation(tokens)
         self._nonce = ""
+        self._boots: Counter[str] = Counter()
+        self._seed = self._simulation.seed
 
     def check(self) -> None:
         """Raise ToolError where QEMU is too old, or the compiler or a tool is missing."""
@@ -104,6 +110,10 @@ class SimulatedTarget:
         """Boot, load the module, collect, power off, and write profile.json into the folder."""
         check_kernel(request)
         plugin = ensure_plugin(self._cache, self._runner)
+        # The n-th repeat of a boot is perturbed with seed n, the first not at all.
+        point = f"{request.kernel.spec.name} {request.cpus} {request.loads}"
+        self._seed = self._simulation.seed + self._boots[point]
+        self._boots[point] += 1
         self._prepare(request, plugin)
         result = boot_guest(
             lambda monitor: self._argv(request, monitor, plugin),
@@ -144,6 +154,7 @@ class SimulatedTarget:
         options = {
             **plugin_options(self._machine),
             "tokens": self._simulation.tokens,
+            "seed": self._seed,
             **dict(self._simulation.switches),
         }
         words = ",".join(f"{name}={value}" for name, value in options.items())

@@ -55,7 +55,27 @@ static inline struct copy *copy_of(const struct vcpu *v, uint64_t tag)
 	return &caches[(uint64_t)v->core * CACHE + (tag & (CACHE - 1))];
 }
 
-static uint64_t transfer_cost(const struct vcpu *v, unsigned other)
+/*
+ * Up to three cycles more, from a generator that the seed starts. One simulated run is one sample
+ * of many possible interleavings; slightly different latencies give others, so that repeats with
+ * other seeds show how much a result depends on chance (Alameldeen and Wood, Variability in
+ * Architectural Simulations of Multi-threaded Workloads, HPCA 2003).
+ */
+static uint64_t perturbation(void)
+{
+	static uint64_t state;
+
+	if (!model.seed)
+		return 0;
+	if (!state)
+		state = model.seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (state >> 32) % (3 * TICKS_PER_CYCLE);
+}
+
+static uint64_t distance_cost(const struct vcpu *v, unsigned other)
 {
 	if (v->index / model.per_core == other / model.per_core)
 		return model.transfer_smt;
@@ -64,6 +84,13 @@ static uint64_t transfer_cost(const struct vcpu *v, unsigned other)
 	if (v->index / model.per_die == other / model.per_die)
 		return model.transfer_die;
 	return model.transfer_package;
+}
+
+static uint64_t transfer_cost(const struct vcpu *v, unsigned other)
+{
+	uint64_t cost = distance_cost(v, other);
+
+	return cost ? cost + perturbation() : 0;
 }
 
 /* Take the line into the directory; whoever watches the one it displaces must look again. */
@@ -221,7 +248,7 @@ void watch(uint64_t tag, int change)
 	struct line *line = slot_of(tag);
 
 	if (line->tag == tag)
-		line->watchers += change;
+		__atomic_fetch_add(&line->watchers, change, __ATOMIC_SEQ_CST);
 }
 
 void coherence_init(void)

@@ -117,6 +117,7 @@ static bool set_number(const char *name, uint64_t value)
 		{ "transfer_package", &model.transfer_package },
 		{ "quantum", &model.quantum },
 		{ "sample", &model.sample },
+		{ "seed", &model.seed },
 		{ "follow_from", &model.follow_from },
 	};
 	const struct {

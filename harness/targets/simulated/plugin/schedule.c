@@ -205,23 +205,6 @@ void slice_over(unsigned int index, void *pc)
 	pthread_mutex_unlock(&lock);
 }
 
-/* `v` itself has found that it spins: it stays out of the race until bring_back(). */
-void leave_out(struct vcpu *v)
-{
-	pthread_mutex_lock(&lock);
-	if (!draining) {
-		settle(v);
-		end_slice(v);
-		set_state(v, SPINNING);
-		v->parks++;
-		give_up_token(v);
-		wait_for_token(v);
-		if (v->state == SPINNING) /* drained: nobody has brought it back */
-			set_state(v, RUNNABLE);
-	}
-	pthread_mutex_unlock(&lock);
-}
-
 /*
  * What `v` was spinning for has happened at `when`. It notices at the end of the turn that it is
  * in then, so whole turns are added. Lock held, or called by the one vCPU that runs.
@@ -242,6 +225,25 @@ static void bring_back_locked(struct vcpu *v, uint64_t when)
 	}
 	for (unsigned i = 0; i < v->spin.lines; i++)
 		watch(v->spin.line[i], -1);
+}
+
+/* `v` itself has found that it spins: it stays out of the race until bring_back(). */
+void leave_out(struct vcpu *v)
+{
+	pthread_mutex_lock(&lock);
+	if (!draining) {
+		settle(v);
+		end_slice(v);
+		set_state(v, SPINNING);
+		v->parks++;
+		if (still_spins(v)) { /* with several tokens a line may have changed just now */
+			give_up_token(v);
+			wait_for_token(v);
+		}
+		if (v->state == SPINNING) /* that, or drained: nobody has brought it back */
+			bring_back_locked(v, 0);
+	}
+	pthread_mutex_unlock(&lock);
 }
 
 static uint64_t now_here(void)

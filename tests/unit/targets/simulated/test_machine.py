@@ -1,0 +1,54 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import InputError
+from harness.targets.simulated.machine import load_machine, machine_names, plugin_options
+
+TICKS = 1024
+
+
+def test_models_of_the_package_load():
+    assert machine_names() == ["threadripper-3970x", "uniform"]
+    for name in machine_names():
+        assert load_machine(name).name == name
+
+
+def test_an_unknown_model_names_the_known_ones():
+    with pytest.raises(InputError, match=r"no machine model 'x'; .*threadripper-3970x, uniform"):
+        load_machine("x")
+
+
+def test_every_figure_of_the_threadripper_has_a_source():
+    machine = load_machine("threadripper-3970x")
+    figures = set(type(machine).model_fields) - {"version", "name", "summary", "sources"}
+    assert figures == set(machine.sources)
+
+
+def test_the_threadripper_has_64_threads_on_four_dies():
+    options = plugin_options(load_machine("threadripper-3970x"))
+    assert (options["per_core"], options["per_ccx"], options["per_die"]) == (2, 8, 16)
+    assert 64 // options["per_die"] == 4
+
+
+def test_uniform_counts_a_nanosecond_an_instruction():
+    options = plugin_options(load_machine("uniform"))
+    assert options["instruction"] == TICKS
+    assert options["transfer_package"] == 100 * TICKS
+    assert options["smt_extra"] == 0
+
+
+@given(st.integers(100, 10_000), st.floats(0, 1000))
+def test_nanoseconds_become_ticks_of_the_clock(mhz, ns):
+    uniform = load_machine("uniform")
+    transfers = uniform.transfers.model_copy(update={"other_die_ns": ns})
+    machine = uniform.model_copy(update={"clock_mhz": mhz, "transfers": transfers})
+    ticks = plugin_options(machine)["transfer_package"]
+    assert ticks / TICKS / mhz * 1000 == pytest.approx(ns, abs=0.5 / TICKS / mhz * 1000 + 1e-9)
+
+
+@given(st.floats(1, 2))
+def test_two_threads_together_do_what_the_model_says(throughput):
+    machine = load_machine("uniform").model_copy(update={"smt_throughput": throughput})
+    slower = 1 + plugin_options(machine)["smt_extra"] / 1024
+    assert 2 / slower == pytest.approx(throughput, rel=0.001)
