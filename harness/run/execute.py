@@ -81,7 +81,8 @@ def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
     refuse_unlike_configs(playbook, kernels)
     modules = {name: parse_modinfo(kernel.module.read_bytes()) for name, kernel in kernels.items()}
     jobs = plan_jobs(playbook)
-    faults = sorted({fault for job in jobs for fault in _workload_faults(job, modules)})
+    given_mib = playbook.target.memory_mib
+    faults = sorted({fault for job in jobs for fault in _workload_faults(job, modules, given_mib)})
     if faults:
         raise InputError("the playbook's workloads do not fit:\n  " + "\n  ".join(faults))
     target.check()
@@ -105,16 +106,22 @@ def refuse_unlike_configs(playbook: Playbook, kernels: Mapping[str, BuiltKernel]
         )
 
 
-def _workload_faults(job: Job, modules: Mapping[str, ModuleInfo]) -> list[str]:
+def _workload_faults(
+    job: Job, modules: Mapping[str, ModuleInfo], given_mib: int | None
+) -> list[str]:
     if job.kernel not in modules:
         return []
     faults = []
     for parameters in job.loads:
         try:
-            check_workload(parameters, modules[job.kernel])
+            workload = check_workload(parameters, modules[job.kernel])
         except InputError as error:
-            faults += [f"{job.workload} on {job.kernel}: {line}" for line in str(error).split("\n")]
-    return faults
+            faults += str(error).split("\n")
+            continue
+        needed_mib = workload.memory_mib(job.cpus)
+        if given_mib is not None and given_mib < needed_mib:
+            faults.append(f"memory_mib: {given_mib}, but its cases hold up to {needed_mib} MiB")
+    return [f"{job.workload} on {job.kernel}: {fault}" for fault in faults]
 
 
 def _job_record(job: Job) -> JobRecord:
@@ -280,13 +287,12 @@ def _boot_once(
 def _request(
     job: JobRecord, loads: list[Workload], prepared: Prepared, folder: Path
 ) -> BootRequest:
-    target = prepared.playbook.target
-    memory_mib = getattr(target, "memory_mib", None)
     return BootRequest(
         kernel=prepared.kernels[job.kernel],
         cpus=job.cpus,
         loads=tuple(load.render_parameters() for load in loads),
-        memory_mib=memory_mib or max(load.memory_mib(job.cpus) for load in loads),
+        memory_mib=prepared.playbook.target.memory_mib
+        or max(load.memory_mib(job.cpus) for load in loads),
         expected_s=job.expected_s * len(loads),
         folder=folder,
     )

@@ -66,10 +66,10 @@ def _verdict(
     if ending is not Ending.POWERED_OFF and crash:
         where = "" if ready else " before init"
         return Verdict.CRASHED, f"the kernel crashed{where}: {crash[0].strip()[:200]}"
-    if ending is Ending.RESET:
-        return Verdict.CRASHED, "the guest reset itself without a word on the console"
     if not ready:
         return Verdict.NO_BOOT, f"init never reported: the guest {ending} ({waited_s:.0f} s)"
+    if ending is Ending.RESET:
+        return Verdict.CRASHED, "the guest reset itself without a word on the console"
     if ending is Ending.SILENT:
         return Verdict.HUNG, f"no output past the expected time ({waited_s:.0f} s after its start)"
     if ending is Ending.DEADLINE:

@@ -143,17 +143,19 @@ def test_a_guest_that_talks_for_ever_times_out(scripted, request_for):
     assert result.verdict is Verdict.TIMED_OUT
 
 
-def test_a_guest_that_never_reaches_init_is_no_boot(scripted, request_for):
+def test_an_image_that_is_no_kernel_is_no_boot(target, request_for):
     request = request_for("single-node")
-    # A kernel that the firmware cannot start: the guest stays silent.
-    spec = request.kernel.spec.model_copy(
-        update={"boot_parameters": ("initcall_debug=0", "rdinit=/dev/console")}
-    )
     image = request.folder / "no-kernel"
     image.write_bytes(request.kernel.image.read_bytes()[:20480] + bytes(4096))
-    kernel = replace(request.kernel, spec=spec, image=image)
-    result = boot(scripted(boot_s=2.0), replace(request, kernel=kernel))
+    kernel = replace(request.kernel, image=image)
+    result = boot(target, replace(request, kernel=kernel))
     assert result.verdict is Verdict.NO_BOOT
+
+
+def test_a_guest_that_is_silent_past_its_boot_time_is_no_boot(scripted, request_for):
+    result = boot(scripted(boot_s=0.0, grace_s=0.0), request_for("single-node"))
+    assert result.verdict is Verdict.NO_BOOT
+    assert "did not reach init in time" in result.reason
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,12 @@ def test_unknown_parameters_are_refused_before_any_boot(build, store, tmp_path):
     assert target.requests == []
 
 
+def test_too_little_memory_is_refused_before_any_boot(build):
+    text = PLAYBOOK.replace("cpus: 2}", "cpus: 2, memory_mib: 150}")
+    with pytest.raises(InputError, match="memory_mib: 150, but its cases hold up to"):
+        prepare(fake_playbook(text), build, FakeTarget())
+
+
 def test_unlike_configurations_are_refused_unless_allowed_by_name(tmp_path, module_bytes):
     def build(name):
         value = "y" if name == "fast" else "n"

@@ -35,7 +35,8 @@ def test_this_machine_is_examined_whole(patient):
 
 
 @pytest.mark.parametrize(
-    ("version", "health"), [("10.0.2", Health.OK), ("9.2.0", Health.OK), ("9.1.9", Health.WARN), ("7.2.9", Health.WARN)]
+    ("version", "health"),
+    [("10.0.2", Health.OK), ("9.2.0", Health.OK), ("9.1.9", Health.WARN), ("7.2.9", Health.WARN)],
 )
 def test_an_old_qemu_is_told_apart(tmp_path, version, health):
     runner = FakeRunner(f"QEMU emulator version {version} (Debian)")

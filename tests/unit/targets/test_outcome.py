@@ -29,6 +29,7 @@ def test_a_whole_report_passes():
     [
         ([], "", Ending.POWERED_OFF, Verdict.NO_BOOT, "init never reported"),
         ([], "", Ending.NOT_READY, Verdict.NO_BOOT, "did not reach init"),
+        ([], "", Ending.RESET, Verdict.NO_BOOT, "reset itself"),
         ([], PANIC, Ending.RESET, Verdict.CRASHED, "before init: Kernel panic"),
         ([READY], PANIC, Ending.RESET, Verdict.CRASHED, "crashed: Kernel panic"),
         ([READY], PANIC, Ending.SILENT, Verdict.CRASHED, "Kernel panic"),
