@@ -88,7 +88,7 @@ def test_a_run_leaves_everything_that_its_page_says(playbook, tmp_path):
     folder = (reports / "latest").resolve()
     document = json.loads((folder / "results.json").read_text())
     assert document["version"] == 1
-    rows = list(csv.DictReader((folder / "samples.csv").open()))
+    rows = list(csv.DictReader((folder / "samples.csv").read_text().splitlines()))
     assert len(rows) == 6 * 2 * 2  # boots x workers x cases
     assert {row["case"] for row in rows} == {"fix_size_alloc_test", "full_fit_alloc_test"}
     logs = sorted((folder / "logs").iterdir())

@@ -22,10 +22,9 @@ workloads:
     parameters: {nr_threads: 2, run_test_mask: 1, test_loop_count: 100}
 repeats: 3
 """
-BUSY_HOST = "noise: {other_share: 100, steal_share: 100, throttles: 1000000}\n"
 
 
-def fake_playbook(text=PLAYBOOK + BUSY_HOST):
+def fake_playbook(text=PLAYBOOK):
     return parse_document(text, Playbook, "fake.yaml", name="fake", text=text)
 
 
