@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,28 @@ class PostgresServer:
     def start(self) -> None:
         data = str(self.folder / "data")
         self.run("initdb", "-D", data, "-U", "tester", "--auth=trust", "--no-sync", "-E", "UTF8")
-        options = f"-c listen_addresses='' -k {self.folder} -F"
-        self.run("pg_ctl", "-D", data, "-w", "-o", options, "-l", f"{data}/log", "start")
+        # In the foreground and tied to this process, so that no server outlives killed tests. The
+        # tie is made after the change of user, which would undo it.
+        tied = [*(self._as_user[:-1] or ["setpriv"]), "--pdeathsig", "KILL", "--"]
+        server = [str(self._programs / "postgres"), "-D", data, "-k", str(self.folder), "-F"]
+        self._server = self._runner.spawn(
+            [*tied, *server, "-c", "listen_addresses="],
+            cwd=self.folder,
+            log=self.folder / "log",
+        )
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        ready = [str(self._programs / "pg_isready"), "-h", str(self.folder), "-U", "tester"]
+        for _ in range(600):
+            if self._runner.run(ready, deadline_s=30).returncode == 0:
+                return
+            assert self._server.poll() is None, (self.folder / "log").read_text()
+            time.sleep(0.1)
+        pytest.fail("PostgreSQL did not get ready within a minute")
 
     def stop(self) -> None:
-        self.run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "stop")
+        self._server.kill()
 
     def new_database(self) -> str:
         name = f"store{next(_names)}"
