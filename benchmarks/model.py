@@ -1,4 +1,4 @@
-"""How fast is the reference model? `python -m benchmarks.model [functional|timing]`
+"""How fast is the reference model? `python -m benchmarks.model [functional] [timing]`
 
 One operation is one allocation or one free. The mixes are those of test_vmalloc's cases.
 """
@@ -7,8 +7,11 @@ import random
 import sys
 import time
 
+from harness.cli.predict import machine_costs
 from harness.model.allocator import Allocator, Rules, lazy_max_pages
 from harness.model.free_space import PAGE_SIZE
+from harness.model.predict import load_calibration, predict_point
+from harness.model.timing import Design
 
 OPERATIONS = 200_000
 
@@ -57,6 +60,18 @@ def functional():
             print(f"{name:<20}{nodes:>6}{OPERATIONS / elapsed_s:>14,.0f}")
 
 
+def timing():
+    """64 CPUs, a million operations, both node settings."""
+    calibration, machine = load_calibration(), machine_costs("threadripper-3970x")
+    print(f"{'case':<20}{'nodes':>6}{'seconds':>9}{'CPU s':>7}  a million operations, 64 CPUs")
+    for case in ("fix_size", "full_fit", "long_busy_list", "random_size"):
+        for nodes in (1, 64):
+            started, used = time.perf_counter(), time.process_time()
+            predict_point(calibration, machine, case, 64, Design(nodes), pairs=500_000)
+            elapsed_s = time.perf_counter() - started
+            print(f"{case:<20}{nodes:>6}{elapsed_s:>9.1f}{time.process_time() - used:>7.1f}")
+
+
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["functional"]:
+    for part in sys.argv[1:] or ["functional", "timing"]:
         globals()[part]()

@@ -1,0 +1,175 @@
+"""What one pair of allocation and free costs on one CPU, lock by lock: the input of the prediction.
+
+Measured on a single CPU, where nobody contends (see `harness.targets.lockprofile`): for every place
+that takes a spin lock, how often, what is done while it is held, and how many cache lines that work
+touches which an earlier holder wrote. Work is counted, not timed, so that any machine's costs can
+be put on it. Nothing here knows of more than one CPU.
+"""
+
+import bisect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.errors import InputError
+
+FORMAT = 1
+AGES = 16  # buckets: written by the lock's holder 1, 2, 3-4, 5-8 ... holds ago
+_IMAGE = 0xFFFFFFFF80000000  # where the kernel's own code and data lie
+_MODULES = 0xFFFFFFFFA0000000
+
+
+@dataclass(frozen=True)
+class Work:
+    """Counts of what a CPU does; costs are put on them later."""
+
+    instructions: float
+    atomics: float
+    bytes: float  # of string instructions
+
+    def __add__(self, other: "Work") -> "Work":
+        """Return the work of both."""
+        return Work(
+            self.instructions + other.instructions,
+            self.atomics + other.atomics,
+            self.bytes + other.bytes,
+        )
+
+    def __mul__(self, factor: float) -> "Work":
+        """Return the work `factor` times over."""
+        return Work(self.instructions * factor, self.atomics * factor, self.bytes * factor)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place that takes a lock. Work and lines are means of one hold.
+
+    `lock`: symbol and offset of a static lock, "" for one in allocated memory; `addresses`: how
+    many different locks were taken here. `lines[i]`: lines that a holder of the same lock wrote
+    2**(i-1)+1 to 2**i holds ago; `others`: lines written earlier in any other way.
+    """
+
+    caller: str
+    lock: str
+    addresses: int
+    visits: float  # per loop of the case
+    work: Work
+    others: float
+    lines: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class CaseProfile:
+    """One case on one CPU. `work`: of one loop, all locks included; `atomics`: global counters."""
+
+    work: Work
+    sites: tuple[Site, ...]
+    atomics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`cases[case][nodes]`: `nodes` is "1" or "many" (one per possible CPU)."""
+
+    kernel: str
+    how: str  # the command that measured it
+    possible_cpus: int
+    cases: Mapping[str, Mapping[str, CaseProfile]]
+
+
+def parse_lock_profile(text: str, system_map: str) -> Iterator[dict[str, Any]]:
+    """Yield one dict for each part of a profile, counts as they were written: see locks.c."""
+    symbols = _Symbols(system_map)
+    part: dict[str, Any] = {}
+    for line in text.splitlines():
+        kind, *words = line.split()
+        if kind == "part":
+            if part:
+                yield part
+            part = {"work": [int(word) for word in words[1:4]], "sites": {}, "atomics": {}}
+        elif kind == "lock":
+            caller, lock = int(words[0], 16), int(words[1], 16)
+            name = symbols.at(lock) if lock >= _IMAGE else ""
+            key = (f"{symbols.at(caller)}", name)
+            site = part["sites"].setdefault(key, {"addresses": set(), "counts": [0] * (5 + AGES)})
+            site["addresses"].add(lock)
+            counts = [int(word) for word in words[2:]]
+            site["counts"] = [a + b for a, b in zip(site["counts"], counts, strict=True)]
+        elif kind == "atomic":
+            name = symbols.at(int(words[0], 16)).removesuffix("+0x0")
+            part["atomics"][name] = part["atomics"].get(name, 0) + int(words[1])
+    if part:
+        yield part
+
+
+def profile_of_part(part: Mapping[str, Any], loops: int) -> CaseProfile:
+    """Return a part of `parse_lock_profile` as means over `loops`, rare sites left out."""
+    sites = []
+    for (caller, lock), site in part["sites"].items():
+        visits, *sums = site["counts"]
+        work = Work(*(each / visits for each in sums[:3]))
+        if visits * work.instructions / loops < 0.5:
+            continue
+        lines = tuple(round(each / visits, 3) for each in sums[4:])
+        rounded = Work(*(round(each, 2) for each in asdict(work).values()))
+        count = len(site["addresses"])
+        others = round(sums[3] / visits, 3)
+        sites.append(Site(caller, lock, count, round(visits / loops, 6), rounded, others, lines))
+    sites.sort(key=lambda site: (-site.visits * site.work.instructions, site.caller))
+    atomics = {
+        name: round(count / loops, 4)
+        for name, count in sorted(part["atomics"].items())
+        if count / loops > 0.1
+    }
+    work = Work(*(round(each / loops, 2) for each in part["work"]))
+    return CaseProfile(work, tuple(sites), atomics)
+
+
+def render_calibration(calibration: Calibration) -> str:
+    """Return the file's text."""
+    return json.dumps({"version": FORMAT, **asdict(calibration)}, indent=1) + "\n"
+
+
+def parse_calibration(text: str, name: str) -> Calibration:
+    """Return the calibration in `text`. Raises InputError that names `name`."""
+    try:
+        document = json.loads(text)
+        if document.get("version") != FORMAT:
+            raise InputError(
+                f"{name}: calibration format {document.get('version')}, expected {FORMAT}; "
+                "measure it again with `vmapbench calibrate`"
+            )
+        cases = {
+            case: {nodes: _profile(each) for nodes, each in settings.items()}
+            for case, settings in document["cases"].items()
+        }
+        return Calibration(document["kernel"], document["how"], document["possible_cpus"], cases)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{name}: not a calibration: {type(error).__name__}: {error}") from error
+
+
+def _profile(document: Mapping[str, Any]) -> CaseProfile:
+    sites = tuple(
+        Site(**{**site, "work": Work(**site["work"]), "lines": tuple(site["lines"])})
+        for site in document["sites"]
+    )
+    return CaseProfile(Work(**document["work"]), sites, document["atomics"])
+
+
+class _Symbols:
+    def __init__(self, system_map: str):
+        found = re.findall(r"^([0-9a-f]{16}) \w (\S+)$", system_map, re.MULTILINE)
+        pairs = sorted((int(address, 16), name) for address, name in found)
+        self._addresses = [address for address, _ in pairs]
+        self._names = [name for _, name in pairs]
+
+    def at(self, address: int) -> str:
+        """Return symbol+offset; modules are one name."""
+        if address >= _MODULES:
+            return "module+0x0"
+        index = bisect.bisect_right(self._addresses, address) - 1
+        if index < 0:
+            return hex(address)
+        return f"{self._names[index]}+{address - self._addresses[index]:#x}"

@@ -1,0 +1,115 @@
+"""Curves over CPU counts, and what-ifs: what `vmapbench predict` and the report pages show."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
+from typing import Any
+
+from harness.errors import InputError
+from harness.model.bounds import Bounds, predict_bounds
+from harness.model.calibration import Calibration, parse_calibration
+from harness.model.costs import Machine, pair_costs
+from harness.model.timing import SIZES, Design, Prediction, Simulation
+
+PAIRS = 120_000
+"""Pairs of one simulation: several purges even at 256 CPUs, and a second or two."""
+
+SWEEPS = ("decay", "nodes", "pool_limit_pages", "lazy_max", "numa_local_nodes")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A prediction and its bounds."""
+
+    prediction: Prediction
+    bounds: Bounds
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Both node settings at one CPU count. `ratio`: many nodes' throughput over a single node's."""
+
+    case: str
+    cpus: int
+    single: Point
+    many: Point
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster the case is with nodes."""
+        return self.many.prediction.pairs_per_s / self.single.prediction.pairs_per_s
+
+
+def load_calibration(name: str = "linux-6.12") -> Calibration:
+    """Return a calibration of the package. Raises InputError for an unknown one."""
+    folder = files("harness.model") / "calibrations"
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(entry.name.removesuffix(".json") for entry in folder.iterdir()))
+        raise InputError(f"no calibration {name!r}; there are: {known}")
+    return parse_calibration(path.read_text(encoding="utf-8"), name)
+
+
+def predict_point(
+    calibration: Calibration,
+    machine: Machine,
+    case: str,
+    cpus: int,
+    design: Design,
+    pairs: int = PAIRS,
+) -> Point:
+    """Return the prediction of one setting. Raises InputError for a case never calibrated."""
+    profiles = calibration.cases.get(case)
+    if profiles is None or case not in SIZES:
+        known = ", ".join(sorted(calibration.cases))
+        raise InputError(f"case {case!r} is not calibrated; there are: {known}")
+    costs = pair_costs(profiles["many"], profiles["1"], design.nodes, machine)
+    prediction = Simulation(costs, machine, design, cpus, case).run(pairs)
+    return Point(prediction, predict_bounds(costs, machine, design, cpus))
+
+
+def predict_curve(
+    calibration: Calibration,
+    machine: Machine,
+    case: str,
+    cpus: Sequence[int],
+    pairs: int = PAIRS,
+    fixed_nodes: int | None = None,
+) -> list[CurvePoint]:
+    """Return both node settings at each of `cpus`: one, and one per CPU or `fixed_nodes`."""
+    points = []
+    for count in cpus:
+        single = predict_point(calibration, machine, case, count, Design(1), pairs)
+        nodes = fixed_nodes or min(count, 128)  # vmap_init_nodes()
+        many = predict_point(calibration, machine, case, count, Design(nodes), pairs)
+        points.append(CurvePoint(case, count, single, many))
+    return points
+
+
+def predict_sweep(
+    calibration: Calibration,
+    machine: Machine,
+    case: str,
+    cpus: int,
+    parameter: str,
+    values: Sequence[float],
+    pairs: int = PAIRS,
+) -> list[tuple[float, Point]]:
+    """Return a point for each value of one parameter of the design, the others as they are.
+
+    Raises InputError for a parameter that is none.
+    """
+    if parameter not in SWEEPS:
+        raise InputError(f"cannot sweep {parameter!r}; choose one of: {', '.join(SWEEPS)}")
+    base = Design(min(cpus, 128))
+    points = []
+    for value in values:
+        change: dict[str, Any] = {parameter: value if parameter == "decay" else int(value)}
+        design = replace(base, **change)
+        points.append((value, predict_point(calibration, machine, case, cpus, design, pairs)))
+    return points
+
+
+def as_document(point: Point) -> dict[str, Any]:
+    """Return a point as plain data, for JSON."""
+    return {**asdict(point.prediction), "bounds": asdict(point.bounds)}

@@ -1,0 +1,87 @@
+"""Options of `vmapbench predict`, and what it prints."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.cli.main import app
+from harness.cli.predict import machine_costs, parse_counts, parse_nodes, parse_sweep, register
+from harness.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("8", [8]),
+        ("1,2,6", [1, 2, 6]),
+        ("1..8", [1, 2, 4, 8]),
+        ("3..20", [3, 4, 8, 16, 20]),
+        ("64..64", [64]),
+    ],
+)
+def test_cpu_counts(text, counts):
+    assert parse_counts(text) == counts
+
+
+@pytest.mark.parametrize("text", ["", "0", "x", "1..x", "1..2000", "-1"])
+def test_wrong_cpu_counts(text):
+    with pytest.raises(InputError, match="--cpus"):
+        parse_counts(text)
+
+
+def test_nodes():
+    assert parse_nodes("1,cpus") is None
+    assert parse_nodes("cpus") is None
+    assert parse_nodes("1,8") == 8
+    with pytest.raises(InputError, match="--nodes"):
+        parse_nodes("1,many")
+
+
+def test_sweeps():
+    assert parse_sweep("nodes=1,4") == ("nodes", [1.0, 4.0])
+    name, values = parse_sweep("decay=0..1")
+    assert (name, len(values), values[0], values[-1]) == ("decay", 9, 0.0, 1.0)
+    for text in ("decay", "decay=", "decay=a..b", "decay=-1,0"):
+        with pytest.raises(InputError, match="--sweep"):
+            parse_sweep(text)
+
+
+def test_a_machine_model_becomes_costs():
+    costs = machine_costs("threadripper-3970x")
+    assert costs.instruction_ns == pytest.approx(1000 / 3700)
+    assert costs.transfer_ns[1] < costs.transfer_ns[3]
+    assert (costs.threads_per_core, costs.cpus_per_complex) == (2, 8)
+    assert costs.smt_factor > 1
+
+
+@pytest.fixture
+def vmapbench():
+    if "predict" not in {command.name for command in app.registered_commands}:
+        register(app)
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(app, ["predict", "--pairs", "3000", *arguments])
+
+
+def test_json_has_a_ratio_per_case_and_cpu_count(vmapbench):
+    result = vmapbench("--cpus", "1,4", "--case", "fix_size", "--case", "full_fit", "--json")
+    assert result.exit_code == 0, result.output
+    points = json.loads(result.stdout)["points"]
+    assert [(p["case"], p["cpus"]) for p in points] == [
+        ("fix_size", 1),
+        ("fix_size", 4),
+        ("full_fit", 1),
+        ("full_fit", 4),
+    ]
+    assert points[0]["ratio"] == pytest.approx(1.0)
+    assert {"pairs_per_s", "utilisation", "bottleneck", "bounds"} <= set(points[0]["many"])
+
+
+def test_a_sweep_draws_a_chart(vmapbench, tmp_path):
+    chart = tmp_path / "decay.html"
+    result = vmapbench("--cpus", "4", "--sweep", "decay=0,0.25,1", "--chart", str(chart))
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 4
+    text = chart.read_text()
+    assert "vega" in text
+    assert "Predicted for 4 CPUs" in text
