@@ -8,6 +8,7 @@ Prints one JSON line for each boot.
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -62,22 +63,27 @@ def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]
         options.cache,
         SubprocessRunner(),
         machine,
-        Simulation(options.tokens, options.seed, switches),
+        Simulation(options.seed, switches),
     )
     target.check()
     threads = options.threads or options.cpus
-    load = f"nr_threads={threads} run_test_mask={options.mask} test_loop_count={options.loops}"
-    load += f" sequential_test_order={options.sequential}"
+    loops = ([options.warmup] if options.warmup else []) + [options.loops]
+    loads = tuple(
+        f"nr_threads={threads} run_test_mask={options.mask} test_loop_count={count}"
+        f" sequential_test_order={options.sequential}"
+        for count in loops
+    )
     folder = Path(options.keep or tempfile.mkdtemp()) / f"nodes-{nodes or 'all'}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     memory = options.memory or 512 + 16 * options.cpus
     request = BootRequest(
-        kernel_in(options.kernel, nodes), options.cpus, (load,), memory, 3600, folder
+        kernel_in(options.kernel, nodes), options.cpus, loads, memory, 3600, folder
     )
     load_before, began = os.getloadavg()[0], time.time()
     result = target.boot(request, lambda _: None)
     marks = parse_counts((folder / "counts.txt").read_text(encoding="ascii"))
+    host_s = [round((b["host_ms"] - a["host_ms"]) / 1000, 1) for a, b in itertools.pairwise(marks)]
     profile = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
     log = parse_log(result.kernel_log or "")[-1]
     by_case: dict[str, list[int]] = {}
@@ -89,7 +95,7 @@ def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]
         "switches": dict(switches),
         "cpus": options.cpus,
         "nodes": nodes,
-        "load": load,
+        "loads": loads,
         "verdict": f"{result.verdict} {result.reason}",
         "mean_us": {case: round(statistics.fmean(v), 1) for case, v in by_case.items()},
         "sum_us": round(sum(statistics.fmean(v) for v in by_case.values()), 1),
@@ -97,7 +103,7 @@ def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]
         "spin_share": round(profile["spin_share"], 4),
         "self": dict(list(profile["self"].items())[:6]),
         "boot_host_s": round(marks[0]["host_ms"] / 1000 - began, 1),
-        "test_host_s": round(profile["counts"]["host_ms"] / 1000, 1),
+        "loads_host_s": host_s[:-1:2],
         "whole_host_s": round(result.elapsed_s, 1),
         "host_load": load_before,
         "counts": profile["counts"],
@@ -110,6 +116,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--cpus", type=int, default=64)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--loops", type=int, default=4000)
+    parser.add_argument("--warmup", type=int, help="loops of a load before the measured one")
     parser.add_argument("--mask", type=int, default=1)
     parser.add_argument("--sequential", type=int, default=1)
     parser.add_argument("--nodes", type=int, nargs="*", default=[1, 0], help="0: one per CPU")
@@ -117,7 +124,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--model", nargs="*", default=[], help="KEY=JSON of the machine file")
     parser.add_argument("--switch", nargs="*", default=[], help="NAME=NUMBER of the plugin")
     parser.add_argument("--boot", nargs="*", default=[], help="kernel boot parameters")
-    parser.add_argument("--tokens", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--memory", type=int, help="MiB")
     parser.add_argument("--keep", help="folder for the logs")

@@ -1,11 +1,15 @@
 """The simulated machine's time, on a firmware of our own and on a booted kernel."""
 
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from harness.process import SubprocessRunner
+from harness.spec import playbook
+from harness.targets.base import BootRequest
 from harness.targets.simulated.machine import (
     QUANTUM_NS,
     Machine,
@@ -14,7 +18,9 @@ from harness.targets.simulated.machine import (
 )
 from harness.targets.simulated.plugin import ensure_plugin
 from harness.targets.simulated.profile import parse_counts
-from harness.targets.simulated.target import ACCELERATOR
+from harness.targets.simulated.target import ACCELERATOR, SimulatedTarget
+from harness.testmod.log import parse_log
+from harness.verdict import Verdict
 
 pytestmark = pytest.mark.e2e
 
@@ -138,3 +144,49 @@ def test_runs_repeat_bit_for_bit(simulate):
     assert first.stamps == second.stamps
     host = {"host_ms": 0, "drains": 0}  # drains: QEMU stopping its vCPUs after the last stamp
     assert {**first.counts, **host} == {**second.counts, **host}
+
+
+class ScriptedTarget(SimulatedTarget):
+    """A simulated guest whose init carries out other lines than a measurement's."""
+
+    lines: tuple[str, ...] = ()
+
+    def script(self, request):
+        return self.lines or super().script(request)
+
+
+@pytest.fixture
+def boot(built, tmp_path):
+    """Boots a shipped kernel on the simulated machine."""
+
+    def boot_once(name: str, cpus: int = 8, lines: tuple[str, ...] = ()):
+        folder = tmp_path / name
+        folder.mkdir()
+        spec = playbook.SimulatedTarget(kind="simulated", cpus=cpus)
+        target = ScriptedTarget(spec, tmp_path / "cache", SubprocessRunner())
+        target.lines = lines
+        load = f"nr_threads={cpus} run_test_mask=1 test_loop_count=300"
+        request = BootRequest(built("node-limit"), cpus, (load,), 1024, 300.0, folder)
+        return target.boot(request, lambda _: None)
+
+    return boot_once
+
+
+def test_a_kernel_gives_the_same_times_twice(boot):
+    first, second = boot("first"), boot("second")
+    assert first.verdict is second.verdict is Verdict.PASSED
+    assert first.facts["clocksource"] == "hpet"
+    assert len(parse_log(first.kernel_log)[0].summaries) == 8
+    assert first.kernel_log == second.kernel_log
+    assert first.load_ns == second.load_ns
+
+
+def test_five_minutes_of_work_and_sleep_show_no_stall(boot):
+    load = "load nr_threads=8 run_test_mask=1 test_loop_count=300"
+    result = boot("long", lines=(load, "sleep 150000", load, "sleep 150000", "log"))
+    log = result.kernel_log
+    stamps = [float(t) for t in re.findall(r"^<\d+>\[ *(\d+\.\d+)\]", log, re.MULTILINE)]
+    assert max(stamps) > 150, "the second load came after the first sleep"
+    bad = re.findall(r".*(?:stall|lockup|blocked for|unstable|clocksource.*skew).*", log)
+    known = ("ommand line", "due to boot parameter")
+    assert [line for line in bad if not any(words in line for words in known)] == []

@@ -5,7 +5,6 @@ interrupts and the order in which its CPUs touch memory follow the cost model an
 """
 
 import json
-import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -51,15 +50,14 @@ NEEDED_CONFIG = {"CONFIG_HPET_TIMER": "y", "CONFIG_SMP": "y"}
 
 @dataclass(frozen=True)
 class Simulation:
-    """How a machine is simulated: tokens (vCPUs that run at once) and switches of the plugin."""
+    """How a machine is simulated, beyond its model: for ablations and repeats."""
 
-    tokens: int = 1
     seed: int = 0  # of the perturbation; 0: none
     switches: tuple[tuple[str, int], ...] = ()  # ablations: see set_number() in plugin.c
 
 
 class SimulatedTarget:
-    """Boots that report virtual time. `deterministic` runs repeat bit for bit, on one core."""
+    """Boots that report virtual time and repeat bit for bit."""
 
     def __init__(
         self,
@@ -72,8 +70,7 @@ class SimulatedTarget:
         """`machine` and `simulation` override what `spec` says, for ablations and tests."""
         self._spec, self._cache, self._runner = spec, cache, runner
         self._machine = machine or load_machine(spec.machine)
-        tokens = (os.cpu_count() or 1) if spec.mode == "fast" else 1
-        self._simulation = simulation or Simulation(tokens)
+        self._simulation = simulation or Simulation()
         self._nonce = ""
         self._boots: Counter[str] = Counter()
         self._seed = self._simulation.seed
@@ -96,7 +93,7 @@ class SimulatedTarget:
             "qemu": _dotted(qemu_version(self._runner)),
             "accelerator": "tcg",
             "clock": f"virtual time, model {self._machine.name}",
-            "mode": self._spec.mode,
+            "mode": "deterministic",  # `fast` is the same so far: see docs/simulated.md
             "model": self._machine.model_dump(mode="json", exclude={"sources"}),
             "switches": dict(self._simulation.switches),
         }
@@ -119,7 +116,7 @@ class SimulatedTarget:
             lambda monitor: self._argv(request, monitor, plugin),
             request,
             self._nonce,
-            self._limits(request),
+            self.limits(request),
             self._runner,
             progress,
             {"LD_PRELOAD": str(plugin)},
@@ -133,14 +130,19 @@ class SimulatedTarget:
     def _prepare(self, request: BootRequest, plugin: Path) -> None:
         self._nonce = new_nonce()
         init = ensure_init(self._cache, self._runner)
-        script = render_script(self._nonce, marked_script(request.loads))
+        script = render_script(self._nonce, self.script(request))
         archive = base_archive(init.read_bytes(), request.kernel.module.read_bytes())
         (request.folder / "initramfs").write_bytes(archive + script_archive(script))
         command = shlex.join(self._argv(request, request.folder / "qmp", plugin))
         text = f"LD_PRELOAD={shlex.quote(str(plugin))} {command}\n"
         (request.folder / "command.txt").write_text(text, encoding="utf-8")
 
-    def _limits(self, request: BootRequest) -> BootLimits:
+    def script(self, request: BootRequest) -> Sequence[str]:
+        """Return the lines that the guest's init carries out."""
+        return marked_script(request.loads)
+
+    def limits(self, request: BootRequest) -> BootLimits:
+        """Return how long each phase may take on the host; `expected_s` is host time as well."""
         return BootLimits(boot_s=60.0 + 4.0 * request.cpus, test_s=request.expected_s)
 
     def _write_profile(self, request: BootRequest) -> None:
@@ -153,7 +155,6 @@ class SimulatedTarget:
     def _argv(self, request: BootRequest, monitor: Path, plugin: Path) -> list[str]:
         options = {
             **plugin_options(self._machine),
-            "tokens": self._simulation.tokens,
             "seed": self._seed,
             **dict(self._simulation.switches),
         }

@@ -248,7 +248,7 @@ void watch(uint64_t tag, int change)
 	struct line *line = slot_of(tag);
 
 	if (line->tag == tag)
-		__atomic_fetch_add(&line->watchers, change, __ATOMIC_SEQ_CST);
+		line->watchers += change;
 }
 
 void coherence_init(void)

@@ -20,7 +20,6 @@ struct model model = {
 	.quantum = 1000 * TICKS_PER_CYCLE,
 	.sample = 10000 * TICKS_PER_CYCLE,
 	.follow_from = UINT64_C(0xffff800000000000),
-	.tokens = 1,
 	.full_coherence = true,
 	.lock_coherence = true,
 	.skip_spins = true,
@@ -127,7 +126,6 @@ static bool set_number(const char *name, uint64_t value)
 		{ "per_core", &model.per_core },
 		{ "per_ccx", &model.per_ccx },
 		{ "per_die", &model.per_die },
-		{ "tokens", &model.tokens },
 	};
 	const struct {
 		const char *name;

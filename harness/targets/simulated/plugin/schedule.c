@@ -16,7 +16,7 @@ bool engaged;
 
 /* Guards all below. Never held while waiting; QEMU's own locks are taken before it, never after. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned running;  /* tokens given out */
+static unsigned running;  /* 1 while somebody has the token */
 static unsigned waking;   /* vCPUs in state WAKING; see set_state() */
 static bool started;      /* the machine is built and the main loop has begun */
 static unsigned draining; /* holders that wait for others to leave their blocks */
@@ -85,24 +85,23 @@ static struct vcpu *least_waiting(const struct vcpu *but)
 	return least;
 }
 
-/* Hand out the free tokens. At equal times timers come first, as on a real machine. */
+/* Hand out the token if it is free. At equal times timers come first, as on a real machine. */
 static void grant_next(void)
 {
-	while (running < model.tokens && !waking) {
-		struct vcpu *v = least_waiting(NULL);
+	struct vcpu *v;
 
-		if (main_loop.waits && !main_loop.granted && main_loop.deadline != NEVER &&
-		    (!v || main_loop.deadline <= v->slice_start)) {
-			main_loop.granted = true;
-			running++;
-			futex_wake(&main_loop.wake);
-		} else if (v) {
-			granted[v->index] = true;
-			running++;
-			futex_wake(&v->wake);
-		} else {
-			return;
-		}
+	if (running || waking)
+		return;
+	v = least_waiting(NULL);
+	if (main_loop.waits && !main_loop.granted && main_loop.deadline != NEVER &&
+	    (!v || main_loop.deadline <= v->slice_start)) {
+		main_loop.granted = true;
+		running++;
+		futex_wake(&main_loop.wake);
+	} else if (v) {
+		granted[v->index] = true;
+		running++;
+		futex_wake(&v->wake);
 	}
 }
 
@@ -236,11 +235,9 @@ void leave_out(struct vcpu *v)
 		end_slice(v);
 		set_state(v, SPINNING);
 		v->parks++;
-		if (still_spins(v)) { /* with several tokens a line may have changed just now */
-			give_up_token(v);
-			wait_for_token(v);
-		}
-		if (v->state == SPINNING) /* that, or drained: nobody has brought it back */
+		give_up_token(v);
+		wait_for_token(v);
+		if (v->state == SPINNING) /* drained: nobody has brought it back */
 			bring_back_locked(v, 0);
 	}
 	pthread_mutex_unlock(&lock);

@@ -89,7 +89,6 @@ struct model {
 	uint64_t quantum, sample;
 	uint64_t seed; /* 0: no perturbation */
 	uint64_t follow_from; /* lowest address whose lines are followed */
-	unsigned tokens;
 	bool full_coherence, lock_coherence, skip_spins, store_buffer;
 	const char *out; /* folder for profiles and counts */
 };
@@ -174,7 +173,6 @@ uint64_t version_of(uint64_t line);
 void watch(uint64_t line, int change);
 
 /* --- spin.c --- */
-bool still_spins(const struct vcpu *v);
 void on_pause(unsigned int vcpu, void *pc);
 void line_written(uint64_t line, uint64_t when);
 void note_load(struct vcpu *v, qemu_plugin_meminfo_t info, uint64_t address, uint64_t version);

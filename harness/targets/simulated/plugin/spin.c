@@ -87,11 +87,6 @@ static bool lines_unchanged(const struct spin *spin)
 	return spin->lines > 0;
 }
 
-bool still_spins(const struct vcpu *v)
-{
-	return lines_unchanged(&v->spin);
-}
-
 static void begin_turn(struct vcpu *v)
 {
 	v->spin.paused_at = now_of(v);

@@ -54,7 +54,7 @@ def test_the_command_says_all_that_makes_a_run_repeat(tmp_path, request_):
     assert value(argv, "-seed") == "1"
     assert value(argv, "-rtc") == "base=2026-01-01,clock=vm"
     assert "-tsc" in value(argv, "-cpu")
-    assert "tokens=1" in value(argv, "-plugin")
+    assert "seed=0" in value(argv, "-plugin")
 
 
 def test_the_kernel_keeps_time_with_the_hpet(tmp_path, request_):
