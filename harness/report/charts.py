@@ -1,179 +1,216 @@
-"""The page's charts: values in, SVG text out. Altair describes them, vl-convert draws them.
+"""The page's charts of time: ratios, scaling, workers, run order. Values in, figures out."""
 
-Every colour is written as a stand-in that `_inline` turns into a CSS variable of the page, so one
-drawing serves light, dark and print.
-"""
-
-import html
 import math
-import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 import pandas as pd
-import vl_convert as vlc
 
-from harness.report.view import Effect, View, short_case, threads_words
+from harness.analysis.compare import WHOLE_LOAD
+from harness.report.drawing import (
+    BETTER,
+    INK,
+    NEUTRAL,
+    SOFT,
+    WIDTH,
+    WORSE,
+    Figure,
+    by_kernel,
+    column_width,
+    draw,
+    facet,
+)
+from harness.report.view import (
+    Effect,
+    View,
+    interval_words,
+    number,
+    parameter_words,
+    short_case,
+    threads_words,
+)
 
-# Stand-in -> CSS variable, see templates/style.css.
-_VARIABLES = {
-    "#010101": "--ink",
-    "#020202": "--soft",
-    "#030303": "--rule",
-    "#040404": "--better",
-    "#050505": "--worse",
-    "#060606": "--neutral",
-    "#0a0a00": "--series-0",
-    "#0a0a01": "--series-1",
-    "#0a0a02": "--series-2",
-    "#0a0a03": "--series-3",
-    "#0a0a04": "--series-4",
-    "#0a0a05": "--series-5",
-    "#0b0b0b": "--paper",
-}
-INK, SOFT, RULE, BETTER, WORSE, NEUTRAL = list(_VARIABLES)[:6]
-SERIES = list(_VARIABLES)[6:12]
-PAPER = "#0b0b0b"
-_SHAPES = ["circle", "diamond", "square", "triangle-up", "cross", "triangle-down"]
-_WIDTH = 640
-_MANY_POINTS = 1500  # beyond it a chart shows quantiles instead of every worker
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart with its words. `svg` is safe markup; `summary` is the text alternative."""
-
-    name: str
-    title: str
-    reading: str
-    summary: str
-    svg: str
+_MANY_POINTS = 1500  # beyond it the chart of workers shows quantiles instead of every one
+_SHARE_OF_LARGEST = 0.3  # of the axis, that an interval may leave it: a wild one tells little
 
 
-def draw_figures(view: View) -> list[Figure]:
-    """Return the charts that this run has data for, the answer first."""
-    drawn = (_forest(view), _workers(view), _run_order(view), _memory(view))
-    return [figure for figure in drawn if figure]
-
-
-def _forest(view: View) -> Figure | None:
-    if not view.main_effects:
+def draw_forest(view: View) -> Figure | None:
+    """Draw the ratios at the largest size, one row a case and kernel, with their intervals."""
+    effects = [effect for effect in view.main_effects if view.at_largest(effect)]
+    if not effects:
         return None
-    rows = pd.DataFrame([_forest_row(effect, view) for effect in view.main_effects])
-    order = list(rows["label"])
-    scale = alt.Scale(type="log", nice=False, domain=_ratio_domain(rows), clamp=True)
+    rows = pd.DataFrame([_forest_row(effect, view) for effect in effects])
+    domain = ratio_domain(rows)
+    cut = bool((rows["low"] < domain[0]).any() or (rows["high"] > domain[1]).any())
+    rows["low"], rows["high"] = (rows[end].clip(*domain) for end in ("low", "high"))
+    scale = alt.Scale(type="log", nice=False, domain=domain, clamp=True)
+    x_axis = alt.Axis(
+        values=ratio_ticks(domain), labelExpr="format(datum.value, '~g') + 'x'", grid=True
+    )
+    x: dict[str, Any] = {"scale": scale, "axis": x_axis, "title": _ratio_title(view)}
+    room = 14 + 7.4 * max(len(label) for label in rows["label"])
+    y_axis = alt.Axis(domain=False, ticks=False, labelLimit=1000, minExtent=room, labelColor=INK)
+    y = alt.Y("label:N", sort=list(rows["label"]), title=None, axis=y_axis)
     colour = alt.Color("colour:N", scale=None)
-    y = alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=320, domain=False))
-    ticks = _ratio_ticks(_ratio_domain(rows))
-    x_axis = alt.Axis(values=ticks, labelExpr="datum.label + 'x'", grid=True)
-    x = alt.X("ratio:Q", scale=scale, axis=x_axis, title=_ratio_title(view))
     base = alt.Chart(rows)
-    one = alt.Chart(pd.DataFrame({"one": [1.0]})).mark_rule(color=INK, strokeWidth=1.2)
+    beside = base.mark_text(align="left", x=WIDTH - 170, fontSize=12).encode(y=y, color="ink:N")
     chart = alt.layer(
-        one.encode(x=alt.X("one:Q", scale=scale, axis=x_axis, title=_ratio_title(view))),
+        alt.Chart(pd.DataFrame({"one": [1.0]}))
+        .mark_rule(color=INK, strokeWidth=1.2)
+        .encode(x=alt.X("one:Q", **x)),
         base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(
-            x=alt.X("low:Q", scale=scale, axis=x_axis, title=_ratio_title(view)),
-            x2="high:Q",
-            y=y,
-            color=colour,
+            x=alt.X("low:Q", **x), x2="high:Q", y=y, color=colour
         ),
-        base.mark_point(filled=True, size=95, opacity=1).encode(x=x, y=y, color=colour),
-    ).properties(width=_WIDTH, height=alt.Step(26))
+        base.mark_point(filled=True, size=95, opacity=1).encode(
+            x=alt.X("ratio:Q", **x), y=y, color=colour
+        ),
+        beside.encode(text="words:N", color=alt.Color("ink:N", scale=None)),
+    ).properties(width=WIDTH - 190, height=alt.Step(26))
+    where = f" at {size_words(effects[0])}" if len(view.sizes) > 1 else ""
     return Figure(
         "forest",
-        "Ratio per case, with 95 % intervals",
+        f"Ratio per case{where}, with 95 % intervals",
         f"Right of 1x: faster than {view.baseline}. A coloured mark is a difference that is shown; "
-        "a grey one is compatible with none. The line is the 95 % interval over boots.",
-        "; ".join(_effect_words(effect, view) for effect in view.main_effects[:40]),
-        _draw(chart),
+        "a grey one is compatible with none. The line is the 95 % interval over boots"
+        + (", cut where it leaves the chart." if cut else "."),
+        "; ".join(_effect_words(effect, view) for effect in effects),
+        draw(chart),
     )
 
 
-def effect_label(effect: Effect, view: View) -> str:
-    """Return a row's name: the case, and kernel and size where they vary."""
+def _forest_row(effect: Effect, view: View) -> dict[str, Any]:
+    colour = (BETTER if effect.ratio > 1 else WORSE) if effect.shown else NEUTRAL
     parts = [short_case(effect.case)]
     if len(view.kernels) > 2:
         parts.append(effect.kernel)
-    if len({size[0] for size in view.sizes}) > 1:
-        parts.append(effect.workload)
-    if len({size[1:] for size in view.sizes}) > 1:
-        parts.append(f"{effect.cpus} CPUs, {threads_words(effect.nr_threads)}")
-    return " · ".join(parts)
-
-
-def _forest_row(effect: Effect, view: View) -> dict[str, Any]:
-    colour = NEUTRAL
-    if effect.shown:
-        colour = BETTER if effect.ratio > 1 else WORSE
-    label = effect_label(effect, view)
-    values = {"ratio": effect.ratio, "low": effect.low, "high": effect.high}
-    return {"label": label, "colour": colour, **values}
+    return {
+        "label": ", ".join(parts),
+        "words": f"{number(effect.ratio)}x  ({number(effect.low)} to {number(effect.high)})",
+        "colour": colour,
+        "ink": INK if effect.shown else SOFT,
+        "ratio": effect.ratio,
+        "low": effect.low,
+        "high": effect.high,
+    }
 
 
 def _effect_words(effect: Effect, view: View) -> str:
-    found = f"{effect.ratio:.3g}x, interval {effect.low:.3g} to {effect.high:.3g}"
-    return f"{effect_label(effect, view)}: {found}, {effect.word}"
+    row = _forest_row(effect, view)
+    return f"{row['label']}: {number(effect.ratio)}x, {interval_words(effect)}, {effect.word}"
+
+
+def size_words(effect: Effect) -> str:
+    """Return "64 CPUs, 64 threads", with further parameters of the sweep."""
+    more = parameter_words(effect.workload)
+    return ", ".join([f"{effect.cpus} CPUs", threads_words(effect.nr_threads), *more])
 
 
 def _ratio_title(view: View) -> str:
-    names = " or ".join(view.kernels[1:]) if len(view.kernels) <= 3 else "the other kernel"
-    return f"time of {view.baseline} / time of {names} (log scale)"
+    names = view.kernels[1] if len(view.kernels) == 2 else "the kernel"
+    arrows = "\N{LEFTWARDS ARROW} slower", "faster \N{RIGHTWARDS ARROW}"
+    middle = f"time of {view.baseline} / time of {names}, log scale"
+    return "   \N{MIDDLE DOT}   ".join((arrows[0], middle, arrows[1]))
 
 
-def _ratio_domain(rows: pd.DataFrame) -> list[float]:
-    """Return the axis: around 1 and all estimates; an interval may leave it on a wild run."""
-    low, high = float(rows["ratio"].min()), float(rows["ratio"].max())
-    ends = rows[(rows["low"] > low / 4) & (rows["high"] < high * 4)]
-    low = min(low, float(ends["low"].min()) if len(ends) else low, 0.95)
-    high = max(high, float(ends["high"].max()) if len(ends) else high, 1.05)
-    margin = 1.06
+def ratio_domain(rows: pd.DataFrame) -> list[float]:
+    """Return the ends of the axis: 1, every ratio, and every interval that is not wild."""
+    low, high = min(float(rows["ratio"].min()), 0.95), max(float(rows["ratio"].max()), 1.05)
+    reach = (high / low) ** (1 + _SHARE_OF_LARGEST)
+    low = min([low, *(value for value in rows["low"] if value > low / reach)])
+    high = max([high, *(value for value in rows["high"] if value < high * reach)])
+    margin = (high / low) ** 0.04
     return [low / margin, high * margin]
 
 
-def _ratio_ticks(domain: list[float]) -> list[float]:
+def ratio_ticks(domain: Sequence[float]) -> list[float]:
+    """Return round values on a logarithmic axis, 1 among them."""
     low, high = domain
-    if high / low < 2:
-        step = 0.05 if high / low < 1.4 else 0.1
-        return [round(step * n, 2) for n in range(math.ceil(low / step), int(high / step) + 1)]
-    steps = (1, 2, 5) if high / low < 50 else (1, 3)
-    ticks = [m * 10.0**e for e in range(-4, 5) for m in steps]
+    if high / low < 2.5:
+        step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.25) if (high - low) / s < 8)
+        count = range(math.ceil(low / step), int(high / step) + 1)
+        return [round(step * n, 2) for n in count]
+    span = high / low
+    steps = (1, 2, 5) if span < 60 else (1, 3) if span < 2000 else (1,)
+    ticks = [m * 10.0**e for e in range(-6, 7) for m in steps]
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def _workers(view: View) -> Figure | None:
+def draw_scaling(view: View) -> Figure | None:
+    """Draw throughput over the thread count, where there are at least two."""
+    rows = [row for row in view.throughputs if row.case != WHOLE_LOAD]
+    frame = pd.DataFrame(rows)
+    if frame.empty or frame["nr_threads"].nunique() < 2:
+        return None
+    frame["case"] = frame["case"].map(short_case)
+    cases = list(dict.fromkeys(frame["case"]))
+    columns = min(3, len(cases))
+    ticks = sorted(frame["nr_threads"].unique())
+    x_axis = alt.Axis(values=ticks, format="d", labelOverlap=True)
+    x = alt.X("nr_threads:Q", title="threads", axis=x_axis, scale=alt.Scale(type="log", base=2))
+    log = alt.Scale(type="log", nice=False, padding=8)
+    y_axis = alt.Axis(format="~s", tickCount=4)
+    title = "calls per second"
+    encodings = by_kernel(view.kernels)
+    base = alt.Chart(frame).encode(x=x, color=encodings["color"])
+    y = alt.Y("per_s:Q", title=title, scale=log, axis=y_axis)
+    chart = (
+        alt.layer(
+            base.mark_line(strokeWidth=1.6).encode(y=y),
+            base.mark_rule(strokeWidth=1.2).encode(
+                y=alt.Y("per_s_low:Q", title=title, scale=log, axis=y_axis), y2="per_s_high:Q"
+            ),
+            base.mark_point(filled=True, size=50, opacity=1).encode(y=y, shape=encodings["shape"]),
+        )
+        .properties(width=column_width(columns), height=170)
+        .facet(**facet("case", cases, columns))
+        .resolve_scale(y="independent")
+    )
+    return Figure(
+        "scaling",
+        "Throughput over threads",
+        "Calls per second of all workers together against the number of workers, both on log "
+        "scales: a line that falls is a lock that is fought over. Bars are 95 % intervals over "
+        "boots.",
+        "; ".join(
+            f"{case} on {kernel}: {group['per_s'].iloc[0]:.3g} a second at "
+            f"{group['nr_threads'].iloc[0]}, {group['per_s'].iloc[-1]:.3g} at "
+            f"{group['nr_threads'].iloc[-1]} threads"
+            for (case, kernel), group in frame.groupby(["case", "kernel"], sort=False)
+        ),
+        draw(chart),
+    )
+
+
+def draw_workers(view: View) -> Figure | None:
+    """Draw the time of each worker at the largest size; nothing for a single worker."""
     measured = view.measured
-    if measured.empty:
+    if measured.empty or measured["nr_threads"].max() < 2:
         return None
     threads = int(measured["nr_threads"].max())
     largest = measured[measured["nr_threads"] == threads]
-    keys = ["case", "kernel", "worker"]
-    frame = largest.groupby(keys, observed=True)["avg_us"].mean().div(1000).reset_index()
-    frame = frame.rename(columns={"avg_us": "avg_ms"})
-    frame["case"] = frame["case"].astype(str).map(short_case)
-    frame["kernel"] = frame["kernel"].astype(str)
-    frame["rank"] = frame.groupby(["case", "kernel"])["avg_ms"].rank(method="first")
+    means = largest.groupby(["case", "kernel", "worker"], observed=True)["avg_us"].mean()
+    unit, per_unit = ("s", 1e6) if means.max() >= 10e6 else ("ms", 1e3)
+    frame = (means / per_unit).rename("time").reset_index().astype({"case": str, "kernel": str})
+    frame["case"] = frame["case"].map(short_case)
+    frame["rank"] = frame.groupby(["case", "kernel"])["time"].rank(method="first")
     if len(frame) > _MANY_POINTS:
         frame = _quantiles(frame)
-    columns = min(3, frame["case"].nunique())
+    cases = list(dict.fromkeys(frame["case"]))
+    columns = min(3, len(cases))
+    few = sorted(frame["rank"].unique()) if threads <= 8 else alt.Undefined
+    rank_axis = alt.Axis(format="d", tickMinStep=1, values=few)
+    rank_scale = alt.Scale(zero=False, padding=14)
     chart = (
         alt.Chart(frame)
-        .mark_point(filled=True, size=34, opacity=0.9)
+        .mark_point(filled=True, size=36, opacity=0.9)
         .encode(
-            x=alt.X(
-                "rank:Q",
-                title="worker, fastest first",
-                axis=alt.Axis(tickMinStep=1),
-                scale=alt.Scale(zero=False, padding=8),
-            ),
-            y=alt.Y("avg_ms:Q", title="one pass, ms", scale=alt.Scale(zero=True)),
-            **_by_kernel(view),
+            x=alt.X("rank:Q", title="worker, fastest first", axis=rank_axis, scale=rank_scale),
+            y=alt.Y("time:Q", title=f"one pass, {unit}", axis=alt.Axis(tickCount=4)),
+            **by_kernel(view.kernels),
         )
-        .properties(width=(_WIDTH - 60 * columns) / columns + 20, height=150)
-        .facet(
-            alt.Facet("case:N", title=None, sort=list(dict.fromkeys(frame["case"]))),
-            columns=columns,
-        )
+        .properties(width=column_width(columns), height=150)
+        .facet(**facet("case", cases, columns))
         .resolve_scale(y="independent")
     )
     return Figure(
@@ -182,10 +219,10 @@ def _workers(view: View) -> Figure | None:
         "Each mark is one worker's time for one pass of a case, mean over boots, fastest first. "
         "A flat row means that all workers were served alike.",
         "; ".join(
-            f"{case} on {kernel}: {group['avg_ms'].min():.3g} to {group['avg_ms'].max():.3g} ms"
-            for (case, kernel), group in frame.groupby(["case", "kernel"])
+            f"{case} on {kernel}: {group['avg_ms'].min():.3g} to {group['avg_ms'].max():.3g} {unit}"
+            for (case, kernel), group in frame.groupby(["case", "kernel"], sort=False)
         ),
-        _draw(chart),
+        draw(chart),
     )
 
 
@@ -200,43 +237,36 @@ def _quantiles(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _run_order(view: View) -> Figure | None:
+def draw_run_order(view: View) -> Figure | None:
+    """Draw each boot's load time in the order in which they ran, against its own median."""
     boots = view.report.boots_frame
     passed = boots[(boots["verdict"] == "passed") & boots["load_ns"].notna()]
-    if len(passed) < 2:
+    if len(passed) < 3:
         return None
     frame = pd.DataFrame(
         {
             "order": passed["boot"].astype(int) + 1,
             "load_s": passed["load_ns"].astype(float) / 1e9,
             "kernel": passed["kernel"].astype(str),
-            "size": [
-                f"{w}, {threads_words(int(n))}"
-                for w, n in zip(passed["workload"], passed["nr_threads"], strict=True)
-            ],
+            "size": passed["workload"].astype(str),
         }
     )
-    frame["relative"] = frame["load_s"] / frame.groupby(["kernel", "size"])["load_s"].transform(
-        "median"
-    )
+    medians = frame.groupby(["kernel", "size"])["load_s"].transform("median")
+    frame["relative"] = frame["load_s"] / medians
+    if len(frame) > _MANY_POINTS:
+        frame = frame.iloc[:: math.ceil(len(frame) / _MANY_POINTS)]
+    order_axis = alt.Axis(tickMinStep=1, tickCount=12, format="d")
+    padded = alt.Scale(zero=False, padding=14)
+    title = "time / median of its kernel"
     chart = (
         alt.Chart(frame)
         .mark_point(filled=True, size=60, opacity=1)
         .encode(
-            x=alt.X(
-                "order:Q",
-                title="boot, in the order in which they ran",
-                axis=alt.Axis(tickMinStep=1, format="d"),
-                scale=alt.Scale(zero=False, padding=12),
-            ),
-            y=alt.Y(
-                "relative:Q",
-                title="time / median of its kernel",
-                scale=alt.Scale(zero=False, padding=12),
-            ),
-            **_by_kernel(view),
+            x=alt.X("order:Q", title="boot, in run order", axis=order_axis, scale=padded),
+            y=alt.Y("relative:Q", title=title, scale=padded, axis=alt.Axis(tickCount=5)),
+            **by_kernel(view.kernels),
         )
-        .properties(width=_WIDTH, height=170)
+        .properties(width=WIDTH, height=170)
     )
     spread = frame["relative"].max() / frame["relative"].min()
     return Figure(
@@ -246,132 +276,5 @@ def _run_order(view: View) -> Figure | None:
         "its own kernel and workload. A slope would mean that the machine changed under way.",
         f"{len(frame)} boots; the slowest took {spread:.2f} times the fastest, each relative to "
         "its own median.",
-        _draw(chart),
+        draw(chart),
     )
-
-
-_MEMORY_FIELDS = ("PageTables", "VmallocUsed", "Slab", "KernelStack")
-
-
-def _memory(view: View) -> Figure | None:
-    frame = memory_frame(view)
-    if frame.empty:
-        return None
-    means = frame.groupby(["kernel", "moment", "field"], sort=False)["mib"].mean().reset_index()
-    moments = list(dict.fromkeys(frame["moment"]))
-    chart = (
-        alt.Chart(means)
-        .mark_line(point=alt.OverlayMarkDef(filled=True, size=45), strokeWidth=1.6)
-        .encode(
-            x=alt.X("moment:N", sort=moments, title=None, axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("mib:Q", title="MiB", scale=alt.Scale(zero=True)),
-            **_by_kernel(view),
-        )
-        .properties(width=_WIDTH / 2 - 60, height=120)
-        .facet(alt.Facet("field:N", title=None, sort=list(_MEMORY_FIELDS)), columns=2)
-        .resolve_scale(y="independent")
-    )
-    return Figure(
-        "memory",
-        "Memory before and after",
-        "The guest's /proc/meminfo before the module is loaded, right after, and once lazily freed "
-        "areas had time to go; mean over boots.",
-        "; ".join(
-            f"{row.field} of {row.kernel} {row.moment}: {row.mib:.1f} MiB"
-            for row in means.itertuples()
-        ),
-        _draw(chart),
-    )
-
-
-def memory_frame(view: View) -> pd.DataFrame:
-    """Return kernel, boot, moment, field, mib of every boot that passed and told its memory."""
-    kernel_of = {job.position: job.kernel for job in view.report.jobs}
-    rows = []
-    for number, boot in enumerate(view.report.boots):
-        readings = boot.facts.get("meminfo_kib") or []
-        if boot.verdict.value != "passed" or len(readings) < 2:
-            continue
-        for moment, reading in zip(_moments(len(readings)), readings, strict=True):
-            rows += [
-                {
-                    "kernel": kernel_of.get(boot.position, "?"),
-                    "boot": number,
-                    "moment": moment,
-                    "field": field,
-                    "mib": reading[field] / 1024,
-                }
-                for field in _MEMORY_FIELDS
-                if field in reading
-            ]
-    return pd.DataFrame(rows, columns=["kernel", "boot", "moment", "field", "mib"])
-
-
-def _moments(readings: int) -> list[str]:
-    if readings == 2:
-        return ["before", "after"]
-    middle = ["after"] if readings == 3 else [f"load {n}" for n in range(1, readings - 1)]
-    return ["before", *middle, "settled"]
-
-
-def _by_kernel(view: View) -> dict[str, Any]:
-    """Return the encodings that tell kernels apart, by colour and by shape."""
-    names = view.kernels
-    colours = [SERIES[n % len(SERIES)] for n in range(len(names))]
-    shapes = [_SHAPES[n % len(_SHAPES)] for n in range(len(names))]
-    legend = alt.Legend(title=None, orient="top", symbolOpacity=1)
-    return {
-        "color": alt.Color("kernel:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
-        "shape": alt.Shape("kernel:N", scale=alt.Scale(domain=names, range=shapes), legend=legend),
-    }
-
-
-def _draw(chart: Any) -> str:
-    font = "system-ui, sans-serif"
-    axis = {
-        "labelColor": SOFT,
-        "titleColor": SOFT,
-        "gridColor": RULE,
-        "domainColor": RULE,
-        "tickColor": RULE,
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "titlePadding": 8,
-        "labelPadding": 6,
-    }
-    spec = chart.to_dict() | {
-        "background": None,
-        "config": {
-            "font": font,
-            "axis": axis,
-            "axisX": {"grid": False},
-            "view": {"stroke": None},
-            "legend": {"labelColor": INK, "titleColor": SOFT, "labelFontSize": 12},
-            "header": {"labelColor": INK, "labelFontSize": 12, "labelFontWeight": 600},
-            "mark": {"color": INK},
-            "text": {"color": INK},
-        },
-    }
-    return _inline(vlc.vegalite_to_svg(spec))
-
-
-def _inline(svg: str) -> str:
-    """Return the drawing for the page: scalable, in the page's colours, silent for readers."""
-    svg = re.sub(r"<\?xml[^>]*>|<!DOCTYPE[^>]*>", "", svg)
-    for stand_in, variable in _VARIABLES.items():
-        svg = svg.replace(stand_in, f"var({variable})")
-    svg = re.sub(r' (role|aria-[a-z]+|xmlns:xlink)="[^"]*"', "", svg)
-    width = float(re.search(r'width="([\d.]+)"', svg)[1])  # type: ignore[index]
-    head = f'<svg aria-hidden="true" focusable="false" style="width:{width:.0f}px"'
-    return re.sub(
-        r'<svg((?: (?!width|height)[a-zA-Z:]+="[^"]*"| (?:width|height)="[^"]*")*)',
-        lambda m: head + re.sub(r' (width|height|style)="[^"]*"', "", m[1]),
-        svg,
-        count=1,
-    )
-
-
-def escape(text: str) -> str:
-    """Return text as markup."""
-    return html.escape(text)

@@ -15,14 +15,17 @@ from harness.verdict import Verdict, worst
 
 @dataclass(frozen=True)
 class RunReport:
-    """A run with its comparison. Frames as in `harness.analysis.frames`."""
+    """A run with its comparison. Frames as in `harness.analysis.frames`.
+
+    `comparison` is missing as long as the baseline has no boot.
+    """
 
     run: RunRecord
     jobs: Sequence[JobRecord]
     boots: Sequence[BootRecord]
     samples: pd.DataFrame
     boots_frame: pd.DataFrame
-    comparison: Comparison
+    comparison: Comparison | None
 
     @property
     def verdicts(self) -> Mapping[int, Verdict]:
@@ -46,8 +49,15 @@ def collect_report(store: Store, run_id: str) -> RunReport:
         boots=store.boots(run_id),
         samples=samples,
         boots_frame=boots,
-        comparison=compare(samples, boots, run.plan["baseline"], seed=run.plan["seed"]),
+        comparison=_compare(run, samples, boots),
     )
+
+
+def _compare(run: RunRecord, samples: pd.DataFrame, boots: pd.DataFrame) -> Comparison | None:
+    baseline = run.plan["baseline"]
+    if baseline not in set(boots["kernel"]):
+        return None
+    return compare(samples, boots, baseline, seed=run.plan["seed"])
 
 
 def as_document(report: RunReport) -> dict[str, Any]:
@@ -58,7 +68,7 @@ def as_document(report: RunReport) -> dict[str, Any]:
         "version": 1,
         "run": run,
         "verdict": report.verdict.value,
-        "headline": {"sentence": report.comparison.answer, "ratio": _headline_ratio(report)},
+        "headline": _headline(report.comparison),
         "comparison": comparison_document(report.comparison),
         "boots": [
             {**asdict(boot), "verdict": boot.verdict.value, "samples": None}
@@ -67,15 +77,20 @@ def as_document(report: RunReport) -> dict[str, Any]:
     }
 
 
-def _headline_ratio(report: RunReport) -> float | None:
-    """Return the ratio of the whole load at the largest thread count, when there is one."""
-    rows = report.comparison.rows
+def _headline(comparison: Comparison | None) -> dict[str, Any]:
+    """Return the answer, and the ratio of the whole load at the largest thread count."""
+    if comparison is None:
+        return {"sentence": "The baseline has not been booted yet.", "ratio": None}
+    rows = comparison.rows
     load = rows[(rows["case"] == WHOLE_LOAD) & rows["ratio"].notna()]
-    return float(load.sort_values("nr_threads")["ratio"].iloc[-1]) if len(load) else None
+    ratio = float(load.sort_values("nr_threads")["ratio"].iloc[-1]) if len(load) else None
+    return {"sentence": comparison.answer, "ratio": ratio}
 
 
-def comparison_document(comparison: Comparison) -> dict[str, Any]:
+def comparison_document(comparison: Comparison | None) -> dict[str, Any] | None:
     """Return the comparison as JSON values; what is missing is null."""
+    if comparison is None:
+        return None
     return {
         "baseline": comparison.baseline,
         "candidates": list(comparison.candidates),

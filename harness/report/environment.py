@@ -4,8 +4,17 @@ import re
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup
 
-from harness.report.view import NOTHING, interval_words, number, short_case, threads_words
+from harness.report.view import (
+    NOTHING,
+    base_workload,
+    change,
+    number,
+    parameter_words,
+    short_case,
+    threads_words,
+)
 
 # Terminal sequences, control characters but tab and newline, and what turns the writing direction.
 _CONTROL = re.compile(
@@ -25,19 +34,33 @@ def environment() -> jinja2.Environment:
     made.filters |= {
         "number": number,
         "short_case": short_case,
-        "interval": interval_words,
+        "ratio": lambda value: NOTHING if pd.isna(value) else f"{number(value)}x",
+        "index": lambda value: NOTHING if pd.isna(value) else f"{value:.3f}",
+        "change": change,
+        "base_workload": base_workload,
+        "parameter_words": parameter_words,
+        "unbroken": unbroken,
         "threads": threads_words,
         "si": si,
         "duration": duration,
-        "percent": lambda share: NOTHING if pd.isna(share) else f"{share:.1%}",
+        "percent": lambda share: NOTHING if pd.isna(share) else f"{share * 100:.1f} %",
         "probability": lambda p: NOTHING if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}",
         "visible": visible,
     }
     return made
 
 
+def unbroken(text: str) -> Markup:
+    """Return text in which a name with hyphens, like vmap-nodes, stays on one line."""
+    parts = re.split(r"(\w+(?:-\w+)+)", text)
+    named = Markup("<span class=name>{}</span>")
+    return Markup("").join(named.format(p) if n % 2 else p for n, p in enumerate(parts))
+
+
 def si(value: float) -> str:
     """Return a count with three figures and k, M or G."""
+    if pd.isna(value):
+        return NOTHING
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= limit:
             return f"{value / limit:.3g} {unit}"
@@ -46,6 +69,8 @@ def si(value: float) -> str:
 
 def duration(time_us: float) -> str:
     """Return a time in the unit that suits it."""
+    if pd.isna(time_us):
+        return NOTHING
     for limit, unit in ((1e6, "s"), (1e3, "ms")):
         if time_us >= limit:
             return f"{time_us / limit:.4g} {unit}"

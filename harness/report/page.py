@@ -1,99 +1,78 @@
-"""The page of one run: one file, no network, the same with and without JavaScript."""
+"""The page of one run: one file, no network, whole without JavaScript and better with it."""
 
 import base64
 import gzip
 import json
-import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from harness.report import charts
+from harness.report import charts, resources
 from harness.report.collect import RunReport, as_document
-from harness.report.environment import environment, visible
-from harness.report.view import View, config_differences
-from harness.verdict import Verdict
+from harness.report.drawing import Figure
+from harness.report.environment import environment
+from harness.report.provenance import (
+    command_lines,
+    config_diff,
+    discarded_boots,
+    kept_patches,
+)
+from harness.report.view import View, critical_differences
 
-_CONSOLE_TAIL_BYTES = 65_536
-_CONSOLE_LINES = 40
-_LINE_CHARACTERS = 400
-
-
-@dataclass(frozen=True)
-class Discarded:
-    """A boot that is no sample, or was tried again. `console`: its last lines, made harmless."""
-
-    number: int
-    position: int
-    kernel: str
-    workload: str
-    verdict: str
-    reason: str
-    started_at: str
-    folder: str
-    console: str
+_PACKED_CHARACTERS = 600_000  # of raw data inside the page; beyond it only beside the page
+_SAMPLES_INSIDE = 200_000  # rows; more would not fit, so they are not even packed
+_BOOTS_SHOWN = 500
+_CONFIG_ROWS_SHOWN = 200
 
 
 def render_page(report: RunReport, folder: Path) -> str:
-    """Return the page of a run. `folder` is the run's, where the console logs are."""
+    """Return the page of a run. `folder` is the run's: console logs, configurations, profiles."""
     view = View(report)
-    figures = charts.draw_figures(view)
-    samples = report.samples.drop(columns="run_id").to_csv(index=False)
-    template = environment().get_template("page.html.j2")
-    return template.render(
-        view=view,
-        run=report.run,
-        plan=view.plan,
-        figures=[(figure, Markup(figure.svg)) for figure in figures],  # noqa: S704 our own drawing
-        several_sizes=len(view.sizes) > 1,
-        discarded=discarded_boots(report, folder),
-        boots=list(enumerate(report.boots)),
-        kernel_of={job.position: job for job in report.jobs},
-        machine=_machine(report),
-        config_differences=config_differences(view),
-        commands=_commands(report),
-        samples_packed=_packed(samples),
-        document_packed=_packed(json.dumps(as_document(report), default=str)),
-    )
-
-
-def discarded_boots(report: RunReport, folder: Path) -> list[Discarded]:
-    """Return every boot without samples in the comparison, with the end of its console."""
-    jobs = {job.position: job for job in report.jobs}
-    return [
-        Discarded(
-            number=number,
-            position=boot.position,
-            kernel=jobs[boot.position].kernel if boot.position in jobs else "?",
-            workload=jobs[boot.position].workload if boot.position in jobs else "?",
-            verdict=boot.verdict.value,
-            reason=visible(boot.reason)[:2000],
-            started_at=boot.started_at,
-            folder=boot.folder,
-            console=console_excerpt(folder / boot.folder / "console.log"),
+    profiles = resources.load_profiles(report, folder)
+    patches = [p for facts in report.run.kernels.values() for p in facts.get("patches") or []]
+    differences = config_diff(folder, view.kernels)
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            view=view,
+            run=report.run,
+            plan=view.plan,
+            figures=[(figure, Markup(figure.svg)) for figure in draw_figures(view)],  # noqa: S704
+            several_sizes=len(view.sizes) > 1,
+            profiles=profiles,
+            profile_rows=resources.share_rows(profiles, "self_share"),
+            wait_rows=resources.share_rows(profiles, "waits"),
+            published=resources.PUBLISHED_SPIN,
+            published_threads=resources.PUBLISHED_THREADS,
+            discarded=discarded_boots(report, folder),
+            boots=list(enumerate(report.boots, start=1))[:_BOOTS_SHOWN],
+            jobs={job.position: job for job in report.jobs},
+            machine=_machine(report),
+            critical=critical_differences(view),
+            config_diff=dict(list(differences.items())[:_CONFIG_ROWS_SHOWN]),
+            config_diff_count=len(differences),
+            patches=kept_patches(folder, list(dict.fromkeys(patches))),
+            commands=command_lines(report),
+            samples_packed=_packed_samples(report),
+            document_packed=packed(json.dumps(as_document(report), default=str)),
         )
-        for number, boot in enumerate(report.boots)
-        if boot.verdict is not Verdict.PASSED
-    ]
-
-
-def console_excerpt(log: Path) -> str:
-    """Return the last lines of a console log, each cut; empty where there is none."""
-    try:
-        with log.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - _CONSOLE_TAIL_BYTES))
-            tail = file.read(_CONSOLE_TAIL_BYTES)
-    except OSError:
-        return ""
-    lines = visible(tail.decode("utf-8", errors="replace")).splitlines()[-_CONSOLE_LINES:]
-    return "\n".join(
-        line if len(line) <= _LINE_CHARACTERS else line[:_LINE_CHARACTERS] + " [cut]"
-        for line in lines
     )
+
+
+def draw_figures(view: View) -> list[Figure]:
+    """Return the charts that this run has data for, the answer first."""
+    drawn = (
+        charts.draw_forest(view),
+        charts.draw_scaling(view),
+        resources.draw_nodes(view),
+        charts.draw_workers(view),
+        charts.draw_run_order(view),
+        resources.draw_memory(view),
+    )
+    return [figure for figure in drawn if figure]
 
 
 def _machine(report: RunReport) -> Mapping[str, Any]:
@@ -101,22 +80,13 @@ def _machine(report: RunReport) -> Mapping[str, Any]:
     return next((machine for machine in machines if machine), {})
 
 
-def _commands(report: RunReport) -> dict[str, str]:
-    """Return the command line of the first boot of each kernel."""
-    jobs = {job.position: job.kernel for job in report.jobs}
-    found: dict[str, str] = {}
-    for boot in report.boots:
-        argv = boot.facts.get("argv")
-        if argv:
-            found.setdefault(jobs.get(boot.position, "?"), _wrapped(argv))
-    return found
+def _packed_samples(report: RunReport) -> str:
+    if len(report.samples) > _SAMPLES_INSIDE:
+        return ""
+    return packed(report.samples.drop(columns="run_id").to_csv(index=False))
 
 
-def _wrapped(argv: list[str]) -> str:
-    words = [shlex.quote(word) for word in argv]
-    return " ".join(f"\\\n  {word}" if word.startswith("-") else word for word in words)
-
-
-def _packed(text: str) -> str:
-    """Return text compressed for the page's script; the files beside the page hold it plain."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+def packed(text: str) -> str:
+    """Return text compressed for the page's script; empty when it would make the page too large."""
+    data = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return data if len(data) <= _PACKED_CHARACTERS else ""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from harness.analysis.compare import WHOLE_LOAD
 from harness.report.collect import RunReport
 from harness.report.environment import duration, si, visible
-from harness.report.view import Effect, View, number, short_case, threads_words
+from harness.report.view import NOTHING, Effect, View, number, short_case, threads_words
 
 MAIL_COLUMNS = 72
 
@@ -18,7 +18,7 @@ def render_text(report: RunReport) -> str:
     for heading, effects in _by_size(view):
         lines += [heading, *_aligned(_effect_rows(effects, view)), ""]
     lines += [*_remarks(view), f"Run {report.run.id}, vmapbench {report.run.harness}."]
-    return visible("\n".join(lines))
+    return _plain(lines)
 
 
 def render_mail(report: RunReport) -> str:
@@ -33,7 +33,7 @@ def render_mail(report: RunReport) -> str:
         f"Target: {target}. Host: {host.get('cpu') or 'unknown CPU'}, {host.get('cores')} cores, "
         f"Linux {host.get('kernel')}. Boots in seeded random order, seed {plan['seed']}."
     )
-    return visible("\n".join(lines))
+    return _plain(lines)
 
 
 def render_markdown(report: RunReport) -> str:
@@ -46,7 +46,12 @@ def render_markdown(report: RunReport) -> str:
     lines += ["### Time of one pass, mean of the workers", "", *_pipes(_throughput_rows(view)), ""]
     lines += [f"- {_escaped(light.name)}: {_escaped(light.words)}" for light in view.lights]
     lines += ["", f"Run `{report.run.id}`, vmapbench {report.run.harness}."]
-    return visible("\n".join(lines))
+    return _plain(lines)
+
+
+def _plain(lines: Sequence[str]) -> str:
+    """Return the lines as a text that any terminal and mail shows."""
+    return visible("\n".join(lines)).replace(NOTHING, "-")
 
 
 def _by_size(view: View) -> list[tuple[str, list[Effect]]]:

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from harness.analysis.compare import WHOLE_LOAD, Comparison, Metric, Word
-from harness.analysis.statistics import jain_index
+from harness.analysis.compare import WHOLE_LOAD, Comparison, Metric, Word, boot_times
 from harness.report.collect import RunReport
 from harness.verdict import Verdict
 
@@ -58,10 +58,12 @@ class Effect:
 
 @dataclass(frozen=True)
 class Throughput:
-    """One case on one kernel at one size. Times are of one whole pass of `loops` loops.
+    """One case on one kernel at one size; NaN where a figure needs more boots or does not apply.
 
-    `spread`: coefficient of variation between boots; `fairness`: Jain's index over workers, mean
-    over boots; both missing (NaN) where there is only one.
+    `avg_us`: one pass of `loops` loops, mean over workers, geometric mean over boots. `per_s`:
+    threads x loops / that time, with its 95 % interval over boots. `spread`: coefficient of
+    variation between boots. `fairness`: Jain's index over workers, mean over boots.
+    `slowest_us`: the slowest worker's pass, geometric mean over boots.
     """
 
     workload: str
@@ -73,10 +75,12 @@ class Throughput:
     repeat: int
     boots: int
     avg_us: float
+    slowest_us: float
     per_s: float
+    per_s_low: float
+    per_s_high: float
     spread: float
     fairness: float
-    slowest_over_fastest: float
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class View:
     @cached_property
     def effects(self) -> list[Effect]:
         """Every row of the comparison, small machines first, the whole load before its cases."""
-        return effects_of(self.report.comparison)
+        return effects_of(self.report.comparison) if self.report.comparison else []
 
     @cached_property
     def main_effects(self) -> list[Effect]:
@@ -137,12 +141,55 @@ class View:
     @cached_property
     def throughputs(self) -> list[Throughput]:
         """Every case on every kernel at every size."""
-        return list(_throughputs(self.measured))
+        boots = self.report.boots_frame
+        passed = boots[boots["verdict"] == Verdict.PASSED.value]
+        order = {kernel: place for place, kernel in enumerate(self.kernels)}
+        rows = _throughputs(self.measured, passed)
+        return sorted(
+            rows,
+            key=lambda r: (base_workload(r.workload), r.nr_threads, r.cpus, r.workload,
+                           r.case != WHOLE_LOAD, r.case, order.get(r.kernel, 99)),
+        )  # fmt: skip
 
     @cached_property
     def sizes(self) -> list[tuple[str, int, int]]:
         """The distinct (workload, cpus, nr_threads) that were measured."""
         return sorted({(t.workload, t.cpus, t.nr_threads) for t in self.throughputs})
+
+    @cached_property
+    def varying(self) -> set[str]:
+        """Which columns tell rows apart: of kernel, workload, cpus, nr_threads."""
+        workloads = {
+            (base_workload(workload), *parameter_words(workload)) for workload, _, _ in self.sizes
+        }
+        values = {
+            "kernel": self.kernels[1:],
+            "workload": workloads,
+            "cpus": {cpus for _, cpus, _ in self.sizes},
+            "nr_threads": {threads for _, _, threads in self.sizes},
+        }
+        return {name for name, found in values.items() if len(found) > 1}
+
+    @cached_property
+    def most_threads(self) -> int:
+        """The largest thread count that was measured."""
+        return max((threads for _, _, threads in self.sizes), default=0)
+
+    def at_largest(self, effect: Effect) -> bool:
+        """Whether a row belongs to the largest size; size is threads, then CPUs."""
+        largest = max(self.main_effects, key=lambda e: (e.nr_threads, e.cpus), default=effect)
+        return (effect.nr_threads, effect.cpus) == (largest.nr_threads, largest.cpus)
+
+    @cached_property
+    def nodes_of_kernel(self) -> dict[str, int]:
+        """How many vmap nodes each kernel reported on the largest machine, where it told."""
+        kernel_of = {job.position: job for job in self.report.jobs}
+        found = {}
+        for boot in self.report.boots:
+            job, nodes = kernel_of[boot.position], boot.facts.get("vmap_nodes")
+            if nodes and job.nr_threads == self.most_threads:
+                found[job.kernel] = int(nodes)
+        return found
 
     @property
     def verdict_sentence(self) -> str:
@@ -171,41 +218,58 @@ def effects_of(comparison: Comparison) -> list[Effect]:
     ]
     order = {WHOLE_LOAD: 0}
     return sorted(
-        effects, key=lambda e: (e.workload, e.cpus, e.nr_threads, order.get(e.case, 1), e.metric)
+        effects,
+        key=lambda e: (
+            base_workload(e.workload),
+            e.nr_threads,
+            e.cpus,
+            e.workload,
+            order.get(e.case, 1),
+            e.metric == Metric.MAX,
+            e.case,
+            e.kernel,
+        ),
     )
 
 
-def _throughputs(measured: pd.DataFrame) -> Iterator[Throughput]:
-    if measured.empty:
+def _throughputs(measured: pd.DataFrame, passed: pd.DataFrame) -> Iterator[Throughput]:
+    if passed.empty:
         return
-    cells = measured.groupby([*_KEY, "boot"], observed=True, sort=False)
-    boots = cells.agg(
-        avg_us=("avg_us", "mean"),
-        fastest=("avg_us", "min"),
-        slowest=("avg_us", "max"),
-        loops=("loops", "first"),
-        repeat=("repeat", "first"),
-        fairness=("avg_us", lambda us: jain_index(1 / np.maximum(us.to_numpy(float), 1))),
-    ).reset_index()
-    for key, group in boots.groupby(_KEY, observed=True, sort=False):
+    found = measured.groupby(["workload", "case"], observed=True)[["loops", "repeat"]].max()
+    passes = {key: (loops, repeat) for key, loops, repeat in found.itertuples()}
+    times = boot_times(measured, passed)
+    slowest = times[times["metric"] == Metric.MAX].groupby(_KEY)["time_us"].agg(stats.gmean)
+    for key, boots in times[times["metric"] != Metric.MAX].groupby(_KEY, sort=True):
         workload, cpus, threads, case, kernel = cast("tuple[str, int, int, str, str]", key)
-        avg_us = float(np.exp(np.log(group["avg_us"].clip(lower=1)).mean()))
-        loops = int(group["loops"].iloc[0])
+        whole = case == WHOLE_LOAD
+        loops, repeat = (0, 0) if whole else passes[workload, case]
+        low, high = mean_interval(boots["throughput"].to_numpy(float))
         yield Throughput(
-            workload=str(workload),
+            workload=workload,
             cpus=int(cpus),
             nr_threads=int(threads),
-            case=str(case),
-            kernel=str(kernel),
-            loops=loops,
-            repeat=int(group["repeat"].iloc[0]),
-            boots=len(group),
-            avg_us=avg_us,
-            per_s=int(threads) * loops * 1e6 / avg_us,
-            spread=float(group["avg_us"].std() / group["avg_us"].mean()),
-            fairness=float(group["fairness"].mean()) if threads > 1 else math.nan,
-            slowest_over_fastest=float((group["slowest"] / group["fastest"].clip(lower=1)).max()),
+            case=case,
+            kernel=kernel,
+            loops=int(loops),
+            repeat=int(repeat),
+            boots=len(boots),
+            avg_us=float(stats.gmean(boots["time_us"])),
+            slowest_us=math.nan if whole else float(slowest.loc[key]),
+            per_s=float(stats.gmean(boots["throughput"])),
+            per_s_low=low,
+            per_s_high=high,
+            spread=float(boots["time_us"].std() / boots["time_us"].mean()),
+            fairness=float(boots["fairness"].mean()) if threads > 1 else math.nan,
         )
+
+
+def mean_interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float]:
+    """Return the 95 % interval of the geometric mean (Student's t on logarithms), NaN below 2."""
+    if len(values) < 2 or not np.all(values > 0):
+        return math.nan, math.nan
+    logs = np.log(values)
+    reach = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs))
+    return float(np.exp(logs.mean() - reach)), float(np.exp(logs.mean() + reach))
 
 
 def verdict_sentence(effects: Sequence[Effect], several_sizes: bool) -> str:
@@ -276,6 +340,15 @@ def interval_words(effect: Effect) -> str:
     return f"{number(ends[0])} to {number(ends[1])}"
 
 
+def change(fraction: float) -> str:
+    """Return a relative change: "4.2 %", "85 %", and from 10 times on "12x"."""
+    if not math.isfinite(fraction):
+        return NOTHING
+    if fraction >= 9:
+        return f"{fraction + 1:.0f}x" if fraction < 999 else "> 1000x"
+    return f"{fraction * 100:.1f} %" if fraction < 0.1 else f"{fraction * 100:.0f} %"
+
+
 def number(value: float) -> str:
     """Return a ratio with three figures that matter."""
     if not math.isfinite(value):
@@ -286,6 +359,17 @@ def number(value: float) -> str:
 def threads_words(count: int) -> str:
     """Return "1 thread" or "64 threads"."""
     return f"{count} thread" if count == 1 else f"{count} threads"
+
+
+def base_workload(workload: str) -> str:
+    """Return a workload's name without the point of its sweep: "page" of "page[nr_threads=4]"."""
+    return workload.split("[", maxsplit=1)[0]
+
+
+def parameter_words(workload: str) -> list[str]:
+    """Return the point of a sweep, without the thread count and CPUs that stand elsewhere."""
+    points = workload.rstrip("]").partition("[")[2]
+    return [p for p in points.split(",") if p and p.split("=")[0] not in ("nr_threads", "cpus")]
 
 
 def short_case(case: str) -> str:
@@ -319,13 +403,13 @@ def _noise_light(view: View) -> Light:
 
 
 def _config_light(view: View) -> Light:
-    differing = config_differences(view)
+    differing = critical_differences(view)
     if not differing:
         return Light("Same config", "ok", "the symbols that change the measurement agree")
     return Light("Same config", "warn", f"differ, allowed by name: {', '.join(differing)}")
 
 
-def config_differences(view: View) -> dict[str, dict[str, Any]]:
+def critical_differences(view: View) -> dict[str, dict[str, Any]]:
     """Return critical symbols in which the kernels differ: symbol -> kernel -> value."""
     facts = {name: dict(k.get("critical") or {}) for name, k in view.report.run.kernels.items()}
     symbols = sorted({symbol for critical in facts.values() for symbol in critical})

@@ -66,33 +66,44 @@
   let samples;
   const loadSamples = async () => {
     const [head, ...lines] = (await unpack("samples-packed")).trim().split("\n");
-    const names = head.split(",");
+    const names = splitRow(head);
     return lines.map((line) => {
-      const cells = line.split(",");
+      const cells = splitRow(line);
       return Object.fromEntries(names.map((name, n) => [name, cells[n]]));
     });
   };
+  // A workload's name may hold commas; pandas quotes such a cell.
+  const splitRow = (line) =>
+    line.match(/("([^"]|"")*"|[^,]*)(,|$)/g).slice(0, -1)
+      .map((cell) => cell.replace(/,$/, "").replace(/^"|"$/g, "").replaceAll('""', '"'));
   const dialog = document.getElementById("samples-dialog");
-  const show = async (wanted) => {
+  const show = async (key) => {
     samples ??= await loadSamples();
-    const found = samples.filter((row) => Object.entries(wanted).every(([k, v]) => row[k] === String(v)));
-    const boots = [...new Set(found.map((row) => row.boot))];
-    const table = dialog.querySelector("tbody");
-    table.replaceChildren(...boots.map((boot) => {
-      const times = found.filter((row) => row.boot === boot);
+    const [workload, cpus, threads, testcase] = key.split("\t");
+    const found = samples.filter((row) => row.workload === workload && row.cpus === cpus
+      && row.nr_threads === threads && row.case === testcase);
+    const boots = Map.groupBy ? Map.groupBy(found, (row) => row.boot)
+      : found.reduce((map, row) => map.set(row.boot, [...(map.get(row.boot) ?? []), row]), new Map());
+    dialog.querySelector("tbody").replaceChildren(...[...boots].map(([boot, rows]) => {
       const tr = document.createElement("tr");
-      const cells = [Number(boot) + 1, times[0].kernel, times.map((row) => row.avg_us).join(", ")];
-      for (const text of cells) tr.insertCell().textContent = text;
+      const times = rows.map((row) => row.avg_us).join(", ");
+      for (const text of [Number(boot) + 1, rows[0].kernel, times]) tr.insertCell().textContent = text;
       return tr;
     }));
     dialog.querySelector("p").textContent =
-      `${wanted.case}, ${wanted.workload}, ${wanted.nr_threads} threads: ${found.length} samples of ${boots.length} boots`;
+      `${testcase}, ${workload}, ${cpus} CPUs, ${threads} threads: ${found.length} samples of ${boots.size} boots`;
     dialog.showModal();
   };
   document.addEventListener("click", (event) => {
-    const link = event.target.closest("a[data-samples]");
-    if (!link) return;
+    const link = event.target.closest('tr[data-key] a[href="samples.csv"]');
+    if (!link || !document.getElementById("samples-packed")) return;
     event.preventDefault();
-    show(JSON.parse(link.dataset.samples));
+    show(link.closest("tr").dataset.key);
   });
+  const openTarget = () => {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    if (target?.tagName === "DETAILS") target.open = true;
+  };
+  addEventListener("hashchange", openTarget);
+  openTarget();
 })();

@@ -1,0 +1,112 @@
+"""How every chart of the page is drawn: Altair describes, vl-convert draws, here it is inlined.
+
+Every colour is written as a stand-in that `draw` turns into a CSS variable of the page, so one
+drawing serves light, dark and print.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import vl_convert as vlc
+
+WIDTH = 860
+_COLUMN_GAP = 70  # axis and title between charts side by side
+
+# Stand-in -> CSS variable, see templates/style.css.
+_VARIABLES = {
+    "#010101": "--ink",
+    "#020202": "--soft",
+    "#030303": "--rule",
+    "#040404": "--better",
+    "#050505": "--worse",
+    "#060606": "--neutral",
+    "#0a0a00": "--series-0",
+    "#0a0a01": "--series-1",
+    "#0a0a02": "--series-2",
+    "#0a0a03": "--series-3",
+    "#0a0a04": "--series-4",
+    "#0a0a05": "--series-5",
+}
+INK, SOFT, RULE, BETTER, WORSE, NEUTRAL, *SERIES = _VARIABLES
+_SHAPES = ["circle", "diamond", "square", "triangle-up", "cross", "triangle-down"]
+_FONT = "DejaVu Sans, sans-serif"  # the widest of the usual ones: labels keep their room
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its words. `svg` is safe markup; `summary` is the text alternative."""
+
+    name: str
+    title: str
+    reading: str
+    summary: str
+    svg: str
+
+
+def by_kernel(kernels: Sequence[str]) -> dict[str, Any]:
+    """Return the encodings that tell kernels apart, by colour and by shape."""
+    colours = [SERIES[n % len(SERIES)] for n in range(len(kernels))]
+    shapes = [_SHAPES[n % len(_SHAPES)] for n in range(len(kernels))]
+    legend = alt.Legend(title=None, orient="top", symbolOpacity=1, symbolSize=70)
+    domain = list(kernels)
+    return {
+        "color": alt.Color(
+            "kernel:N", scale=alt.Scale(domain=domain, range=colours), legend=legend
+        ),
+        "shape": alt.Shape("kernel:N", scale=alt.Scale(domain=domain, range=shapes), legend=legend),
+    }
+
+
+def column_width(columns: int) -> float:
+    """Return the width of each of `columns` charts side by side."""
+    return (WIDTH + _COLUMN_GAP) / columns - _COLUMN_GAP
+
+
+def facet(field: str, order: Sequence[str], columns: int) -> dict[str, Any]:
+    """Return the arguments that split a chart by `field` into small ones, `columns` in a row."""
+    return {"facet": alt.Facet(f"{field}:N", title=None, sort=list(order)), "columns": columns}
+
+
+def draw(chart: Any) -> str:
+    """Return the chart as SVG markup for the page."""
+    axis = {
+        "labelColor": SOFT,
+        "titleColor": SOFT,
+        "gridColor": RULE,
+        "domainColor": RULE,
+        "tickColor": RULE,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "titlePadding": 8,
+        "labelPadding": 6,
+    }
+    config = {
+        "font": _FONT,
+        "axis": axis,
+        "axisX": {"grid": False},
+        "view": {"stroke": None},
+        "legend": {"labelColor": INK, "labelFontSize": 12},
+        "header": {"labelColor": INK, "labelFontSize": 12, "labelFontWeight": 600},
+    }
+    spec = chart.to_dict() | {"background": None, "config": config}
+    return _inlined(vlc.vegalite_to_svg(spec))
+
+
+def _inlined(svg: str) -> str:
+    """Return the drawing scalable, in the page's colours, and silent for screen readers."""
+    for stand_in, variable in _VARIABLES.items():
+        svg = svg.replace(stand_in, f"var({variable})")
+    svg = re.sub(r' (role|aria-[a-z]+|xmlns:xlink|font-family|class)="[^"]*"', "", svg)
+    opening = re.search(r"<svg[^>]*>", svg)
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    assert opening
+    assert size
+    head = (
+        f'<svg viewBox="0 0 {size[1]} {size[2]}" style="width:{float(size[1]):.0f}px"'
+        ' aria-hidden="true" focusable="false">'
+    )
+    return head + svg[opening.end() :]
