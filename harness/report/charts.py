@@ -219,7 +219,7 @@ def draw_workers(view: View) -> Figure | None:
         "Each mark is one worker's time for one pass of a case, mean over boots, fastest first. "
         "A flat row means that all workers were served alike.",
         "; ".join(
-            f"{case} on {kernel}: {group['avg_ms'].min():.3g} to {group['avg_ms'].max():.3g} {unit}"
+            f"{case} on {kernel}: {group['time'].min():.3g} to {group['time'].max():.3g} {unit}"
             for (case, kernel), group in frame.groupby(["case", "kernel"], sort=False)
         ),
         draw(chart),
