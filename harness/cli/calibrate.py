@@ -1,0 +1,42 @@
+"""`vmapbench calibrate`: one CPU's lock profile, from which `predict` predicts many."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import KernelsOption
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("calibrate")(calibrate)
+
+
+def calibrate(
+    name: Annotated[str, typer.Argument(help="A kernel with vmap_nodes=.")] = "node-limit",
+    kernels: KernelsOption = Path("kernels"),
+    output: Annotated[Path, typer.Option(help="Folder, new.")] = Path("reports/calibration"),
+) -> None:
+    """Measure every lock of every case on one CPU; write calibration.json."""
+    from harness.build.cache import cache_folder
+    from harness.build.kernel import ensure_kernel
+    from harness.errors import InputError
+    from harness.model.calibration import render_calibration
+    from harness.process import SubprocessRunner
+    from harness.run.calibrate import calibrate as measure
+    from harness.spec.kernel import load_kernel_spec
+
+    if output.exists():
+        raise InputError(f"--output {output} exists already; name a new folder")
+    runner = SubprocessRunner()
+    kernel = ensure_kernel(load_kernel_spec(name, kernels), cache_folder(), runner, lambda _: None)
+    output.mkdir(parents=True)
+    found = measure(kernel, output.resolve(), cache_folder(), runner, _say)
+    path = output / "calibration.json"
+    path.write_text(render_calibration(found), encoding="utf-8")
+    typer.echo(path)
+
+
+def _say(words: str) -> None:
+    typer.echo(words, err=True)
