@@ -20,7 +20,7 @@ from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
 from harness.store.store import Store
 from harness.targets.base import BootRequest, BootResult, Target
 from harness.testmod.catalogue import Severity
-from harness.testmod.log import missing_lines, parse_log, unexpected_failures
+from harness.testmod.log import Summary, missing_lines, parse_log, unexpected_failures
 from harness.testmod.modinfo import ModuleInfo, parse_modinfo
 from harness.testmod.verdicts import Finding, scan_console, verdict_of
 from harness.testmod.workload import Workload, check_workload, steady_loops
@@ -324,6 +324,9 @@ def judge_boot(
     if missing:
         more = f" (and {len(missing) - 3} more)" if len(missing) > 3 else ""
         return Verdict.INCOMPLETE, "; ".join(missing[:3]) + more, ()
+    odd = [item for item in run.summaries if not _as_asked(item, workload)]
+    if odd:
+        return Verdict.INCOMPLETE, f"the log has counts that were not asked for: {odd[0]}", ()
     samples = tuple(SampleRecord(**asdict(summary)) for summary in run.summaries)
     if verdict_of(findings) is not Verdict.PASSED:
         told = [item.name for item in findings if item.severity is not Severity.NOTE]
@@ -332,3 +335,10 @@ def judge_boot(
     if failures:
         return Verdict.TEST_FAILED, "; ".join(failures[:3]), samples
     return Verdict.PASSED, "", samples
+
+
+def _as_asked(summary: Summary, workload: Workload) -> bool:
+    """Return whether a summary is of this workload: its loops, and a result for each pass."""
+    results = summary.passed + summary.failed + (summary.xfailed or 0)
+    asked = (workload.loops, workload.repeats)
+    return (summary.loops, summary.repeat) == asked and results == summary.repeat

@@ -89,7 +89,6 @@ class Playbook(Document):
     seed: Annotated[int, Field(ge=0)] = 1
     allow_config_differences: tuple[str, ...] = ()
     noise: NoiseLimits = NoiseLimits()
-    module_source: Literal["own", "same"] = "own"
     text: str = ""  # the file as it was read, kept with the results
 
     @model_validator(mode="after")

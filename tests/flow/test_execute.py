@@ -77,8 +77,19 @@ def test_an_incomplete_log_is_no_sample_and_the_run_goes_on(build, store, tmp_pa
     assert set(store.samples_frame(run_id).boot) == {2, 3, 4, 5}
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("loops: 100", "loops: 9999999999"), ("passed: 1", "passed: 7"), ("repeat: 1", "repeat: 2")],
+)
+def test_counts_that_nobody_asked_for_are_no_samples(build, store, tmp_path, old, new):
+    run_id, _, _ = carried_out(build, store, tmp_path, render_fake_log(2, 5).replace(old, new))
+    boots = store.boots_frame(run_id)
+    assert boots.verdict[0] == "incomplete log"
+    assert "not asked for" in boots.reason[0]
+
+
 def test_a_failed_case_is_a_verdict(build, store, tmp_path):
-    log = render_fake_log(2, 5).replace("failed: 0", "failed: 1", 1)
+    log = render_fake_log(2, 5).replace("passed: 1 failed: 0", "passed: 0 failed: 1", 1)
     run_id, _, _ = carried_out(build, store, tmp_path, log)
     assert store.boots_frame(run_id).verdict[0] == "test failed"
 
