@@ -23,11 +23,11 @@ _CONTROL = re.compile(
 
 
 def environment() -> jinja2.Environment:
-    """Return what renders the templates: escapes everything, refuses undefined names."""
+    """Return what renders the templates: escapes everything; what a run lacks is nothing."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("harness.report"),
         autoescape=True,
-        undefined=jinja2.StrictUndefined,
+        undefined=jinja2.ChainableUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )

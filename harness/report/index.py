@@ -25,14 +25,17 @@ class Entry:
     ratio: float | None
 
 
-def render_index(store: Store, reports: Path) -> str:
-    """Return the index page: every run of the store, newest first."""
+def render_index(store: Store, reports: Path, *, served: bool = False) -> str:
+    """Return the index page: every run of the store, newest first.
+
+    `served`: every run has a page then, written or not.
+    """
     rows = store.list_runs().to_dict("records")
-    entries = [_entry(row, reports / str(row["id"])) for row in reversed(rows)]
+    entries = [_entry(row, reports / str(row["id"]), served) for row in reversed(rows)]
     return environment().get_template("index.html.j2").render(entries=entries)
 
 
-def _entry(row: Mapping[Any, Any], folder: Path) -> Entry:
+def _entry(row: Mapping[Any, Any], folder: Path, served: bool) -> Entry:
     results = _results(folder / "results.json")
     headline = results.get("headline") or {}
     parts = str(row["id"]).split("-")
@@ -43,7 +46,7 @@ def _entry(row: Mapping[Any, Any], folder: Path) -> Entry:
         jobs=int(row["jobs"]),
         passed=int(row["passed"]),
         ended=bool(row["finished_at"]),
-        has_page=(folder / "index.html").is_file(),
+        has_page=served or (folder / "index.html").is_file(),
         answer=str(headline.get("sentence", "")),
         ratio=headline.get("ratio"),
     )

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from harness.report import charts, resources
 from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
-from harness.report.environment import environment
+from harness.report.environment import environment, visible
 from harness.report.provenance import (
     command_lines,
     config_diff,
@@ -33,7 +33,7 @@ def render_page(report: RunReport, folder: Path) -> str:
     profiles = resources.load_profiles(report, folder)
     patches = [p for facts in report.run.kernels.values() for p in facts.get("patches") or []]
     differences = config_diff(folder, view.kernels)
-    return (
+    page = (
         environment()
         .get_template("page.html.j2")
         .render(
@@ -60,6 +60,7 @@ def render_page(report: RunReport, folder: Path) -> str:
             document_packed=packed(json.dumps(as_document(report), default=str)),
         )
     )
+    return visible(page)  # whatever a kernel, a file name or a playbook brought along
 
 
 def draw_figures(view: View) -> list[Figure]:

@@ -303,7 +303,9 @@ def _nothing_shown(effects: Sequence[Effect], what: str) -> str:
         every = "all" if noisy == len(cases) else f"{noisy}"
         return f"{words}; {every} of them too noisy to tell."
     return (
-        f"{words}; a change of {max(limits):.1%} would have been seen." if limits else f"{words}."
+        f"{words}; a change of {change(max(limits))} would have been seen."
+        if limits
+        else f"{words}."
     )
 
 

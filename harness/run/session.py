@@ -144,12 +144,17 @@ class Session:
 
 
 def keep_inputs(prepared: Prepared, folder: Path) -> None:
-    """Write the playbook and every kernel's configuration beside the results."""
-    configs = folder / "configs"
-    configs.mkdir(parents=True, exist_ok=True)
+    """Write the playbook, every kernel's configuration and patches beside the results."""
+    configs, patches = folder / "configs", folder / "patches"
+    for kept in (configs, patches):
+        kept.mkdir(parents=True, exist_ok=True)
     (folder / "playbook.yaml").write_text(prepared.playbook.text, encoding="utf-8")
     for name, kernel in prepared.kernels.items():
         (configs / f"{name}.config").write_bytes(kernel.config.read_bytes())
+        for patch in kernel.spec.patches:
+            source = kernel.spec.folder / patch
+            if source.is_file():
+                (patches / source.name).write_bytes(source.read_bytes())
 
 
 @contextlib.contextmanager

@@ -1,0 +1,104 @@
+"""A synthetic run as page, text and files."""
+
+import gzip
+import json
+import re
+from base64 import b64decode
+
+import pytest
+
+from harness.report.collect import collect_report
+from harness.report.text import MAIL_COLUMNS, render_mail, render_markdown
+from harness.report.write import write_results
+from tests.synthetic_runs import RUN, write_synthetic_run
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    reports = tmp_path_factory.mktemp("reports")
+    store = write_synthetic_run(reports, hostile=True)
+    yield write_results(store, RUN, reports)
+    store.close()
+
+
+def test_files_are_whole_and_latest_points_to_them(written):
+    reports = written.page.parent.parent
+    assert (reports / "latest").resolve() == written.page.parent.resolve()
+    results = json.loads((written.page.parent / "results.json").read_text())
+    assert results["version"] == 1
+    assert results["headline"]["ratio"] > 0
+    samples = (written.page.parent / "samples.csv").read_text().splitlines()
+    assert len(samples) == 1 + len(written.report.samples)
+    index = (reports / "index.html").read_text()
+    assert f'href="{RUN}/index.html"' in index
+    assert not [file for file in reports.rglob(".*") if file.is_file()]
+
+
+def test_writing_again_gives_the_same_page(written):
+    before = written.page.read_text()
+    from harness.store.store import open_store
+
+    reports = written.page.parent.parent
+    store = open_store(reports / "vmapbench.db")
+    write_results(store, RUN, reports)
+    store.close()
+    # The id of a clip path counts drawings of the process.
+    assert re.sub(r"clip\d+", "", written.page.read_text()) == re.sub(r"clip\d+", "", before)
+
+
+def test_page_is_one_small_file_that_asks_for_nothing(written):
+    page = written.page.read_text()
+    assert len(page.encode()) < 2_000_000
+    assert not re.search(r'(src|href)="(https?:)?//', page)
+    assert "url(" not in re.sub(r"url\(#clip\d+\)", "", page)
+    assert "@import" not in page
+
+
+def test_hostile_log_is_text_and_cut(written):
+    page = written.page.read_text()
+    assert "<script>alert(1)" not in page
+    assert "<img src=x" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "{{ 7*7 }}" in page
+    assert "A" * 500 not in page
+    assert not set(page) & set("\x00\x07\x1b\u202e")
+
+
+def test_page_holds_its_samples(written):
+    page = written.page.read_text()
+    block = re.search(r'id="samples-packed">([^<]*)<', page)[1]
+    inside = gzip.decompress(b64decode(block)).decode().splitlines()
+    assert len(inside) == 1 + len(written.report.samples)
+
+
+def test_nothing_is_coloured_without_significance(written):
+    page = written.page.read_text()
+    effects = re.search(r'id="effects">(.*?)</table>', page, re.DOTALL)[1]
+    rows = re.findall(r"<tr data-key=.*?</tr>", effects, re.DOTALL)
+    assert rows
+    for row in rows:
+        coloured = re.search(r'class="[^"]*(better|worse)', row)
+        shown = re.search(r">(faster|slower)<", row)
+        assert bool(coloured) == bool(shown), row
+    assert any("better" in row for row in rows)
+
+
+def test_mail_fits_72_columns_of_ascii(written):
+    mail = render_mail(written.report)
+    assert mail.isascii()
+    assert max(map(len, mail.splitlines())) <= MAIL_COLUMNS
+    assert "synthetic-new is " in mail
+
+
+def test_markdown_escapes_names(written):
+    text = render_markdown(written.report)
+    assert r"| fix\_size\_alloc |" in text
+
+
+def test_run_without_any_boot_has_a_page(tmp_path):
+    store = write_synthetic_run(tmp_path, thread_counts=(), repeats=0)
+    written = write_results(store, RUN, tmp_path)
+    assert written.report.comparison is None
+    assert "Nothing can be compared" in written.page.read_text()
+    assert "Nothing can be compared" in render_mail(collect_report(store, RUN))
+    store.close()
