@@ -43,7 +43,7 @@ def validate(
     from harness.process import SubprocessRunner
     from harness.run.validate import trace_kernel, validate_folder
 
-    folders = list(again or [])
+    results = [validate_folder(place) for place in again or []]
     for name in () if again else names or TRACED:
         place = _new_folder(output, name)
         typer.echo(f"{name}: traces go to {place}", err=True)
@@ -51,8 +51,7 @@ def validate(
         machine = (max(possible, cpus), cpus)
         runner = SubprocessRunner()
         trace_kernel(source, machine, loops, place, cache_folder(), runner, _say)
-        folders.append(place)
-    results = [validate_folder(place) for place in folders]
+        results.append(validate_folder(place))
     if as_json:
         document = [{**asdict(each), "passed": each.passed} for each in results]
         typer.echo(json.dumps({"version": 1, "validations": document}, indent=2))

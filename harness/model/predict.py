@@ -14,7 +14,7 @@ from harness.model.timing import SIZES, Design, Prediction, Simulation
 PAIRS = 120_000
 """Pairs of one simulation: several purges even at 256 CPUs, and a second or two."""
 
-SWEEPS = ("decay", "nodes", "pool_limit_pages", "lazy_max", "numa_local_nodes")
+SWEEPS = ("decay", "nodes", "pool_limit_pages", "zone_pages", "lazy_max", "numa_local_nodes")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Design:
     nodes: int
     decay: float = 0.25
     pool_limit_pages: int = 256
+    zone_pages: int = 16
     lazy_max: int | None = None
     numa_local_nodes: int = 0  # > 0: a CPU uses a node of its own group, that many groups
 
@@ -125,6 +126,8 @@ class Simulation:
         self._begin_measuring(0.0)
         self._program = self._steps()
         self._holding: list[int] = [0] * cpus  # size index of the area in hand
+        self._zone_node = [0] * cpus  # and the node of its address
+        self._cursor = 0  # pages that the free space has given so far
 
     def run(self, pairs: int) -> Prediction:
         """Simulate `pairs` allocations and frees, the first half of them to warm up."""
@@ -211,7 +214,7 @@ class Simulation:
         if probability < 1.0 and chance() > probability:
             return now + think
         if scope == SPREAD:
-            lock += int(chance() * self._design.nodes)
+            lock += self._zone_node[cpu]
         elif scope == OWN:
             lock += self._node_of[cpu]
         elif scope == ALLOCATION:
@@ -236,15 +239,19 @@ class Simulation:
         """Return lock, work and stale lines of the pool's or the free space's turn."""
         costs, size, node = self._costs, self._holding[cpu], self._node_of[cpu]
         self._allocations += 1
-        pool = self._pools[node]
+        pool, nodes = self._pools[node], self._design.nodes
         if self._design.nodes > 1 and pool[size]:
             missed = MISALIGNED.get(self._case, 0.0)
             if not missed or self._random.random() >= missed:
                 pool[size] -= 1
                 self._hits += 1
+                self._zone_node[cpu] = int(self._random.random() * nodes)
                 # Whoever purged wrote these lines, however long ago.
                 stale = sum(costs.pool_take.lines) * (1 - 1 / self._cpus)
                 return self._pool + node, costs.pool_take.work_ns, stale
+        # The free space gives neighbours to whoever comes next, so their zone's node is the same.
+        self._zone_node[cpu] = self._cursor // self._design.zone_pages % nodes
+        self._cursor += self._sizes[size]
         return self._free, costs.find.work_ns, costs.find.stale(float(self._cpus), self._cpus)
 
     def _finish_pair(self, now: float, cpu: int) -> float:

@@ -138,7 +138,7 @@ def run_traced(
         cpus=possible_cpus,
         loads=tuple(case.load(loops, threads) for case in cases),
         memory_mib=_MEMORY_MIB,
-        expected_s=120.0,
+        expected_s=600.0,  # on a busy host; nothing is printed during a case
         folder=folder,
     )
     target.check()
