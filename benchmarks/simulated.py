@@ -93,6 +93,8 @@ def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]
         "machine": machine.name,
         "model": changes,
         "switches": dict(switches),
+        "seed": options.seed,
+        "boot": options.boot,
         "cpus": options.cpus,
         "nodes": nodes,
         "loads": loads,

@@ -35,6 +35,14 @@ static int (*real_broadcast)(pthread_cond_t *);
 static int (*real_signal)(pthread_cond_t *);
 static uintptr_t program_start, program_end;
 
+/* QEMU's big lock: the mutex that vCPUs sleep with. Unknown until the first has slept. */
+static pthread_mutex_t *big_lock;
+
+static bool holds_big_lock(void)
+{
+	return big_lock && big_lock->__data.__owner == syscall(SYS_gettid);
+}
+
 static int find_program(struct dl_phdr_info *info, size_t size, void *data)
 {
 	(void)size, (void)data;
@@ -139,6 +147,13 @@ PLUGIN_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *tim
 	ready = real_ppoll(fds, n, &at_once, mask);
 	if (ready)
 		return ready;
+	/*
+	 * The main loop polls without the big lock. A poll with it (aio_poll() in the monitor) waits
+	 * for another thread of QEMU: to let the guest run meanwhile would be a deadlock, since
+	 * woken vCPUs need the lock.
+	 */
+	if (holds_big_lock())
+		return real_ppoll(fds, n, timeout, mask);
 	if (timeout)
 		deadline = clock_of_this_thread() + timeout->tv_sec * UINT64_C(1000000000) +
 			   timeout->tv_nsec;
@@ -166,8 +181,10 @@ PLUGIN_EXPORT int pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex
 	bool held;
 	int result;
 
-	if (engaged && vcpu_about_to_sleep())
+	if (engaged && vcpu_about_to_sleep()) {
+		big_lock = mutex;
 		vcpu_sleeps(cond);
+	}
 	held = engaged && this_thread_runs();
 	if (held)
 		others_may_finish(true);
