@@ -35,10 +35,10 @@ from harness.targets.watch import ArgvFor, BootLimits, watch_guest
 # `oops=panic`: a kernel thread that oopsed would leave the loading thread waiting for ever.
 # `log_buf_len`: 64 workers x 12 lines overflow the default buffer.
 # `tsc=reliable`: no clock watchdog, which on a busy host takes a vCPU that waits for its core for
-# an unstable clock.
+# an unstable clock. `no_timer_check`: nor the panic over a timer interrupt that came late.
 BOOT_PARAMETERS = (
     *("console=ttyS0", "loglevel=6", "panic=-1", "oops=panic", "log_buf_len=16M"),
-    "tsc=reliable",
+    *("tsc=reliable", "no_timer_check"),
 )
 
 
