@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from harness.build.kernel import BuildProgress
 from harness.store.records import BootRecord, JobRecord
 
 
@@ -24,6 +25,7 @@ class Lines:
         """Count from nothing."""
         self._jobs = self._done = self._measured = 0
         self._began = time.monotonic()
+        self._building = ("", "")
 
     def planned(self, run_id: str, jobs: int, done: int) -> None:
         """See `harness.run.execute.Observer`."""
@@ -44,8 +46,11 @@ class Lines:
         why = f" ({record.reason})" if record.reason else ""
         self.say(f"{self._done}/{self._jobs} {what}{why}, {record.elapsed_s:.1f} s{self.eta()}")
 
-    def build(self, words: str) -> None:
-        """A kernel build says how far it is."""
+    def build(self, build: BuildProgress) -> None:
+        """A kernel build says how far it is; each phase is told once."""
+        if (build.kernel, build.phase) != self._building:
+            self._building = (build.kernel, build.phase)
+            self.say(f"{build.kernel}: {build.phase}")
 
     def say(self, words: str) -> None:
         """Print one line; control characters that a kernel's words may hold are made visible."""
@@ -92,9 +97,12 @@ class Bar(Lines):
         super().boot_ended(job, record, left)
         self._progress.update(self._task, completed=self._done)
 
-    def build(self, words: str) -> None:
+    def build(self, build: BuildProgress) -> None:
         """A kernel build says how far it is."""
-        self._progress.update(self._task, description=words)
+        words = f"{build.kernel}: {build.phase}"
+        self._progress.update(
+            self._task, description=words, completed=build.targets, total=build.total
+        )
 
     def say(self, words: str) -> None:
         """Print above the bar."""

@@ -48,7 +48,7 @@ def run(
     if (file is None) == (resume is None):
         raise typer.BadParameter("name a playbook, or --resume RUN-ID")
     with show_progress(live=sys.stderr.isatty()) as observer:
-        session = Session(kernels, reports, observer, lambda build: observer.build(str(build)))
+        session = Session(kernels, reports, observer, observer.build)
         if dry_run and file is not None:
             typer.echo("\n".join(session.plan_lines(file)))
             return
