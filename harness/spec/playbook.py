@@ -43,7 +43,7 @@ class SimulatedTarget(Document):
     kind: Literal["simulated"]
     cpus: CpuCount = 64
     machine: Name = "threadripper-3970x"
-    mode: Literal["fast", "deterministic"] = "fast"
+    mode: Literal["deterministic"] = "deterministic"
     memory_mib: Annotated[int, Field(ge=128)] | None = None
     boot_parameters: tuple[BootParameter, ...] = ()
 

@@ -93,7 +93,7 @@ class SimulatedTarget:
             "qemu": _dotted(qemu_version(self._runner)),
             "accelerator": "tcg",
             "clock": f"virtual time, model {self._machine.name}",
-            "mode": "deterministic",  # `fast` is the same so far: see docs/simulated.md
+            "mode": "deterministic",
             "model": self._machine.model_dump(mode="json", exclude={"sources"}),
             "switches": dict(self._simulation.switches),
         }
