@@ -186,7 +186,7 @@ CONDITIONS: tuple[Condition, ...] = tuple(
         ("NMI unknown", _S, "Uhhuh. NMI received for unknown reason", r"", "Uhhuh. NMI received for unknown reason 3d on CPU 0."),
         ("timer went backward", _S, "sched_clock on CPU ", r"\d+ went backward", "csd: sched_clock on CPU 3 went backward by 120 ns"),
         ("clocksource unstable", _S, "Marking clocksource ", r"\S+ as unstable", "clocksource: timekeeping watchdog on CPU1: Marking clocksource 'tsc' as unstable because the skew is too large:"),
-        ("TSC unstable", _S, "Marking TSC unstable", r"", "tsc: Marking TSC unstable due to check_tsc_sync_source failed"),
+        ("TSC unstable", _S, "Marking TSC unstable", r"(?! due to boot parameter)", "tsc: Marking TSC unstable due to check_tsc_sync_source failed"),
         ("TSC warp", _S, "TSC synchronization ", r"\[CPU#\d+ -> CPU#\d+\]:", "TSC synchronization [CPU#0 -> CPU#1]:"),
         ("watchdog read-back delay", _N, "wd-", r"\S+-wd excessive read-back delay", "clocksource: timekeeping watchdog on CPU0: wd-tsc-wd excessive read-back delay of 201000ns vs. limit of 125000ns"),
         ("hrtimer interrupt slow", _N, "hrtimer: interrupt took ", r"\d", "hrtimer: interrupt took 3141592 ns"),

@@ -39,6 +39,7 @@ def test_names_are_unique_and_the_catalogue_is_wide():
         "clocksource: Switched to clocksource tsc",
         "clocksource: tsc: mask: 0xffffffffffffffff max_cycles: 0x256bf2ae2b5",
         "tsc: Refined TSC clocksource calibration: 2596.128 MHz",
+        "tsc: Marking TSC unstable due to boot parameter",  # the simulated machine asks for it
         "CPU: 1 UID: 0 PID: 49 Comm: vmalloc_test/0 Not tainted 6.12.117 #1",
         "CPU0: Thermal monitoring enabled (TM1)",
         "mce: CPU supports 10 MCE banks",
