@@ -46,7 +46,7 @@ def build_kernel(
     started = time.monotonic()
     tree, log, environment = folder / "tree", folder / "build.log", _environment(pristine)
     tell("preparing the tree")
-    base = find_base(plan, cache)
+    base = find_base(plan, cache, pristine)
     based = lay_tree(pristine, tree, base, runner)
     apply_patches(tree, plan.patches, runner)
     tell("configuring")

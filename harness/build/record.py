@@ -1,8 +1,9 @@
 """The record of a finished build, and what earlier builds are good for."""
 
 import contextlib
+import filecmp
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +33,32 @@ def past_builds(cache: Cache) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield folder, record
 
 
-def find_base(plan: BuildPlan, cache: Cache) -> BaseTree | None:
-    """Return the tree whose objects are the best start: same source, same toolchain.
+def find_base(plan: BuildPlan, cache: Cache, pristine: Path) -> BaseTree | None:
+    """Return the tree whose objects are the best start: same toolchain, same or a close source.
 
-    One with the same fragments comes first, then the newest.
+    The same source comes first, then the same fragments, then the newest. Another source is close
+    when its top Makefile is alike, that is of the same release, as in a git history. `pristine`:
+    the folder with the source of `plan`.
     """
-    inputs = plan.inputs
-    fitting = [
-        (folder, record)
-        for folder, record in past_builds(cache)
-        if all(record["inputs"][key] == inputs[key] for key in ("source", "toolchain"))
-        and (folder / "tree" / OBJECTS).is_dir()
-    ]
-    alike = [fit for fit in fitting if fit[1]["inputs"]["fragments"] == inputs["fragments"]]
-    for folder, record in alike or fitting:
-        return BaseTree(record["key"], folder / "tree", record["built_in"])
-    return None
+    inputs, candidates = plan.inputs, []
+    for folder, record in past_builds(cache):
+        tree, alike = folder / "tree", _shared(record["inputs"], inputs)
+        usable = "toolchain" in alike and (tree / OBJECTS).is_dir()
+        if usable and ("source" in alike or _same_release(pristine, tree)):
+            rank = ("source" in alike, "fragments" in alike)
+            candidates.append((rank, BaseTree(record["key"], tree, record["built_in"])))
+    # max() keeps the first of equals, and the newest builds come first
+    return max(candidates, key=lambda one: one[0], default=(None, None))[1]
+
+
+def _shared(inputs: Mapping[str, Any], others: Mapping[str, Any]) -> set[str]:
+    return {key for key in inputs if inputs[key] == others[key]}
+
+
+def _same_release(pristine: Path, tree: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return filecmp.cmp(pristine / "Makefile", tree / "Makefile", shallow=False)
+    return False
 
 
 def usual_total(cache: Cache) -> int | None:

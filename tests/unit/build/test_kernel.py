@@ -80,6 +80,33 @@ def test_a_patched_kernel_is_the_same_however_it_was_reached(
     assert incremental.image.read_bytes() == clean.image.read_bytes()
 
 
+def test_a_plain_kernel_that_starts_from_a_patched_one_is_not_patched(
+    build: Builder, toy: Toy
+) -> None:
+    patched = build(toy(patches=("two.patch",)))
+    plain = build(toy())
+    assert json.loads((plain.folder / "kernel.json").read_text())["base"] == patched.key
+    assert build.targets == 3
+    assert plain.image.read_bytes() != patched.image.read_bytes()
+    assert "return 2" in (patched.tree / "mm/vmalloc.c").read_text()
+
+
+def test_a_close_source_starts_from_what_is_built(
+    build: Builder, toy: Toy, toy_tree: Path, tmp_path: Path
+) -> None:
+    """Every file of the other source is younger than the objects; only one differs."""
+    old = build(toy())
+    for path in filter(Path.is_file, toy_tree.rglob("*")):
+        path.touch()
+    (toy_tree / "mm/slab.c").write_text("int slab_value(void)\n{\n\treturn 5;\n}\n")
+    new = build(toy(source={"tree": str(toy_tree)}))
+    assert json.loads((new.folder / "kernel.json").read_text())["base"] == old.key
+    assert build.targets == 3
+    build.cache = Cache(tmp_path / "second-cache")
+    clean = build(toy(source={"tree": str(toy_tree)}))
+    assert new.image.read_bytes() == clean.image.read_bytes()
+
+
 def test_a_changed_fragment_is_another_kernel(build: Builder, toy: Toy, kernels: Path) -> None:
     one = build(toy())
     (kernels / "hz.config").write_text("CONFIG_HZ=1000\n")

@@ -15,6 +15,9 @@ from harness.build.tuxmake import Toolchain
 from harness.spec.kernel import KernelSpec
 
 
+NOWHERE = Path("/nonexistent")
+
+
 @pytest.fixture
 def plan(toy: Callable[..., KernelSpec], kernels: Path) -> BuildPlan:
     source = PinnedSource("sha256-1", "", lambda _: None)
@@ -40,16 +43,28 @@ def keep(cache: Cache, plan: BuildPlan) -> Callable[..., Path]:
 def test_the_same_fragments_come_before_the_newest(
     cache: Cache, plan: BuildPlan, keep: Callable[..., Path]
 ) -> None:
-    assert find_base(plan, cache) is None
+    assert find_base(plan, cache, NOWHERE) is None
     keep("other-source", 0, source="sha256-2")
     keep("other-compiler", 0, toolchain=["gcc", "13"])
-    assert find_base(plan, cache) is None
+    assert find_base(plan, cache, NOWHERE) is None
     keep("other-fragments", 1, fragments=["x"])
-    assert find_base(plan, cache).key == "other-fragments"
+    assert find_base(plan, cache, NOWHERE).key == "other-fragments"
     keep("older", 3)
     keep("newer", 2)
-    base = find_base(plan, cache)
+    base = find_base(plan, cache, NOWHERE)
     assert (base.key, base.built_in) == ("newer", "/b")
+
+
+def test_another_source_will_do_when_it_is_of_the_same_release(
+    cache: Cache, plan: BuildPlan, keep: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "Makefile").write_text("VERSION = 6\n")
+    (keep("far", 0, source="sha256-2") / "tree/Makefile").write_text("VERSION = 7\n")
+    assert find_base(plan, cache, tmp_path) is None
+    (keep("close", 1, source="sha256-3") / "tree/Makefile").write_text("VERSION = 6\n")
+    assert find_base(plan, cache, tmp_path).key == "close"
+    keep("same", 2)
+    assert find_base(plan, cache, tmp_path).key == "same"
 
 
 def test_damaged_builds_are_passed_over(
@@ -58,7 +73,7 @@ def test_damaged_builds_are_passed_over(
     for number, content in enumerate(["", "[]", '{"format": 99}', "null"]):
         (keep(f"bad-{number}", 0) / "kernel.json").write_text(content)
     assert list(past_builds(cache)) == []
-    assert find_base(plan, cache) is None
+    assert find_base(plan, cache, NOWHERE) is None
 
 
 def test_the_total_is_that_of_the_latest_build_from_nothing(
