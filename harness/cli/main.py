@@ -16,14 +16,6 @@ from typer.exceptions import TyperException
 from harness import __version__, cli
 from harness.errors import VmapbenchError
 
-app = typer.Typer(
-    name="vmapbench",
-    help="Proves what a change to the kernel's vmalloc does on many-core machines.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -31,7 +23,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[
@@ -41,18 +32,27 @@ def _root(
     """Options before the verb."""
 
 
-def _register_verbs() -> None:
+def command_line() -> typer.Typer:
+    """Make the command line: every module of this package adds its verbs."""
+    app = typer.Typer(
+        name="vmapbench",
+        help="Proves what a change to the kernel's vmalloc does on many-core machines.",
+        callback=_root,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
     for module in pkgutil.iter_modules(cli.__path__, "harness.cli."):
         if module.name != "harness.cli.main":
             importlib.import_module(module.name).register(app)
+    return app
 
 
 def main() -> None:
     """Run the command line and exit."""
     debug = "--debug" in sys.argv
     try:
-        _register_verbs()
-        status = app(standalone_mode=False)
+        status = command_line()(standalone_mode=False)
     except VmapbenchError as error:
         status = _report(str(error), error.exit_code, debug)
     except TyperException as error:

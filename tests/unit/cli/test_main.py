@@ -1,4 +1,4 @@
-"""The command line as a process: exit codes, messages, no tracebacks."""
+"""The command line as a whole: exit codes, messages, no tracebacks."""
 
 import subprocess
 import sys
@@ -6,14 +6,9 @@ import sys
 import pytest
 
 
-def vmapbench(*words, stdin=b""):
-    argv = [sys.executable, "-m", "harness.cli.main", *map(str, words)]
-    return subprocess.run(argv, input=stdin, capture_output=True, check=False, timeout=60)
-
-
-def test_version_and_help():
-    assert vmapbench("--version").stdout.startswith(b"vmapbench 0.")
-    help_text = vmapbench("--help").stdout.decode()
+def test_version_and_help(vmapbench):
+    assert vmapbench("--version").stdout.startswith("vmapbench 0.")
+    help_text = vmapbench("--help").stdout
     for verb in ("run", "check", "build", "parse", "doctor"):
         assert f" {verb} " in help_text
 
@@ -27,29 +22,28 @@ def test_version_and_help():
         (["run"], 2, "name a playbook, or --resume"),
     ],
 )
-def test_what_goes_wrong_is_said_without_a_traceback(words, status, says):
+def test_what_goes_wrong_is_said_without_a_traceback(vmapbench, words, status, says):
     done = vmapbench(*words)
-    assert says in done.stderr.decode()
-    assert b"Traceback" not in done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
     assert done.returncode == status
 
 
-def test_debug_shows_the_traceback():
-    assert b"Traceback" in vmapbench("--debug", "check", "/nothing").stderr
+def test_debug_shows_the_traceback(vmapbench):
+    assert "Traceback" in vmapbench("--debug", "check", "/nothing").stderr
 
 
-def test_an_unexpected_error_is_a_line_and_exit_code_3(tmp_path):
-    (tmp_path / "store.db").write_bytes(b"no database at all" * 100)
+def test_an_unexpected_error_is_a_line_and_exit_code_3(vmapbench, tmp_path):
     reports = tmp_path / "reports"
     reports.mkdir()
     (reports / "vmapbench.db").write_bytes(b"no database at all" * 100)
     done = vmapbench("run", "--resume", "latest", "--reports", reports)
     assert done.returncode == 3
-    assert b"Traceback" not in done.stderr
-    assert b"vmapbench.db" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "vmapbench.db" in done.stderr
 
 
-def test_a_reader_that_goes_away_is_no_error():
+def test_a_reader_that_goes_away_is_no_error_to_a_real_process():
     argv = f"{sys.executable} -m harness.cli.main --help | head -c 1 >/dev/null"
     done = subprocess.run(["bash", "-c", argv], capture_output=True, check=False, timeout=60)
     assert done.stderr == b""

@@ -1,26 +1,20 @@
 import csv
 import io
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-from harness.cli.main import main
 
 LOGS = Path(__file__).parents[1] / "testmod" / "logs"
 WHOLE = LOGS / "6.12-four-workers-then-two.log"
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(vmapbench):
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["vmapbench", "parse", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return ended.value.code, out, err
+        said = vmapbench("parse", *arguments)
+        assert "Traceback" not in said.output
+        return said.returncode, said.stdout, said.stderr
 
     return run
 

@@ -3,10 +3,8 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from harness.cli.main import app
-from harness.cli.predict import machine_costs, parse_counts, parse_nodes, parse_sweep, register
+from harness.cli.predict import machine_costs, parse_counts, parse_nodes, parse_sweep
 from harness.errors import InputError
 
 
@@ -56,16 +54,13 @@ def test_a_machine_model_becomes_costs():
 
 
 @pytest.fixture
-def vmapbench():
-    if "predict" not in {command.name for command in app.registered_commands}:
-        register(app)
-    runner = CliRunner()
-    return lambda *arguments: runner.invoke(app, ["predict", "--pairs", "3000", *arguments])
+def predict(vmapbench):
+    return lambda *words: vmapbench("predict", "--pairs", "3000", *words)
 
 
-def test_json_has_a_ratio_per_case_and_cpu_count(vmapbench):
-    result = vmapbench("--cpus", "1,4", "--case", "fix_size", "--case", "full_fit", "--json")
-    assert result.exit_code == 0, result.output
+def test_json_has_a_ratio_per_case_and_cpu_count(predict):
+    result = predict("--cpus", "1,4", "--case", "fix_size", "--case", "full_fit", "--json")
+    assert result.returncode == 0, result.output
     points = json.loads(result.stdout)["points"]
     assert [(p["case"], p["cpus"]) for p in points] == [
         ("fix_size", 1),
@@ -77,10 +72,10 @@ def test_json_has_a_ratio_per_case_and_cpu_count(vmapbench):
     assert {"pairs_per_s", "utilisation", "bottleneck", "bounds"} <= set(points[0]["many"])
 
 
-def test_a_sweep_draws_a_chart(vmapbench, tmp_path):
+def test_a_sweep_draws_a_chart(predict, tmp_path):
     chart = tmp_path / "decay.html"
-    result = vmapbench("--cpus", "4", "--sweep", "decay=0,0.25,1", "--chart", str(chart))
-    assert result.exit_code == 0, result.output
+    result = predict("--cpus", "4", "--sweep", "decay=0,0.25,1", "--chart", str(chart))
+    assert result.returncode == 0, result.output
     assert len(result.stdout.splitlines()) == 4
     text = chart.read_text()
     assert "vega" in text

@@ -1,11 +1,9 @@
 """The verbs that read results, run as a user runs them."""
 
 import json
-import sys
 
 import pytest
 
-from harness.process import SubprocessRunner
 from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
 from harness.store.store import open_store
 from harness.verdict import Verdict
@@ -49,27 +47,23 @@ def fill(reports, run_id, factor=1.0, verdict=Verdict.PASSED, reason="", boots=6
 
 
 @pytest.fixture
-def vmapbench(tmp_path):
-    def run(*arguments):
-        argv = [sys.executable, "-m", "harness.cli.main", *arguments]
-        argv += ["--reports", str(tmp_path / "reports")]
-        return SubprocessRunner().run(argv, env={"COLUMNS": "200"}, deadline_s=60)
-
-    run.reports = tmp_path / "reports"
-    return run
+def reports(tmp_path, monkeypatch):
+    """The reports folder of the calls."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "reports"
 
 
-def test_without_results_the_verbs_say_how_to_make_some(vmapbench):
+def test_without_results_the_verbs_say_how_to_make_some(vmapbench, reports):
     for arguments in (["list"], ["show", "latest"], ["export", "latest"], ["compare", "latest"]):
         done = vmapbench(*arguments)
         assert done.returncode == 2
         assert "`vmapbench run PLAYBOOK` makes some" in done.output
-    assert not vmapbench.reports.exists()
+    assert not reports.exists()
 
 
-def test_list_tells_whole_runs_from_those_that_can_go_on(vmapbench):
-    fill(vmapbench.reports, "2025-whole")
-    fill(vmapbench.reports, "2026-part", verdict=Verdict.INTERRUPTED)
+def test_list_tells_whole_runs_from_those_that_can_go_on(vmapbench, reports):
+    fill(reports, "2025-whole")
+    fill(reports, "2026-part", verdict=Verdict.INTERRUPTED)
     done = vmapbench("list")
     assert done.returncode == 0
     whole, part = done.output.splitlines()[1:]
@@ -84,8 +78,8 @@ def test_list_tells_whole_runs_from_those_that_can_go_on(vmapbench):
     ]
 
 
-def test_show_prints_every_boot_and_lets_no_log_drive_the_terminal(vmapbench):
-    fill(vmapbench.reports, "2025-x", verdict=Verdict.CRASHED, reason="[red]bad[/x]\x1b]0;t\x07")
+def test_show_prints_every_boot_and_lets_no_log_drive_the_terminal(vmapbench, reports):
+    fill(reports, "2025-x", verdict=Verdict.CRASHED, reason="[red]bad[/x]\x1b]0;t\x07")
     done = vmapbench("show", "latest")
     assert done.returncode == 0
     assert "[red]bad[/x]" in done.output
@@ -97,8 +91,8 @@ def test_show_prints_every_boot_and_lets_no_log_drive_the_terminal(vmapbench):
     assert document["run"]["plan"]["question"] == "is it faster?"
 
 
-def test_compare_within_a_run(vmapbench):
-    fill(vmapbench.reports, "2025-x")
+def test_compare_within_a_run(vmapbench, reports):
+    fill(reports, "2025-x")
     done = vmapbench("compare", "latest")
     assert done.returncode == 0
     assert "per-cpu" in done.output
@@ -108,9 +102,9 @@ def test_compare_within_a_run(vmapbench):
     assert ratios == pytest.approx([4.0, 4.0], rel=0.01)
 
 
-def test_compare_across_runs_takes_each_kernel_with_itself(vmapbench):
-    fill(vmapbench.reports, "2025-x")
-    fill(vmapbench.reports, "2026-y", factor=2.0)
+def test_compare_across_runs_takes_each_kernel_with_itself(vmapbench, reports):
+    fill(reports, "2025-x")
+    fill(reports, "2026-y", factor=2.0)
     found = json.loads(vmapbench("compare", "2025", "2026", "--json").output)["comparisons"]
     assert list(found) == [
         "one-node: 2026-y against 2025-x",
@@ -122,8 +116,8 @@ def test_compare_across_runs_takes_each_kernel_with_itself(vmapbench):
         assert [row["ratio"] for row in comparison["rows"]] == pytest.approx([0.5] * 3, rel=0.01)
 
 
-def test_export_writes_a_whole_file_or_none(vmapbench, tmp_path):
-    fill(vmapbench.reports, "2025-x")
+def test_export_writes_a_whole_file_or_none(vmapbench, reports, tmp_path):
+    fill(reports, "2025-x")
     file = tmp_path / "run.csv"
     assert vmapbench("export", "latest", "--format", "csv", "-o", str(file)).returncode == 0
     assert len(file.read_text().splitlines()) == 1 + 12 * 4

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from harness.guest.initramfs import (
     Entry,
     base_archive,
-    ensure_init,
     measuring_script,
     render_cpio,
     render_script,
@@ -60,12 +59,3 @@ def test_measuring_script_loads_each_once_and_ends_with_the_log():
     script = measuring_script(["a=1", "b=2"])
     assert [line for line in script if line.startswith("load")] == ["load a=1", "load b=2"]
     assert script[-1] == "log"
-
-
-def test_init_is_compiled_once_and_static(runner, tmp_path):
-    program = ensure_init(tmp_path, runner)
-    before = program.stat().st_mtime_ns
-    assert ensure_init(tmp_path, runner) == program
-    assert program.stat().st_mtime_ns == before
-    assert "statically linked" in runner.run(["file", str(program)]).output
-    assert [p for p in program.parent.iterdir() if p != program] == []

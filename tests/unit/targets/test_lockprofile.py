@@ -1,6 +1,6 @@
-"""The lock profile's plugin compiles, and finds the functions to watch."""
+"""The lock profile finds the functions to watch."""
 
-from harness.targets.lockprofile import ensure_lock_plugin, lock_functions
+from harness.targets.lockprofile import lock_functions
 
 
 def test_the_functions_that_take_spin_locks():
@@ -12,8 +12,3 @@ def test_the_functions_that_take_spin_locks():
         "ffffffff8138a950 T _raw_read_lock\n"
     )
     assert lock_functions(text) == ["ffffffff8138aa60", "ffffffff8138aa80", "ffffffff8138a930"]
-
-
-def test_the_plugin_compiles(tmp_path, runner):
-    library = ensure_lock_plugin(tmp_path, runner)
-    assert library.read_bytes()[:4] == b"\x7fELF"
