@@ -1,0 +1,183 @@
+"""A lab host: one file in `playbooks/hosts` or in the user's configuration folder. No secrets."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import Field, field_validator
+
+from harness.errors import InputError, SpecError
+from harness.spec.document import Document, load_document
+from harness.spec.kernel import BootParameter, Name
+
+Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:%-]*$")]
+User = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]*\$?$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Argv = Annotated[tuple[Annotated[str, Field(pattern=r"^[^\0\n]+$")], ...], Field(min_length=1)]
+
+_SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|credential|private_?key|api_?key", re.I)
+_ADVICE = (
+    "looks like a secret, and this file must hold none: use the ssh agent, ~/.ssh/config, or an "
+    "environment variable (power: {method: ipmi, variable: NAME_OF_THE_VARIABLE})"
+)
+
+
+class Jump(Document):
+    """A host to go through. Its key is trusted like the host's own."""
+
+    address: Address
+    port: Port | None = None
+    user: User | None = None
+
+
+class NoPower(Document):
+    """Somebody has to press the button."""
+
+    method: Literal["none"] = "none"
+
+
+class IpmiPower(Document):
+    """The host's BMC, by ipmitool; the password is in the environment variable `variable`."""
+
+    method: Literal["ipmi"]
+    address: Address
+    user: User = "admin"
+    interface: Literal["lanplus", "lan", "open"] = "lanplus"
+    variable: Variable = "IPMI_PASSWORD"
+
+
+class CommandPower(Document):
+    """A program of the user's that takes the power away and gives it back; no shell."""
+
+    method: Literal["command"]
+    cycle: Argv
+
+
+class HttpPower(Document):
+    """A request to a power strip; `variable` names what holds the Authorization header."""
+
+    method: Literal["http"]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]  # no user:password@
+    request: Literal["GET", "POST", "PUT"] = "POST"
+    body: str = ""
+    variable: Variable | None = None
+
+
+class LabgridPower(Document):
+    """A place of a labgrid coordinator, which is acquired for the run as well."""
+
+    method: Literal["labgrid"]
+    place: Name
+
+
+Power = Annotated[
+    NoPower | IpmiPower | CommandPower | HttpPower | LabgridPower, Field(discriminator="method")
+]
+
+
+class Boot(Document):
+    """How a trial kernel is started once, and how the host gets back when nobody helps it.
+
+    `confirm_within_s`: a trial kernel that nobody has confirmed by then, counted from its start,
+    resets the machine. `answer_within_s`: how long the host takes from the reset until ssh answers.
+    `parameters` join the command line of every trial boot. `initrd` is the initial file system that
+    mounts the host's root for the trial kernel; by default that of the release that runs.
+    """
+
+    method: Literal["kexec", "grub", "systemd-boot"] = "kexec"
+    confirm_within_s: Annotated[int, Field(ge=30, le=7200)] = 300
+    answer_within_s: Annotated[int, Field(ge=10, le=7200)] = 600
+    panic_s: Annotated[int, Field(ge=1, le=600)] = 30
+    parameters: tuple[BootParameter, ...] = ()
+    initrd: str | None = None
+
+
+class Topology(Document):
+    """What the host must turn out to have; `host check` and every boot hold it to that."""
+
+    cpus: Annotated[int, Field(ge=1, le=8192)]
+    sockets: Annotated[int, Field(ge=1)] | None = None
+    threads_per_core: Annotated[int, Field(ge=1)] | None = None
+    numa_nodes: Annotated[int, Field(ge=1)] | None = None
+
+
+class HostSpec(Document):
+    """One machine that is reached over ssh.
+
+    `address` may be an alias of ~/.ssh/config, which is honoured. `known_hosts`: `own` is the file
+    that `vmapbench host trust` writes, `user` is ~/.ssh/known_hosts, anything else a path. There is
+    no way to accept an unknown key.
+    """
+
+    version: Literal[1]
+    name: Name
+    summary: str = ""
+    address: Address
+    port: Port | None = None
+    user: User | None = None
+    jump: tuple[Jump, ...] = ()
+    identity: str | None = None  # path of a private key that the agent unlocks or that is bare
+    known_hosts: str = "own"
+    sudo: bool = True
+    state: Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")] = "/var/lib/vmapbench"
+    boot: Boot = Boot()
+    power: Power = NoPower()
+    console: Argv | None = None  # a program that prints the serial console (conserver, SOL ...)
+    topology: Topology | None = None
+    tuning: Name = "none"
+    labels: tuple[Name, ...] = ()
+    folder: Path  # of the file; set by `load_host`
+
+    @field_validator("jump")
+    @classmethod
+    def _jumps_are_few(cls, value: tuple[Jump, ...]) -> tuple[Jump, ...]:
+        if len(value) > 4:
+            raise ValueError("more than 4 jump hosts in a row")
+        return value
+
+
+def host_folders() -> tuple[Path, ...]:
+    """Return where hosts files are looked for, first match wins."""
+    return (Path("playbooks/hosts"), platformdirs.user_config_path("vmapbench") / "hosts")
+
+
+def load_host_file(path: Path) -> HostSpec:
+    """Return the host that `path` describes; the file's name is the host's.
+
+    Raises InputError or SpecError with every fault and its line; never shows a secret's value.
+    """
+    try:
+        return load_document(path, HostSpec, name=path.stem, folder=str(path.parent.resolve()))
+    except SpecError as error:
+        raise SpecError(error.path, [_without_secrets(fault) for fault in error.faults]) from None
+
+
+def load_host(name: str, folders: Iterable[Path] | None = None) -> HostSpec:
+    """Return the host called `name`. Raises InputError, naming the hosts there are."""
+    places = tuple(folders if folders is not None else host_folders())
+    files = {path.stem: path for path in host_files(places)}
+    if name not in files:
+        looked = ", ".join(map(str, places))
+        known = ", ".join(sorted(files)) or "none"
+        raise InputError(f"host {name}: no {name}.yaml in {looked}; known hosts: {known}")
+    return load_host_file(files[name])
+
+
+def host_files(folders: Iterable[Path] | None = None) -> list[Path]:
+    """Return the hosts files; of two with one name, the one of the earlier folder."""
+    found: dict[str, Path] = {}
+    for folder in folders if folders is not None else host_folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return list(found.values())
+
+
+def _without_secrets(fault: str) -> str:
+    line, _, rest = fault.partition(": ")
+    key, _, _ = rest.partition(": ")
+    if _SECRET.search(key.rpartition(".")[2]):
+        return f"{line}: {key}: {_ADVICE}"
+    return re.sub(r"://[^/\s@]*@", "://***@", fault)

@@ -1,0 +1,1 @@
+"""Lab hosts: real machines that are reached over ssh. See docs/lab.md."""

@@ -1,0 +1,57 @@
+"""What may be done on a lab host: everything that works on one depends on this protocol only."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+OnLine = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that ended on the host. `returncode` is -1 when a signal ended it."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Following(Protocol):
+    """A program that runs on the host while its lines arrive."""
+
+    def ended(self) -> bool:
+        """Whether the program or the connection is gone."""
+
+    def close(self) -> None:
+        """Stop listening. Idempotent."""
+
+
+class Shell(Protocol):
+    """A connection to a host. Every method raises `ConnectionLostError` when the host has gone."""
+
+    name: str
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        sudo: bool = False,
+        stdin: bytes | None = None,
+        timeout_s: float = 60.0,
+        check: bool = False,
+    ) -> Completed:
+        """Run `argv` to its end; with `check`, raise ToolError unless it exits with 0."""
+
+    def put(self, data: bytes | Path, path: str, mode: int = 0o644) -> None:
+        """Write a file as the account and compare its SHA-256, as the host computes it."""
+
+    def get(self, path: str, *, sudo: bool = False) -> bytes:
+        """Return the content of a file. Raises ToolError where it cannot be read."""
+
+    def follow(self, argv: Sequence[str], on_line: OnLine, *, sudo: bool = False) -> Following:
+        """Start `argv`; `on_line` is called, in another thread, for each line as it comes."""
+
+    def close(self) -> None:
+        """Close the connection. Idempotent."""

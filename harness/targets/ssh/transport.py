@@ -1,0 +1,301 @@
+"""The one door to ssh: fabric makes the connection, paramiko's channels carry the programs.
+
+Host keys are strict: an unknown or changed key is an error with the way out, never a question.
+"""
+
+import contextlib
+import hashlib
+import shlex
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import fabric
+import paramiko
+import platformdirs
+
+from harness.errors import InfrastructureError, InputError, ToolError
+from harness.spec.host import HostSpec, Jump
+from harness.targets.ssh.shell import Completed, OnLine
+
+CONNECT_S = 15.0
+KEEPALIVE_S = 15
+_CHUNK = 1 << 16
+
+
+class ConnectionLostError(InfrastructureError):
+    """The host could not be reached, or went away while something ran on it."""
+
+
+class HostKeyError(InputError):
+    """The host's key is unknown, or not the one that was trusted."""
+
+
+def known_hosts_file(spec: HostSpec) -> Path:
+    """Return the file that holds the keys that this host may show."""
+    if spec.known_hosts == "own":
+        return platformdirs.user_config_path("vmapbench") / "known_hosts"
+    if spec.known_hosts == "user":
+        return Path.home() / ".ssh" / "known_hosts"
+    return spec.folder / Path(spec.known_hosts).expanduser()
+
+
+def open_connection(spec: HostSpec, connect_s: float = CONNECT_S) -> fabric.Connection:
+    """Return a connection through all jump hosts, authenticated, every key checked.
+
+    Raises HostKeyError (exit code 2) and ConnectionLostError (3).
+    """
+    connection = plan_connection(spec, connect_s)
+    with _explained(spec, "connecting"):
+        connection.open()
+        assert connection.transport is not None
+        connection.transport.set_keepalive(KEEPALIVE_S)
+    return connection
+
+
+def plan_connection(spec: HostSpec, connect_s: float = CONNECT_S) -> fabric.Connection:
+    """Return the connection to be opened; `.gateway` is the one to the last jump host, and so on.
+
+    ~/.ssh/config is honoured by fabric: `.host` and `.port` are what it makes of the address.
+    """
+    kwargs: dict[str, Any] = {"banner_timeout": connect_s, "auth_timeout": connect_s}
+    if spec.identity:
+        kwargs["key_filename"] = str(spec.folder / Path(spec.identity).expanduser())
+    connection = None
+    hops: tuple[Jump | HostSpec, ...] = (*spec.jump, spec)
+    for hop in hops:
+        connection = fabric.Connection(
+            hop.address,
+            user=hop.user,
+            port=hop.port,
+            gateway=connection,
+            connect_timeout=connect_s,
+            connect_kwargs=dict(kwargs),
+        )
+        _make_strict(connection, known_hosts_file(spec))
+    return connection
+
+
+def _make_strict(connection: fabric.Connection, known_hosts: Path) -> None:
+    """Make `connection` refuse whatever key is not in the file."""
+    if known_hosts.is_file():
+        connection.client.load_host_keys(str(known_hosts))
+    connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+
+
+@contextlib.contextmanager
+def _explained(spec: HostSpec, doing: str) -> Iterator[None]:
+    """Turn what paramiko, invoke and the socket raise into errors that say what to do."""
+    where = f"host {spec.name} ({spec.address})"
+    try:
+        yield
+    except paramiko.BadHostKeyException as error:
+        raise HostKeyError(
+            f"{doing} {where}: it shows the key {fingerprint(error.key)}, but "
+            f"{known_hosts_file(spec)} has {fingerprint(error.expected_key)}\n  Somebody may be "
+            "in between. If the host was installed anew: "
+            f"vmapbench host trust {spec.name} --replace"
+        ) from error
+    except paramiko.AuthenticationException as error:
+        raise InputError(
+            f"{doing} {where}: it lets {spec.user or 'this user'} not in ({error})\n  load the key "
+            "into the ssh agent, or name it as `identity`"
+        ) from error
+    except paramiko.SSHException as error:
+        if "not found in known_hosts" in str(error):
+            raise HostKeyError(
+                f"{doing} {where}: its key is not in {known_hosts_file(spec)}\n  compare the "
+                f"fingerprint and accept it once: vmapbench host trust {spec.name}"
+            ) from error
+        raise ConnectionLostError(f"{doing} {where}: {error}") from error
+    except (OSError, EOFError) as error:
+        words = str(error) or type(error).__name__
+        raise ConnectionLostError(
+            f"{doing} {where}: {words}; vmapbench host check {spec.name}"
+        ) from error
+
+
+def fingerprint(key: paramiko.PKey) -> str:
+    """Return a key as `ssh-keygen -l` writes it: ED25519 SHA256:..."""
+    return f"{key.get_name().removeprefix('ssh-').upper()} {key.fingerprint}"
+
+
+class HostShell:
+    """Programs and files on one host; see `Shell`. Reconnecting is a new object."""
+
+    def __init__(self, spec: HostSpec, connect_s: float = CONNECT_S):
+        """Connect. Raises HostKeyError, InputError or ConnectionLostError."""
+        self._spec, self.name = spec, spec.name
+        self._connection = open_connection(spec, connect_s)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        sudo: bool = False,
+        stdin: bytes | None = None,
+        timeout_s: float = 60.0,
+        check: bool = False,
+    ) -> Completed:
+        """Run `argv` to its end. Past `timeout_s`, or when the host goes: ConnectionLostError."""
+        with _explained(self._spec, f"running {argv[0]} on"), self._channel(argv, sudo) as channel:
+            out, err = _drain(channel, stdin, time.monotonic() + timeout_s)
+            status = channel.recv_exit_status()
+        if out is None:
+            raise ConnectionLostError(
+                f"running {shlex.join(argv)} on host {self.name}: no end after {timeout_s:.0f} s"
+            )
+        if status == -1 and (self._transport is None or not self._transport.is_active()):
+            raise ConnectionLostError(
+                f"running {argv[0]} on host {self.name}: the connection was cut"
+            )
+        done = Completed(tuple(argv), status, _text(out), _text(err))
+        if check and status:
+            raise ToolError(
+                f"host {self.name}: {shlex.join(argv)} exited with {status}: "
+                f"{(done.stderr or done.stdout).strip()[-500:]}"
+            )
+        return done
+
+    def put(self, data: bytes | Path, path: str, mode: int = 0o644) -> None:
+        """Write a file as the account, whole or not at all. Raises ToolError (a full disk ...)."""
+        content = data.read_bytes() if isinstance(data, Path) else data
+        partial = f"{path}.part"
+        with _explained(self._spec, f"copying {path} to"):
+            try:
+                with self._connection.sftp().open(partial, "wb") as file:
+                    file.set_pipelined(True)
+                    file.write(content)
+                self._connection.sftp().chmod(partial, mode)
+            except OSError as error:
+                if self._transport is not None and self._transport.is_active():
+                    self.run(["rm", "-f", partial])
+                    raise ToolError(
+                        f"host {self.name}: cannot write {path}: {error}; is its disk full?"
+                    ) from error
+                raise
+        said = self.run(["sha256sum", "--", partial]).stdout.split(" ")[0]
+        if said != hashlib.sha256(content).hexdigest():
+            self.run(["rm", "-f", partial])
+            raise ToolError(
+                f"host {self.name}: {path} arrived damaged (SHA-256 {said[:12] or 'unknown'}); "
+                "is its disk full?"
+            )
+        self.run(["mv", "-f", "--", partial, path], check=True)
+
+    def get(self, path: str, *, sudo: bool = False) -> bytes:
+        """Return the content of a file. Raises ToolError where it cannot be read."""
+        argv = ["cat", "--", path]
+        with _explained(self._spec, f"reading {path} on"), self._channel(argv, sudo) as channel:
+            out, err = _drain(channel, None, time.monotonic() + 120)
+            status = channel.recv_exit_status()
+        if out is None or status:
+            raise ToolError(f"host {self.name}: cannot read {path}: {_text(err).strip()[-200:]}")
+        return out
+
+    def follow(self, argv: Sequence[str], on_line: OnLine, *, sudo: bool = False) -> "_Follower":
+        """Start `argv`; its lines go to `on_line`, in another thread, as they come."""
+        with _explained(self._spec, f"running {argv[0]} on"):
+            return _Follower(self._open(argv, sudo), on_line)
+
+    def close(self) -> None:
+        """Close the connection and those of the jump hosts."""
+        connection: fabric.Connection | None = self._connection
+        while connection is not None:
+            with contextlib.suppress(Exception):  # the host may be gone in the middle of anything
+                connection.close()
+            connection = connection.gateway
+
+    @property
+    def _transport(self) -> paramiko.Transport | None:
+        transport: paramiko.Transport | None = self._connection.transport
+        return transport
+
+    def _open(self, argv: Sequence[str], sudo: bool) -> paramiko.Channel:
+        if self._transport is None or not self._transport.is_active():
+            raise EOFError("the connection is closed")
+        channel = self._transport.open_session(timeout=CONNECT_S)
+        channel.exec_command(command_line(argv, sudo=sudo and self._spec.sudo))
+        return channel
+
+    @contextlib.contextmanager
+    def _channel(self, argv: Sequence[str], sudo: bool) -> Iterator[paramiko.Channel]:
+        channel = self._open(argv, sudo)
+        try:
+            yield channel
+        finally:
+            channel.close()
+
+
+def command_line(argv: Sequence[str], *, sudo: bool = False) -> str:
+    """Return `argv` for the account's shell: every word quoted, messages in English."""
+    root = ["sudo", "-n", "--"] if sudo else []
+    return shlex.join(["env", "LC_ALL=C", *root, *argv])
+
+
+def _drain(
+    channel: paramiko.Channel, stdin: bytes | None, deadline: float
+) -> tuple[bytes | None, bytes]:
+    """Return stdout and stderr; stdout is None when `deadline` passes first.
+
+    Feeding and reading take turns, so that neither side's window fills up and stops both.
+    """
+    out, err, left = bytearray(), bytearray(), memoryview(stdin or b"")
+    if not left:
+        channel.shutdown_write()
+    while True:
+        moved = False
+        if left and channel.send_ready():
+            left = left[channel.send(bytes(left[:_CHUNK])) :]
+            moved = True
+            if not left:
+                channel.shutdown_write()
+        while channel.recv_ready():
+            out += channel.recv(_CHUNK)
+            moved = True
+        while channel.recv_stderr_ready():
+            err += channel.recv_stderr(_CHUNK)
+            moved = True
+        if moved:
+            continue
+        if channel.exit_status_ready() and (channel.eof_received or channel.closed):
+            return bytes(out), bytes(err)
+        if time.monotonic() > deadline:
+            channel.close()
+            return None, bytes(err)
+        time.sleep(0.005)
+
+
+class _Follower:
+    """Reads a channel line by line in a thread of its own."""
+
+    def __init__(self, channel: paramiko.Channel, on_line: OnLine):
+        self._channel, self._on_line = channel, on_line
+        channel.shutdown_write()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def ended(self) -> bool:
+        """Whether the program or the connection is gone."""
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Stop listening; what has arrived was passed on."""
+        self._channel.close()
+        self._thread.join(5)
+
+    def _read(self) -> None:
+        pending = b""
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            while data := self._channel.recv(_CHUNK):
+                *lines, pending = (pending + data).split(b"\n")
+                for line in lines:
+                    self._on_line(_text(line))
+        if pending:
+            self._on_line(_text(pending))
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")

@@ -1,0 +1,103 @@
+"""A real sshd on this machine: its own keys and configuration, a free port."""
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
+
+
+def make_key(path: Path) -> str:
+    """Make an ed25519 key pair without passphrase; return the public half."""
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(path)], check=True
+    )
+    return path.with_suffix(".pub").read_text()
+
+
+class LoopbackServer:
+    """One sshd. `user_key` is the private key that it lets in."""
+
+    def __init__(self, folder: Path):
+        assert SSHD, "openssh-server is not installed; see setup/packages.txt"
+        self.folder = folder
+        folder.mkdir(parents=True)
+        folder.chmod(0o700)
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)  # what the package's unit does
+        self.host_key = make_key(folder / "host_key")
+        self.user_key = folder / "user_key"
+        (folder / "authorized_keys").write_text(make_key(self.user_key))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        (folder / "sshd_config").write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\n"
+            f"AuthorizedKeysFile {folder}/authorized_keys\nPidFile {folder}/pid\n"
+            "PasswordAuthentication no\nKbdInteractiveAuthentication no\nStrictModes no\n"
+            "UsePAM no\nPermitRootLogin yes\nAllowTcpForwarding yes\n"
+            "Subsystem sftp internal-sftp\n"
+        )
+        self.start()
+
+    def start(self):
+        """Start it and wait until it answers."""
+        with (self.folder / "sshd.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")],
+                stderr=log,
+                start_new_session=True,
+            )
+        for _ in range(400):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert self.process.poll() is None, (self.folder / "sshd.log").read_text()
+            time.sleep(0.025)
+        raise AssertionError("sshd does not listen")
+
+    def trust(self, file: Path):
+        """Write its host key to a known_hosts file."""
+        file.write_text(f"[127.0.0.1]:{self.port} {self.host_key}")
+
+    def connections(self) -> list[int]:
+        """Process ids of the children that serve connections."""
+        out = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        return [int(pid) for pid in out.stdout.split()]
+
+    def cut(self):
+        """End every connection, as a cable that is pulled would; the server stays."""
+        for pid in self.connections():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def stop(self):
+        """End the server and what it serves."""
+        self.cut()
+        self.process.terminate()
+        self.process.wait(10)
+
+    def host_text(self, **more) -> str:
+        """A hosts file for this server."""
+        lines = [
+            "version: 1",
+            "address: 127.0.0.1",
+            f"port: {self.port}",
+            f"user: {getpass.getuser()}",
+            f"identity: {self.user_key}",
+            "sudo: false",
+            f"state: {self.folder}/state",
+            *(f"{key}: {value}" for key, value in more.items()),
+        ]
+        return "\n".join(lines) + "\n"

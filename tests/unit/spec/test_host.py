@@ -1,0 +1,72 @@
+import pytest
+
+from harness.errors import InputError, SpecError
+from harness.spec.host import host_files, load_host, load_host_file
+
+TEXT = """
+version: 1
+address: tr1.lab
+user: bench
+jump: [{address: gate.lab, port: 2222}]
+boot: {method: grub, confirm_within_s: 240}
+power: {method: ipmi, address: tr1-bmc.lab}
+labels: [threadripper]
+"""
+
+
+def written(folder, text=TEXT, name="tr1"):
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_good(tmp_path):
+    host = load_host_file(written(tmp_path))
+    assert (host.name, host.boot.method, host.power.method) == ("tr1", "grub", "ipmi")
+    assert host.power.variable == "IPMI_PASSWORD"
+    assert host.known_hosts == "own"
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("password: hunter2", "9: password"),
+        ("sudo_passwd: hunter2", "9: sudo_passwd"),
+        ("api_token: hunter2", "9: api_token"),
+        ("topology: {cpus: 4, key_passphrase: hunter2}", "9: topology.key_passphrase"),
+    ],
+)
+def test_secrets_are_refused_and_not_shown(tmp_path, line, place):
+    with pytest.raises(SpecError) as caught:
+        load_host_file(written(tmp_path, TEXT + line + "\n"))
+    assert f":{place}: looks like a secret" in str(caught.value)
+    assert "ssh agent" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_in_a_url_is_refused_and_not_shown(tmp_path):
+    power = "power: {method: http, url: 'http://admin:hunter2@strip/1'}"
+    text = TEXT.replace("power: {method: ipmi, address: tr1-bmc.lab}", power)
+    with pytest.raises(SpecError) as caught:
+        load_host_file(written(tmp_path, text))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_every_fault_at_once_with_its_line(tmp_path):
+    text = TEXT.replace("grub", "lilo").replace("user: bench", "user: '-oProxyCommand=x'")
+    with pytest.raises(SpecError) as caught:
+        load_host_file(written(tmp_path, text))
+    places = [fault.split(":")[:2] for fault in caught.value.faults]
+    assert places == [["4", " user"], ["6", " boot.method"]]
+
+
+def test_the_first_folder_wins_and_unknown_names_list_the_known(tmp_path):
+    here, there = tmp_path / "a", tmp_path / "b"
+    written(here)
+    written(there, TEXT.replace("tr1.lab", "other.lab"))
+    written(there, name="tr2")
+    assert [path.stem for path in host_files((here, there))] == ["tr1", "tr2"]
+    assert load_host("tr1", (here, there)).address == "tr1.lab"
+    with pytest.raises(InputError, match=r"no tr3.yaml.*known hosts: tr1, tr2"):
+        load_host("tr3", (here, there))
