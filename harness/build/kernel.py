@@ -31,6 +31,29 @@ class BuiltKernel:
     release: str  # what uname -r says
     critical: Mapping[str, str]  # measurement-critical symbols and their values ("n" when unset)
 
+    @classmethod
+    def at(
+        cls,
+        folder: Path,
+        spec: KernelSpec,
+        key: str = "",
+        release: str = "",
+        critical: Mapping[str, str] | None = None,
+    ) -> "BuiltKernel":
+        """Return the build of `spec` whose artefacts lie in `folder`, or will."""
+        return cls(
+            spec=spec,
+            key=key,
+            folder=folder,
+            image=folder / "bzImage",
+            module=folder / "test_vmalloc.ko",
+            vmlinux=folder / "vmlinux",
+            system_map=folder / "System.map",
+            config=folder / "config",
+            release=release,
+            critical=critical or {},
+        )
+
     @property
     def tree(self) -> Path:
         """The source as built; its objects are in `tree/objects`. For building modules against."""
@@ -101,17 +124,9 @@ def load_built(folder: Path, spec: KernelSpec | None = None) -> BuiltKernel:
         for name, digest in record["artefacts"].items():
             if file_digest(folder / name) != digest:
                 raise InputError(f"{folder / name}: its contents have changed since it was built")
-        return BuiltKernel(
-            spec=spec or KernelSpec.model_validate_json(json.dumps(record["spec"])),
-            key=record["key"],
-            folder=folder,
-            image=folder / "bzImage",
-            module=folder / "test_vmalloc.ko",
-            vmlinux=folder / "vmlinux",
-            system_map=folder / "System.map",
-            config=folder / "config",
-            release=record["release"],
-            critical=record["critical"],
+        built_for = spec or KernelSpec.model_validate_json(json.dumps(record["spec"]))
+        return BuiltKernel.at(
+            folder, built_for, record["key"], record["release"], record["critical"]
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: no finished build: {error}") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.build.cache import cache_folder
 from harness.build.kernel import BuildProgress, BuiltKernel, ensure_kernel
+from harness.build.module import with_module_of
 from harness.errors import InputError, SpecError
 from harness.process import Runner, SubprocessRunner
 from harness.run.execute import Observer, Prepared, begin_run, carry_on, prepare
@@ -68,20 +69,7 @@ class Session:
         target = make_target(playbook.target, cache_folder(), self.runner)
         lines = []
         for job in plan_jobs(playbook):
-            spec = specs[job.kernel]
-            placeholder = Path(job.kernel)
-            kernel = BuiltKernel(
-                spec=spec,
-                key="",
-                folder=placeholder,
-                image=placeholder / "bzImage",
-                module=placeholder / "test_vmalloc.ko",
-                vmlinux=placeholder / "vmlinux",
-                system_map=placeholder / "System.map",
-                config=placeholder / "config",
-                release="",
-                critical={},
-            )
+            kernel = BuiltKernel.at(Path(job.kernel), specs[job.kernel])
             loads = tuple(" ".join(f"{k}={v}" for k, v in load.items()) for load in job.loads)
             memory_mib = getattr(playbook.target, "memory_mib", None) or 1024
             request = BootRequest(
@@ -96,7 +84,7 @@ class Session:
         playbook = load_playbook(file)
         target = make_target(playbook.target, cache_folder(), self.runner)
         with contextlib.closing(self.open_store()) as store, contextlib.closing(target):
-            prepared = prepare(playbook, self._build, target)
+            prepared = prepare(playbook, self._builder(playbook), target)
             run_id = begin_run(prepared, store)
             return self._carry_on(run_id, prepared, target, store)
 
@@ -117,7 +105,7 @@ class Session:
             with contextlib.closing(
                 make_target(playbook.target, cache_folder(), self.runner)
             ) as target:
-                prepared = prepare(playbook, self._build, target)
+                prepared = prepare(playbook, self._builder(playbook), target)
                 for kernel, facts in record.kernels.items():
                     built = prepared.kernels.get(kernel)
                     if built is None or built.key != facts["key"]:
@@ -138,9 +126,18 @@ class Session:
         store.finish_run(run_id, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
         return Ended(run_id, interrupted=False)
 
-    def _build(self, name: str) -> BuiltKernel:
-        spec = load_kernel_spec(name, self.kernels)
-        return ensure_kernel(spec, cache_folder(), self.runner, self.build_progress)
+    def _builder(self, playbook: Playbook) -> Callable[[str], BuiltKernel]:
+        """Return what builds a kernel of `playbook`, with the module that is asked for."""
+        cache = cache_folder()
+
+        def build(name: str) -> BuiltKernel:
+            spec = load_kernel_spec(name, self.kernels)
+            return ensure_kernel(spec, cache, self.runner, self.build_progress)
+
+        def build_with_baselines_module(name: str) -> BuiltKernel:
+            return with_module_of(build(name), build(playbook.baseline), cache, self.runner)
+
+        return build if playbook.module_source == "own" else build_with_baselines_module
 
 
 def keep_inputs(prepared: Prepared, folder: Path) -> None:

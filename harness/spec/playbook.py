@@ -88,6 +88,7 @@ class Playbook(Document):
     repeats: Annotated[int, Field(ge=1, le=1000)] = 3
     seed: Annotated[int, Field(ge=0)] = 1
     allow_config_differences: tuple[str, ...] = ()
+    module_source: Literal["own", "same"] = "own"  # same: the baseline's test_vmalloc.c for all
     noise: NoiseLimits = NoiseLimits()
     text: str = ""  # the file as it was read, kept with the results
 

@@ -109,15 +109,6 @@ def fake_kernel(folder: Path, name: str, module: bytes, critical=None):
     spec = KernelSpec(
         version=1, name=name, source=DebianSource(debian="linux-source-6.12"), folder=folder
     )
-    return BuiltKernel(
-        spec=spec,
-        key=f"key-of-{name}",
-        folder=folder,
-        image=folder / "bzImage",
-        module=folder / "test_vmalloc.ko",
-        vmlinux=folder / "vmlinux",
-        system_map=folder / "System.map",
-        config=folder / "config",
-        release="6.12.0-fake",
-        critical=critical or {"SLUB_TINY": "n"},
+    return BuiltKernel.at(
+        folder, spec, f"key-of-{name}", "6.12.0-fake", critical or {"SLUB_TINY": "n"}
     )

@@ -1,0 +1,79 @@
+"""test_vmalloc built from another tree, so that two kernels are measured by one module."""
+
+import hashlib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from harness.build.cache import Cache
+from harness.build.kernel import BuiltKernel
+from harness.build.tree import OBJECTS
+from harness.build.tuxmake import first_error
+from harness.errors import InputError
+from harness.process import Runner
+
+SOURCE = Path("lib/test_vmalloc.c")
+_FORMAT = 1  # of the cache's entries; a change of how modules are built raises it
+_CASE = re.compile(r'^\s*\{\s*"(\w+)"\s*,', re.MULTILINE)
+_PARAMETER = re.compile(r"__param\(\s*\w+(?: \w+)*\s*,\s*(\w+)\s*,")
+_GATE = re.compile(r"^.*\b(?:down_read|wait_for_completion|wait_event\w*)\(.*$", re.MULTILINE)
+
+
+def with_module_of(
+    kernel: BuiltKernel, other: BuiltKernel, cache: Cache | Path, runner: Runner
+) -> BuiltKernel:
+    """Return `kernel` with a module built from `other`'s test_vmalloc.c against `kernel`'s tree.
+
+    The kernel itself when both files are alike. Raises InputError where it does not compile, with
+    what differs between the two files.
+    """
+    ours, theirs = kernel.tree / SOURCE, other.tree / SOURCE
+    source = theirs.read_bytes()
+    if ours.read_bytes() == source:
+        return kernel
+    cache = cache if isinstance(cache, Cache) else Cache(cache)
+    key = hashlib.sha256(f"{_FORMAT} {kernel.key} ".encode() + source).hexdigest()[:32]
+    entry = cache.place("modules", key)
+    with cache.lock(key, lambda: None):
+        if not entry.exists():
+            with cache.attempt("modules", key) as folder:
+                (folder / "Kbuild").write_text("obj-m := test_vmalloc.o\n", encoding="ascii")
+                (folder / SOURCE.name).write_bytes(source)
+                done = runner.run(module_argv(kernel, folder), deadline_s=600)
+                if done.returncode or not (folder / "test_vmalloc.ko").is_file():
+                    differences = describe_difference(
+                        ours.read_text(errors="replace"), source.decode(errors="replace")
+                    )
+                    raise InputError(
+                        f"module_source: same: test_vmalloc.c of {other.spec.name} does not "
+                        f"compile for {kernel.spec.name}: {first_error(done.output)}\n"
+                        f"  {kernel.spec.name} has {'; '.join(differences)}\n"
+                        "  next: leave module_source out; the cases of both are compared then"
+                    )
+    return replace(kernel, module=entry / "test_vmalloc.ko")
+
+
+def module_argv(kernel: BuiltKernel, folder: Path) -> list[str]:
+    """Return the command that builds the module in `folder`; it writes nowhere else."""
+    family, _, version = kernel.spec.toolchain.partition("-")
+    suffix = f"-{version}" if version else ""
+    compiler = [f"LLVM={suffix or 1}"] if family == "clang" else [f"CC=gcc{suffix}"]
+    tree = kernel.tree
+    return ["make", "-C", str(tree), f"O={tree / OBJECTS}", f"M={folder}", *compiler, "modules"]
+
+
+def describe_difference(ours: str, theirs: str) -> list[str]:
+    """Return in words how one test_vmalloc.c differs from another: cases, parameters, start gate.
+
+    The cases and parameters are read from the tables of the C file, the gate from the call on
+    which workers wait for each other.
+    """
+    words = []
+    for what, pattern in (("case", _CASE), ("parameter", _PARAMETER)):
+        here, there = pattern.findall(ours), pattern.findall(theirs)
+        words += [f"a {what} more: {name}" for name in here if name not in there]
+        words += [f"no {what} {name}" for name in there if name not in here]
+    gates = [{line.strip() for line in _GATE.findall(text)} for text in (ours, theirs)]
+    if gates[0] != gates[1]:
+        words.append("another start gate for its workers")
+    return words or ["the same cases, parameters and start gate"]
