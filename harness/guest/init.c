@@ -8,6 +8,7 @@
  *   mark                execute the instruction that the simulated machine looks for
  *   sleep MILLISECONDS
  *   collect PATH        report a file
+ *   lazy                report how much vmap space is freed but not purged yet
  *   log                 report the whole kernel log
  *   send PATH DEVICE    copy a file to a device as it is, for what is too large for a frame
  *
@@ -132,6 +133,28 @@ static void collect(const char *path)
 	free(text);
 }
 
+/*
+ * Lazily freed areas stand in /proc/vmallocinfo as "START-END BYTES unpurged vm_area"
+ * (mm/vmalloc.c, show_purge_info). Their sum is reported, since the list can be megabytes.
+ */
+static void collect_lazy(void)
+{
+	size_t length;
+	char *text = read_file("/proc/vmallocinfo", &length), *rest = text, *line;
+	long long areas = 0, bytes = 0, size;
+
+	while (text && (line = strsep(&rest, "\n")))
+		if (strstr(line, " unpurged vm_area") && sscanf(line, "%*s %lld", &size) == 1) {
+			areas++;
+			bytes += size;
+		}
+	if (text)
+		framef("lazy", "areas=%lld kib=%lld", areas, bytes / 1024);
+	else
+		framef("error", "lazy: /proc/vmallocinfo: %s", strerror(errno));
+	free(text);
+}
+
 static void collect_log(void)
 {
 	int size = klogctl(10 /* SYSLOG_ACTION_SIZE_BUFFER */, NULL, 0);
@@ -247,6 +270,8 @@ static void carry_out(char *line)
 		usleep(atoi(arguments) * 1000);
 	else if (!strcmp(verb, "collect"))
 		collect(arguments);
+	else if (!strcmp(verb, "lazy"))
+		collect_lazy();
 	else if (!strcmp(verb, "log"))
 		collect_log();
 	else if (!strcmp(verb, "send"))

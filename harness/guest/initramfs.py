@@ -78,12 +78,15 @@ def render_script(nonce: str, lines: Sequence[str]) -> str:
     return "\n".join([f"nonce {nonce}", *lines, ""])
 
 
-def measuring_script(loads: Sequence[str], settle_ms: int = 500) -> list[str]:
+def measuring_script(
+    loads: Sequence[str], settle_ms: int = 500, lazily_freed: bool = True
+) -> list[str]:
     """Return the lines of a measuring boot: memory before, after each load and settled; the log."""
-    lines = ["collect /proc/cmdline", "collect /proc/meminfo"]
+    memory = ["collect /proc/meminfo", *(["lazy"] if lazily_freed else [])]
+    lines = ["collect /proc/cmdline", *memory]
     for parameters in loads:
-        lines += [f"load {parameters}", "collect /proc/meminfo"]
-    return [*lines, f"sleep {settle_ms}", "collect /proc/meminfo", "log"]
+        lines += [f"load {parameters}", *memory]
+    return [*lines, f"sleep {settle_ms}", *memory, "log"]
 
 
 def init_argv(compiler: str, source: Path, output: Path) -> list[str]:

@@ -15,7 +15,7 @@ from harness.report.drawing import Figure, by_kernel, column_width, draw, facet
 from harness.report.view import View, number, short_case, threads_words
 from harness.verdict import Verdict
 
-_MEMORY_FIELDS = ("PageTables", "VmallocUsed", "Slab", "KernelStack")
+_MEMORY_FIELDS = ("PageTables", "VmallocUsed", "LazilyFreed", "Slab", "KernelStack")
 _PROFILE_ROWS = 14
 
 # What the series' cover letter reports, message id 20240102184633.748113-1-urezki@gmail.com:

@@ -94,6 +94,9 @@ def _facts(frames: list[Frame]) -> dict[str, Any]:
             facts |= parse_fields(frame.content)
         elif frame.name == "/proc/meminfo":
             facts["meminfo_kib"].append(parse_meminfo(frame.content))
+        elif frame.name == "lazy" and facts["meminfo_kib"]:  # read beside it, see init.c
+            kib = parse_fields(frame.content).get("kib", "")
+            facts["meminfo_kib"][-1]["LazilyFreed"] = int(kib) if kib.isdigit() else 0
         elif frame.name == "error":
             facts["errors"].append(frame.content)
         elif frame.name.startswith("/"):

@@ -14,7 +14,6 @@ from harness.build.source import PinnedSource
 from harness.build.tuxmake import Toolchain
 from harness.spec.kernel import KernelSpec
 
-
 NOWHERE = Path("/nonexistent")
 
 
