@@ -100,9 +100,15 @@ def ensure_init(cache: Path, runner: Runner, compiler: str = "gcc") -> Path:
 
     Raises ToolError when the compiler fails or is missing.
     """
-    source = INIT_SOURCE.read_bytes()
+    return ensure_program("init", INIT_SOURCE.read_bytes(), cache, runner, compiler)
+
+
+def ensure_program(
+    name: str, source: bytes, cache: Path, runner: Runner, compiler: str = "gcc"
+) -> Path:
+    """Return a small static program compiled from `source`; see `ensure_init`."""
     digest = hashlib.sha256(source + compiler.encode()).hexdigest()[:16]
-    program = cache / "guest" / f"init-{digest}"
+    program = cache / "guest" / f"{name}-{digest}"
     if program.is_file():
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +117,7 @@ def ensure_init(cache: Path, runner: Runner, compiler: str = "gcc") -> Path:
     try:
         done = runner.run(init_argv(compiler, text, partial), deadline_s=120)
         if done.returncode:
-            raise ToolError(f"compiling the guest's init failed: {describe_failure(done)}")
+            raise ToolError(f"compiling {name}.c failed: {describe_failure(done)}")
         partial.replace(program)
     finally:
         text.unlink(missing_ok=True)

@@ -85,6 +85,7 @@ class Boot(Document):
     resets the machine. `answer_within_s`: how long the host takes from the reset until ssh answers.
     `parameters` join the command line of every trial boot. `initrd` is the initial file system that
     mounts the host's root for the trial kernel; by default that of the release that runs.
+    `partition`: where systemd-boot's partition is mounted.
     """
 
     method: Literal["kexec", "grub", "systemd-boot"] = "kexec"
@@ -93,6 +94,7 @@ class Boot(Document):
     panic_s: Annotated[int, Field(ge=1, le=600)] = 30
     parameters: tuple[BootParameter, ...] = ()
     initrd: str | None = None
+    partition: str = "/boot/efi"
 
 
 class Topology(Document):
