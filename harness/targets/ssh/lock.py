@@ -1,0 +1,177 @@
+"""One user of a host at a time, across processes, people and machines.
+
+The lock is a file in the host's state folder, which survives a reboot as /run would not. Every
+change of it happens on the host under flock(1), so no two harnesses can interleave. Nobody breaks a
+lock silently: only its holder's own successor (same machine, and the holder's process is gone).
+"""
+
+import getpass
+import json
+import os
+import platform
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.errors import InputError, ToolError
+from harness.targets.ssh.shell import Completed, Shell
+
+# $1: lock file, $2: token of the holder; the new content comes on stdin.
+_ACQUIRE = 'test ! -e "$1" || exit 3; cat >"$1.new" && mv "$1.new" "$1"'
+_RENEW = 'grep -qF -e "$2" "$1" || exit 4; cat >"$1.new" && mv "$1.new" "$1"'
+_RELEASE = 'grep -qF -e "$2" "$1" || exit 4; rm -f "$1"'
+_READ = 'test -e "$1" || exit 5; date +%s; stat -c %Y "$1"; cat "$1"'
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a host. `started` is the start time of the process, in ticks since its boot."""
+
+    token: str
+    user: str
+    machine: str
+    boot_id: str
+    pid: int
+    started: int
+    purpose: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """A lock as it lies on the host; ages by the host's own clock."""
+
+    holder: Holder
+    age_s: int  # since it was last renewed
+    lease_s: int
+
+    @property
+    def expired(self) -> bool:
+        """Whether its holder has promised to be done by now."""
+        return self.age_s > self.lease_s
+
+    def describe(self) -> str:
+        """Return who holds it, since when, and until when."""
+        holder = self.holder
+        left_s = self.lease_s - self.age_s
+        until = f"for {left_s} s more" if left_s >= 0 else f"expired {-left_s} s ago"
+        return (
+            f"held by {holder.user}@{holder.machine}, process {holder.pid}, for {holder.purpose}; "
+            f"renewed {self.age_s} s ago, {until}"
+        )
+
+
+def this_process(purpose: str) -> Holder:
+    """Return this process as a holder, with a token that nobody can guess."""
+    return Holder(
+        token=secrets.token_hex(16),
+        user=getpass.getuser(),
+        machine=platform.node(),
+        boot_id=_boot_id(),
+        pid=os.getpid(),
+        started=start_ticks(os.getpid()) or 0,
+        purpose=purpose,
+    )
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return when a process of this machine started (proc(5), stat); None when there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        state, *fields = stat.rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None
+    return None if state in "ZX" else int(fields[18])
+
+
+def is_gone(holder: Holder) -> bool:
+    """Whether it is certain that the holder's process has ended: it ran here, and does no more."""
+    if holder.machine != platform.node():
+        return False
+    return holder.boot_id != _boot_id() or start_ticks(holder.pid) != holder.started
+
+
+class HostLock:
+    """The lock of one host, as seen by one process."""
+
+    def __init__(self, state: str, holder: Holder):
+        """`state`: the folder on the host."""
+        self._file, self._mutex = f"{state}/lock", f"{state}/mutex"
+        self.holder = holder
+
+    def acquire(self, shell: Shell, lease_s: int, tell: Callable[[str], None]) -> None:
+        """Take the lock, or raise InputError that says who has it and what to do.
+
+        A lock whose process ended without a word is taken over, and `tell` is told.
+        """
+        for _ in range(3):
+            done = self._locked(shell, _ACQUIRE, self._content(lease_s))
+            if done.returncode == 0:
+                return
+            if done.returncode != 3:
+                raise ToolError(
+                    f"host {shell.name}: cannot lock it: {done.stderr.strip()[-300:]}\n"
+                    f"  does the account own {self._file.rpartition('/')[0]}? is its disk full?"
+                )
+            held = read_lock(shell, self._file.rpartition("/")[0])
+            if held is None:
+                continue  # released in between
+            if not is_gone(held.holder):
+                raise InputError(refusal(shell.name, held))
+            tell(f"taking over from a process that has ended: {held.describe()}")
+            self._locked(shell, _RELEASE, b"", held.holder.token)
+        raise InputError(f"host {shell.name}: others lock and release it all the time; try again")
+
+    def renew(self, shell: Shell, lease_s: int) -> None:
+        """Hold it for `lease_s` seconds from now. Raises InputError when it was broken."""
+        if self._locked(shell, _RENEW, self._content(lease_s)).returncode:
+            raise InputError(f"host {shell.name}: somebody has broken this run's lock of it")
+
+    def release(self, shell: Shell) -> None:
+        """Give it back; no harm when it is another's by now."""
+        self._locked(shell, _RELEASE, b"")
+
+    def _content(self, lease_s: int) -> bytes:
+        return json.dumps({**asdict(self.holder), "lease_s": lease_s}).encode()
+
+    def _locked(self, shell: Shell, script: str, stdin: bytes, token: str = "") -> Completed:
+        argv = ["flock", "-w", "20", self._mutex, "sh", "-c", script, "sh", self._file]
+        return shell.run([*argv, token or self.holder.token], stdin=stdin)
+
+
+def read_lock(shell: Shell, state: str) -> Held | None:
+    """Return who holds the host, or None. Raises ToolError for what it cannot read."""
+    done = shell.run(["sh", "-c", _READ, "sh", f"{state}/lock"])
+    if done.returncode == 5:
+        return None
+    try:
+        now, renewed, content = done.stdout.split("\n", 2)
+        fields = json.loads(content)
+        lease_s = int(fields.pop("lease_s"))
+        return Held(Holder(**fields), int(now) - int(renewed), lease_s)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ToolError(
+            f"host {shell.name}: {state}/lock is not a lock ({done.stderr.strip() or error}); "
+            f"vmapbench host unlock {shell.name} --break"
+        ) from error
+
+
+def refusal(name: str, held: Held) -> str:
+    """Return why a held host is not taken, and what may be done."""
+    advice = f"wait for it, or ask {held.holder.user}"
+    if held.expired:
+        advice = "its holder is late or dead"
+    return (
+        f"host {name}: {held.describe()}\n  {advice}; "
+        f"if that run is surely over: vmapbench host unlock {name} --break"
+    )
+
+
+def break_lock(shell: Shell, state: str) -> None:
+    """Remove whatever lock there is. The holder's next renewal fails."""
+    argv = ["flock", "-w", "20", f"{state}/mutex", "rm", "-f", "--", f"{state}/lock"]
+    shell.run(argv, check=True)
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
