@@ -48,7 +48,17 @@ class SimulatedTarget(Document):
     boot_parameters: tuple[BootParameter, ...] = ()
 
 
-TargetSpec = Annotated[QemuTarget | SimulatedTarget, Field(discriminator="kind")]
+class SshTarget(Document):
+    """A lab host; `host` names its file. With fewer `cpus` than it has, it boots with so many."""
+
+    kind: Literal["ssh"]
+    host: Name
+    cpus: CpuCount
+    memory_mib: Annotated[int, Field(ge=128)] | None = None
+    boot_parameters: tuple[BootParameter, ...] = ()
+
+
+TargetSpec = Annotated[QemuTarget | SimulatedTarget | SshTarget, Field(discriminator="kind")]
 
 
 class WorkloadSpec(Document):

@@ -48,7 +48,7 @@ def open_connection(spec: HostSpec, connect_s: float = CONNECT_S) -> fabric.Conn
     Raises HostKeyError (exit code 2) and ConnectionLostError (3).
     """
     connection = plan_connection(spec, connect_s)
-    with _explained(spec, "connecting"):
+    with explained(spec, "connecting"):
         connection.open()
         assert connection.transport is not None
         connection.transport.set_keepalive(KEEPALIVE_S)
@@ -86,7 +86,7 @@ def _make_strict(connection: fabric.Connection, known_hosts: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explained(spec: HostSpec, doing: str) -> Iterator[None]:
+def explained(spec: HostSpec, doing: str) -> Iterator[None]:
     """Turn what paramiko, invoke and the socket raise into errors that say what to do."""
     where = f"host {spec.name} ({spec.address})"
     try:
@@ -140,7 +140,7 @@ class HostShell:
         check: bool = False,
     ) -> Completed:
         """Run `argv` to its end. Past `timeout_s`, or when the host goes: ConnectionLostError."""
-        with _explained(self._spec, f"running {argv[0]} on"), self._channel(argv, sudo) as channel:
+        with explained(self._spec, f"running {argv[0]} on"), self._channel(argv, sudo) as channel:
             out, err = _drain(channel, stdin, time.monotonic() + timeout_s)
             status = channel.recv_exit_status()
         if out is None:
@@ -163,7 +163,7 @@ class HostShell:
         """Write a file as the account, whole or not at all. Raises ToolError (a full disk ...)."""
         content = data.read_bytes() if isinstance(data, Path) else data
         partial = f"{path}.part"
-        with _explained(self._spec, f"copying {path} to"):
+        with explained(self._spec, f"copying {path} to"):
             try:
                 with self._connection.sftp().open(partial, "wb") as file:
                     file.set_pipelined(True)
@@ -188,7 +188,7 @@ class HostShell:
     def get(self, path: str, *, sudo: bool = False) -> bytes:
         """Return the content of a file. Raises ToolError where it cannot be read."""
         argv = ["cat", "--", path]
-        with _explained(self._spec, f"reading {path} on"), self._channel(argv, sudo) as channel:
+        with explained(self._spec, f"reading {path} on"), self._channel(argv, sudo) as channel:
             out, err = _drain(channel, None, time.monotonic() + 120)
             status = channel.recv_exit_status()
         if out is None or status:
@@ -197,7 +197,7 @@ class HostShell:
 
     def follow(self, argv: Sequence[str], on_line: OnLine, *, sudo: bool = False) -> "_Follower":
         """Start `argv`; its lines go to `on_line`, in another thread, as they come."""
-        with _explained(self._spec, f"running {argv[0]} on"):
+        with explained(self._spec, f"running {argv[0]} on"):
             return _Follower(self._open(argv, sudo), on_line)
 
     def close(self) -> None:

@@ -1,0 +1,76 @@
+"""Which kernel runs on a host, and whether it is the one that was sent."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from harness.targets.ssh.shell import Shell
+
+_NT_GNU_BUILD_ID = 3
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a running kernel says of itself."""
+
+    boot_id: str
+    release: str
+    version: str  # /proc/version
+    build_id: str  # hex; empty when it does not tell
+    command_line: str
+
+    @property
+    def nonce(self) -> str:
+        """The trial that this boot is; empty for the known-good kernel."""
+        found = re.search(r"(?:^| )vmapbench\.trial=([0-9a-f]+)", self.command_line)
+        return found[1] if found else ""
+
+
+def read_running(shell: Shell) -> Running:
+    """Return what runs on the host. Raises ConnectionLostError."""
+    files = ("/proc/sys/kernel/random/boot_id", "/proc/sys/kernel/osrelease", "/proc/version")
+    said = [shell.run(["cat", file], check=True).stdout.strip() for file in files]
+    cmdline = shell.run(["cat", "/proc/cmdline"], check=True).stdout.strip()
+    # od, because a note is binary: 4-byte words, little endian on every machine we run on
+    notes = shell.run(["od", "-An", "-v", "-tx1", "/sys/kernel/notes"]).stdout
+    build_id = build_id_in_notes(bytes.fromhex("".join(notes.split())))
+    return Running(said[0], said[1], said[2], build_id, cmdline)
+
+
+def build_id_in_notes(notes: bytes) -> str:
+    """Return the GNU build id in a chain of ELF notes (/sys/kernel/notes), in hex, or nothing."""
+    at = 0
+    while at + 12 <= len(notes):
+        name_size, size, kind = (
+            int.from_bytes(notes[at + i : at + i + 4], "little") for i in (0, 4, 8)
+        )
+        name_at = at + 12
+        content_at = name_at + -(-name_size // 4) * 4
+        name = notes[name_at : name_at + name_size].rstrip(b"\0")
+        if kind == _NT_GNU_BUILD_ID and name == b"GNU":
+            return notes[content_at : content_at + size].hex()
+        at = content_at + -(-size // 4) * 4
+    return ""
+
+
+def build_id_of(vmlinux: Path) -> str:
+    """Return the build id of a built kernel in hex; empty when it has none."""
+    with vmlinux.open("rb") as file:
+        for section in ELFFile(file).iter_sections("SHT_NOTE"):
+            if found := build_id_in_notes(section.data()):
+                return found
+    return ""
+
+
+def mismatches(running: Running, release: str, build_id: str, nonce: str) -> list[str]:
+    """Return in what the running kernel is not the one that was sent; nothing when it is."""
+    faults = []
+    if running.nonce != nonce:
+        faults.append(f"its command line has trial {running.nonce or 'none'}, expected {nonce}")
+    if running.release != release:
+        faults.append(f"its release is {running.release}, expected {release}")
+    if build_id and running.build_id != build_id:
+        faults.append(f"its build id is {running.build_id[:12] or 'unknown'}, expected {build_id}")
+    return faults

@@ -1,0 +1,59 @@
+"""Reads /dev/kmsg records as they arrive, over connections that may be cut and begun again.
+
+A record is `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT` (Documentation/ABI/testing/dev-kmsg). Each
+new reader gets the whole buffer again, so what was seen is known by its sequence number.
+"""
+
+import re
+import time
+from pathlib import Path
+
+from harness.testmod.catalogue import Severity
+from harness.testmod.verdicts import scan_console
+
+FOLLOW = ("cat", "/dev/kmsg")
+
+_RECORD = re.compile(r"^\d{1,4},(\d{1,20}),(\d{1,20}),[^;]{1,64};(.*)$")
+
+
+class KmsgLog:
+    """Writes each record once, as dmesg prints it, to `file` as it comes."""
+
+    def __init__(self, file: Path):
+        """`file` is appended to."""
+        self._file, self._last, self._at = file, -1, time.monotonic()
+        self.crash = ""  # the first line that says so
+        self.lost = 0  # records that the buffer dropped before anybody read them
+
+    def take(self, line: str) -> None:
+        """Take one line of /dev/kmsg; continuation lines and repeated records are dropped."""
+        record = _RECORD.match(line)
+        if record is None:
+            return
+        sequence, time_us, text = int(record[1]), int(record[2]), record[3]
+        if sequence <= self._last:
+            return
+        if self._last >= 0:
+            self.lost += sequence - self._last - 1
+        self._last, self._at = sequence, time.monotonic()
+        self._look(text)
+        self.note(f"[{time_us // 1_000_000:5}.{time_us % 1_000_000:06}] {text}")
+
+    def note(self, line: str) -> None:
+        """Write a line of our own."""
+        with self._file.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+    def append(self, text: str) -> None:
+        """Write lines of the kernel that came another way (serial console, pstore)."""
+        for line in text.splitlines():
+            self._look(line)
+            self.note(line)
+
+    def silent_s(self) -> float:
+        """Return for how many seconds no record has come."""
+        return time.monotonic() - self._at
+
+    def _look(self, text: str) -> None:
+        if not self.crash and any(f.severity is Severity.CRASH for f in scan_console(text)):
+            self.crash = text.strip()[:200]

@@ -1,0 +1,91 @@
+"""Takes a host's power away and gives it back, from outside. Its firmware then starts its default.
+
+Passwords are in the environment of the harness; nothing here prints or logs one.
+"""
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+
+from harness.errors import InfrastructureError, InputError
+from harness.process import Runner
+from harness.spec.host import CommandPower, HostSpec, HttpPower, IpmiPower, LabgridPower
+
+_DEADLINE_S = 120.0
+
+
+def cycle_argv(spec: HostSpec) -> tuple[str, ...] | None:
+    """Return the command that power-cycles the host; None when its method is no command. Pure."""
+    power = spec.power
+    if isinstance(power, IpmiPower):
+        # -E: the password comes from IPMI_PASSWORD, so it is in no process list
+        session = ("-I", power.interface, "-H", power.address, "-U", power.user, "-E")
+        return ("ipmitool", *session, "chassis", "power", "cycle")
+    if isinstance(power, CommandPower):
+        return power.cycle
+    if isinstance(power, LabgridPower):
+        return ("labgrid-client", "-p", power.place, "power", "cycle")
+    return None
+
+
+def http_request(power: HttpPower, environment: Mapping[str, str]) -> urllib.request.Request:
+    """Return the request to a power strip. Raises InputError when its variable is not set. Pure."""
+    headers = {}
+    if power.variable:
+        if power.variable not in environment:
+            raise InputError(f"power: environment variable {power.variable} is not set")
+        headers["Authorization"] = environment[power.variable]
+    data = power.body.encode() if power.request != "GET" else None
+    return urllib.request.Request(  # noqa: S310  (the hosts file allows http and https only)
+        power.url, data=data, headers=headers, method=power.request
+    )
+
+
+def can_cycle(spec: HostSpec) -> bool:
+    """Whether anything but a hand can do it."""
+    return spec.power.method != "none"
+
+
+def cycle_power(spec: HostSpec, runner: Runner) -> None:
+    """Power-cycle the host. Raises InfrastructureError when that fails or there is no way."""
+    power = spec.power
+    if isinstance(power, HttpPower):
+        _send(http_request(power, os.environ), spec.name)
+        return
+    argv = cycle_argv(spec)
+    if argv is None:
+        raise InfrastructureError(
+            f"host {spec.name} does not answer, and it has no power method: press its reset "
+            "button; it starts its own kernel"
+        )
+    env = {}
+    if isinstance(power, IpmiPower):
+        if power.variable not in os.environ:
+            raise InputError(f"power: environment variable {power.variable} is not set")
+        env["IPMI_PASSWORD"] = os.environ[power.variable]
+    runner.run(argv, env=env, deadline_s=_DEADLINE_S, check=True)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A power strip that sends us elsewhere is not the one of the hosts file."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow nothing."""
+
+
+def _send(request: urllib.request.Request, name: str) -> None:
+    opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=30) as answer:
+            answer.read(1 << 16)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        host = request.host or "the power strip"
+        raise InfrastructureError(f"host {name}: power through {host}: {error}") from error
+
+
+def reserve_argv(spec: HostSpec, verb: str) -> tuple[str, ...] | None:
+    """Return the command that acquires or releases the host's labgrid place. Pure."""
+    if isinstance(spec.power, LabgridPower):
+        return ("labgrid-client", "-p", spec.power.place, verb)
+    return None

@@ -1,0 +1,281 @@
+"""Looks whether a host can be used, and could be lost. Changes nothing on it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.errors import ToolError
+from harness.spec.host import HostSpec
+from harness.targets.ssh.boot.method import BootMethod, Trial
+from harness.targets.ssh.home import AT_ONCE, IN_ORDER
+from harness.targets.ssh.identity import read_running
+from harness.targets.ssh.kmsg import FOLLOW
+from harness.targets.ssh.lock import read_lock
+from harness.targets.ssh.power import can_cycle
+from harness.targets.ssh.shell import Shell
+from harness.targets.ssh.stage import host_initrd
+from harness.targets.ssh.trial import CONFIRM, pstore_argv
+
+PROGRAMS = (
+    *("cat", "dmesg", "find", "flock", "install", "mv", "nproc", "od", "pkill", "rm", "sh"),
+    *("sha256sum", "stat", "sync", "systemctl"),
+)
+_ROOM_MIB = 400  # kernel, the host's initial file system twice, module, programs
+_FILE_SYSTEMS = ("ext4", "ext3", "ext2", "xfs")  # kernels/fragments/lab.config
+_NETWORK = (
+    *("virtio_net", "e1000e", "igb", "igc", "ixgbe", "i40e", "r8169", "atlantic", "tg3", "bnxt_en"),
+    *("bond", "bridge", "vlan"),
+)
+
+
+class State(StrEnum):
+    """What a row of the check means."""
+
+    OK = "ok"
+    WARN = "warn"  # works, but the host might need a hand one day
+    FAIL = "fail"  # no boot could succeed, or the host might not come back
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that was looked at. `remedy` is empty when all is well."""
+
+    what: str
+    state: State
+    found: str
+    remedy: str = ""
+
+    @property
+    def bad(self) -> bool:
+        """Whether it forbids a run."""
+        return self.state is State.FAIL
+
+
+@dataclass(frozen=True)
+class _Host:
+    shell: Shell
+    spec: HostSpec
+    method: BootMethod
+
+
+def check_host(shell: Shell, spec: HostSpec, method: BootMethod) -> list[Row]:
+    """Return a row for each thing that a run depends on. Raises ConnectionLostError."""
+    looks: tuple[Callable[[_Host], Iterator[Row]], ...] = (
+        _kernel,
+        _programs,
+        _sudo,
+        _state,
+        _initrd,
+        _boot,
+        _drivers,
+        _topology,
+        _ways_back,
+    )
+    host = _Host(shell, spec, method)
+    return [row for look in looks for row in look(host)]
+
+
+def count_cpus(shell: Shell) -> int:
+    """Return how many CPUs are online."""
+    said = shell.run(["nproc", "--all"], check=True).stdout
+    try:
+        return int(said)
+    except ValueError as error:
+        raise ToolError(f"host {shell.name}: nproc says {said!r}") from error
+
+
+def root_argvs(spec: HostSpec, method: BootMethod) -> list[tuple[str, ...]]:
+    """Return every command that the harness runs as root on this host; `*` for what varies.
+
+    This is what the sudoers file has to allow.
+    """
+    folder = f"{spec.state}/trial"
+    trial = Trial("*", f"{folder}/bzImage", f"{folder}/initrd", "*")
+    steps = [*method.arm(trial, spec.state), *method.disarm(), method.start()]
+    return list(
+        dict.fromkeys(
+            [
+                *(step.argv for step in steps if step.sudo),
+                IN_ORDER,
+                AT_ONCE,
+                CONFIRM,
+                FOLLOW,
+                ("dmesg",),
+                ("cat", host_initrd(spec, "*")),
+                (f"{folder}/load", f"{folder}/module.ko", "*"),
+                pstore_argv(spec.state),
+                *(("cat", "--", f"{place}/*") for place in pstore_argv("")[1:3]),
+                *method.reads(),
+            ]
+        )
+    )
+
+
+def _kernel(host: _Host) -> Iterator[Row]:
+    running = read_running(host.shell)
+    if running.nonce:
+        remedy = f"vmapbench host recover {host.spec.name}"
+        yield Row("kernel", State.WARN, f"a trial kernel runs, {running.release}", remedy)
+    else:
+        yield Row("kernel", State.OK, running.release)
+    machine = host.shell.run(["uname", "-m"]).stdout.strip()
+    if machine != "x86_64":
+        yield Row("machine", State.FAIL, machine, "only x86_64 is supported")
+    if host.shell.run(["test", "-d", "/run/systemd/system"]).returncode:
+        yield Row("systemd", State.FAIL, "not running", "only hosts with systemd are supported")
+
+
+def _programs(host: _Host) -> Iterator[Row]:
+    look = 'PATH=$PATH:/usr/sbin:/sbin; for p; do command -v "$p" >/dev/null || echo "$p"; done'
+    needed = sorted({*PROGRAMS, *host.method.programs(), *(("sudo",) if host.spec.sudo else ())})
+    missing = host.shell.run(["sh", "-c", look, "sh", *needed]).stdout.split()
+    if missing:
+        packages = "coreutils, util-linux, procps, findutils, and the boot method's package"
+        yield Row("programs", State.FAIL, f"missing: {', '.join(missing)}", f"install {packages}")
+    else:
+        yield Row("programs", State.OK, f"all {len(needed)} there")
+
+
+def _sudo(host: _Host) -> Iterator[Row]:
+    if not host.spec.sudo:
+        uid = host.shell.run(["id", "-u"]).stdout.strip()
+        if uid != "0":
+            remedy = "say `sudo: true`, and give the account the sudoers file"
+            yield Row("root", State.FAIL, f"sudo: false, but the account's id is {uid}", remedy)
+        return
+    refused = []
+    for argv in root_argvs(host.spec, host.method):
+        # -l with a command asks whether it is allowed, and runs nothing
+        concrete = [word.replace("*", "x") for word in argv]
+        if host.shell.run(["sudo", "-n", "-l", "--", *concrete]).returncode:
+            refused.append(argv[0])
+    if refused:
+        remedy = f"vmapbench host sudoers {host.spec.name} prints the file for /etc/sudoers.d"
+        names = ", ".join(dict.fromkeys(refused))
+        yield Row("sudo", State.FAIL, f"not allowed without a password: {names}", remedy)
+    else:
+        yield Row("sudo", State.OK, "every command is allowed")
+
+
+def _state(host: _Host) -> Iterator[Row]:
+    if host.shell.run(["test", "-d", host.spec.state, "-a", "-w", host.spec.state]).returncode:
+        remedy = f"as root: install -d -o {host.spec.user or 'ACCOUNT'} {host.spec.state}"
+        yield Row(
+            "folder", State.FAIL, f"{host.spec.state} is not there or not the account's", remedy
+        )
+        return
+    free = host.shell.run(["df", "-m", "--output=avail", host.spec.state]).stdout.split()
+    free_mib = int(free[-1]) if free and free[-1].isdigit() else 0
+    if free_mib < _ROOM_MIB:
+        remedy = f"free some: {_ROOM_MIB} MiB are needed"
+        yield Row("folder", State.FAIL, f"{free_mib} MiB free at {host.spec.state}", remedy)
+    else:
+        yield Row("folder", State.OK, f"{host.spec.state}, {free_mib} MiB free")
+    held = read_lock(host.shell, host.spec.state)
+    if held:
+        remedy = f"vmapbench host unlock {host.spec.name} --break, if that run is surely over"
+        yield Row("lock", State.WARN, held.describe(), remedy)
+    else:
+        yield Row("lock", State.OK, "free")
+
+
+def _initrd(host: _Host) -> Iterator[Row]:
+    path = host_initrd(host.spec, read_running(host.shell).release)
+    if host.shell.run(["test", "-f", path]).returncode:
+        remedy = "name the known-good kernel's as boot: {initrd: PATH}"
+        yield Row("initial file system", State.FAIL, f"{path} is not there", remedy)
+    else:
+        yield Row("initial file system", State.OK, path)
+
+
+def _boot(host: _Host) -> Iterator[Row]:
+    faults = host.method.faults(host.shell)
+    for fault in faults:
+        yield Row(
+            f"boot by {host.spec.boot.method}", State.FAIL, fault, "see docs/lab.md, Boot methods"
+        )
+    if not faults:
+        yield Row(f"boot by {host.spec.boot.method}", State.OK, "possible")
+    if host.method.armed(host.shell):
+        remedy = f"vmapbench host recover {host.spec.name}"
+        yield Row("next start", State.WARN, "a trial is armed", remedy)
+    else:
+        yield Row("next start", State.OK, "the known-good kernel")
+
+
+def _drivers(host: _Host) -> Iterator[Row]:
+    remedy = "build it into the kernels under test: add a fragment beside lab.config"
+    kind = host.shell.run(["findmnt", "-nro", "FSTYPE", "/"]).stdout.strip()
+    state = State.OK if kind in _FILE_SYSTEMS else State.WARN
+    yield Row("root file system", state, kind or "unknown", "" if state is State.OK else remedy)
+    drivers = _network_drivers(host.shell)
+    for device, driver in drivers.items():
+        state = State.OK if driver in _NETWORK else State.WARN
+        found = f"{device}: driver {driver or 'unknown'}"
+        yield Row("network", state, found, "" if state is State.OK else remedy)
+    if not drivers:
+        yield Row("network", State.WARN, "no default route", "see docs/lab.md, Drivers")
+
+
+def _network_drivers(shell: Shell) -> dict[str, str]:
+    """Return the driver of each device that a default route goes through (/proc/net/route)."""
+    lines = shell.run(["cat", "/proc/net/route"]).stdout.splitlines()[1:]
+    fields = [line.split() for line in lines]
+    devices = {words[0] for words in fields if len(words) > 1 and words[1] == "00000000"}
+    found = {}
+    for device in sorted(devices):
+        link = shell.run(["readlink", "-e", f"/sys/class/net/{device}/device/driver"]).stdout
+        kind = shell.run(["cat", f"/sys/class/net/{device}/uevent"]).stdout
+        virtual = next((line[8:] for line in kind.split("\n") if line.startswith("DEVTYPE=")), "")
+        driver = link.strip().rpartition("/")[2]
+        if driver.startswith("virtio"):  # the device is a virtio one, whatever is below
+            driver = "virtio_net"
+        found[device] = driver or virtual
+    return found
+
+
+def _topology(host: _Host) -> Iterator[Row]:
+    cpus = count_cpus(host.shell)
+    listed = host.shell.run(["lscpu", "--parse=SOCKET,CORE,CPU,NODE"]).stdout.splitlines()
+    rows = [line.split(",") for line in listed if line and not line.startswith("#")]
+    found = {
+        "cpus": cpus,
+        "sockets": len({row[0] for row in rows}) or 1,
+        "threads_per_core": max(1, cpus // max(1, len({(row[0], row[1]) for row in rows}))),
+        "numa_nodes": len({row[3] for row in rows if len(row) > 3}) or 1,
+    }
+    expected = host.spec.topology.model_dump(exclude_none=True) if host.spec.topology else {}
+    wrong = [
+        f"{key}: {found[key]}, expected {value}"
+        for key, value in expected.items()
+        if found[key] != value
+    ]
+    if wrong:
+        remedy = "mend the hosts file, or look whether SMT or a CPU is switched off"
+        yield Row("topology", State.FAIL, "; ".join(wrong), remedy)
+    else:
+        words = ", ".join(f"{value} {key}" for key, value in found.items())
+        yield Row("topology", State.OK, words)
+
+
+def _ways_back(host: _Host) -> Iterator[Row]:
+    look = 'for d in /sys/class/watchdog/watchdog*; do cat "$d/identity" 2>/dev/null; done'
+    dogs = [line for line in host.shell.run(["sh", "-c", look]).stdout.split("\n") if line]
+    hardware = [dog for dog in dogs if "Software" not in dog]
+    if can_cycle(host.spec):
+        yield Row("power", State.OK, host.spec.power.method)
+    elif hardware:
+        yield Row("power", State.WARN, "none", "a hang before the guard starts needs a hand")
+    else:
+        remedy = "a kernel that hangs before its guard starts needs a hand: give it a power method"
+        yield Row("power", State.WARN, "none, and no hardware watchdog", remedy)
+    yield Row("watchdog", State.OK, ", ".join(dogs) or "none but the trial kernel's own")
+    backend = host.shell.run(["cat", "/sys/module/pstore/parameters/backend"]).stdout.strip()
+    if backend in ("", "(null)"):
+        remedy = (
+            "a panic's last lines may be lost: give the host a `console`, or EFI or ERST pstore"
+        )
+        state = State.OK if host.spec.console else State.WARN
+        yield Row("last words", state, "no pstore", "" if host.spec.console else remedy)
+    else:
+        yield Row("last words", State.OK, f"pstore: {backend}")

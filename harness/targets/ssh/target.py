@@ -1,0 +1,255 @@
+"""Lab hosts as targets: one trial boot for each request, and the machine always comes back."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InfrastructureError, InputError
+from harness.guest.initramfs import new_nonce
+from harness.process import Child, Runner
+from harness.spec import playbook
+from harness.spec.host import HostSpec, load_host
+from harness.targets.base import BootRequest, BootResult, Progress
+from harness.targets.ssh.boot.method import Trial, arm, boot_method
+from harness.targets.ssh.home import IN_ORDER, Answer, bring_home, restart
+from harness.targets.ssh.identity import Running
+from harness.targets.ssh.lock import HostLock, this_process
+from harness.targets.ssh.power import reserve_argv
+from harness.targets.ssh.probe import check_host, count_cpus
+from harness.targets.ssh.shell import Shell
+from harness.targets.ssh.stage import ensure_programs, plan_trial, stage_trial
+from harness.targets.ssh.transport import HostShell
+from harness.targets.ssh.trial import (
+    GRACE_S,
+    Findings,
+    TrialRun,
+    collect_pstore,
+    keep_last_words,
+    read_text,
+)
+from harness.verdict import Verdict
+
+
+class SshTarget:
+    """One lab host, held from `check` to `close`."""
+
+    def __init__(self, spec: playbook.SshTarget, host: HostSpec, cache: Path, runner: Runner):
+        """`cache` keeps the compiled guard and loader."""
+        self._spec, self.host, self._cache, self._runner = spec, host, cache, runner
+        self._method = boot_method(host.boot)
+        self._lock = HostLock(host.state, this_process("a run"))
+        self._held = self._reserved = False
+        self._machine: dict[str, Any] = {}
+
+    def connect(self) -> Shell:
+        """Return a new connection. Raises HostKeyError, InputError, ConnectionLostError."""
+        return HostShell(self.host)
+
+    def check(self) -> None:
+        """Take the host, bring it home, and refuse it where no boot could succeed.
+
+        Raises InputError or ToolError; the host is free again when it does.
+        """
+        ensure_programs(self._cache, self._runner)
+        with contextlib.closing(self.connect()) as shell:
+            self._take(shell)
+        try:
+            with contextlib.closing(self._home().shell) as shell:
+                self._refuse(shell)
+        except BaseException:
+            self.close()
+            raise
+
+    def _refuse(self, shell: Shell) -> None:
+        """Raise InputError with everything that forbids a run."""
+        rows = check_host(shell, self.host, self._method)
+        bad = [f"{row.what}: {row.found}; {row.remedy}" for row in rows if row.bad]
+        cpus = count_cpus(shell)
+        if self._spec.cpus > cpus:
+            bad.append(f"cpus: the playbook asks for {self._spec.cpus}, it has {cpus}")
+        if bad:
+            raise InputError(f"host {self.host.name}:\n  " + "\n  ".join(bad))
+
+    def machine(self) -> Mapping[str, Any]:
+        """Return what is kept with every sample."""
+        return {
+            "kind": "ssh",
+            "host": self.host.name,
+            "boot": self.host.boot.method,
+            "tuning": self.host.tuning,
+            "clock": "the lab host's",
+            **self._machine,
+        }
+
+    def command_lines(self, request: BootRequest) -> list[tuple[str, ...]]:
+        """Return what would be run on the host, as it would be typed there. No effects."""
+        line = "COMMAND-LINE-OF-THE-KNOWN-GOOD-KERNEL"
+        trial = plan_trial(
+            self.host, request, "NONCE", line, self._lease_s(request), self._parameters(request)
+        )
+        steps = [*self._method.arm(trial, self.host.state), self._method.start()]
+        where = f"{self.host.name}:"
+        sudo = ("sudo", "-n", "--") if self.host.sudo else ()
+        copies = [("copy", str(request.kernel.image), f"{where}{trial.kernel}")]
+        return [*copies, *((where, *(sudo if step.sudo else ()), *step.argv) for step in steps)]
+
+    def boot(self, request: BootRequest, progress: Progress) -> BootResult:
+        """Boot, load, collect, come home. Raises InfrastructureError only."""
+        began = time.monotonic()
+        try:
+            return self._boot(request, progress, began)
+        except InputError as error:  # a lock that was broken, a key that changed, in mid-run
+            raise InfrastructureError(str(error)) from error
+
+    def close(self) -> None:
+        """Give the host back. What it runs then is its known-good kernel, or on its way there."""
+        if self._held:
+            self._held = False
+            with (
+                contextlib.suppress(InfrastructureError, InputError),
+                contextlib.closing(self.connect()) as shell,
+            ):
+                self._lock.release(shell)
+        argv = reserve_argv(self.host, "release")
+        if argv and self._reserved:
+            self._reserved = False
+            self._runner.run(argv, deadline_s=60)
+
+    def _take(self, shell: Shell) -> None:
+        argv = reserve_argv(self.host, "acquire")
+        if argv and not self._reserved:
+            self._runner.run(argv, deadline_s=60, check=True)
+            self._reserved = True
+        if not self._held:
+            shell.run(["mkdir", "-p", "--", self.host.state])
+            self._lock.acquire(shell, self._patience_s(), lambda _: None)
+            self._held = True
+
+    def _patience_s(self, lease_s: int = 0) -> int:
+        """Return for how long the lock is taken at a time: no phase may last longer."""
+        boot = self.host.boot
+        return 4 * boot.answer_within_s + 2 * boot.confirm_within_s + 2 * lease_s + 600
+
+    def _lease_s(self, request: BootRequest) -> int:
+        """Return how long the guard waits for the next word once the trial is confirmed."""
+        return int(5 * request.expected_s + 2 * GRACE_S) + self.host.boot.confirm_within_s
+
+    def _parameters(self, request: BootRequest) -> tuple[str, ...]:
+        """Return the playbook's boot parameters; fewer CPUs than the host has are a parameter."""
+        limit = (f"nr_cpus={request.cpus}",) if request.cpus != self._cpus else ()
+        return (*self._spec.boot_parameters, *limit)
+
+    @property
+    def _cpus(self) -> int:
+        return int(self._machine.get("host_cpus", self._spec.cpus))
+
+    def _home(self, lease_s: float = 0.0, *, crashed: bool = False) -> Answer:
+        answer = bring_home(
+            self.host,
+            self._method,
+            self.connect,
+            self._runner,
+            lease_s=lease_s or float(self.host.boot.confirm_within_s),
+            crashed=crashed,
+        )
+        self._machine["host_cpus"] = count_cpus(answer.shell)
+        self._machine["known_good"] = answer.running.release
+        return answer
+
+    def _boot(self, request: BootRequest, progress: Progress, began: float) -> BootResult:
+        lease_s = self._lease_s(request)
+        progress("preparing the host")
+        answer = self._home()
+        with contextlib.closing(answer.shell) as shell:
+            self._lock.renew(shell, self._patience_s(lease_s))
+            trial = self._stage(shell, request, answer.running, lease_s)
+            run = TrialRun(self.host, request, trial, self.connect, progress, self._prepare)
+            with self._serial_console(request), contextlib.closing(run):
+                findings = self._carry_out(shell, run, trial, answer.running, progress)
+        progress("going home")
+        self._come_home(run, findings, request, lease_s)
+        if findings.kernel_log is not None:
+            (request.folder / "kernel.log").write_text(findings.kernel_log, encoding="utf-8")
+        return BootResult(
+            verdict=findings.verdict,
+            reason=findings.reason,
+            console=request.folder / "console.log",
+            kernel_log=findings.kernel_log,
+            load_ns=tuple(findings.load_ns),
+            argv=tuple(trial.command_line.split()),
+            elapsed_s=time.monotonic() - began,
+            facts=findings.facts,
+        )
+
+    def _stage(self, shell: Shell, request: BootRequest, running: Running, lease_s: int) -> Trial:
+        """Copy everything to the host; return the trial that it makes."""
+        nonce, parameters = new_nonce(), self._parameters(request)
+        trial = plan_trial(self.host, request, nonce, running.command_line, lease_s, parameters)
+        programs = ensure_programs(self._cache, self._runner)
+        stage_trial(shell, self.host, self._method, trial, request, running, programs)
+        return trial
+
+    def _carry_out(
+        self, shell: Shell, run: TrialRun, trial: Trial, running: Running, progress: Progress
+    ) -> Findings:
+        """Start the trial and follow it to its end; whatever interrupts that, it is sent home."""
+        try:
+            arm(shell, self._method, trial, self.host.state)
+            progress("booting")
+            restart(shell, self._method.start().argv)
+            return run.run(running.boot_id)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _prepare(self, shell: Shell) -> Mapping[str, Any]:
+        """Tune the confirmed trial; return what is kept of it with the boot."""
+        return {"cpus": str(count_cpus(shell))}
+
+    def _come_home(
+        self, run: TrialRun, findings: Findings, request: BootRequest, lease_s: int
+    ) -> None:
+        """Bring the host back and look for a panic's last words. A lost host is in the reason."""
+        try:
+            answer = self._home(lease_s, crashed=run.crashed)
+        except InfrastructureError as error:
+            if findings.verdict is Verdict.PASSED:
+                findings.reason = str(error)
+                return  # what was measured stands; the next boot will say so again
+            findings.reason += f"; {error}"
+            return
+        with contextlib.closing(answer.shell) as shell:
+            if findings.verdict is Verdict.PASSED:
+                return
+            serial = read_text(request.folder / "serial.log")
+            pstore = collect_pstore(shell, self.host.state)
+        keep_last_words(run.log, [("serial console", serial), ("pstore", pstore)])
+        if run.crashed and findings.verdict is not Verdict.CRASHED:
+            findings.verdict = Verdict.CRASHED
+            findings.reason = f"the kernel crashed: {run.log.crash}"
+
+    def _abandon(self) -> None:
+        """Send the host home without waiting; its guard does the same when this fails."""
+        with (
+            contextlib.suppress(InfrastructureError, InputError),
+            contextlib.closing(HostShell(self.host, connect_s=5)) as shell,
+        ):
+            restart(shell, IN_ORDER)
+
+    @contextlib.contextmanager
+    def _serial_console(self, request: BootRequest) -> Iterator[None]:
+        child: Child | None = None
+        if self.host.console:
+            child = self._runner.spawn(self.host.console, log=request.folder / "serial.log")
+        try:
+            yield
+        finally:
+            if child:
+                child.kill()
+
+
+def make_target(spec: playbook.SshTarget, cache: Path, runner: Runner) -> SshTarget:
+    """Return the target of a playbook that says `kind: ssh`. Raises InputError."""
+    return SshTarget(spec, load_host(spec.host), cache, runner)

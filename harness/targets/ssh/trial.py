@@ -1,0 +1,252 @@
+"""One boot on a lab host: start the trial, prove it, load the module, collect, and come home."""
+
+import contextlib
+import errno
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InfrastructureError, ToolError
+from harness.guest.frames import parse_fields, parse_meminfo
+from harness.spec.host import HostSpec
+from harness.targets.base import BootRequest, Progress
+from harness.targets.ssh.boot.method import Trial
+from harness.targets.ssh.home import Answer, Connect, known_good, wait_for
+from harness.targets.ssh.identity import build_id_of, mismatches
+from harness.targets.ssh.kmsg import FOLLOW, KmsgLog
+from harness.targets.ssh.shell import Following, Shell
+from harness.targets.ssh.transport import ConnectionLostError
+from harness.verdict import Verdict
+
+CONFIRM = ("pkill", "-USR1", "-x", "vmapbench-guard")
+GRACE_S = 60.0  # past the expected time, silence of this long is a hang
+_LAST_WORDS_S = 3.0  # after a crash, for what is still on its way
+_POLL_S = 0.2
+_AFTER_A_CUT_S = 5.0
+# The module's init ends with -EAGAIN on purpose (lib/test_vmalloc.c, vmalloc_test_init).
+_EXPECTED_ERRORS = (0, errno.EAGAIN)
+
+
+class TrialEndedError(Exception):
+    """The trial is over before its time; it carries the verdict."""
+
+    def __init__(self, verdict: Verdict, reason: str):
+        """`reason`: one line for people."""
+        self.verdict, self.reason = verdict, reason
+        super().__init__(reason)
+
+
+@dataclass
+class Findings:
+    """What a trial gave so far."""
+
+    verdict: Verdict = Verdict.PASSED
+    reason: str = ""
+    kernel_log: str | None = None
+    load_ns: list[int] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=lambda: {"meminfo_kib": [], "files": {}})
+
+
+class TrialRun:
+    """Follows one trial, over as many connections as it takes."""
+
+    def __init__(
+        self,
+        spec: HostSpec,
+        request: BootRequest,
+        trial: Trial,
+        connect: Connect,
+        progress: Progress,
+        prepare: Callable[[Shell], Mapping[str, Any]],
+    ):
+        """`prepare` tunes the confirmed host and returns facts of it."""
+        self._spec, self._request, self._trial = spec, request, trial
+        self._connect, self._progress, self._prepare = connect, progress, prepare
+        self.log = KmsgLog(request.folder / "console.log")
+        self.log.note(f"---- vmapbench: trial {trial.nonce} on host {spec.name}")
+        self._answer: Answer | None = None
+        self._following: Following | None = None
+
+    @property
+    def crashed(self) -> bool:
+        """Whether the kernel has said so; it may be unable to shut down."""
+        return bool(self.log.crash)
+
+    def run(self, old_boot_id: str) -> Findings:
+        """Wait for the trial and carry it out. Raises InfrastructureError only."""
+        findings = Findings()
+        try:
+            self._arrive(old_boot_id)
+            findings.facts |= dict(self._prepare(self._shell))
+            self._collect_meminfo(findings)
+            for number, parameters in enumerate(self._request.loads, start=1):
+                self._progress("testing")
+                findings.load_ns.append(self._load(number, parameters))
+                self._collect_meminfo(findings)
+            self._collect(findings)
+        except TrialEndedError as ended:
+            findings.verdict, findings.reason = ended.verdict, ended.reason
+        except (ConnectionLostError, ToolError) as error:
+            findings.verdict, findings.reason = self._why_lost(str(error))
+        findings.facts["lost_records"] = self.log.lost
+        return findings
+
+    def close(self) -> None:
+        """Close whatever is open."""
+        if self._following:
+            self._following.close()
+        if self._answer:
+            self._answer.shell.close()
+
+    @property
+    def _shell(self) -> Shell:
+        assert self._answer is not None
+        return self._answer.shell
+
+    def _arrive(self, old_boot_id: str) -> None:
+        """Wait for the next boot, prove that it is the trial, and stop its guard's first clock."""
+        boot = self._spec.boot
+        patience_s = 2.0 * boot.answer_within_s + boot.confirm_within_s + boot.panic_s
+        answer = wait_for(self._connect, lambda now: now.boot_id != old_boot_id, patience_s)
+        if answer is None:
+            raise TrialEndedError(Verdict.NO_BOOT, f"no answer for {patience_s:.0f} s after it")
+        self._answer = answer
+        if known_good(answer.running):
+            raise TrialEndedError(
+                Verdict.NO_BOOT, "the host came back on its known-good kernel: the trial failed"
+            )
+        build_id = build_id_of(self._request.kernel.vmlinux)
+        release = self._request.kernel.release
+        faults = mismatches(answer.running, release, build_id, self._trial.nonce)
+        if faults:
+            raise InfrastructureError(
+                f"host {self._spec.name} runs another kernel than the one sent: {'; '.join(faults)}"
+            )
+        self._confirm()
+        self._follow()
+
+    def _confirm(self) -> None:
+        """Give the guard's lease anew. A trial without its guard is not gone on with."""
+        if self._shell.run(CONFIRM, sudo=True).returncode:
+            raise InfrastructureError(
+                f"host {self._spec.name}: the trial's guard does not run, or pkill is not allowed"
+            )
+
+    def _follow(self) -> None:
+        self._following = self._shell.follow(FOLLOW, self.log.take, sudo=True)
+
+    def _load(self, number: int, parameters: str) -> int:
+        """Load the module once and return the wall time of the call in ns."""
+        self._confirm()
+        folder = f"{self._spec.state}/trial"
+        result = f"{folder}/result.{number}"
+        argv = [f"{folder}/load", f"{folder}/module.ko", parameters, result]
+        loading = self._shell.follow(argv, self.log.note, sudo=True)
+        fields = parse_fields(self._await_result(loading, result))
+        status = int(fields.get("errno", "-1"))
+        if status not in _EXPECTED_ERRORS:
+            name = errno.errorcode.get(status, str(status))
+            raise TrialEndedError(
+                Verdict.MODULE_MISSING, f"load {number} of the module failed with {name}"
+            )
+        return int(fields.get("elapsed_ns", "-1"))
+
+    def _await_result(self, loading: Following, result: str) -> str:
+        """Return the content of the loader's file, across cuts of the connection."""
+        began, pause_s = time.monotonic(), _POLL_S
+        while True:
+            self._stop_at_crash()
+            if loading.ended():
+                try:
+                    done = self._shell.run(["cat", "--", result])
+                    if done.returncode == 0:
+                        return done.stdout
+                    if pause_s == _POLL_S:  # no cut: the loader itself gave up
+                        raise InfrastructureError(
+                            f"host {self._spec.name}: the loader failed; is its disk full?"
+                        )
+                except ConnectionLostError as error:
+                    self._reconnect(str(error))
+                    pause_s = _AFTER_A_CUT_S
+            waited_s = time.monotonic() - began
+            if waited_s > self._request.expected_s + GRACE_S + self._more_s():
+                reason = f"no output past the expected time ({waited_s:.0f} s after the load)"
+                raise TrialEndedError(Verdict.HUNG, reason)
+            time.sleep(pause_s)
+
+    def _more_s(self) -> float:
+        """Return how much longer a kernel that still talks may take."""
+        return 4 * self._request.expected_s if self.log.silent_s() < GRACE_S else 0.0
+
+    def _stop_at_crash(self) -> None:
+        if self.crashed:
+            time.sleep(_LAST_WORDS_S)
+            raise TrialEndedError(Verdict.CRASHED, f"the kernel crashed: {self.log.crash}")
+
+    def _reconnect(self, why: str) -> None:
+        """Come back to the same boot after a cut; what runs there has gone on."""
+        assert self._answer is not None
+        self.log.note(f"---- vmapbench: {why.splitlines()[0]}")
+        boot_id = self._answer.running.boot_id
+        self.close()
+        boot = self._spec.boot
+        answer = wait_for(self._connect, lambda _: True, float(boot.answer_within_s))
+        if answer is None:
+            raise TrialEndedError(*self._why_lost("the host has not answered since"))
+        self._answer = answer
+        if answer.running.boot_id != boot_id:
+            raise TrialEndedError(*self._why_lost("the host has left the trial kernel"))
+        self.log.note("---- vmapbench: connected again")
+        self._confirm()
+        self._follow()
+
+    def _why_lost(self, words: str) -> tuple[Verdict, str]:
+        """Return the verdict on a trial that went away; the log may know why."""
+        if self.crashed:
+            return Verdict.CRASHED, f"the kernel crashed: {self.log.crash}"
+        return Verdict.INTERRUPTED, words.splitlines()[0]
+
+    def _collect_meminfo(self, findings: Findings) -> None:
+        text = self._shell.run(["cat", "/proc/meminfo"]).stdout
+        findings.facts["meminfo_kib"].append(parse_meminfo(text))
+
+    def _collect(self, findings: Findings) -> None:
+        """Take the whole kernel log from the ring buffer: what follows live may be cut."""
+        done = self._shell.run(["dmesg"], sudo=True, timeout_s=120)
+        self._stop_at_crash()
+        if done.returncode:
+            findings.verdict = Verdict.INCOMPLETE
+            findings.reason = f"the kernel log could not be read: {done.stderr.strip()[-200:]}"
+            return
+        findings.kernel_log = done.stdout
+
+
+def pstore_argv(state: str) -> tuple[str, ...]:
+    """Return the command that lists what was kept of a panic since the trial was staged."""
+    folders = ("/sys/fs/pstore", "/var/lib/systemd/pstore")
+    return ("find", *folders, "-type", "f", "-newer", f"{state}/trial/bzImage")
+
+
+def collect_pstore(shell: Shell, state: str) -> str:
+    """Return the last lines of a panic, where the firmware could keep them. Known-good kernel."""
+    listed = shell.run(pstore_argv(state), sudo=True).stdout.split("\n")
+    texts = []
+    for path in sorted(filter(None, listed))[:32]:
+        with contextlib.suppress(ToolError):
+            texts.append(shell.get(path, sudo=True).decode(errors="replace"))
+    return "\n".join(texts)
+
+
+def keep_last_words(log: KmsgLog, sources: Sequence[tuple[str, str]]) -> None:
+    """Append what was found outside of the live log, and look for the crash in it."""
+    for name, text in sources:
+        if text.strip():
+            log.note(f"---- vmapbench: {name}")
+            log.append(text)
+
+
+def read_text(path: Path) -> str:
+    """Return a log of ours that may not exist."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

@@ -1,0 +1,119 @@
+"""First contact: shows the key of a host, and remembers it when somebody has compared it."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import fabric
+import paramiko
+
+from harness.errors import InputError
+from harness.spec.host import HostSpec
+from harness.targets.ssh.transport import (
+    CONNECT_S,
+    ConnectionLostError,
+    explained,
+    fingerprint,
+    known_hosts_file,
+    plan_connection,
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A key that a machine has shown. `name`: what it stands under in known_hosts."""
+
+    name: str
+    key: paramiko.PKey
+    known: tuple[str, ...]  # fingerprints that are trusted for this name already
+
+    @property
+    def fingerprint(self) -> str:
+        """As ssh-keygen -l writes it."""
+        return fingerprint(self.key)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether this very key is."""
+        return self.fingerprint in self.known
+
+
+def next_unknown(spec: HostSpec) -> Shown:
+    """Return the first key on the way to the host that is not trusted, or the host's own.
+
+    Only the handshake happens with a machine that is not trusted; jump hosts before it are logged
+    in to. Raises ConnectionLostError, InputError.
+    """
+    chain: list[fabric.Connection] = []
+    connection: fabric.Connection | None = plan_connection(spec)
+    while connection is not None:
+        chain.insert(0, connection)
+        connection = connection.gateway
+    with contextlib.ExitStack() as stack, explained(spec, "asking for the key of"):
+        for hop in chain:
+            shown = _ask(hop, known_hosts_file(spec), stack)
+            if hop is chain[-1] or not shown.trusted:
+                return shown
+            hop.open()
+            stack.callback(hop.close)
+    raise ConnectionLostError(f"host {spec.name}: nobody on the way to it")
+
+
+def _ask(hop: fabric.Connection, file: Path, stack: contextlib.ExitStack) -> Shown:
+    name = hop.host if int(hop.port) == 22 else f"[{hop.host}]:{hop.port}"
+    known = paramiko.HostKeys()
+    with contextlib.suppress(FileNotFoundError):
+        known.load(str(file))
+    entries: Mapping[str, paramiko.PKey] = known.lookup(name) or {}
+    if hop.gateway is None:
+        transport = paramiko.Transport(_dial(hop.host, int(hop.port)))
+    else:
+        transport = paramiko.Transport(hop.open_gateway())
+    stack.callback(transport.close)
+    # Ask for the kind of key that is known already, so that it is the one to be compared.
+    kinds = [kind for kind in entries if kind in transport.preferred_keys]
+    if kinds:
+        options = transport.get_security_options()
+        options.key_types = (*kinds, *(k for k in options.key_types if k not in kinds))
+    transport.start_client(timeout=CONNECT_S)
+    key = transport.get_remote_server_key()
+    return Shown(name, key, tuple(fingerprint(trusted) for trusted in entries.values()))
+
+
+def _dial(host: str, port: int) -> socket.socket:
+    return socket.create_connection((host, port), timeout=CONNECT_S)
+
+
+def remember(spec: HostSpec, shown: Shown, *, replace: bool = False) -> Path:
+    """Write the key to the host's known_hosts file, whole or not at all; return the file.
+
+    Raises InputError when another key is trusted and `replace` is not said.
+    """
+    file = known_hosts_file(spec)
+    if shown.known and not shown.trusted and not replace:
+        raise InputError(
+            f"host {spec.name}: {file} trusts {', '.join(shown.known)} for {shown.name}, and it "
+            f"now shows {shown.fingerprint}; somebody may be in between. If the host was installed "
+            f"anew: vmapbench host trust {spec.name} --replace"
+        )
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lines = list(_other_lines(file, shown.name)) if shown.known else _lines(file)
+    line = f"{shown.name} {shown.key.get_name()} {shown.key.get_base64()}"
+    partial = file.with_name(f"{file.name}.{os.getpid()}.new")
+    partial.write_text("\n".join([*lines, line, ""]), encoding="utf-8")
+    partial.replace(file)
+    return file
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+
+
+def _other_lines(file: Path, name: str) -> Iterator[str]:
+    """Yield the lines of known_hosts that are not of `name` alone."""
+    for line in _lines(file):
+        if line.split(" ", 1)[0] != name:
+            yield line
