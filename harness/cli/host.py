@@ -1,0 +1,133 @@
+"""`vmapbench host ...`: the lab hosts."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.spec.host import HostSpec
+    from harness.targets.ssh.shell import Shell
+
+NameArgument = Annotated[str, typer.Argument(help="A host: the name of its file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    hosts = typer.Typer(help="Lab hosts: real machines that are reached over ssh.")
+    for verb in (list_hosts, trust, check, recover, unlock, sudoers):
+        hosts.command("list" if verb is list_hosts else verb.__name__)(verb)
+    app.add_typer(hosts, name="host")
+
+
+def list_hosts(as_json: JsonOption = False) -> None:
+    """List the hosts that have a file, in playbooks/hosts and in the user's configuration."""
+    from harness.spec.host import host_files, load_host_file
+
+    found = [load_host_file(path) for path in host_files()]
+    if as_json:
+        typer.echo(json.dumps([host.model_dump(mode="json") for host in found], indent=2))
+        return
+    for host in found:
+        labels = f"  [{', '.join(host.labels)}]" if host.labels else ""
+        typer.echo(f"{host.name}: {host.address}, {host.boot.method}{labels}  {host.summary}")
+
+
+def trust(
+    name: NameArgument,
+    yes: Annotated[
+        str | None, typer.Option(help="Accept only this fingerprint (SHA256:...), ask nothing.")
+    ] = None,
+    replace: Annotated[bool, typer.Option(help="Forget the keys trusted before.")] = False,
+) -> None:
+    """Show the key of a host (and of each jump host on the way), and trust it once compared."""
+    from harness.errors import InputError
+    from harness.spec.host import load_host
+    from harness.targets.ssh.trust import next_unknown, remember
+
+    spec = load_host(name)
+    for _ in range(len(spec.jump) + 1):
+        shown = next_unknown(spec)
+        typer.echo(f"{shown.name}: {shown.fingerprint}")
+        if shown.trusted:
+            typer.echo("trusted already")
+            return
+        typer.echo("compare it on the machine: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
+        if yes is not None and yes not in (shown.fingerprint, shown.fingerprint.split()[-1]):
+            raise InputError(f"host {name}: {shown.name} shows another key than {yes}")
+        if yes is None:
+            typer.confirm("Is it the same?", abort=True)
+        typer.echo(f"written to {remember(spec, shown, replace=replace)}")
+
+
+def check(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Look whether a host can be used, and whether it could be lost. Changes nothing on it."""
+    from harness.targets.ssh.boot.method import boot_method
+    from harness.targets.ssh.probe import check_host
+
+    with _connected(name) as (spec, shell):
+        rows = check_host(shell, spec, boot_method(spec.boot))
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        for row in rows:
+            remedy = f"\n        {row.remedy}" if row.remedy else ""
+            typer.echo(f"{row.state:>4}  {row.what}: {row.found}{remedy}")
+    if any(row.bad for row in rows):
+        raise typer.Exit(1)
+
+
+def recover(name: NameArgument) -> None:
+    """Bring a host back to its known-good kernel, whatever a run has left behind."""
+    from harness.process import SubprocessRunner
+    from harness.spec.host import load_host
+    from harness.targets.ssh.recovery import recover_host
+
+    running = recover_host(load_host(name), SubprocessRunner(), typer.echo)
+    typer.echo(f"{name}: {running.release}, nothing armed")
+
+
+def unlock(
+    name: NameArgument,
+    broken: Annotated[bool, typer.Option("--break", help="Break the lock.")] = False,
+) -> None:
+    """Say who holds a host; with --break, take it from them: their run will stop."""
+    from harness.targets.ssh.lock import break_lock, read_lock
+
+    with _connected(name) as (spec, shell):
+        if broken:
+            break_lock(shell, spec.state)
+            typer.echo(f"{name}: no lock any more")
+            return
+        held = read_lock(shell, spec.state)
+    typer.echo(f"{name}: {held.describe() if held else 'not locked'}")
+
+
+def sudoers(
+    name: NameArgument,
+    account: Annotated[str | None, typer.Option(help="Default: the host's `user`.")] = None,
+) -> None:
+    """Print the sudoers file that allows what the harness does on a host."""
+    import getpass
+
+    from harness.spec.host import load_host
+    from harness.targets.ssh.boot.method import boot_method
+    from harness.targets.ssh.sudoers import render_sudoers
+
+    spec = load_host(name)
+    user = account or spec.user or getpass.getuser()
+    typer.echo(render_sudoers(spec, boot_method(spec.boot), user), nl=False)
+
+
+@contextlib.contextmanager
+def _connected(name: str) -> Iterator[tuple["HostSpec", "Shell"]]:
+    from harness.spec.host import load_host
+    from harness.targets.ssh.transport import HostShell
+
+    spec = load_host(name)
+    with contextlib.closing(HostShell(spec)) as shell:
+        yield spec, shell
