@@ -7,11 +7,11 @@ import random
 import sys
 import time
 
-from harness.cli.predict import machine_costs
 from harness.model.allocator import Allocator, Rules, lazy_max_pages
 from harness.model.free_space import PAGE_SIZE
 from harness.model.predict import load_calibration, predict_point
 from harness.model.timing import Design
+from harness.targets.simulated.costs import machine_costs
 
 OPERATIONS = 200_000
 

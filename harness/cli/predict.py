@@ -9,7 +9,6 @@ import typer
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.model.costs import Machine
     from harness.model.predict import CurvePoint, Point
 
 
@@ -35,6 +34,7 @@ def predict(
     model; nothing is fitted to a measured curve.
     """
     from harness.model.predict import load_calibration, predict_curve, predict_sweep
+    from harness.targets.simulated.costs import machine_costs
 
     costs, known = machine_costs(machine), load_calibration(calibration)
     counts, cases = parse_counts(cpus), case or ["fix_size"]
@@ -56,33 +56,6 @@ def predict(
         point for name in cases for point in predict_curve(known, costs, name, counts, pairs, fixed)
     ]
     typer.echo(_curve_json(machine, curves) if as_json else _curve_text(curves))
-
-
-def machine_costs(name: str) -> "Machine":
-    """Return a machine model's costs as the prediction takes them. Raises InputError."""
-    from harness.model.costs import Machine
-    from harness.targets.simulated.machine import load_machine
-
-    model = load_machine(name)
-    cycle_ns = 1000 / model.clock_mhz
-    transfers, topology = model.transfers, model.topology
-    per_complex = topology.threads_per_core * topology.cores_per_complex
-    return Machine(
-        name=name,
-        instruction_ns=cycle_ns / model.instructions_per_cycle,
-        atomic_ns=model.atomic_cycles * cycle_ns,
-        byte_ns=cycle_ns / model.string_bytes_per_cycle,
-        transfer_ns=(
-            transfers.same_core_ns,
-            transfers.same_complex_ns,
-            transfers.same_die_ns,
-            transfers.other_die_ns,
-        ),
-        threads_per_core=topology.threads_per_core,
-        cpus_per_complex=per_complex,
-        cpus_per_die=per_complex * topology.complexes_per_die,
-        smt_factor=2 / model.smt_throughput if topology.threads_per_core > 1 else 1.0,
-    )
 
 
 def parse_counts(text: str) -> list[int]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.cli.predict import machine_costs, parse_counts, parse_nodes, parse_sweep
+from harness.cli.predict import parse_counts, parse_nodes, parse_sweep
 from harness.errors import InputError
 
 
@@ -43,14 +43,6 @@ def test_sweeps():
     for text in ("decay", "decay=", "decay=a..b", "decay=-1,0"):
         with pytest.raises(InputError, match="--sweep"):
             parse_sweep(text)
-
-
-def test_a_machine_model_becomes_costs():
-    costs = machine_costs("threadripper-3970x")
-    assert costs.instruction_ns == pytest.approx(1000 / 3700)
-    assert costs.transfer_ns[1] < costs.transfer_ns[3]
-    assert (costs.threads_per_core, costs.cpus_per_complex) == (2, 8)
-    assert costs.smt_factor > 1
 
 
 @pytest.fixture

@@ -1,0 +1,28 @@
+"""A machine model's figures as the prediction takes them, so that both speak of one machine."""
+
+from harness.model.costs import Machine
+from harness.targets.simulated.machine import load_machine
+
+
+def machine_costs(name: str) -> Machine:
+    """Return the costs of machine model `name`. Raises InputError for an unknown one."""
+    model = load_machine(name)
+    cycle_ns = 1000 / model.clock_mhz
+    transfers, topology = model.transfers, model.topology
+    per_complex = topology.threads_per_core * topology.cores_per_complex
+    return Machine(
+        name=name,
+        instruction_ns=cycle_ns / model.instructions_per_cycle,
+        atomic_ns=model.atomic_cycles * cycle_ns,
+        byte_ns=cycle_ns / model.string_bytes_per_cycle,
+        transfer_ns=(
+            transfers.same_core_ns,
+            transfers.same_complex_ns,
+            transfers.same_die_ns,
+            transfers.other_die_ns,
+        ),
+        threads_per_core=topology.threads_per_core,
+        cpus_per_complex=per_complex,
+        cpus_per_die=per_complex * topology.complexes_per_die,
+        smt_factor=2 / model.smt_throughput if topology.threads_per_core > 1 else 1.0,
+    )
