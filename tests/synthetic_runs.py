@@ -1,5 +1,7 @@
 """A run of made-up figures, for the tests of the report. No figure here was ever measured."""
 
+import json
+
 from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
 from harness.store.store import open_store
 from harness.verdict import Verdict
@@ -13,20 +15,34 @@ HOSTILE = (
 KERNELS = ("synthetic-old", "synthetic-new")
 
 
-def write_synthetic_run(reports, thread_counts=(1, 4), repeats=4, hostile=False, kernels=KERNELS):
-    """Return the store of one run in `reports`: the new kernel is 4 times as fast in one case."""
+SIMULATED = {"kind": "simulated", "machine": "uniform"}
+
+
+def write_synthetic_run(
+    reports,
+    thread_counts=(1, 4),
+    repeats=4,
+    hostile=False,
+    kernels=KERNELS,
+    target=None,
+):
+    """Return the store of one run in `reports`: the new kernel is 4 times as fast in one case.
+
+    On a simulated `target` a worker runs on each CPU, the old kernel has one vmap node, and each
+    boot has a profile.
+    """
     store = open_store(reports / "vmapbench.db")
-    jobs = _jobs(thread_counts, repeats, kernels)
-    store.create_run(_run(kernels), jobs)
+    jobs = _jobs(thread_counts, repeats, kernels, target)
+    store.create_run(_run(kernels, target), jobs)
     for job in jobs[:-1] if hostile else jobs:
-        store.record_boot(RUN, _boot(job, reports))
+        store.record_boot(RUN, _boot(job, reports, target))
     if hostile:
         _add_hostile_boot(store, reports, jobs[-1])
     store.finish_run(RUN, "2026-01-02T04:04:05+00:00")
     return store
 
 
-def _run(kernels):
+def _run(kernels, target):
     return RunRecord(
         id=RUN,
         playbook="version: 1\nkernels: [synthetic-old, synthetic-new]\n",
@@ -35,25 +51,43 @@ def _run(kernels):
             "question": "Is a made-up kernel faster than another?",
             "kernels": list(kernels),
             "baseline": kernels[0],
-            "target": {"kind": "qemu"},
+            "target": target or {"kind": "qemu"},
             "seed": 7,
         },
         harness="0.1.0",
         host={"cpu": "synthetic CPU", "cores": 8, "kernel": "6.1", "bios": ""},
         started_at="2026-01-02T03:04:05+00:00",
-        kernels={name: {"release": "6.12.0", "critical": {"CONFIG_SLUB": "y"}} for name in kernels},
+        kernels={name: _kernel(name) for name in kernels},
     )
 
 
-def _jobs(thread_counts, repeats, kernels):
+def _kernel(name):
+    parameters = ["vmap_nodes=1"] if name.endswith("old") else []
+    return {
+        "release": "6.12.0",
+        "critical": {"CONFIG_SLUB": "y"},
+        "boot_parameters": parameters,
+    }
+
+
+def _jobs(thread_counts, repeats, kernels, target):
     points = [(r, n, k) for r in range(repeats) for n in thread_counts for k in kernels]
     return [
-        JobRecord(p, kernel, f"sweep[nr_threads={n}]", 4, n, ({"nr_threads": n},), r, 2.0)
+        JobRecord(
+            position=p,
+            kernel=kernel,
+            workload=f"sweep[nr_threads={n}]",
+            cpus=n if target else 4,
+            nr_threads=n,
+            loads=({"nr_threads": n},),
+            repeat=r,
+            expected_s=2.0,
+        )
         for p, (r, n, kernel) in enumerate(points)
     ]
 
 
-def _boot(job, reports):
+def _boot(job, reports, target):
     folder = f"logs/{job.position:04}"
     (reports / RUN / folder).mkdir(parents=True)
     faster = 4 if job.kernel.endswith("new") else 1
@@ -69,12 +103,25 @@ def _boot(job, reports):
         "machine": {"kind": "qemu", "accelerator": "kvm"},
         "noise": {"other_share": 0.01, "steal_share": 0.0},
         "meminfo_kib": [memory, memory, memory],
-        "vmap_nodes": 4,
+        "vmap_nodes": 4 if target is None else 1 if job.kernel.endswith("old") else job.cpus,
     }
+    if target:
+        (reports / RUN / folder / "profile.json").write_text(json.dumps(_profile(job)))
     load_ns = 130_000_000 + 1_000_000 * job.repeat
     when = "2026-01-02T03:05:00+00:00"
     passed = Verdict.PASSED
     return BootRecord(job.position, passed, "", load_ns, 3.0, when, folder, facts, tuple(samples))
+
+
+def _profile(job):
+    spin = 0.6 if job.kernel.endswith("old") else 0.2
+    functions = {"queued_spin_lock_slowpath": spin, "alloc_vmap_area": 0.15, "vfree": 0.9 - spin}
+    return {
+        "version": 1,
+        "spin_share": spin,
+        "self": functions,
+        "waiting_for_lock_taken_in": {"alloc_vmap_area": spin},
+    }
 
 
 def _add_hostile_boot(store, reports, job):

@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from harness.errors import InputError
+from harness.model.allocator import lazy_max_pages
 from harness.model.bounds import Bounds, predict_bounds
 from harness.model.calibration import Calibration, parse_calibration
 from harness.model.costs import Machine, pair_costs
@@ -66,6 +67,19 @@ def predict_point(
     costs = pair_costs(profiles["many"], profiles["1"], design.nodes, machine)
     prediction = Simulation(costs, machine, design, cpus, case).run(pairs)
     return Point(prediction, predict_bounds(costs, machine, design, cpus))
+
+
+def pairs_per_loop(case: str, cpus: int, loops: int) -> float:
+    """Return how many allocations one of `loops` loops stands for, with the preparation's share.
+
+    A pass of full_fit first makes two arrays of lazy_max_pages() areas, one of long_busy_list
+    15,000 areas; the latter allocates twice a loop (lib/test_vmalloc.c).
+    """
+    if case == "full_fit":
+        return 1 + 2 * lazy_max_pages(cpus) / loops
+    if case == "long_busy_list":
+        return 2 + 15_000 / loops
+    return 1.0
 
 
 def predict_curve(

@@ -7,7 +7,6 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from harness.analysis.compare import WHOLE_LOAD
 from harness.report.drawing import (
     BETTER,
     INK,
@@ -136,52 +135,6 @@ def ratio_ticks(domain: Sequence[float]) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def draw_scaling(view: View) -> Figure | None:
-    """Draw throughput over the thread count, where there are at least two."""
-    rows = [row for row in view.throughputs if row.case != WHOLE_LOAD]
-    frame = pd.DataFrame(rows)
-    if frame.empty or frame["nr_threads"].nunique() < 2:
-        return None
-    frame["case"] = frame["case"].map(short_case)
-    cases = list(dict.fromkeys(frame["case"]))
-    columns = min(3, len(cases))
-    ticks = sorted(frame["nr_threads"].unique())
-    x_axis = alt.Axis(values=ticks, format="d", labelOverlap=True)
-    x = alt.X("nr_threads:Q", title="threads", axis=x_axis, scale=alt.Scale(type="log", base=2))
-    log = alt.Scale(type="log", nice=False, padding=8)
-    y_axis = alt.Axis(format="~s", tickCount=4)
-    title = "calls per second"
-    encodings = by_kernel(view.kernels)
-    base = alt.Chart(frame).encode(x=x, color=encodings["color"])
-    y = alt.Y("per_s:Q", title=title, scale=log, axis=y_axis)
-    chart = (
-        alt.layer(
-            base.mark_line(strokeWidth=1.6).encode(y=y),
-            base.mark_rule(strokeWidth=1.2).encode(
-                y=alt.Y("per_s_low:Q", title=title, scale=log, axis=y_axis), y2="per_s_high:Q"
-            ),
-            base.mark_point(filled=True, size=50, opacity=1).encode(y=y, shape=encodings["shape"]),
-        )
-        .properties(width=column_width(columns), height=170)
-        .facet(**facet("case", cases, columns))
-        .resolve_scale(y="independent")
-    )
-    return Figure(
-        "scaling",
-        "Throughput over threads",
-        "Calls per second of all workers together against the number of workers, both on log "
-        "scales: a line that falls is a lock that is fought over. Bars are 95 % intervals over "
-        "boots.",
-        "; ".join(
-            f"{case} on {kernel}: {group['per_s'].iloc[0]:.3g} a second at "
-            f"{group['nr_threads'].iloc[0]}, {group['per_s'].iloc[-1]:.3g} at "
-            f"{group['nr_threads'].iloc[-1]} threads"
-            for (case, kernel), group in frame.groupby(["case", "kernel"], sort=False)
-        ),
-        draw(chart),
-    )
-
-
 def draw_workers(view: View) -> Figure | None:
     """Draw the time of each worker at the largest size; nothing for a single worker."""
     measured = view.measured
@@ -257,12 +210,13 @@ def draw_run_order(view: View) -> Figure | None:
         frame = frame.iloc[:: math.ceil(len(frame) / _MANY_POINTS)]
     order_axis = alt.Axis(tickMinStep=1, tickCount=12, format="d")
     padded = alt.Scale(zero=False, padding=14)
+    exact = alt.Scale(zero=False, nice=False, padding=14)
     title = "time / median of its kernel"
     chart = (
         alt.Chart(frame)
         .mark_point(filled=True, size=60, opacity=1)
         .encode(
-            x=alt.X("order:Q", title="boot, in run order", axis=order_axis, scale=padded),
+            x=alt.X("order:Q", title="boot, in run order", axis=order_axis, scale=exact),
             y=alt.Y("relative:Q", title=title, scale=padded, axis=alt.Axis(tickCount=5)),
             **by_kernel(view.kernels),
         )

@@ -4,6 +4,7 @@ Every colour is written as a stand-in that `draw` turns into a CSS variable of t
 drawing serves light, dark and print.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,12 +47,16 @@ class Figure:
     svg: str
 
 
-def by_kernel(kernels: Sequence[str]) -> dict[str, Any]:
-    """Return the encodings that tell kernels apart, by colour and by shape."""
+def by_kernel(kernels: Sequence[str], shown: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the encodings that tell kernels apart, by colour and by shape.
+
+    `shown`: the kernels in the legend; none leaves it out.
+    """
     colours = [SERIES[n % len(SERIES)] for n in range(len(kernels))]
     shapes = [_SHAPES[n % len(_SHAPES)] for n in range(len(kernels))]
-    legend = alt.Legend(title=None, orient="top", symbolOpacity=1, symbolSize=70)
     domain = list(kernels)
+    values = domain if shown is None else list(shown)
+    legend = alt.Legend(title=None, orient="top", symbolOpacity=1, symbolSize=70, values=values)
     return {
         "color": alt.Color(
             "kernel:N", scale=alt.Scale(domain=domain, range=colours), legend=legend
@@ -63,6 +68,13 @@ def by_kernel(kernels: Sequence[str]) -> dict[str, Any]:
 def column_width(columns: int) -> float:
     """Return the width of each of `columns` charts side by side."""
     return (WIDTH + _COLUMN_GAP) / columns - _COLUMN_GAP
+
+
+def log_ticks(values: Sequence[float], steps: Sequence[int] = (1, 2, 5)) -> list[float]:
+    """Return round values on a logarithmic axis that holds `values`: 1, 2, 5, 10 and so on."""
+    known = [value for value in values if value and value > 0]
+    low, high = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
+    return [step * 10.0**power for power in range(low, high + 1) for step in steps]
 
 
 def facet(field: str, order: Sequence[str], columns: int) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def environment() -> jinja2.Environment:
         "duration": duration,
         "percent": lambda share: NOTHING if pd.isna(share) else f"{share * 100:.1f} %",
         "probability": lambda p: NOTHING if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}",
+        "signed": lambda share: f"{share * 100:+.0f}\N{NO-BREAK SPACE}%",
         "visible": visible,
     }
     return made

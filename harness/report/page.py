@@ -3,16 +3,25 @@
 import base64
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from harness.report import charts, resources
+from harness.report import charts, profile, published, resources, scaling
+from harness.report.against import (
+    Expected,
+    Published,
+    error_words,
+    expected_curves,
+    published_beside,
+    published_words,
+)
 from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
 from harness.report.environment import environment, visible
+from harness.report.prediction import Prediction, load_prediction
 from harness.report.provenance import (
     command_lines,
     config_diff,
@@ -30,9 +39,14 @@ _CONFIG_ROWS_SHOWN = 200
 def render_page(report: RunReport, folder: Path) -> str:
     """Return the page of a run. `folder` is the run's: console logs, configurations, profiles."""
     view = View(report)
-    profiles = resources.load_profiles(report, folder)
+    profiles = profile.load_profiles(view, folder)
     patches = [p for facts in report.run.kernels.values() for p in facts.get("patches") or []]
     differences = config_diff(folder, view.kernels)
+    prediction = load_prediction(folder)
+    curves = expected_curves(view, prediction)
+    reference = published_beside(view, curves)
+    figures = draw_figures(view, prediction, curves, reference)
+    difference = profile.draw_profile(view, profiles)
     page = (
         environment()
         .get_template("page.html.j2")
@@ -40,13 +54,18 @@ def render_page(report: RunReport, folder: Path) -> str:
             view=view,
             run=report.run,
             plan=view.plan,
-            figures=[(figure, Markup(figure.svg)) for figure in draw_figures(view)],  # noqa: S704
+            figures=[(figure, Markup(figure.svg)) for figure in figures],  # noqa: S704
             several_sizes=len(view.sizes) > 1,
+            difference=difference,
+            difference_svg=Markup(difference.svg) if difference else "",  # noqa: S704
             profiles=profiles,
-            profile_rows=resources.share_rows(profiles, "self_share"),
-            wait_rows=resources.share_rows(profiles, "waits"),
-            published=resources.PUBLISHED_SPIN,
-            published_threads=resources.PUBLISHED_THREADS,
+            profile_rows=profile.share_rows(profiles, "self_share"),
+            wait_rows=profile.share_rows(profiles, "waits"),
+            published=published,
+            prediction=prediction,
+            expected=[each for each in curves if each.measured],
+            error_words=error_words(curves),
+            published_words=published_words(reference) if reference else "",
             discarded=discarded_boots(report, folder),
             boots=list(enumerate(report.boots, start=1))[:_BOOTS_SHOWN],
             jobs={job.position: job for job in report.jobs},
@@ -63,12 +82,18 @@ def render_page(report: RunReport, folder: Path) -> str:
     return visible(page)  # whatever a kernel, a file name or a playbook brought along
 
 
-def draw_figures(view: View) -> list[Figure]:
+def draw_figures(
+    view: View,
+    prediction: Prediction | None,
+    curves: Sequence[Expected],
+    reference: Published | None,
+) -> list[Figure]:
     """Return the charts that this run has data for, the answer first."""
     drawn = (
         charts.draw_forest(view),
-        charts.draw_scaling(view),
-        resources.draw_nodes(view),
+        scaling.draw_speedup(view, curves, reference),
+        scaling.draw_throughput(view, curves),
+        resources.draw_nodes(view, prediction),
         charts.draw_workers(view),
         charts.draw_run_order(view),
         resources.draw_memory(view),

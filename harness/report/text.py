@@ -77,7 +77,7 @@ def _effect_rows(effects: Sequence[Effect], view: View) -> list[list[str]]:
 
 
 def _throughput_rows(view: View) -> list[list[str]]:
-    rows = [["case", "kernel", "threads", "time", "calls/s"]]
+    rows = [["case", "kernel", "threads", "time", "loops/s"]]
     for row in view.throughputs:
         time = duration(row.avg_us).replace("µ", "u")
         threads = str(row.nr_threads)

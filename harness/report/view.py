@@ -181,20 +181,30 @@ class View:
         return (effect.nr_threads, effect.cpus) == (largest.nr_threads, largest.cpus)
 
     @cached_property
+    def reported_nodes(self) -> dict[tuple[str, int, int], int]:
+        """How many vmap nodes a kernel reported, by kernel, CPUs and threads, where it told."""
+        job_of = {job.position: job for job in self.report.jobs}
+        told = [(job_of[boot.position], boot.facts.get("vmap_nodes")) for boot in self.report.boots]
+        return {(job.kernel, job.cpus, job.nr_threads): int(nodes) for job, nodes in told if nodes}
+
+    @property
     def nodes_of_kernel(self) -> dict[str, int]:
-        """How many vmap nodes each kernel reported on the largest machine, where it told."""
-        kernel_of = {job.position: job for job in self.report.jobs}
-        found = {}
-        for boot in self.report.boots:
-            job, nodes = kernel_of[boot.position], boot.facts.get("vmap_nodes")
-            if nodes and job.nr_threads == self.most_threads:
-                found[job.kernel] = int(nodes)
-        return found
+        """How many vmap nodes each kernel reported with the most threads, where it told."""
+        return {
+            kernel: nodes
+            for (kernel, _, threads), nodes in self.reported_nodes.items()
+            if threads == self.most_threads
+        }
 
     @property
     def verdict_sentence(self) -> str:
         """The answer in words, one or two sentences."""
-        return verdict_sentence(self.main_effects, len(self.sizes) > 1)
+        return verdict_sentence(self.main_effects, len(self.sizes) > 1 or len(self.kernels) > 2)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be said of single rows of the comparison, each remark once."""
+        return list(dict.fromkeys(effect.note for effect in self.effects if effect.note))
 
     @cached_property
     def lights(self) -> list[Light]:
@@ -272,12 +282,12 @@ def mean_interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float,
     return float(np.exp(logs.mean() - reach)), float(np.exp(logs.mean() + reach))
 
 
-def verdict_sentence(effects: Sequence[Effect], several_sizes: bool) -> str:
+def verdict_sentence(effects: Sequence[Effect], several_rows_a_case: bool) -> str:
     """Return the answer in words: the largest difference, and how many cases show none."""
     if not effects:
         return "Nothing can be compared: too few boots of both kernels passed."
     shown = [effect for effect in effects if effect.shown]
-    what = "comparison" if several_sizes else "case"
+    what = "comparison" if several_rows_a_case else "case"
     if not shown:
         return _nothing_shown(effects, what)
     most = max(effect.nr_threads for effect in shown)
@@ -374,6 +384,11 @@ def parameter_words(workload: str) -> list[str]:
     return [p for p in points.split(",") if p and p.split("=")[0] not in ("nr_threads", "cpus")]
 
 
+def series_name(workload: str) -> str:
+    """Return what stays the same over sizes: a workload's name and its further parameters."""
+    return " ".join([base_workload(workload), *parameter_words(workload)])
+
+
 def short_case(case: str) -> str:
     """Return a case's name without the ending that all of them have."""
     return case.removesuffix("_test")
@@ -395,6 +410,8 @@ def _verdict_light(view: View) -> Light:
 
 
 def _noise_light(view: View) -> Light:
+    if view.simulated:
+        return Light("Noise gate", "ok", "not needed: virtual time does not see the host's load")
     noisy = sum(boot.verdict is Verdict.NOISY for boot in view.report.boots)
     lost = sum(verdict is Verdict.NOISY for verdict in view.report.verdicts.values())
     if lost:

@@ -9,6 +9,8 @@ from pathlib import Path
 from harness.report.collect import RunReport, as_document, collect_report
 from harness.report.index import render_index
 from harness.report.page import render_page
+from harness.report.prediction import ensure_prediction
+from harness.report.view import View
 from harness.store.store import Store
 
 
@@ -31,6 +33,7 @@ def write_results(store: Store, run_id: str, reports: Path) -> Written:
     document = json.dumps(as_document(report), indent=1, default=str, allow_nan=False)
     _replace(folder / "results.json", document)
     _replace(folder / "samples.csv", report.samples.to_csv(index=False))
+    ensure_prediction(View(report), folder)
     _replace(folder / "index.html", render_page(report, folder))
     _point_latest(reports, run_id)
     _replace(reports / "index.html", render_index(store, reports))

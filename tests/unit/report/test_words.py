@@ -28,7 +28,7 @@ def test_sentence_names_the_largest_difference_and_counts_the_rest():
         effect("full_fit_alloc_test", 0.5, 0.4, 0.6, Word.SLOWER),
         effect("vm_map_ram_test", 1.0, 0.9, 1.1, Word.NO_DIFFERENCE),
     ]
-    assert verdict_sentence(effects, several_sizes=False) == (
+    assert verdict_sentence(effects, several_rows_a_case=False) == (
         "vmap-nodes is 8.3x faster than single-node on fix_size_alloc at 64 threads "
         "(95 % interval 7.9 to 8.7); of 3 cases: 1 faster, 1 slower, 1 with no difference shown."
     )
@@ -37,10 +37,10 @@ def test_sentence_names_the_largest_difference_and_counts_the_rest():
 def test_sentence_claims_nothing_that_is_not_shown():
     effects = [effect("a_test", 3.0, 0.9, 9.0, Word.NO_DIFFERENCE),
                effect("b_test", 1.0, 0.9, 1.1, Word.NO_DIFFERENCE)]  # fmt: skip
-    sentence = verdict_sentence(effects, several_sizes=False)
+    sentence = verdict_sentence(effects, several_rows_a_case=False)
     assert sentence.startswith("No difference shown between vmap-nodes and single-node")
     assert sentence.endswith("a change of 5.0 % would have been seen.")
-    assert "too few boots" in verdict_sentence([], several_sizes=False)
+    assert "too few boots" in verdict_sentence([], several_rows_a_case=False)
 
 
 def test_slower_and_small_changes_are_told_in_their_own_unit():

@@ -1,0 +1,181 @@
+"""What the timing model predicts for the machine that a run used, from its one-CPU calibration.
+
+A prediction stands only beside a machine whose costs are known: a simulated one, or a real one with
+a core for each CPU that a machine model describes. Emulated and overcommitted guests have none:
+their times are not those of any machine. It is made once, when a run is written, and kept in the
+run's folder, where the pages find it; a curve takes some seconds.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.analysis.compare import WHOLE_LOAD
+from harness.errors import InputError
+from harness.model.predict import load_calibration, pairs_per_loop, predict_point
+from harness.model.timing import SIZES, Design
+from harness.report import published
+from harness.report.view import Throughput, View
+from harness.targets.simulated.costs import machine_costs
+
+FILE = "prediction.json"
+FORMAT = 1
+CALIBRATION = "linux-6.12"
+PAIRS = 60_000  # of each point: twice as many change its figure by less than 2 %
+
+_MODEL_OF_CPU = {"Threadripper 3970X": published.MACHINE}  # words in a CPU's name
+_MOST_NODES = 128  # mm/vmalloc.c, vmap_init_nodes()
+_FIRST_WITH_NODES = (6, 9)
+_OTHER_AREAS = ("nr_pages", "use_huge")  # parameters that change what fix_size allocates
+
+Setting = tuple[str, int, int]
+"""A case in the model's words, a number of CPUs with a worker on each, a number of nodes."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The prediction of one setting. `pairs_per_s`: allocations with their frees, of all CPUs."""
+
+    case: str
+    cpus: int
+    nodes: int
+    pairs_per_s: float
+    bottleneck: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was predicted for one run."""
+
+    machine: str
+    calibration: str
+    pairs: int
+    points: tuple[Point, ...]
+
+    @cached_property
+    def by_setting(self) -> dict[Setting, Point]:
+        """The points, by what they are of."""
+        return {(point.case, point.cpus, point.nodes): point for point in self.points}
+
+    def loop_s(self, setting: Setting, loops: int) -> float:
+        """Return how long all CPUs together take for one loop of a pass, in seconds."""
+        case, cpus, _ = setting
+        return pairs_per_loop(case, cpus, loops) / self.by_setting[setting].pairs_per_s
+
+
+def machine_model(view: View) -> str | None:
+    """Return the model of the machine whose times a run has; None for emulated or unknown ones."""
+    if view.simulated:
+        return view.simulated
+    if not all(light.state == "ok" for light in view.lights if light.name == "Machine"):
+        return None
+    cpu = str(view.report.run.host.get("cpu") or "")
+    return next((model for words, model in _MODEL_OF_CPU.items() if words in cpu), None)
+
+
+def model_case(case: str) -> str:
+    """Return a case in the model's words: fix_size of fix_size_alloc_test."""
+    return case.removesuffix("_test").removesuffix("_alloc")
+
+
+def predictable(view: View) -> list[Throughput]:
+    """Return what was measured of calibrated cases, one worker on each CPU, a case at a time."""
+    cases: dict[str, set[str]] = {}
+    for row in view.throughputs:
+        if row.case != WHOLE_LOAD:
+            cases.setdefault(row.workload, set()).add(row.case)
+    loads = {job.workload: job.loads[-1] for job in view.report.jobs}
+
+    def suits(row: Throughput) -> bool:
+        load = loads[row.workload]
+        alone = len(cases[row.workload]) == 1 or load.get("sequential_test_order", True)
+        same_areas = not any(load.get(name) for name in _OTHER_AREAS)
+        return bool(row.nr_threads == row.cpus and alone and same_areas)
+
+    rows = [row for row in view.throughputs if model_case(row.case) in SIZES and suits(row)]
+    return [row for row in rows if nodes_at(view, row.kernel, row.cpus)]
+
+
+def nodes_at(view: View, kernel: str, cpus: int) -> int:
+    """Return how many vmap nodes a kernel has with `cpus`; 0 where what it reported is another."""
+    facts = view.report.run.kernels.get(kernel, {})
+    words = [*(view.plan["target"].get("boot_parameters") or ()), *facts.get("boot_parameters", ())]
+    release = re.match(r"(\d+)\.(\d+)", str(facts.get("release")))
+    if release is None:
+        return 0
+    before = (int(release[1]), int(release[2])) < _FIRST_WITH_NODES
+    caps = [int(word.partition("=")[2]) for word in words if re.fullmatch(r"vmap_nodes=\d+", word)]
+    nodes = 1 if before else min(cpus, _MOST_NODES, *caps)
+    told = view.reported_nodes.get((kernel, cpus, cpus), nodes)
+    return nodes if told == nodes else 0
+
+
+def curve_cpus(view: View, rows: Sequence[Throughput]) -> list[int]:
+    """Return the CPU counts of a curve: what was measured, and powers of two.
+
+    A curve of the published machine always reaches the published point.
+    """
+    measured = {row.cpus for row in rows}
+    reach = published.THREADS if machine_model(view) == published.MACHINE else 1
+    most = max(*measured, reach)
+    return sorted(measured | {2**n for n in range(most.bit_length()) if 2**n <= most})
+
+
+def wanted_settings(view: View) -> list[Setting]:
+    """Return what the page of a run shows a prediction of."""
+    if machine_model(view) is None or not (rows := predictable(view)):
+        return []
+    curve = curve_cpus(view, rows)
+    pairs = {(model_case(row.case), row.kernel) for row in rows}
+    found = {(case, cpus, nodes_at(view, kernel, cpus)) for case, kernel in pairs for cpus in curve}
+    return sorted(setting for setting in found if setting[2])
+
+
+def ensure_prediction(
+    view: View, folder: Path, predict: Callable[[Setting, str], Point] | None = None
+) -> Prediction | None:
+    """Return the prediction for a run, made and kept in its folder where it is not there yet.
+
+    None where no prediction applies. `folder` exists; `predict` makes a point for a machine model.
+    """
+    predict = predict or predict_setting
+    wanted, machine = wanted_settings(view), machine_model(view)
+    if not wanted or machine is None:
+        return None
+    kept = load_prediction(folder)
+    known = kept.by_setting if kept and kept.machine == machine else {}
+    if all(setting in known for setting in wanted):
+        return kept
+    try:
+        points = tuple(known.get(setting) or predict(setting, machine) for setting in wanted)
+    except InputError:  # a machine model of the run's day that is no more
+        return None
+    made = Prediction(machine, CALIBRATION, PAIRS, points)
+    text = json.dumps({"version": FORMAT, **asdict(made)}, indent=1)
+    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+    return made
+
+
+def load_prediction(folder: Path) -> Prediction | None:
+    """Return the prediction kept with a run; None where there is none that fits."""
+    try:
+        document: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if (document.pop("version"), document["pairs"]) != (FORMAT, PAIRS):
+            return None
+        points = tuple(Point(**point) for point in document.pop("points"))
+        made = Prediction(**document, points=points)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return made if made.calibration == CALIBRATION else None
+
+
+def predict_setting(setting: Setting, machine: str) -> Point:
+    """Return the timing model's answer. Raises InputError for an unknown machine model."""
+    case, cpus, nodes = setting
+    known, costs = load_calibration(CALIBRATION), machine_costs(machine)
+    found = predict_point(known, costs, case, cpus, Design(nodes), PAIRS).prediction
+    return Point(case, cpus, nodes, found.pairs_per_s, found.bottleneck)
