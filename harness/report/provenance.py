@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.build.stack import annotate_stack
 from harness.report.collect import RunReport
 from harness.report.environment import visible
+from harness.store.records import BootRecord
 from harness.verdict import Verdict
 
 _CONSOLE_TAIL_BYTES = 65_536
@@ -44,13 +46,13 @@ def discarded_boots(report: RunReport, folder: Path) -> list[Discarded]:
     found = []
     for place, (number, boot) in enumerate(left):
         excerpts = [
-            (str(finding.get("name")), _cut_lines(str(finding.get("excerpt", ""))))
+            (str(finding.get("name")), _excerpt(str(finding.get("excerpt", "")), boot))
             for finding in boot.facts.get("findings") or []
             if finding.get("severity") != "note"
         ]
         console = console_excerpt(folder / boot.folder / "console.log")
         if console and place < _CONSOLES_SHOWN:
-            excerpts.append(("end of the console", console))
+            excerpts.append(("end of the console", _excerpt(console, boot)))
         found.append(
             Discarded(
                 number=number + 1,
@@ -68,7 +70,7 @@ def discarded_boots(report: RunReport, folder: Path) -> list[Discarded]:
 
 
 def console_excerpt(log: Path) -> str:
-    """Return the last lines of a console log, made harmless; empty where there is none."""
+    """Return the end of a console log as it is; empty where there is none."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, 2)
@@ -76,7 +78,12 @@ def console_excerpt(log: Path) -> str:
             tail = file.read(_CONSOLE_TAIL_BYTES)
     except OSError:
         return ""
-    return _cut_lines(tail.decode("utf-8", errors="replace"))
+    return tail.decode("utf-8", errors="replace")
+
+
+def _excerpt(log: str, boot: BootRecord) -> str:
+    """Return the end of `log`, harmless, with the source lines that were found for its stack."""
+    return _cut_lines(annotate_stack(log, boot.facts.get("stack") or {}))
 
 
 def _cut_lines(text: str) -> str:

@@ -51,6 +51,9 @@ BuildKernel = Callable[[str], BuiltKernel]
 
 ReadHost = Callable[[], HostState]
 
+LocateStack = Callable[[Sequence[str], BuiltKernel], Mapping[str, str]]
+"""Returns entry -> source line for the stack traces in logs; see `harness.build.stack`."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -197,6 +200,7 @@ def carry_on(
     folder: Path,
     observer: Observer,
     read_host: ReadHost = read_host_state,
+    locate_stack: LocateStack = lambda _logs, _kernel: {},
 ) -> None:
     """Boot whatever `run_id` still lacks. `folder`: the run's; logs go to `folder/logs`.
 
@@ -209,7 +213,9 @@ def carry_on(
     while pending:
         job, attempt = pending[0]
         observer.boot_began(job, attempt)
-        record = _boot_once(job, attempt, prepared, target, folder, observer, read_host)
+        record = _boot_once(
+            job, attempt, prepared, target, folder, observer, read_host, locate_stack
+        )
         store.record_boot(run_id, record)
         boots.append(record)
         pending = pending_jobs(prepared.jobs, boots)
@@ -229,6 +235,7 @@ def _boot_once(
     folder: Path,
     observer: Observer,
     read_host: ReadHost,
+    locate_stack: LocateStack,
 ) -> BootRecord:
     """Return the record of one boot, whatever became of it."""
     started_at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
@@ -261,7 +268,9 @@ def _boot_once(
         return record(Verdict.INTERRUPTED, f"cannot keep logs below {folder}: {error}")
     elapsed_s = time.monotonic() - began
     noise = noise_between(before, read_host(), own_cpu_s() - own, elapsed_s, _host_cpus(result))
-    findings = scan_console(result.kernel_log or read_console(result.console))
+    log = result.kernel_log or read_console(result.console)
+    findings = scan_console(log)
+    splats = [finding for finding in findings if finding.severity is not Severity.NOTE]
     verdict, reason, samples = judge_boot(result, loads[-1], findings)
     machine = dict(target.machine())
     virtual = str(machine.get("clock", "")).startswith("virtual time")  # no host can disturb that
@@ -275,6 +284,7 @@ def _boot_once(
         "noise": noise.facts(),
         "memory_mib": request.memory_mib,
         "findings": [asdict(finding) for finding in findings],
+        "stack": dict(locate_stack([log], request.kernel)) if splats else {},
         "steady_loops": steady_loops(loads[-1].nr_threads, job.cpus),
     }
     return record(

@@ -4,6 +4,7 @@ Read before and after each boot from /proc and /sys; the limits are data. A boot
 complete, but no sample (`Verdict.NOISY`): it is repeated, up to a bound, and listed.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ class HostState:
     governors: tuple[str, ...]
     frequency_khz: tuple[int, ...]
     runnable: int  # processes that wanted a CPU at this moment
+    other_users: int = 0  # people (uid 1000 and up) other than ours who have processes
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Noise:
     load_before: float
     governors: tuple[str, ...]
     frequency_khz: tuple[int, ...]
+    other_users: int  # of them only the CPU time is held against a boot
 
     def excess(self, limits: NoiseLimits) -> str:
         """Return what was over its limit, in words; empty when nothing was."""
@@ -73,6 +76,7 @@ def read_host_state(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Hos
             khz for cpu in cpus if (khz := _number(cpu / "cpufreq/scaling_cur_freq"))
         ),
         runnable=_running_processes(stat),
+        other_users=len(_people(proc) - {os.getuid()}),
     )
 
 
@@ -89,6 +93,7 @@ def noise_between(
         load_before=before.load_1min,
         governors=after.governors,
         frequency_khz=after.frequency_khz,
+        other_users=max(before.other_users, after.other_users),
     )
 
 
@@ -101,6 +106,15 @@ def own_cpu_s() -> float:
 def _running_processes(stat: list[str]) -> int:
     line = next((line for line in stat if line.startswith("procs_running")), "procs_running 1")
     return int(line.split()[1])
+
+
+def _people(proc: Path) -> set[int]:
+    """Return the owners of processes among the uids of people (login.defs: 1000 to 60000)."""
+    owners = set()
+    for process in proc.glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            owners.add(process.stat().st_uid)
+    return {owner for owner in owners if 1000 <= owner <= 60_000}
 
 
 def _read(path: Path) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import fcntl
+import functools
 import importlib
 import os
 import shlex
@@ -14,6 +15,7 @@ from pathlib import Path
 from harness.build.cache import cache_folder
 from harness.build.kernel import BuildProgress, BuiltKernel, ensure_kernel
 from harness.build.module import with_module_of
+from harness.build.stack import locate_stack
 from harness.errors import InputError, SpecError
 from harness.process import Runner, SubprocessRunner
 from harness.run.execute import Observer, Prepared, begin_run, carry_on, prepare
@@ -120,7 +122,15 @@ class Session:
         with _only_one(folder, run_id), _terminate_as_interrupt():
             keep_inputs(prepared, folder)
             try:
-                carry_on(run_id, prepared, target, store, folder, self.observer)
+                carry_on(
+                    run_id,
+                    prepared,
+                    target,
+                    store,
+                    folder,
+                    self.observer,
+                    locate_stack=functools.partial(locate_stack, runner=self.runner),
+                )
             except KeyboardInterrupt:
                 return Ended(run_id, interrupted=True)
         store.finish_run(run_id, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))

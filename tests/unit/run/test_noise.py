@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 
 from harness.run.noise import HostState, noise_between, read_host_state
@@ -27,6 +28,16 @@ def test_counters_are_read_as_documented(tmp_path):
     (cpu / "thermal_throttle/core_throttle_count").write_text("7\n")
     state = read_host_state(tmp_path, tmp_path / "sys")
     assert state == HostState(1.7, 0.3, 1.25, 7, ("powersave",), (2_200_000,), 3)
+
+
+def test_other_people_with_processes_are_counted(tmp_path):
+    for process, owner in (("7", 1500), ("8", 1500), ("9", 1501), ("10", 999), ("11", 0)):
+        (tmp_path / process).mkdir()
+        os.chown(tmp_path / process, owner, -1)
+    state = read_host_state(tmp_path)
+    assert state.other_users == 2
+    assert noise(replace(QUIET, other_users=2)).other_users == 2
+    assert noise(replace(QUIET, other_users=2)).excess(NoiseLimits()) == ""
 
 
 def test_own_work_is_no_noise():
