@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
     @property
     def bad(self) -> bool:
-        """Whether a run that holds this verdict must not exit with 0."""
+        """Whether something is wrong with the kernel or the run, beyond a disturbed host."""
         return self not in (Verdict.PASSED, Verdict.SKIPPED, Verdict.NOISY)
 
     @property

@@ -44,6 +44,7 @@ def run(
     from harness.report.text import render_text
     from harness.report.write import write_results
     from harness.run.session import Session
+    from harness.verdict import Verdict
 
     if (file is None) == (resume is None):
         raise typer.BadParameter("name a playbook, or --resume RUN-ID")
@@ -63,5 +64,11 @@ def run(
     if ended.interrupted:
         typer.echo(f"interrupted; go on with: vmapbench run --resume {ended.run_id}", err=True)
         raise typer.Exit(130)
-    if written.report.verdict.bad:
+    if written.report.verdict is Verdict.NOISY:
+        typer.echo(
+            "some boots never had a quiet host; run it again when nothing else runs there, or "
+            "state in the playbook what you accept, as in  noise: {other_share: 0.5}",
+            err=True,
+        )
+    if written.report.verdict.bad or written.report.verdict is Verdict.NOISY:
         raise typer.Exit(1)
