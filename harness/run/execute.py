@@ -272,15 +272,13 @@ def _boot_once(
     findings = scan_console(log)
     splats = [finding for finding in findings if finding.severity is not Severity.NOTE]
     verdict, reason, samples = judge_boot(result, loads[-1], findings)
-    machine = dict(target.machine())
-    virtual = str(machine.get("clock", "")).startswith("virtual time")  # no host can disturb that
-    excess = "" if virtual else noise.excess(prepared.playbook.noise)
+    excess = noise.excess(prepared.playbook.noise) if target.disturbed_by_host else ""
     if verdict is Verdict.PASSED and excess:
         verdict, reason = Verdict.NOISY, excess
     facts = {
         **result.facts,
         "argv": list(result.argv),
-        "machine": machine,
+        "machine": dict(target.machine()),
         "noise": noise.facts(),
         "memory_mib": request.memory_mib,
         "findings": [asdict(finding) for finding in findings],

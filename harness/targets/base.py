@@ -48,7 +48,12 @@ class BootResult:
 
 
 class Target(Protocol):
-    """A machine, real or not. A new one is one new module with a `make_target` function."""
+    """A machine, real or not. A new one is one new module with a `make_target` function.
+
+    `disturbed_by_host`: whether other work on this host falls into the times that are measured.
+    """
+
+    disturbed_by_host: bool
 
     def command_lines(self, request: BootRequest) -> list[tuple[str, ...]]:
         """Return what `boot` would execute, for `--dry-run`. No effects."""

@@ -98,6 +98,8 @@ def _quoted(path: Path) -> str:
 class QemuTarget:
     """Guests on this machine. Times stand for a real machine only with a core for each vCPU."""
 
+    disturbed_by_host = True
+
     def __init__(self, spec: playbook.QemuTarget, cache: Path, runner: Runner):
         """`cache` keeps the compiled init and what is known of KVM."""
         self._spec, self._cache, self._runner = spec, cache, runner

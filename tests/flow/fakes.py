@@ -42,6 +42,8 @@ def render_fake_log(nr_threads, avg_us, case="fix_size_alloc_test"):
 class FakeTarget:
     """Boots nothing; gives scripted results, in turn, or a good one."""
 
+    disturbed_by_host = True
+
     def __init__(self, *results):
         self.results = itertools.chain(results, itertools.repeat("good"))
         self.requests = []

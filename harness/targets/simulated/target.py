@@ -59,6 +59,8 @@ class Simulation:
 class SimulatedTarget:
     """Boots that report virtual time and repeat bit for bit."""
 
+    disturbed_by_host = False
+
     def __init__(
         self,
         spec: playbook.SimulatedTarget,

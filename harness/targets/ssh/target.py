@@ -35,6 +35,8 @@ from harness.verdict import Verdict
 class SshTarget:
     """One lab host, held from `check` to `close`."""
 
+    disturbed_by_host = False
+
     def __init__(self, spec: playbook.SshTarget, host: HostSpec, cache: Path, runner: Runner):
         """`cache` keeps the compiled guard and loader."""
         self._spec, self.host, self._cache, self._runner = spec, host, cache, runner
