@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -56,7 +56,12 @@ def _render_json(text: str, runs: list[ModuleLog], missing: list[list[str]]) -> 
     document = {
         "version": 1,
         "runs": [
-            {**asdict(run), "complete": not faults, "missing": faults}
+            {
+                **asdict(run),
+                "summaries": [summary._asdict() for summary in run.summaries],
+                "complete": not faults,
+                "missing": faults,
+            }
             for run, faults in zip(runs, missing, strict=True)
         ],
         "findings": [asdict(finding) for finding in scan_console(text)],
@@ -67,9 +72,9 @@ def _render_json(text: str, runs: list[ModuleLog], missing: list[list[str]]) -> 
 
 def _render_csv(runs: list[ModuleLog]) -> str:
     text = io.StringIO()
-    names = ["run", *(field.name for field in fields(Summary))]
+    names = ["run", *Summary._fields]
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     for number, run in enumerate(runs, start=1):
-        writer.writerows({"run": number, **asdict(summary)} for summary in run.summaries)
+        writer.writerows({"run": number, **summary._asdict()} for summary in run.summaries)
     return text.getvalue()

@@ -338,7 +338,7 @@ def judge_boot(
     odd = [item for item in run.summaries if not _as_asked(item, workload)]
     if odd:
         return Verdict.INCOMPLETE, f"the log has counts that were not asked for: {odd[0]}", ()
-    samples = tuple(SampleRecord(**asdict(summary)) for summary in run.summaries)
+    samples = tuple(SampleRecord(*summary) for summary in run.summaries)
     if verdict_of(findings) is not Verdict.PASSED:
         told = [item.name for item in findings if item.severity is not Severity.NOTE]
         return verdict_of(findings), f"the kernel reported: {', '.join(told[:5])}", samples

@@ -10,14 +10,13 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from harness.testmod.mending import mend_lines
 from harness.testmod.prefix import strip_colour
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """One case of one worker.
 
     `avg_us`: the time of one whole pass of `loops` loops, mean over `repeat` passes; not per loop.
@@ -32,30 +31,6 @@ class Summary:
     repeat: int
     loops: int
     avg_us: int
-
-    # The generated one of a frozen class sets field by field, for half of the parser's time.
-    def __init__(
-        self,
-        worker: int,
-        case: str,
-        passed: int,
-        failed: int,
-        xfailed: int | None,
-        repeat: int,
-        loops: int,
-        avg_us: int,
-    ):
-        """Take the fields in their order."""
-        self.__dict__.update(
-            worker=worker,
-            case=case,
-            passed=passed,
-            failed=failed,
-            xfailed=xfailed,
-            repeat=repeat,
-            loops=loops,
-            avg_us=avg_us,
-        )
 
 
 @dataclass(frozen=True)
@@ -89,8 +64,9 @@ _LINE = re.compile(
     r"|Failed to start (\d{1,5}) kthread"
     r"|Linux version (\d)"
 )
-# case, passed, failed, xfailed, repeat, loops, avg; worker, cycles; unstarted worker; boot
-_Line = tuple[str | Any, ...]
+# case, passed, failed, xfailed, repeat, loops, avg; worker, cycles; unstarted worker; boot: those
+# of one alternative, and "" for all others
+_Line = tuple[str, ...]
 
 
 def parse_log(text: str) -> list[ModuleLog]:
@@ -101,27 +77,26 @@ def parse_log(text: str) -> list[ModuleLog]:
     """
     runs = [_Run()]
     for line in _lines(strip_colour(text)):
-        if runs[-1].excludes(line):
+        if not runs[-1].takes(line):
             runs.append(runs[-1].split(line))
-        runs[-1].take(line)
+            runs[-1].takes(line)
     runs[-1].close()
     return [result for run in runs if (result := run.result()) != ModuleLog()]
 
 
 def _lines(text: str) -> list[_Line]:
-    lines = [match.groups() for match in _LINE.finditer(text)]
+    lines: list[_Line] = _LINE.findall(text)
     heads = text.count("Summary: ") + text.count("All test took worker")
-    if heads <= sum(line[0] is not None or line[7] is not None for line in lines):
+    if heads <= sum(1 for line in lines if line[0] or line[7]):
         return lines
-    return [match.groups() for match in _LINE.finditer(mend_lines(text))]
+    return _LINE.findall(mend_lines(text))
 
 
 @functools.lru_cache(maxsize=1024)
 def _counts(texts: _Line) -> tuple[int, int, int | None, int, int]:
     """Return passed, failed, xfailed, repeat and loops; most lines of a run have the same."""
     passed, failed, xfailed, repeat, loops = texts
-    xfail = None if xfailed is None else int(xfailed)
-    return int(passed), int(failed), xfail, int(repeat), int(loops)
+    return int(passed), int(failed), int(xfailed) if xfailed else None, int(repeat), int(loops)
 
 
 class _Run:
@@ -130,43 +105,45 @@ class _Run:
         self._totals: dict[int, WorkerTotal] = {}
         self._unstarted: list[int] = []
         self._open: dict[str, _Line] = {}  # summaries whose worker is not known yet
-        self._counts: tuple[str, str] | None = None  # repeat and loops of the open summaries
+        self._counts: _Line = ()  # repeat and loops of the open summaries
 
-    def excludes(self, line: _Line) -> bool:
-        """Return whether `line` can only belong to another run."""
-        case, _, _, _, repeat, loops, _, worker, _, _, boot = line
-        if case is not None:
-            return case in self._open or bool(self._open and self._counts != (repeat, loops))
-        if worker is not None:
-            return int(worker) in self._totals
-        return boot is not None or bool(self._totals or self._open)
+    def takes(self, line: _Line) -> bool:
+        """Take `line`, unless it can only belong to another run."""
+        if case := line[0]:
+            if self._open and (case in self._open or line[4:6] != self._counts):
+                return False
+            self._open[case] = line
+            self._counts = line[4:6]
+        elif line[7]:
+            worker = int(line[7])
+            if worker in self._totals:
+                return False
+            self._assign(worker)
+            self._totals[worker] = WorkerTotal(worker, int(line[8]))
+        elif line[10] or self._totals or self._open:  # a boot has nothing more to say
+            return False
+        else:
+            self._unstarted.append(int(line[9]))
+        return True
 
     def split(self, line: _Line) -> "_Run":
         """End this run before `line` and return the next one."""
         following = _Run()
-        if line[7] is not None:  # the summaries before a total are of the total's worker
+        if line[7]:  # the summaries before a total are of the total's worker
             following._open, self._open = self._open, {}
         self.close()
         return following
-
-    def take(self, line: _Line) -> None:
-        case, _, _, _, repeat, loops, _, worker, cycles, unstarted, _ = line
-        if case is not None:
-            self._open[case] = line
-            self._counts = (repeat, loops)
-        elif worker is not None:
-            self._assign(int(worker))
-            self._totals[int(worker)] = WorkerTotal(int(worker), int(cycles))
-        elif unstarted is not None:
-            self._unstarted.append(int(unstarted))
 
     def close(self) -> None:
         """Give summaries without a total to the worker that would have come next."""
         self._assign(max(self._totals, default=-1) + 1)
 
     def _assign(self, worker: int) -> None:
-        for line in self._open.values():
-            self._summaries.append(Summary(worker, line[0], *_counts(line[1:6]), int(line[6])))
+        make = Summary._make
+        self._summaries += [
+            make((worker, line[0], *_counts(line[1:6]), int(line[6])))
+            for line in self._open.values()
+        ]
         self._open = {}
 
     def result(self) -> ModuleLog:
