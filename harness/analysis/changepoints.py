@@ -1,0 +1,188 @@
+"""Change points in the history of measurements, one series a host, kernel line, case and threads.
+
+Frames in, values out. The boots of one run are one night: runs are compared with runs, whatever
+time passed between them. docs/history.md explains the rule and gives its error rates.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.frames import typed
+from harness.analysis.steps import Floats, Rule, Step, find_steps, outliers
+
+# One row a passed boot and case; see `harness.store.history`. `host` is a fingerprint, `line` the
+# kernel line that goes on over the nights, `toolchain` and `work` digests or words: where one of
+# them changes, levels are not compared across it. `started_at` is the run's, ISO 8601 in UTC.
+HISTORY: Mapping[str, str] = {
+    "host": "str",
+    "line": "str",
+    "workload": "str",
+    "cpus": "int64",
+    "nr_threads": "int64",
+    "case": "str",
+    "run_id": "str",
+    "started_at": "str",
+    "toolchain": "str",
+    "work": "str",
+    "time_us": "float64",
+}
+_LONG_GAP = 3.0  # times the usual time between two runs
+
+
+class Series(NamedTuple):
+    """What is followed over the nights; only its own past is compared with it."""
+
+    host: str
+    line: str
+    workload: str
+    cpus: int
+    nr_threads: int
+    case: str
+
+
+class Direction(StrEnum):
+    """What a change means for the user."""
+
+    SLOWER = "slower"
+    FASTER = "faster"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of level. Percentages are of the time before: 5.0 takes 5 % longer since then.
+
+    `at_run` is the first run on the new level, `found_run` the one whose figures settled it: news
+    of the night `found_run`. `low_percent`, `high_percent`: 95 % interval.
+    """
+
+    series: Series
+    at_run: str
+    at: str
+    found_run: str
+    direction: Direction
+    size_percent: float
+    low_percent: float
+    high_percent: float
+    p: float
+
+
+class Kind(StrEnum):
+    """What is shown in a history without an alarm."""
+
+    OUTLIER = "outlier"
+    TOOLCHAIN = "toolchain changed"
+    WORK = "workload changed"
+    GAP = "runs missing before"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something of one run that explains its place in the history and raises no alarm."""
+
+    run_id: str
+    kind: Kind
+    words: str
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One series with all that was found. `nights`: run_id, started_at, time_us, boots; by time."""
+
+    series: Series
+    nights: pd.DataFrame
+    changes: tuple[Change, ...]
+    remarks: tuple[Remark, ...]
+
+
+def find_changes(history: pd.DataFrame, *, rule: Rule | None = None) -> list[Change]:
+    """Return every change of level in `history` (columns `HISTORY`), the oldest first.
+
+    A night adds changes whose `found_run` is that night's and alters none that were found before.
+    Raises InputError for a missing column.
+    """
+    found = [change for track in follow(history, rule=rule) for change in track.changes]
+    return sorted(found, key=lambda change: (change.at, change.series))
+
+
+def follow(history: pd.DataFrame, *, rule: Rule | None = None) -> list[Track]:
+    """Return each series of `history` with its changes and remarks."""
+    history = typed(history, HISTORY)
+    keys = list(Series._fields)
+    return [
+        _follow_one(Series(*cast("tuple[Any, ...]", key)), boots, rule or Rule())
+        for key, boots in history.groupby(keys, sort=True)
+    ]
+
+
+def _follow_one(series: Series, boots: pd.DataFrame, rule: Rule) -> Track:
+    nights = _nights(boots)
+    values = np.log(nights["time_us"].to_numpy(float))
+    remarks = list(_condition_remarks(nights))
+    new_conditions = {remark.run_id for remark in remarks}
+    restarts = [i for i, run in enumerate(nights["run_id"]) if run in new_conditions]
+    steps = find_steps(values, restarts, rule)
+    remarks += _outlier_remarks(nights, values, sorted({0, *restarts, *(s.at for s in steps)}))
+    remarks += _gap_remarks(nights)
+    changes = tuple(_change(series, nights, step) for step in steps)
+    return Track(series, nights, changes, tuple(remarks))
+
+
+def _nights(boots: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a run: the median of its boots, so that one odd boot does not move it."""
+    nights = boots.groupby(["started_at", "run_id"], sort=True).agg(
+        time_us=("time_us", "median"),
+        boots=("time_us", "size"),
+        toolchain=("toolchain", "first"),
+        work=("work", "first"),
+    )
+    return nights.reset_index()
+
+
+def _condition_remarks(nights: pd.DataFrame) -> Iterator[Remark]:
+    for column, kind in (("toolchain", Kind.TOOLCHAIN), ("work", Kind.WORK)):
+        before = nights[column].shift()
+        for row in nights[(nights[column] != before) & before.notna()].index:
+            words = f"{before[row]} before, {nights.loc[row, column]} since"
+            yield Remark(str(nights.loc[row, "run_id"]), kind, words)
+
+
+def _outlier_remarks(nights: pd.DataFrame, values: Floats, levels: list[int]) -> Iterator[Remark]:
+    for night in outliers(values, levels):
+        begin = max(level for level in levels if level <= night)
+        end = min((level for level in levels if level > night), default=len(values))
+        away = _percent(values[night] - float(np.median(values[begin:end])))
+        words = f"{away:+.1f} % from its level"
+        yield Remark(str(nights["run_id"].iloc[night]), Kind.OUTLIER, words)
+
+
+def _gap_remarks(nights: pd.DataFrame) -> Iterator[Remark]:
+    times = pd.to_datetime(nights["started_at"], format="ISO8601", utc=True)
+    gaps: Any = times.diff().dt.total_seconds() / 86_400
+    long = gaps > max(_LONG_GAP * float(gaps.median()), 1.0)  # all False for a single night
+    for row in gaps[long].index:
+        words = f"{gaps[row]:.0f} days without a run"
+        yield Remark(str(nights.loc[row, "run_id"]), Kind.GAP, words)
+
+
+def _change(series: Series, nights: pd.DataFrame, step: Step) -> Change:
+    low, high = _percent(step.low), _percent(step.high)
+    return Change(
+        series=series,
+        at_run=str(nights["run_id"].iloc[step.at]),
+        at=str(nights["started_at"].iloc[step.at]),
+        found_run=str(nights["run_id"].iloc[step.found]),
+        direction=Direction.SLOWER if step.shift > 0 else Direction.FASTER,
+        size_percent=_percent(step.shift),
+        low_percent=low,
+        high_percent=high,
+        p=step.p,
+    )
+
+
+def _percent(logarithm: float) -> float:
+    return float(np.expm1(logarithm) * 100)

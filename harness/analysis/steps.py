@@ -1,0 +1,172 @@
+"""Finds steps in one series of night values, night by night. Arrays in, values out.
+
+Each night is judged with what was known that night, so a later night neither takes an alarm back
+nor adds one in the past. docs/history.md explains the choices and gives the error rates.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import ruptures
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a step is believed. The defaults are calibrated by `python -m benchmarks.history`.
+
+    `alpha`: p below which one night's test believes. `confirmations`: nights on the new level
+    before that. `learning`: nights on the old level, where nothing is known of the noise yet.
+    `clip`: deviations count at most so many standard deviations. `smallest`: relative changes
+    below are not reported. `longest`: nights looked back upon.
+    """
+
+    alpha: float = 1e-5
+    confirmations: int = 3
+    learning: int = 8
+    clip: float = 4.0
+    smallest: float = 0.005
+    longest: int = 120
+
+
+@dataclass(frozen=True)
+class Step:
+    """A change of level: nights are indices of the series; `shift`, `low`, `high` are logarithms.
+
+    `at`: the first night on the new level; `found`: the night that settled it.
+    """
+
+    at: int
+    found: int
+    shift: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """What earlier levels showed of the noise between nights: squares and degrees of freedom."""
+
+    squares: float = 0.0
+    freedom: float = 0.0
+
+    def joined(self, other: "_Noise") -> "_Noise":
+        """Add what another level showed; what lies far back weighs less and less."""
+        fade = min(1.0, _REMEMBERED / self.freedom) if self.freedom else 1.0
+        return _Noise(self.squares * fade + other.squares, self.freedom * fade + other.freedom)
+
+
+_REMEMBERED = 60.0  # degrees of freedom that earlier levels count for at most
+_LEAST_NOISE = 1e-4  # of a logarithm: times are counted in whole microseconds
+_MAD_TO_DEVIATION = 1.4826  # for the normal distribution
+
+
+def find_steps(
+    values: Floats, restarts: Sequence[int] = (), rule: Rule | None = None
+) -> list[Step]:
+    """Return the steps of `values` (logarithms of times, a night each, in order).
+
+    At each index of `restarts` the conditions changed: what differs across it is no step.
+    """
+    rule = rule or Rule()
+    found: list[Step] = []
+    noise, begin = _Noise(), 0
+    for night in range(len(values)):
+        if night in restarts:
+            noise, begin = noise.joined(_noise_of(values[begin:night], noise, rule)), night
+        step = _judge_night(values, max(begin, night + 1 - rule.longest), night, noise, rule)
+        if step:
+            found.append(step)
+            noise = noise.joined(_noise_of(values[begin : step.at], noise, rule))
+            begin = step.at
+    return found
+
+
+def outliers(values: Floats, levels: Sequence[int], limit: float = 5.0) -> Iterator[int]:
+    """Yield the nights that lie far from the median of their level. `levels`: where each begins."""
+    ends = [*levels[1:], len(values)]
+    parts = [values[a:b] for a, b in zip(levels, ends, strict=True)]
+    rest = np.concatenate([part - np.median(part) for part in parts]) if parts else np.empty(0)
+    if len(rest) < 5:
+        return
+    spread = max(_MAD_TO_DEVIATION * float(np.median(np.abs(rest))), _LEAST_NOISE)
+    yield from (int(night) for night in np.flatnonzero(np.abs(rest) > limit * spread))
+
+
+def _judge_night(values: Floats, begin: int, night: int, noise: _Noise, rule: Rule) -> Step | None:
+    """Return the step that the nights from `begin` to `night` show, if they do."""
+    count = night + 1 - begin
+    before = rule.confirmations if noise.freedom >= rule.learning else rule.learning
+    if count < before + rule.confirmations:
+        return None
+    level = _clipped(values[begin : night + 1], noise, rule)
+    sizes = np.arange(before, count - rule.confirmations + 1)
+    if _tests(level, sizes, noise).min() >= rule.alpha:
+        return None
+    size = _locate(level, before, rule)
+    p = float(_tests(level, np.array([size]), noise)[0])
+    step = _measured(values[begin : night + 1], size, noise, rule)
+    if p >= rule.alpha or abs(np.expm1(step.shift)) < rule.smallest:
+        return None
+    return replace(step, at=begin + size, found=night, p=p)
+
+
+def _clipped(level: Floats, noise: _Noise, rule: Rule) -> Floats:
+    """Return deviations from the level's median, far ones drawn in."""
+    away = level - np.median(level)
+    reach = rule.clip * _spread(away, noise)
+    clipped: Floats = np.clip(away, -reach, reach)
+    return clipped
+
+
+def _spread(away: Floats, noise: _Noise) -> float:
+    """Return a standard deviation that single far nights do not move."""
+    known = (noise.squares / noise.freedom) ** 0.5 if noise.freedom else 0.0
+    own = _MAD_TO_DEVIATION * float(np.median(np.abs(away)))
+    share = noise.freedom / (noise.freedom + len(away))
+    return max(share * known + (1 - share) * own, _LEAST_NOISE)
+
+
+def _tests(level: Floats, sizes: NDArray[np.int_], noise: _Noise) -> Floats:
+    """Return the p of Student's t between the first `sizes` nights and the rest, for each size."""
+    count, total, squares = len(level), level.sum(), (level**2).sum()
+    first = np.cumsum(level)[sizes - 1]
+    mean_a, mean_b = first / sizes, (total - first) / (count - sizes)
+    within = squares - sizes * mean_a**2 - (count - sizes) * mean_b**2
+    freedom = count - 2 + noise.freedom
+    variance = np.maximum((within + noise.squares) / freedom, _LEAST_NOISE**2)
+    t = np.abs(mean_a - mean_b) / np.sqrt(variance * (1 / sizes + 1 / (count - sizes)))
+    p: Floats = 2 * stats.t.sf(t, freedom)
+    return p
+
+
+def _locate(level: Floats, before: int, rule: Rule) -> int:
+    """Return how many nights lie before the step: the least squares split."""
+    search = ruptures.KernelCPD(kernel="linear", min_size=rule.confirmations).fit(level)
+    size = int(search.predict(n_bkps=1)[0])
+    return max(size, before)
+
+
+def _measured(level: Floats, size: int, noise: _Noise, rule: Rule) -> Step:
+    """Return the step after `size` nights and its 95 % interval; each side is clipped alone."""
+    a, b = level[:size], level[size:]
+    parts = [_clipped(part, noise, rule) + np.median(part) for part in (a, b)]
+    shift = float(parts[1].mean() - parts[0].mean())
+    own = _Noise(sum(float(((part - part.mean()) ** 2).sum()) for part in parts), len(level) - 2)
+    both = noise.joined(own)
+    error = max((both.squares / both.freedom) ** 0.5, _LEAST_NOISE)
+    reach = stats.t.ppf(0.975, both.freedom) * error * (1 / len(a) + 1 / len(b)) ** 0.5
+    return Step(size, 0, shift, shift - reach, shift + reach, 1.0)
+
+
+def _noise_of(level: Floats, noise: _Noise, rule: Rule) -> _Noise:
+    """Return what the nights of one level show of the noise between nights."""
+    if len(level) < 2:
+        return _Noise()
+    kept = _clipped(level, noise, rule)
+    return _Noise(float(((kept - kept.mean()) ** 2).sum()), len(level) - 1)
