@@ -26,6 +26,9 @@ def predict(
     chart: Annotated[Path | None, typer.Option(help="Write the sweep's chart (HTML).")] = None,
     calibration: Annotated[str, typer.Option(help="Name of a calibration.")] = "linux-6.12",
     pairs: Annotated[int, typer.Option(min=1000, help="Allocations simulated.")] = 120_000,
+    loops: Annotated[
+        int, typer.Option(min=1, help="test_loop_count of the load that has all the cases.")
+    ] = 1_000_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict throughput, lock use and the bottleneck of test_vmalloc's cases on many CPUs.
@@ -55,7 +58,30 @@ def predict(
     curves = [
         point for name in cases for point in predict_curve(known, costs, name, counts, pairs, fixed)
     ]
-    typer.echo(_curve_json(machine, curves) if as_json else _curve_text(curves))
+    loads = whole_loads(curves, loops) if len(cases) > 1 else []
+    if as_json:
+        typer.echo(_curve_json(machine, curves, loads))
+    else:
+        typer.echo(_curve_text(curves))
+        for load in loads:
+            typer.echo(
+                f"all cases, {loops:,} loops{load['cpus']:>6} CPUs: {load['single_s']:,.1f} s with "
+                f"one node, {load['many_s']:,.1f} s with many, ratio {load['ratio']:.2f}"
+            )
+
+
+def whole_loads(curves: list["CurvePoint"], loops: int) -> list[dict[str, float]]:
+    """Return what one load with all the cases takes, for each CPU count."""
+    from harness.model.predict import load_s
+
+    loads = []
+    for cpus in sorted({point.cpus for point in curves}):
+        here = [point for point in curves if point.cpus == cpus]
+        single_s = load_s((point.single for point in here), loops)
+        many_s = load_s((point.many for point in here), loops)
+        ratio = single_s / many_s
+        loads.append({"cpus": cpus, "single_s": single_s, "many_s": many_s, "ratio": ratio})
+    return loads
 
 
 def parse_counts(text: str) -> list[int]:
@@ -119,7 +145,7 @@ def draw_sweep(parameter: str, points: list[tuple[str, float, "Point"]], path: P
     picture.save(str(path), inline=True)
 
 
-def _curve_json(machine: str, curve: list["CurvePoint"]) -> str:
+def _curve_json(machine: str, curve: list["CurvePoint"], loads: list[dict[str, float]]) -> str:
     from harness.model.predict import as_document
 
     points = [
@@ -132,7 +158,8 @@ def _curve_json(machine: str, curve: list["CurvePoint"]) -> str:
         }
         for each in curve
     ]
-    return json.dumps({"version": 1, "machine": machine, "points": points}, indent=2)
+    document = {"version": 1, "machine": machine, "points": points, "all_cases": loads}
+    return json.dumps(document, indent=2)
 
 
 def _curve_text(curve: list["CurvePoint"]) -> str:

@@ -1,6 +1,6 @@
 """Curves over CPU counts, and what-ifs: what `vmapbench predict` and the report pages show."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from typing import Any
@@ -98,6 +98,17 @@ def predict_curve(
         many = predict_point(calibration, machine, case, count, Design(nodes), pairs)
         points.append(CurvePoint(case, count, single, many))
     return points
+
+
+def load_s(points: Iterable[Point], loops: int) -> float:
+    """Return the seconds of a load that runs the cases of `points` one after the other.
+
+    `loops`: test_loop_count; each CPU has a worker, as nr_threads = CPUs gives.
+    """
+    return sum(
+        made.cpus * loops * pairs_per_loop(made.case, made.cpus, loops) / made.pairs_per_s
+        for made in (point.prediction for point in points)
+    )
 
 
 def predict_sweep(

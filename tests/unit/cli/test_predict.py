@@ -62,6 +62,10 @@ def test_json_has_a_ratio_per_case_and_cpu_count(predict):
     ]
     assert points[0]["ratio"] == pytest.approx(1.0)
     assert {"pairs_per_s", "utilisation", "bottleneck", "bounds"} <= set(points[0]["many"])
+    _, four = json.loads(result.stdout)["all_cases"]
+    ratios = [point["ratio"] for point in points if point["cpus"] == 4]
+    assert min(ratios) < four["ratio"] < max(ratios)  # a load of both lies between them
+    assert four["single_s"] / four["many_s"] == pytest.approx(four["ratio"])
 
 
 def test_a_sweep_draws_a_chart(predict, tmp_path):
