@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -175,7 +176,14 @@ def kernel_facts(kernel: BuiltKernel) -> dict[str, Any]:
         "config_sha256": hashlib.sha256(kernel.config.read_bytes()).hexdigest(),
         "module_sha256": hashlib.sha256(kernel.module.read_bytes()).hexdigest(),
         "critical": dict(kernel.critical),
+        "compiler": compiler_of(kernel.config.read_text(encoding="utf-8", errors="replace")),
     }
+
+
+def compiler_of(config: str) -> str:
+    """Return the compiler that a kernel configuration was made for, empty when it does not say."""
+    match = re.search(r'^CONFIG_CC_VERSION_TEXT="(.*)"$', config, re.MULTILINE)
+    return match[1] if match else ""
 
 
 def pending_jobs(jobs: list[JobRecord], boots: list[BootRecord]) -> list[tuple[JobRecord, int]]:

@@ -1,0 +1,118 @@
+"""Reads the history of all runs: one row a passed boot and case, as the change points take it."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import pandas as pd
+import sqlalchemy as sa
+
+from harness.analysis.changepoints import HISTORY
+from harness.analysis.compare import WHOLE_LOAD
+from harness.store import schema
+from harness.store.connect import transaction
+from harness.store.store import Store
+from harness.verdict import Verdict
+
+_RUNS = 1000  # newest runs that are followed: more than two years of nights
+_NOT_THE_HOST = ("qemu", "clock", "known_good", "boot")  # facts of a machine that may change
+
+
+def load_history(store: Store, runs: int = _RUNS) -> pd.DataFrame:
+    """Return the newest `runs` runs as `harness.analysis.changepoints.HISTORY`.
+
+    The time of a case is the mean over its workers; of the whole load, that of the load call. A
+    kernel's line is `line` among its facts, else its name.
+    """
+    with transaction(store.engine, "loading the history") as connection:
+        of_run = _runs(connection, runs)
+        boots = _boots(connection, list(of_run))
+        times = _times(connection, boots)
+    lines = _lines(of_run)
+    rows = pd.concat([times, boots[boots["load_ns"].notna()].assign(**_whole_load(boots))])
+    rows = rows.merge(lines, on=["run_id", "kernel"])
+    return rows[list(HISTORY)].astype(dict(HISTORY)).reset_index(drop=True)
+
+
+def _whole_load(boots: pd.DataFrame) -> dict[str, Any]:
+    return {"case": WHOLE_LOAD, "time_us": boots["load_ns"].astype("float64") / 1000}
+
+
+def _runs(connection: sa.Connection, count: int) -> dict[str, dict[str, Any]]:
+    """Return the facts of each run that its place in the history depends on, newest first."""
+    runs, boots, kernels = schema.runs.c, schema.boots.c, schema.kernels.c
+    newest = sa.select(runs.id, runs.started_at, runs.host, runs.plan)
+    newest = newest.order_by(runs.started_at.desc(), runs.id.desc()).limit(count)
+    found: dict[str, dict[str, Any]] = {
+        row.id: dict(row._mapping) | {"kernels": {}} for row in connection.execute(newest)
+    }
+    first = sa.select(sa.func.min(boots.id)).where(boots.verdict == Verdict.PASSED.value)
+    machines = sa.select(boots.run_id, boots.facts).where(
+        boots.id.in_(first.group_by(boots.run_id))
+    )
+    for run_id, facts in connection.execute(machines.where(boots.run_id.in_(found))):
+        found[run_id]["machine"] = json.loads(facts).get("machine") or {}
+    names = sa.select(kernels.run_id, kernels.name, kernels.facts)
+    for run_id, name, facts in connection.execute(names.where(kernels.run_id.in_(found))):
+        found[run_id]["kernels"][name] = json.loads(facts)
+    return found
+
+
+def _boots(connection: sa.Connection, runs: list[str]) -> pd.DataFrame:
+    boots, jobs = schema.boots, schema.jobs
+    same = (boots.c.run_id == jobs.c.run_id) & (boots.c.position == jobs.c.position)
+    described = (jobs.c.kernel, jobs.c.workload, jobs.c.cpus, jobs.c.nr_threads, jobs.c.loads)
+    query = sa.select(boots.c.id.label("boot_id"), boots.c.run_id, boots.c.load_ns, *described)
+    query = query.join_from(boots, jobs, same).where(
+        boots.c.run_id.in_(runs), boots.c.verdict == Verdict.PASSED.value
+    )
+    frame = pd.read_sql(query, connection, dtype={"load_ns": "Int64"})
+    return frame.assign(work=[_digest(text) for text in frame.pop("loads")])
+
+
+def _times(connection: sa.Connection, boots: pd.DataFrame) -> pd.DataFrame:
+    """Return each boot with each of its cases and the mean time of a pass."""
+    samples, passed = schema.samples.c, schema.boots.c
+    mean = sa.cast(sa.func.avg(samples.avg_us), sa.Double).label("time_us")
+    query = sa.select(samples.boot_id, samples.case, mean)
+    query = query.join_from(schema.samples, schema.boots, samples.boot_id == passed.id)
+    query = query.where(passed.run_id.in_(sorted(set(boots["run_id"]))))
+    means = pd.read_sql(query.group_by(samples.boot_id, samples.case), connection)
+    means["time_us"] = means["time_us"].clip(lower=0.5)  # 0 us is below the clock's step
+    return boots.merge(means, on="boot_id")
+
+
+def _lines(of_run: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return for each run and kernel: started_at, host, line, toolchain."""
+    columns = ["run_id", "kernel", "started_at", "host", "line", "toolchain"]
+    return pd.DataFrame(list(_line_rows(of_run)), columns=columns)
+
+
+def _line_rows(of_run: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for run_id, run in of_run.items():
+        machine = cast("Mapping[str, Any]", run.get("machine") or {})
+        host = host_words(json.loads(run["host"]), machine)
+        for name, facts in run["kernels"].items():
+            tools = (facts.get("compiler"), f"QEMU {machine['qemu']}" if "qemu" in machine else "")
+            toolchain = ", ".join(tool for tool in tools if tool)
+            line = str(facts.get("line") or name)
+            yield run_id, name, run["started_at"], host, line, toolchain
+
+
+def host_words(host: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
+    """Return what measured, for people, with its fingerprint. A lab host is its own machine."""
+    kind = str(machine.get("kind", ""))
+    facts = {name: value for name, value in machine.items() if name not in _NOT_THE_HOST}
+    if kind == "ssh":
+        words = str(machine.get("host", "lab host"))
+    elif kind == "simulated":
+        words = f"simulated {str(machine.get('clock', '')).rpartition('model ')[2]}"
+    else:
+        facts["id"] = host.get("id")
+        words = f"{host.get('cpu') or 'host'} {machine.get('accelerator', '')}".strip()
+    return f"{words} ({_digest(json.dumps(facts, sort_keys=True, default=str))})"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,105 @@
+"""The history of runs as the store keeps them, through to the change points."""
+
+import datetime as dt
+
+from harness.analysis.changepoints import HISTORY, Direction, Kind, find_changes, follow
+from harness.store.history import host_words, load_history
+from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
+from harness.verdict import Verdict
+
+BEGIN = dt.datetime(2026, 1, 1, 2, tzinfo=dt.UTC)
+MACHINE = {"kind": "qemu", "qemu": "10.0.2", "accelerator": "kvm"}
+
+
+def keep_night(store, night, time_us, *, compiler="gcc 12", loops=1000, cpu="CPU", verdict=None):
+    """Keep one run of two boots with two workers each."""
+    run_id = f"2026-night-{night:03}"
+    started_at = (BEGIN + dt.timedelta(days=night)).isoformat()
+    loads = ({"nr_threads": 2, "test_loop_count": loops},)
+    jobs = [JobRecord(i, "mainline", "quick", 2, 2, loads, i, 2.0) for i in range(2)]
+    facts = {"compiler": compiler, "line": "6.12"}
+    host = {"cpu": cpu, "id": cpu}
+    run = RunRecord(run_id, "", {"name": "n"}, "0.1", host, started_at, {"mainline": facts})
+    store.create_run(run, jobs)
+    for job in jobs:
+        # A repeatable ripple of 0.2 %: nights are never alike to the last digit.
+        own_us = int(time_us * (1 + 0.001 * ((7 * night + job.position) % 5 - 2)))
+        samples = tuple(
+            SampleRecord(w, "fix_size_alloc_test", 1, 0, None, 1, loops, own_us + 10 * w)
+            for w in range(2)
+        )
+        said = verdict or Verdict.PASSED
+        folder = f"logs/{job.position}"
+        boot = BootRecord(
+            job.position, said, "", 5_000 * own_us, 3.0, started_at, folder,
+            {"machine": MACHINE}, samples,
+        )  # fmt: skip
+        store.record_boot(run_id, boot)
+
+
+def test_a_boot_has_the_mean_over_its_workers_and_the_time_of_its_load(store):
+    keep_night(store, 2, 20_000)
+    history = load_history(store)
+    assert list(history.columns) == list(HISTORY)
+    case = history[history["case"] == "fix_size_alloc_test"]
+    # night 2: 14 % 5 - 2 = 2 and 15 % 5 - 2 = -2 thousandths, and half of 10 us for the 2nd worker
+    assert sorted(case["time_us"]) == [19_965.0, 20_045.0]
+    load = history[history["case"] == "whole load"]
+    assert sorted(load["time_us"]) == [99_800.0, 100_200.0]
+    assert set(history["line"]) == {"6.12"}
+    assert set(history["toolchain"]) == {"gcc 12, QEMU 10.0.2"}
+
+
+def test_a_store_without_runs_has_an_empty_history(store):
+    assert load_history(store).empty
+    assert find_changes(load_history(store)) == []
+
+
+def test_boots_that_did_not_pass_are_no_history(store):
+    keep_night(store, 1, 20_000, verdict=Verdict.CRASHED)
+    assert load_history(store).empty
+
+
+def test_a_slow_down_is_dated_to_its_night_and_told_once(store):
+    for night in range(24):
+        keep_night(store, night, 20_000 if night < 15 else 21_000)
+    by_case = {change.series.case: change for change in find_changes(load_history(store))}
+    assert set(by_case) == {"fix_size_alloc_test", "whole load"}
+    for change in by_case.values():
+        assert change.at_run == "2026-night-015"
+        assert change.found_run == "2026-night-017"
+        assert change.direction is Direction.SLOWER
+        assert change.low_percent < 5.0 < change.high_percent
+
+
+def test_another_compiler_workload_or_host_is_shown_and_no_alarm(store):
+    for night in range(40):
+        keep_night(
+            store,
+            night,
+            20_000 + 2_000 * (night // 10),
+            compiler="gcc 12" if night < 10 else "gcc 14",
+            loops=1000 if night < 20 else 2000,
+            cpu="CPU" if night < 30 else "another CPU",
+        )
+    history = load_history(store)
+    assert find_changes(history) == []
+    tracks = [track for track in follow(history) if track.series.case == "whole load"]
+    assert sorted(len(track.nights) for track in tracks) == [10, 30]
+    shown = {(remark.run_id, remark.kind) for track in tracks for remark in track.remarks}
+    assert shown == {("2026-night-010", Kind.TOOLCHAIN), ("2026-night-020", Kind.WORK)}
+
+
+def test_a_lab_host_is_its_own_machine_whoever_drives_it():
+    machine = {"kind": "ssh", "host": "epyc-1", "host_cpus": 128, "known_good": "6.1"}
+    words = host_words({"id": "a laptop"}, machine)
+    assert words.startswith("epyc-1 (")
+    assert words == host_words({"id": "another laptop"}, machine | {"known_good": "6.12"})
+    assert words != host_words({"id": "a laptop"}, machine | {"host_cpus": 64})
+
+
+def test_only_the_newest_runs_are_followed(store):
+    for night in range(5):
+        keep_night(store, night, 20_000)
+    newest = load_history(store, runs=2)
+    assert set(newest["run_id"]) == {"2026-night-003", "2026-night-004"}
