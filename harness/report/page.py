@@ -21,6 +21,7 @@ from harness.report.against import (
 from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
 from harness.report.environment import environment, visible
+from harness.report.lights import critical_differences
 from harness.report.prediction import Prediction, load_prediction
 from harness.report.provenance import (
     command_lines,
@@ -28,7 +29,7 @@ from harness.report.provenance import (
     discarded_boots,
     kept_patches,
 )
-from harness.report.view import View, critical_differences
+from harness.report.view import View
 
 _PACKED_CHARACTERS = 600_000  # of raw data inside the page; beyond it only beside the page
 _SAMPLES_INSIDE = 200_000  # rows; more would not fit, so they are not even packed

@@ -60,7 +60,7 @@ def page(browser, url):
 
 def test_first_screen_answers(page):
     assert "synthetic-new is 4" in page.locator("h1").inner_text()
-    assert page.locator(".lights li").count() == 5
+    assert page.locator(".lights li").count() == 6
     forest = page.locator("#figure-forest .plot").bounding_box()
     assert forest["y"] < 900
 

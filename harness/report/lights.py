@@ -1,0 +1,112 @@
+"""What must hold for a run's figures to stand, each said in words."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.testmod.workload import steady_loops
+from harness.verdict import Verdict
+
+if TYPE_CHECKING:
+    from harness.report.view import View
+
+_FEW = 0.05  # share of the loops before the first purge that changes no conclusion
+
+
+@dataclass(frozen=True)
+class Light:
+    """One thing that must hold for the figures to stand. `state`: ok, warn or fail."""
+
+    name: str
+    state: str
+    words: str
+
+
+def validity_lights(view: "View") -> list[Light]:
+    """Return the lights in the order in which they are shown."""
+    return [
+        _completeness_light(view),
+        _verdict_light(view),
+        _noise_light(view),
+        _config_light(view),
+        _steady_light(view),
+        _machine_light(view),
+    ]
+
+
+def _completeness_light(view: "View") -> Light:
+    final = list(view.report.verdicts.values())
+    measured = sum(verdict is Verdict.PASSED for verdict in final)
+    words = f"{measured} of {len(final)} planned boots measured"
+    return Light("Complete", "ok" if measured == len(final) else "fail", words)
+
+
+def _verdict_light(view: "View") -> Light:
+    bad = [boot for boot in view.report.boots if boot.verdict.bad]
+    if not bad:
+        return Light("Kernel log", "ok", "no boot crashed, hung, warned or failed a case")
+    kinds = sorted({boot.verdict.value for boot in bad})
+    return Light("Kernel log", "fail", f"{len(bad)} boots discarded: {', '.join(kinds)}")
+
+
+def _noise_light(view: "View") -> Light:
+    if view.simulated:
+        return Light("Noise gate", "ok", "not needed: virtual time does not see the host's load")
+    noisy = sum(boot.verdict is Verdict.NOISY for boot in view.report.boots)
+    lost = sum(verdict is Verdict.NOISY for verdict in view.report.verdicts.values())
+    if lost:
+        return Light("Noise gate", "fail", f"{lost} planned boots never had a quiet host")
+    if noisy:
+        return Light("Noise gate", "warn", f"{noisy} boots were disturbed and repeated")
+    return Light("Noise gate", "ok", "every boot within the limits for other load, steal, heat")
+
+
+def _config_light(view: "View") -> Light:
+    differing = critical_differences(view)
+    if not differing:
+        return Light("Same config", "ok", "the symbols that change the measurement agree")
+    return Light("Same config", "warn", f"differ, allowed by name: {', '.join(differing)}")
+
+
+def critical_differences(view: "View") -> dict[str, dict[str, Any]]:
+    """Return critical symbols in which the kernels differ: symbol -> kernel -> value."""
+    facts = {name: dict(k.get("critical") or {}) for name, k in view.report.run.kernels.items()}
+    symbols = sorted({symbol for critical in facts.values() for symbol in critical})
+    rows = {s: {name: critical.get(s) for name, critical in facts.items()} for s in symbols}
+    return {s: row for s, row in rows.items() if len({str(v) for v in row.values()}) > 1}
+
+
+def _steady_light(view: "View") -> Light:
+    """Say how much of the load ran before the nodes' pools could fill, see docs/measurement.md."""
+    samples = view.report.samples
+    sizes = samples[["nr_threads", "cpus", "loops"]].drop_duplicates().itertuples(index=False)
+    before = [steady_loops(int(threads), int(cpus)) / loops for threads, cpus, loops in sizes]
+    share = max(before, default=0.0)
+    warmed = any(len(job.loads) > 1 for job in view.report.jobs)
+    after = ", after a load that was discarded" if warmed else ""
+    if share <= _FEW:
+        return Light("Steady state", "ok", f"the first purge comes early in the loops{after}")
+    if share < 1:
+        words = f"up to {share:.0%} of the loops ran before the first purge fills the nodes' pools"
+        return Light("Steady state", "warn", words + after)
+    words = "loads may end before the first purge: the nodes' pools stay empty"
+    return Light("Steady state", "warn", words + after)
+
+
+def _machine_light(view: "View") -> Light:
+    if view.simulated:
+        return Light("Machine", "warn", f"virtual time, model {view.simulated}")
+    cores = int(view.report.run.host.get("cores") or 0)
+    cpus = max((job.cpus for job in view.report.jobs), default=0)
+    kind = view.plan["target"]["kind"]
+    if kind == "qemu" and cpus > cores:
+        words = f"{cpus} vCPUs on {cores} cores: times do not stand for a real machine of that size"
+        return Light("Machine", "fail", words)
+    if kind == "qemu" and _accelerators(view) != {"kvm"}:
+        words = f"{cpus} vCPUs on {cores} cores, instructions emulated (TCG): no native times"
+        return Light("Machine", "warn", words)
+    return Light("Machine", "ok", f"{cpus} CPUs, a core for each")
+
+
+def _accelerators(view: "View") -> set[str]:
+    machines = (boot.facts.get("machine") or {} for boot in view.report.boots)
+    return {str(machine["accelerator"]) for machine in machines if machine.get("accelerator")}
