@@ -113,6 +113,7 @@ def _inlined(svg: str) -> str:
     for stand_in, variable in _VARIABLES.items():
         svg = svg.replace(stand_in, f"var({variable})")
     svg = re.sub(r' (role|aria-[a-z]+|xmlns:xlink|font-family|class)="[^"]*"', "", svg)
+    svg = _small(svg)
     opening = re.search(r"<svg[^>]*>", svg)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     assert opening
@@ -122,3 +123,11 @@ def _inlined(svg: str) -> str:
         ' aria-hidden="true" focusable="false">'
     )
     return head + svg[opening.end() :]
+
+
+def _small(svg: str) -> str:
+    """Return the drawing without what changes nothing: empty parts, defaults, hundredths."""
+    svg = re.sub(r' (opacity="1"|pointer-events="none"|stroke-width="1"|d="")', "", svg)
+    svg = re.sub(r'<path( display="none")?/>|<g></g>', "", svg)
+    tenths = re.compile(r"-?\d+\.\d{2,}")
+    return re.sub(r"<[^>]*>", lambda tag: tenths.sub(lambda n: f"{float(n[0]):.1f}", tag[0]), svg)

@@ -46,6 +46,7 @@ def environment() -> jinja2.Environment:
         "percent": lambda share: NOTHING if pd.isna(share) else f"{share * 100:.1f} %",
         "probability": lambda p: NOTHING if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}",
         "signed": lambda share: f"{share * 100:+.0f}\N{NO-BREAK SPACE}%",
+        "plain": plain,
         "visible": visible,
     }
     return made
@@ -76,6 +77,11 @@ def duration(time_us: float) -> str:
         if time_us >= limit:
             return f"{time_us / limit:.4g} {unit}"
     return f"{time_us:.4g} µs"
+
+
+def plain(value: float) -> str:
+    """Return what a table sorts by: six figures, nothing for a missing value."""
+    return "" if isinstance(value, jinja2.Undefined) or pd.isna(value) else f"{value:.6g}"
 
 
 def visible(text: str) -> str:

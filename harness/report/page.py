@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def render_page(report: RunReport, folder: Path) -> str:
             document_packed=packed(json.dumps(as_document(report), default=str)),
         )
     )
+    page = re.sub(r"\n +(?=</?t[dhr]\b)", "\n", page)  # the indentation of thousands of cells
     return visible(page)  # whatever a kernel, a file name or a playbook brought along
 
 

@@ -32,12 +32,17 @@ def write_results(store: Store, run_id: str, reports: Path) -> Written:
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps(as_document(report), indent=1, default=str, allow_nan=False)
     _replace(folder / "results.json", document)
-    _replace(folder / "samples.csv", report.samples.to_csv(index=False))
+    samples_csv(report, folder / "samples.csv")
     ensure_prediction(View(report), folder)
     _replace(folder / "index.html", render_page(report, folder))
     _point_latest(reports, run_id)
     _replace(reports / "index.html", render_index(store, reports))
     return Written(report, folder / "index.html")
+
+
+def samples_csv(report: RunReport, path: Path) -> None:
+    """Write one row a boot, worker and case."""
+    _replace(path, report.samples.to_csv(index=False))
 
 
 def _replace(path: Path, text: str) -> None:

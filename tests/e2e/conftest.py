@@ -30,3 +30,11 @@ def built():
         return done[name]
 
     return build
+
+
+@pytest.fixture(scope="session")
+def screenshots():
+    """Returns the folder that keeps what the browsers showed; CI keeps it too."""
+    folder = Path(__file__).parents[2] / "reports" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -8,7 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 from harness.report.write import write_results
-from tests.synthetic_runs import RUN, write_synthetic_run
+from tests.synthetic_runs import RUN, SIMULATED, write_synthetic_run
 
 pytestmark = pytest.mark.browser
 
@@ -26,7 +26,7 @@ FLAGS = [
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     reports = tmp_path_factory.mktemp("reports")
-    store = write_synthetic_run(reports, hostile=True)
+    store = write_synthetic_run(reports, hostile=True, target=SIMULATED)
     written = write_results(store, RUN, reports)
     store.close()
     return written.page.as_uri()
@@ -110,17 +110,18 @@ def test_hostile_text_does_nothing(page):
 
 @pytest.mark.parametrize("width", [360, 1920])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_fits_the_screen_and_is_accessible(page, width, scheme):
+def test_fits_the_screen_and_is_accessible(page, screenshots, width, scheme):
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.screenshot(path=screenshots / f"page-{width}-{scheme}.png", full_page=True)
     found = Axe().run(page).response["violations"]
     serious = [v for v in found if v["impact"] in ("serious", "critical")]
     assert serious == [], [(v["id"], [n["html"][:200] for n in v["nodes"][:3]]) for v in serious]
 
 
-def test_dark_mode_and_print_change_the_paper(page):
+def test_dark_mode_and_print_change_the_paper(page, screenshots):
     paper = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(paper)
     page.emulate_media(color_scheme="dark")
@@ -128,6 +129,7 @@ def test_dark_mode_and_print_change_the_paper(page):
     page.emulate_media(media="print", color_scheme="light")
     assert page.evaluate(paper) == "rgb(255, 255, 255)"
     assert not page.locator("nav").is_visible()
+    page.screenshot(path=screenshots / "page-print.png", full_page=True)
 
 
 def test_whole_without_javascript(browser, url):
