@@ -24,7 +24,9 @@ def make_key(path: Path) -> str:
 class LoopbackServer:
     """One sshd. `user_key` is the private key that it lets in."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *options: str, wrapper: tuple[str, ...] = ()):
+        """`options`: further lines of sshd_config; `wrapper`: what sshd is started by."""
+        self.wrapper = wrapper
         assert SSHD, "openssh-server is not installed; see setup/packages.txt"
         self.folder = folder
         folder.mkdir(parents=True)
@@ -41,8 +43,10 @@ class LoopbackServer:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\n"
             f"AuthorizedKeysFile {folder}/authorized_keys\nPidFile {folder}/pid\n"
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nStrictModes no\n"
+            # bash reads ~/.bashrc for every command that sshd starts
+            f"SetEnv HOME={folder}\nPermitUserRC no\n"
             "UsePAM no\nPermitRootLogin yes\nAllowTcpForwarding yes\n"
-            "Subsystem sftp internal-sftp\n"
+            "Subsystem sftp internal-sftp\n" + "".join(f"{line}\n" for line in options)
         )
         self.start()
 
@@ -50,7 +54,7 @@ class LoopbackServer:
         """Start it and wait until it answers."""
         with (self.folder / "sshd.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")],
+                [*self.wrapper, SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")],
                 stderr=log,
                 start_new_session=True,
             )

@@ -8,6 +8,10 @@ from elftools.elf.elffile import ELFFile
 
 from harness.targets.ssh.shell import Shell
 
+_FILES = (
+    *("/proc/sys/kernel/random/boot_id", "/proc/sys/kernel/osrelease"),
+    *("/proc/version", "/proc/cmdline"),
+)
 _NT_GNU_BUILD_ID = 3
 
 
@@ -30,13 +34,13 @@ class Running:
 
 def read_running(shell: Shell) -> Running:
     """Return what runs on the host. Raises ConnectionLostError."""
-    files = ("/proc/sys/kernel/random/boot_id", "/proc/sys/kernel/osrelease", "/proc/version")
-    said = [shell.run(["cat", file], check=True).stdout.strip() for file in files]
-    cmdline = shell.run(["cat", "/proc/cmdline"], check=True).stdout.strip()
+    boot_id, release, version, cmdline = (
+        shell.run(["cat", file], check=True).stdout.strip() for file in _FILES
+    )
     # od, because a note is binary: 4-byte words, little endian on every machine we run on
     notes = shell.run(["od", "-An", "-v", "-tx1", "/sys/kernel/notes"]).stdout
     build_id = build_id_in_notes(bytes.fromhex("".join(notes.split())))
-    return Running(said[0], said[1], said[2], build_id, cmdline)
+    return Running(boot_id, release, version, build_id, cmdline)
 
 
 def build_id_in_notes(notes: bytes) -> str:

@@ -21,6 +21,7 @@ PROGRAMS = (
     *("sha256sum", "stat", "sync", "systemctl"),
 )
 _ROOM_MIB = 400  # kernel, the host's initial file system twice, module, programs
+_NO_SYSTEMD = ("", "offline", "unknown")
 _FILE_SYSTEMS = ("ext4", "ext3", "ext2", "xfs")  # kernels/fragments/lab.config
 _NETWORK = (
     *("virtio_net", "e1000e", "igb", "igc", "ixgbe", "i40e", "r8169", "atlantic", "tg3", "bnxt_en"),
@@ -121,7 +122,7 @@ def _kernel(host: _Host) -> Iterator[Row]:
     machine = host.shell.run(["uname", "-m"]).stdout.strip()
     if machine != "x86_64":
         yield Row("machine", State.FAIL, machine, "only x86_64 is supported")
-    if host.shell.run(["test", "-d", "/run/systemd/system"]).returncode:
+    if host.shell.run(["systemctl", "is-system-running"]).stdout.strip() in _NO_SYSTEMD:
         yield Row("systemd", State.FAIL, "not running", "only hosts with systemd are supported")
 
 

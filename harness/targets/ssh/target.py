@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from harness.targets.ssh.lock import HostLock, this_process
 from harness.targets.ssh.power import reserve_argv
 from harness.targets.ssh.probe import check_host, count_cpus
 from harness.targets.ssh.shell import Shell
-from harness.targets.ssh.stage import ensure_programs, plan_trial, stage_trial
+from harness.targets.ssh.stage import Programs, ensure_programs, plan_trial, stage_trial
 from harness.targets.ssh.transport import HostShell
 from harness.targets.ssh.trial import (
     GRACE_S,
@@ -37,13 +38,22 @@ class SshTarget:
 
     disturbed_by_host = False
 
-    def __init__(self, spec: playbook.SshTarget, host: HostSpec, cache: Path, runner: Runner):
-        """`cache` keeps the compiled guard and loader."""
-        self._spec, self.host, self._cache, self._runner = spec, host, cache, runner
+    def __init__(
+        self,
+        spec: playbook.SshTarget,
+        host: HostSpec,
+        cache: Path,
+        runner: Runner,
+        programs: Callable[[Path, Runner], Programs] = ensure_programs,
+    ):
+        """`cache` keeps the compiled guard and loader, which `programs` makes."""
+        self._spec, self.host, self._runner = spec, host, runner
+        self._programs = partial(programs, cache, runner)
         self._method = boot_method(host.boot)
         self._lock = HostLock(host.state, this_process("a run"))
         self._held = self._reserved = False
         self._machine: dict[str, Any] = {}
+        self._notes: list[str] = []  # what happened to the host before a boot; kept with it
 
     def connect(self) -> Shell:
         """Return a new connection. Raises HostKeyError, InputError, ConnectionLostError."""
@@ -54,15 +64,26 @@ class SshTarget:
 
         Raises InputError or ToolError; the host is free again when it does.
         """
-        ensure_programs(self._cache, self._runner)
-        with contextlib.closing(self.connect()) as shell:
-            self._take(shell)
+        self._programs()
+        self.hold()
         try:
             with contextlib.closing(self._home().shell) as shell:
                 self._refuse(shell)
         except BaseException:
             self.close()
             raise
+
+    def hold(self) -> None:
+        """Take the host for this process, until `close`. Raises InputError when it is taken."""
+        argv = reserve_argv(self.host, "acquire")
+        if argv and not self._reserved:
+            self._runner.run(argv, deadline_s=60, check=True)
+            self._reserved = True
+        if not self._held:
+            with contextlib.closing(self.connect()) as shell:
+                shell.run(["mkdir", "-p", "--", self.host.state])
+                self._lock.acquire(shell, self._patience_s(), self._notes.append)
+            self._held = True
 
     def _refuse(self, shell: Shell) -> None:
         """Raise InputError with everything that forbids a run."""
@@ -119,16 +140,6 @@ class SshTarget:
             self._reserved = False
             self._runner.run(argv, deadline_s=60)
 
-    def _take(self, shell: Shell) -> None:
-        argv = reserve_argv(self.host, "acquire")
-        if argv and not self._reserved:
-            self._runner.run(argv, deadline_s=60, check=True)
-            self._reserved = True
-        if not self._held:
-            shell.run(["mkdir", "-p", "--", self.host.state])
-            self._lock.acquire(shell, self._patience_s(), lambda _: None)
-            self._held = True
-
     def _patience_s(self, lease_s: int = 0) -> int:
         """Return for how long the lock is taken at a time: no phase may last longer."""
         boot = self.host.boot
@@ -155,6 +166,7 @@ class SshTarget:
             self._runner,
             lease_s=lease_s or float(self.host.boot.confirm_within_s),
             crashed=crashed,
+            tell=self._notes.append,
         )
         self._machine["host_cpus"] = count_cpus(answer.shell)
         self._machine["known_good"] = answer.running.release
@@ -182,15 +194,18 @@ class SshTarget:
             load_ns=tuple(findings.load_ns),
             argv=tuple(trial.command_line.split()),
             elapsed_s=time.monotonic() - began,
-            facts=findings.facts,
+            facts={**findings.facts, "notes": self._taken_notes()},
         )
+
+    def _taken_notes(self) -> list[str]:
+        notes, self._notes[:] = [*self._notes], []
+        return notes
 
     def _stage(self, shell: Shell, request: BootRequest, running: Running, lease_s: int) -> Trial:
         """Copy everything to the host; return the trial that it makes."""
         nonce, parameters = new_nonce(), self._parameters(request)
         trial = plan_trial(self.host, request, nonce, running.command_line, lease_s, parameters)
-        programs = ensure_programs(self._cache, self._runner)
-        stage_trial(shell, self.host, self._method, trial, request, running, programs)
+        stage_trial(shell, self.host, self._method, trial, request, running, self._programs())
         return trial
 
     def _carry_out(

@@ -5,6 +5,7 @@ Host keys are strict: an unknown or changed key is an error with the way out, ne
 
 import contextlib
 import hashlib
+import select
 import shlex
 import threading
 import time
@@ -238,34 +239,30 @@ def command_line(argv: Sequence[str], *, sudo: bool = False) -> str:
 def _drain(
     channel: paramiko.Channel, stdin: bytes | None, deadline: float
 ) -> tuple[bytes | None, bytes]:
-    """Return stdout and stderr; stdout is None when `deadline` passes first.
-
-    Feeding and reading take turns, so that neither side's window fills up and stops both.
-    """
-    out, err, left = bytearray(), bytearray(), memoryview(stdin or b"")
-    if not left:
+    """Return stdout and stderr; stdout is None when `deadline` (monotonic) passes first."""
+    out, err = bytearray(), bytearray()
+    if stdin:  # in a thread of its own, so that neither side's window fills up and stops both
+        threading.Thread(target=_feed, args=(channel, stdin), daemon=True).start()
+    else:
         channel.shutdown_write()
-    while True:
-        moved = False
-        if left and channel.send_ready():
-            left = left[channel.send(bytes(left[:_CHUNK])) :]
-            moved = True
-            if not left:
-                channel.shutdown_write()
-        while channel.recv_ready():
+    while (left_s := deadline - time.monotonic()) > 0:
+        select.select([channel], [], [], left_s)
+        if channel.recv_ready():
             out += channel.recv(_CHUNK)
-            moved = True
-        while channel.recv_stderr_ready():
+        elif channel.recv_stderr_ready():
             err += channel.recv_stderr(_CHUNK)
-            moved = True
-        if moved:
-            continue
-        if channel.exit_status_ready() and (channel.eof_received or channel.closed):
-            return bytes(out), bytes(err)
-        if time.monotonic() > deadline:
-            channel.close()
-            return None, bytes(err)
-        time.sleep(0.005)
+        elif channel.eof_received or channel.closed:
+            break
+    if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
+        channel.close()
+        return None, bytes(err)
+    return bytes(out), bytes(err)
+
+
+def _feed(channel: paramiko.Channel, stdin: bytes) -> None:
+    with contextlib.suppress(OSError):  # a program may end before it has read everything
+        channel.sendall(stdin)
+        channel.shutdown_write()
 
 
 class _Follower:

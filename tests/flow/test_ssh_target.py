@@ -1,0 +1,307 @@
+"""Whole boots on a host of scripts behind a real sshd, and all that cuts them short."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import InfrastructureError, InputError
+from harness.process import SubprocessRunner
+from harness.spec import playbook
+from harness.targets.base import BootRequest
+from harness.targets.ssh.home import known_good, wait_for
+from harness.targets.ssh.lock import read_lock
+from harness.targets.ssh.target import SshTarget
+from harness.targets.ssh.transport import HostShell
+from harness.verdict import Verdict
+from tests.flow.fakes import fake_kernel
+from tests.flow.scripted_host import ScriptedHost, kernel_log
+
+
+@pytest.fixture
+def host(tmp_path):
+    host = ScriptedHost(tmp_path / "host")
+    host.set("summary", kernel_log())
+    yield host
+    host.stop()
+
+
+def target_of(host, folder, **more):
+    spec = playbook.SshTarget(kind="ssh", host="box", cpus=1)
+    return SshTarget(
+        spec, host.spec(folder, **more), folder / "cache", SubprocessRunner(), host.programs
+    )
+
+
+@pytest.fixture
+def target(host, tmp_path):
+    target = target_of(host, tmp_path)
+    yield target
+    target.close()
+
+
+@pytest.fixture
+def request_for(tmp_path, module_bytes):
+    def make(name="boot", expected_s=5.0, loads=("nr_threads=2",)):
+        kernel = fake_kernel(tmp_path / "kernels", "fast", module_bytes)
+        kernel.vmlinux.write_bytes(module_bytes)  # an ELF file without a build id
+        folder = tmp_path / name
+        folder.mkdir()
+        return BootRequest(kernel, 1, loads, 512, expected_s, folder)
+
+    return make
+
+
+def boot(target, request, on_phase=lambda _: None):
+    target.check()
+    return target.boot(request, on_phase)
+
+
+def test_a_whole_boot(host, target, request_for):
+    phases = []
+    result = boot(target, request_for(loads=("nr_threads=1", "nr_threads=2")), phases.append)
+    assert (result.verdict, result.reason) == (Verdict.PASSED, "")
+    assert phases == ["preparing the host", "booting", "testing", "testing", "going home"]
+    assert result.load_ns == (5_000_000, 5_000_000)
+    assert "All test took worker1" in result.kernel_log
+    assert "[    0.000001] Linux version" in result.console.read_text()
+    assert len(result.facts["meminfo_kib"]) == 3
+    assert {"panic=30", "root=/dev/fake", "rdinit=/vmapbench/guard"} <= set(result.argv)
+    assert "quiet" not in result.argv
+    combined = (host.folder / "state/trial/initrd").read_bytes()
+    assert combined.startswith(b"070701")
+    assert combined.endswith(b"the host's own")
+    assert host.get("commands").count("-USR1 -x vmapbench-guard") == 3
+    assert host.at_home
+    target.close()
+    with pytest.raises(FileNotFoundError):
+        (host.folder / "state/lock").read_text()
+
+
+def test_a_trial_that_falls_back_at_once(host, target, request_for):
+    host.set("behaviour", "panic")
+    pstore = host.machine / "pstore"
+    pstore.mkdir()
+    (pstore / "dmesg-1").write_text("<0>[ 1.0] Kernel panic - not syncing: VFS: no root\n")
+    result = boot(target, request_for())
+    assert result.verdict is Verdict.CRASHED
+    assert "VFS: no root" in result.reason
+    assert "---- vmapbench: pstore" in result.console.read_text()
+    assert host.at_home
+
+
+def test_a_trial_that_falls_back_without_a_word(host, target, request_for):
+    host.set("behaviour", "panic")
+    result = boot(target, request_for())
+    assert result.verdict is Verdict.NO_BOOT
+    assert "known-good" in result.reason
+
+
+def test_a_trial_that_hangs_is_ended_by_its_power(host, tmp_path, request_for):
+    host.set("behaviour", "hang")
+    target = target_of(host, tmp_path)
+    target.host = target.host.model_copy(
+        update={
+            "boot": target.host.boot.model_copy(
+                update={"answer_within_s": 2, "confirm_within_s": 1, "panic_s": 1}
+            )
+        }
+    )
+    result = boot(target, request_for())
+    target.close()
+    assert result.verdict is Verdict.NO_BOOT
+    assert "power" in host.get("commands")
+    assert host.at_home
+
+
+def test_a_cut_connection_costs_nothing(host, target, request_for):
+    host.set("load_s", "3")
+    cutter = threading.Timer(1.0, host.cut)
+
+    def on_phase(phase):
+        if phase == "testing":
+            cutter.start()
+
+    result = boot(target, request_for(), on_phase)
+    cutter.join()
+    assert (result.verdict, result.reason) == (Verdict.PASSED, "")
+    assert result.load_ns == (5_000_000,)
+    assert "---- vmapbench: connected again" in result.console.read_text()
+    assert result.console.read_text().count("Linux version") == 1
+
+
+def test_an_oops_ends_the_trial_and_its_words_are_kept(host, target, request_for):
+    host.set("load_s", "60")
+    host.on_load(
+        'echo "1,1,2000000,-;BUG: kernel NULL pointer dereference, address: 08" >>$m/kmsg'
+        '\necho "1,2,2000001,-;RIP: 0010:alloc_vmap_area+0x11" >>$m/kmsg'
+    )
+    result = boot(target, request_for())
+    assert result.verdict is Verdict.CRASHED
+    assert "NULL pointer dereference" in result.reason
+    assert "RIP: 0010:alloc_vmap_area" in result.console.read_text()
+    assert "reboot --force --force" in host.get("commands")
+    assert host.at_home
+
+
+def test_a_reboot_in_the_middle(host, target, request_for):
+    host.set("load_s", "60")
+    host.on_load("sleep 0.5; exec $m/bin/boot home")
+    result = boot(target, request_for())
+    assert result.verdict is Verdict.INTERRUPTED
+    assert "left the trial kernel" in result.reason
+    assert host.at_home
+
+
+def test_another_kernel_than_the_one_sent(host, target, request_for):
+    host.script("boot", (host.machine / "bin/boot").read_text().replace("6.12.0-fake", "6.12.9"))
+    with pytest.raises(InfrastructureError, match=r"its release is 6.12.9, expected 6.12.0-fake"):
+        boot(target, request_for())
+    assert wait_for(target.connect, known_good, 10)
+
+
+def test_a_trial_without_its_guard_is_not_gone_on_with(host, target, request_for):
+    host.set("guard", "1")
+    with pytest.raises(InfrastructureError, match="guard does not run"):
+        boot(target, request_for())
+    assert wait_for(target.connect, known_good, 10)
+
+
+def test_two_harnesses_at_once(host, target, request_for, tmp_path):
+    target.check()
+    other = target_of(host, tmp_path)
+    with pytest.raises(InputError, match="host box: held by .* for a run"):
+        other.check()
+    other.close()
+    assert target.boot(request_for(), lambda _: None).verdict is Verdict.PASSED
+    target.close()
+    other.check()
+    other.close()
+
+
+def test_a_lock_that_was_broken_stops_the_run(host, target, request_for):
+    target.check()
+    (host.folder / "state/lock").unlink()
+    with pytest.raises(InfrastructureError, match="somebody has broken"):
+        target.boot(request_for(), lambda _: None)
+    assert host.at_home
+
+
+def test_a_host_that_cannot_be_used_is_refused_whole_and_freed(host, tmp_path):
+    (host.folder / "initrd").unlink()
+    target = target_of(host, tmp_path, topology="{cpus: 4096}")
+    with pytest.raises(InputError) as caught:
+        target.check()
+    assert "initial file system" in str(caught.value)
+    assert "expected 4096" in str(caught.value)
+    assert not (host.folder / "state/lock").exists()
+
+
+@pytest.fixture
+def small_host(tmp_path):
+    """Its state folder has room for 600 KiB."""
+    folder = tmp_path / "host"
+    mount = f'mount -t tmpfs -o size=600k none {folder}/state && exec "$@"'
+    user = () if os.geteuid() == 0 else ("-r",)
+    host = ScriptedHost(folder, wrapper=("unshare", "-m", *user, "sh", "-c", mount, "sh"))
+    yield host
+    host.stop()
+
+
+def test_a_full_disk_is_seen_before(small_host, tmp_path):
+    target = target_of(small_host, tmp_path)
+    with pytest.raises(InputError, match="1 MiB free .*400 MiB are needed"):
+        target.check()
+
+
+def test_a_disk_that_fills_up_later(small_host, tmp_path, request_for):
+    target = target_of(small_host, tmp_path)
+    request = request_for()
+    request.kernel.image.write_bytes(bytes(1 << 20))
+    target.hold()
+    with pytest.raises(InfrastructureError, match="is its disk full"):
+        target.boot(request, lambda _: None)
+    target.close()
+    assert small_host.at_home
+
+
+BOOT = """
+import sys, time
+from pathlib import Path
+from harness.process import SubprocessRunner
+from harness.spec import playbook
+from harness.spec.host import load_host_file
+from harness.targets.base import BootRequest
+from harness.targets.ssh.stage import Programs
+from harness.targets.ssh.target import SshTarget
+from tests.flow.fakes import fake_kernel
+folder, machine, phase = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+module = Path(sys.argv[4]).read_bytes()
+kernel = fake_kernel(folder / "kernels", "fast", module)
+kernel.vmlinux.write_bytes(module)
+(folder / "killed").mkdir()
+programs = Programs(machine / "bin/power", machine / "bin/load")
+spec = playbook.SshTarget(kind="ssh", host="box", cpus=1)
+host = load_host_file(folder / "box.yaml")
+target = SshTarget(spec, host, folder, SubprocessRunner(), lambda *_: programs)
+def told(words):
+    if words == phase:
+        print("now", flush=True)
+        if len(sys.argv) > 5: time.sleep(60)
+target.check()
+told("checked")
+target.boot(BootRequest(kernel, 1, ("nr_threads=2",), 512, 5.0, folder / "killed"), told)
+told("done")
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("phase", "held"),
+    [
+        *((phase, True) for phase in ("checked", "preparing the host", "booting", "testing")),
+        *((phase, True) for phase in ("going home", "done")),
+        *((phase, False) for phase in ("preparing the host", "booting", "testing")),
+    ],
+)
+def test_killed_with_9_in_any_phase(host, tmp_path, request_for, repository, phase, held):
+    host.spec(tmp_path)
+    host.set("load_s", "1")
+    module = repository / "tests/data/test_vmalloc-6.12-modinfo.o"
+    argv = [str(tmp_path), str(host.machine), phase, str(module), *(["stay"] if held else [])]
+    child = subprocess.Popen(
+        [sys.executable, "-c", BOOT, *argv],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=repository,
+    )
+    assert child.stdout.readline() == "now\n"
+    if not held:
+        time.sleep(0.3)  # into the phase, wherever that is
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    target = target_of(host, tmp_path)
+    result = boot(target, request_for())
+    assert (result.verdict, result.reason) == (Verdict.PASSED, "")
+    assert host.at_home
+    target.close()
+    shell = HostShell(target.host)
+    assert read_lock(shell, target.host.state) is None
+    shell.close()
+
+
+def test_recovery_by_hand(host, tmp_path):
+    from harness.targets.ssh.recovery import recover_host
+
+    spec, told = host.spec(tmp_path), []
+    Path(host.machine / "kexec").write_text("armed")
+    host.set("cmdline", "root=/dev/fake vmapbench.trial=ab")
+    assert known_good(recover_host(spec, SubprocessRunner(), told.append))
+    assert host.at_home
+    assert told[0] == "going back to the known-good kernel"
