@@ -1,0 +1,336 @@
+"""Git for trees of the harness's own: a kernel source as a repository, a series applied to it.
+
+    repository = ensure_repository(recipe, cache, runner)    # a tarball becomes one on first use
+    commits = apply_series(repository, repository.base, series, folder)
+    spec = kernel_at(recipe, repository, commits[-1], "name", kernels)   # `ensure_kernel` builds it
+
+The repositories lie in the cache. The user's are read, never written. No hook, no configuration and
+no attribute of a tree or of a user takes effect, and a series touches nothing outside its worktree.
+"""
+
+import fnmatch
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from harness.build.cache import Cache, write_atomically
+from harness.build.patches import describe_rejection
+from harness.build.series import Patch, Series, printable
+from harness.build.source import ensure_source, pin_source
+from harness.errors import InputError
+from harness.process import Completed, Runner
+from harness.spec.kernel import GitSource, KernelSpec, TarballSource, TreeSource
+
+PATCH_LIMIT = 32 << 20  # bytes; two commits that lie further apart are unpacked each for itself
+
+_SETTINGS = {
+    "core.hooksPath": "/dev/null",
+    "core.attributesFile": "/dev/null",
+    "core.excludesFile": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.symlinks": "false",  # in a worktree a link is a file with its target in it
+    "core.autocrlf": "false",
+    "core.safecrlf": "false",
+    "commit.gpgSign": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "am.threeWay": "false",
+    "advice.mergeConflict": "false",
+    "protocol.ext.allow": "never",
+    "user.name": "vmapbench",
+    "user.email": "vmapbench@localhost",
+}
+_ENVIRONMENT = {
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_COMMITTER_DATE": "2001-01-01T00:00:00Z",  # the same series gives the same commits
+    "LC_ALL": "C",
+}
+# An attribute of the tree could have files converted on their way in and out.
+_ATTRIBUTES = "* -text -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A bare repository in the cache. `base`: the commit of the source it was opened for."""
+
+    folder: Path
+    base: str
+    runner: Runner
+
+    def git(
+        self, *words: str, tree: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> Completed:
+        """Run git on this repository, or in its worktree at `tree`; the caller looks at the end."""
+        where = ["-C", str(tree)] if tree else [f"--git-dir={self.folder}"]
+        return self.runner.run([*git_argv(), *where, *words], env={**_ENVIRONMENT, **(env or {})})
+
+    def read(self, *words: str, env: Mapping[str, str] | None = None) -> str:
+        """Return what git says. Raises InputError with its last words where it fails."""
+        done = self.git(*words, env=env)
+        if done.returncode:
+            raise InputError(f"git {words[0]} in {self.folder.name}: {_last_words(done.output)}")
+        return done.output.strip()
+
+    def commit(self, ref: str) -> str | None:
+        """Return the id of the commit that `ref` names here, or None."""
+        words = ["rev-parse", "--verify", "-q", "--end-of-options", f"{ref}^{{commit}}"]
+        done = self.git(*words)
+        return None if done.returncode else done.output.strip()
+
+    def tree_of(self, commit: str) -> str:
+        """Return the id of a commit's contents: two alike are one kernel."""
+        return self.read("rev-parse", f"{commit}^{{tree}}")
+
+
+def git_argv() -> list[str]:
+    """Return git with our settings alone; see `_SETTINGS`."""
+    return ["git", *(word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}"))]
+
+
+def ensure_repository(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repository:
+    """Return the repository that has the source of `recipe` as `base`, with its patches applied.
+
+    A tarball, a Debian package or a tree becomes a repository of one commit, once. Of a git source
+    the ref is fetched, so that `base` is where it points today.
+    """
+    if isinstance(recipe.source, GitSource):
+        place = _place(recipe, recipe.source.git)
+        bare = fetch_commit(place, recipe.source.ref, cache, runner)
+    else:
+        bare = _import(recipe, cache, runner)
+    return Repository(bare.folder, _patched(bare, recipe), runner)
+
+
+def fetch_commit(place: str, ref: str, cache: Cache, runner: Runner) -> Repository:
+    """Return a repository of our own whose `base` is `ref` of the one at `place`, a path or URL.
+
+    Of a local repository the objects are borrowed, of a URL they are fetched with their history.
+    Raises InputError where there is no such commit.
+    """
+    folder = cache.place("git", f"of-{hashlib.sha256(place.encode()).hexdigest()[:24]}")
+    with cache.lock(folder.name, lambda: None):
+        ours = Repository(folder, "", runner)
+        if not (folder / "HEAD").is_file():
+            _begin(ours)
+        base, words = (_borrow if Path(place).is_dir() else _fetch)(ours, place, ref)
+    if base is None:
+        raise InputError(f"looking for {ref!r} in {place}: {words}")
+    return Repository(folder, base, runner)
+
+
+def _borrow(ours: Repository, place: str, ref: str) -> tuple[str | None, str]:
+    """Let `ours` use the objects of the repository at `place`; return the commit of `ref` there."""
+    theirs = [*git_argv(), "-C", place, "rev-parse"]
+    found = ours.runner.run([*theirs, "--git-path", "objects"], env=_ENVIRONMENT)
+    if found.returncode:
+        return None, _last_words(found.output)
+    objects = (Path(place) / found.output.strip()).resolve()
+    write_atomically(ours.folder / "objects/info/alternates", f"{objects}\n")
+    wanted = ["--verify", "-q", "--end-of-options", f"{ref}^{{commit}}"]
+    done = ours.runner.run([*theirs, *wanted], env=_ENVIRONMENT)
+    return (None, "no such commit") if done.returncode else (ours.commit(done.output.strip()), "")
+
+
+def _fetch(ours: Repository, place: str, ref: str) -> tuple[str | None, str]:
+    kept = f"refs/fetched/{hashlib.sha256(ref.encode()).hexdigest()[:24]}"
+    fetch = ["fetch", "-q", "--no-tags", "--no-write-fetch-head", "--", place, f"+{ref}:{kept}"]
+    done = ours.git(*fetch)
+    return (None if done.returncode else ours.commit(kept)), _last_words(done.output)
+
+
+def apply_series(
+    repository: Repository, base: str, series: Series, paths: Sequence[str] = ("*",)
+) -> list[str]:
+    """Apply `series` on commit `base` with `git am`; return the commit of each patch.
+
+    Nothing is left of the worktree. Raises InputError that names patch, file and hunk, and for a
+    series that touches a file outside `paths` (shell patterns) or holds a symbolic link.
+    """
+    if series.fault:
+        raise InputError(f"series {series.title!r}: {series.fault}")
+    with tempfile.TemporaryDirectory(prefix="vmapbench-series-") as scratch:
+        tree = Path(scratch) / "tree"
+        added = repository.git("worktree", "add", "--no-checkout", "--detach", str(tree), base)
+        try:
+            if added.returncode or repository.git("read-tree", "HEAD", tree=tree).returncode:
+                raise InputError(
+                    f"series {series.title!r}: no worktree: {_last_words(added.output)}"
+                )
+            commits = [
+                _apply(repository, tree, patch, Path(scratch) / f"{number}.eml")
+                for number, patch in enumerate(series.patches)
+            ]
+        finally:
+            shutil.rmtree(tree, ignore_errors=True)
+            repository.git("worktree", "prune")
+    _refuse_strangers(repository, base, commits[-1], series, paths)
+    return commits
+
+
+def kernel_at(
+    recipe: KernelSpec, repository: Repository, commit: str, name: str, kernels: Path
+) -> KernelSpec:
+    """Return the kernel `name`: configuration and toolchain of `recipe`, source of `commit`.
+
+    It is the recipe's source with one more patch, so that nothing is unpacked again and the build
+    starts from the recipe's objects. Writes patch, fragments and kernel file below `kernels`.
+    """
+    (kernels / "patches").mkdir(parents=True, exist_ok=True)
+    for file in (*recipe.patches, *recipe.fragments):
+        (kernels / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(recipe.folder / file, kernels / file)
+    patch = f"patches/{name}-{repository.tree_of(commit)[:12]}.patch"
+    size = _keep_difference(repository, commit, kernels / patch)
+    changed: dict[str, object] = {"name": name, "folder": kernels.resolve()}
+    changed["source"] = _from_anywhere(recipe)
+    if size > PATCH_LIMIT:
+        changed |= {"source": GitSource(git=str(repository.folder), ref=commit), "patches": ()}
+    elif size:
+        changed["patches"] = (*recipe.patches, patch)
+    if isinstance(recipe.source, GitSource) and size <= PATCH_LIMIT:
+        changed["source"] = GitSource(git=str(repository.folder), ref=repository.base)
+        changed["patches"] = (patch,) if size else ()  # `base` has the recipe's patches
+    return recipe.model_copy(update=changed)
+
+
+def write_kernel(spec: KernelSpec) -> None:
+    """Write the kernel file of `spec` into its folder, for whoever loads it by name."""
+    kept = spec.model_dump(mode="json", exclude={"name", "folder"})
+    with (spec.folder / f"{spec.name}.yaml").open("w", encoding="utf-8") as stream:
+        YAML(typ="safe").dump(kept, stream)
+
+
+def changed_files(repository: Repository, old: str, new: str) -> list[tuple[str, str]]:
+    """Return (mode, path) of every file that differs; the mode is that of `new`, 000000 if gone."""
+    raw = repository.read("diff-tree", "-r", "-z", "--no-renames", "--raw", old, new).split("\0")
+    return [(head.split()[1], name) for head, name in zip(raw[::2], raw[1::2], strict=False)]
+
+
+def _begin(repository: Repository) -> None:
+    argv = [*git_argv(), "init", "-q", "--bare", "--template=", str(repository.folder)]
+    repository.runner.run(argv, env=_ENVIRONMENT, check=True)
+    for place, text in (("info/attributes", _ATTRIBUTES), ("objects/info/.keep", "")):
+        (repository.folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (repository.folder / place).write_text(text, encoding="ascii")
+
+
+def _import(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repository:
+    """Return the repository whose one commit is the unpacked source of `recipe`."""
+    pinned = pin_source(recipe, cache, runner)
+    name = f"source-{pinned.digest}"
+    folder = cache.place("git", name)
+    if not folder.is_dir():
+        with cache.lock(name, lambda: None):
+            if not folder.is_dir():
+                pristine = ensure_source(pinned, cache, lambda: None)
+                with cache.attempt("git", name) as fresh:
+                    _commit_tree(Repository(fresh, "", runner), pristine)
+    repository = Repository(folder, "", runner)
+    return Repository(folder, repository.read("rev-parse", "refs/heads/source"), runner)
+
+
+def _commit_tree(repository: Repository, pristine: Path) -> None:
+    """Make one commit of a folder. All goes to one pack at once, not to 80,000 files."""
+    _begin(repository)
+    pack = ["-c", "core.bigFileThreshold=1", "-c", "core.compression=1"]
+    links = ["-c", "core.symlinks=true"]
+    words = [*pack, *links, f"--work-tree={pristine}", "add", "--all", "--force", "."]
+    repository.read(*words)
+    tree = repository.read("write-tree")
+    commit = repository.read(*_commit_words(tree, "source"), env=_AUTHOR)
+    repository.read("update-ref", "refs/heads/source", commit)
+    (repository.folder / "index").unlink()
+
+
+_AUTHOR = {"GIT_AUTHOR_DATE": _ENVIRONMENT["GIT_COMMITTER_DATE"]}
+
+
+def _commit_words(tree: str, message: str, *parents: str) -> list[str]:
+    return ["commit-tree", tree, "-m", message, *(w for p in parents for w in ("-p", p))]
+
+
+def _patched(bare: Repository, recipe: KernelSpec) -> str:
+    """Return the commit of the recipe's own patches on its source, which is the base of series."""
+    if not recipe.patches:
+        return bare.base
+    with tempfile.TemporaryDirectory(prefix="vmapbench-index-") as scratch:
+        index = {"GIT_INDEX_FILE": f"{scratch}/index"}
+        bare.read("read-tree", bare.base, env=index)
+        for name in recipe.patches:
+            patch = (recipe.folder / name).resolve()
+            done = bare.git("apply", "--cached", "--whitespace=nowarn", str(patch), env=index)
+            if done.returncode:
+                words = describe_rejection(done.output)
+                raise InputError(f"applying {patch} to {recipe.name}'s source: {words}")
+        tree = bare.read("write-tree", env=index)
+    return bare.read(*_commit_words(tree, f"patches of {recipe.name}", bare.base), env=_AUTHOR)
+
+
+def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path) -> str:
+    """Apply one patch in the worktree at `tree`, where git checks out only what it changes."""
+    mail.write_bytes(patch.mail)
+    form = ["--quiet", "--patch-format=mbox", "--no-scissors", "--whitespace=nowarn"]
+    words = ["am", *form, "--committer-date-is-author-date", f"-p{patch.strip}", "--", str(mail)]
+    done = repository.git(*words, tree=tree)
+    if done.returncode:
+        raise InputError(
+            f"patch {patch.name} ({patch.title!r}) does not apply: "
+            f"{printable(describe_rejection(done.output), 1000)}\n"
+            "  next: name the commit that it is for as base, or rebase it"
+        )
+    found = repository.git("rev-parse", "HEAD", tree=tree)
+    return found.output.strip()
+
+
+def _refuse_strangers(
+    repository: Repository, base: str, tip: str, series: Series, paths: Sequence[str]
+) -> None:
+    """Raise InputError for links, and for files that the series has no business with."""
+    for mode, name in changed_files(repository, base, tip):
+        if mode not in ("100644", "100755", "000000"):
+            raise InputError(f"series {series.title!r}: {printable(name)} is a link; refused")
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in paths):
+            raise InputError(
+                f"series {series.title!r}: changes {printable(name)}, and only "
+                f"{', '.join(paths)} may be changed\n"
+                "  next: read the series, then widen `paths` (a build runs what Makefiles say)"
+            )
+
+
+def _keep_difference(repository: Repository, commit: str, path: Path) -> int:
+    """Write what leads from the base to `commit`; return its size in bytes."""
+    partial = path.with_suffix(".new")
+    form = ["--binary", "--full-index", "--no-renames", "-p", f"--output={partial.absolute()}"]
+    repository.read("diff-tree", *form, repository.base, commit)
+    partial.replace(path)
+    return path.stat().st_size
+
+
+def _place(recipe: KernelSpec, git: str) -> str:
+    local = recipe.folder / Path(git).expanduser()
+    return str(local.resolve()) if local.exists() else git
+
+
+def _from_anywhere(recipe: KernelSpec) -> object:
+    """Return the recipe's source as a kernel file in another folder has to name it."""
+    match recipe.source:
+        case TarballSource(tarball=name) as source:
+            path = (recipe.folder / Path(name).expanduser()).resolve()
+            return source.model_copy(update={"tarball": str(path)})
+        case TreeSource(tree=name):
+            return TreeSource(tree=str((recipe.folder / Path(name).expanduser()).resolve()))
+    return recipe.source
+
+
+def _last_words(output: str) -> str:
+    lines = [printable(line, 400) for line in output.splitlines() if line.strip()]
+    return "; ".join(lines[-3:]) or "no message"
