@@ -6,7 +6,7 @@ import sys
 
 import benchmarks
 
-NEED_WORDS = {"simulated", "build"}  # which take minutes to hours: call them by name
+NEED_WORDS = {"simulated", "build", "bisection"}  # which take minutes to hours: call them by name
 
 
 def main() -> None:

@@ -26,11 +26,14 @@ class Lines:
         self._jobs = self._done = self._measured = 0
         self._began = time.monotonic()
         self._building = ("", "")
+        self._run = ""
 
     def planned(self, run_id: str, jobs: int, done: int) -> None:
-        """See `harness.run.execute.Observer`."""
+        """See `harness.run.execute.Observer`. Told once for a run that plans as it goes."""
         self._jobs, self._done, self._began = jobs, done, time.monotonic()
-        self.say(f"{run_id}: {jobs} boots" + (f", {done} there already" if done else ""))
+        if run_id != self._run:
+            self.say(f"{run_id}: {jobs} boots" + (f", {done} there already" if done else ""))
+        self._run = run_id
 
     def boot_began(self, job: JobRecord, attempt: int) -> None:
         """See `harness.run.execute.Observer`."""

@@ -146,14 +146,14 @@ def new_run_id(playbook: Playbook, now: dt.datetime) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{playbook.name}-{secrets.token_hex(2)}"
 
 
-def begin_run(prepared: Prepared, store: Store) -> str:
-    """Keep the run and all its planned jobs; return its id."""
+def begin_run(prepared: Prepared, store: Store, more: Mapping[str, Any] | None = None) -> str:
+    """Keep the run and all its planned jobs; return its id. `more` is kept with its plan."""
     now = dt.datetime.now(dt.UTC)
     run_id = new_run_id(prepared.playbook, now)
     run = RunRecord(
         id=run_id,
         playbook=prepared.playbook.text,
-        plan=prepared.playbook.model_dump(mode="json", exclude={"text"}),
+        plan={**prepared.playbook.model_dump(mode="json", exclude={"text"}), **(more or {})},
         harness=__version__,
         host=host_fingerprint(),
         started_at=now.isoformat(timespec="seconds"),

@@ -100,6 +100,10 @@ class Session:
         with contextlib.closing(self.open_store()) as store:
             run_id = store.resolve(word)
             record = store.load_run(run_id)
+            if "bisect" in record.plan:
+                raise InputError(
+                    f"{run_id} is a bisection\n  next: vmapbench bisect --resume {run_id}"
+                )
             name = record.plan["name"]
             playbook = parse_document(
                 record.playbook, Playbook, f"playbook of {run_id}", name=name, text=record.playbook
@@ -119,7 +123,7 @@ class Session:
 
     def _carry_on(self, run_id: str, prepared: Prepared, target: Target, store: Store) -> Ended:
         folder = self.reports / run_id
-        with _only_one(folder, run_id), _terminate_as_interrupt():
+        with only_one(folder, run_id), terminate_as_interrupt():
             keep_inputs(prepared, folder)
             try:
                 carry_on(
@@ -165,7 +169,7 @@ def keep_inputs(prepared: Prepared, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path, run_id: str) -> Iterator[None]:
+def only_one(folder: Path, run_id: str) -> Iterator[None]:
     """Hold the run, so that no two harnesses boot for it; freed when the process dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w", encoding="ascii") as lock:
@@ -177,7 +181,7 @@ def _only_one(folder: Path, run_id: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """Let SIGTERM end a run as Ctrl-C does: the guest goes, the results stay."""
 
     def interrupt(*_: object) -> None:

@@ -70,6 +70,21 @@ class Store:
             if planned:
                 connection.execute(schema.jobs.insert(), planned)
 
+    def extend_run(
+        self, run_id: str, jobs: Sequence[JobRecord], kernels: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Add planned jobs to a run that finds out as it goes, and kernels that it has not yet."""
+        planned = [asdict(job) | {"run_id": run_id, "loads": to_json(job.loads)} for job in jobs]
+        names = schema.kernels.c
+        with transaction(self.engine, f"extending run {run_id}", writes=True) as connection:
+            query = sa.select(names.name).where(names.run_id == run_id)
+            known = set(connection.execute(query).scalars())
+            for name in kernels.keys() - known:
+                row = {"run_id": run_id, "name": name, "facts": to_json(kernels[name])}
+                connection.execute(schema.kernels.insert(), row)
+            if planned:
+                connection.execute(schema.jobs.insert(), planned)
+
     def record_boot(self, run_id: str, boot: BootRecord) -> int:
         """Keep a boot with its samples, all or nothing; return its number in the run.
 

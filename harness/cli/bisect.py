@@ -1,0 +1,79 @@
+"""`vmapbench bisect`: which change moved the time?"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import KernelsOption, ReportsOption
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("bisect")(bisect)
+
+
+def bisect(
+    good: Annotated[str, typer.Argument(help="A commit, or the kernel that a series is for.")] = "",
+    bad: Annotated[str, typer.Argument(help="A commit; a folder or mailbox of patches.")] = "",
+    file: Annotated[Path | None, typer.Argument(help="A playbook: target and workload.")] = None,
+    tree: Annotated[str, typer.Option(help="The git tree, where no kernel file says it.")] = "",
+    kernel: Annotated[
+        str, typer.Option(help="Kernel file that says how to configure; by default the baseline.")
+    ] = "",
+    workload: Annotated[str, typer.Option(help="By default the playbook's first.")] = "",
+    case: Annotated[str, typer.Option(help="Whose time is judged.")] = "whole load",
+    alpha: Annotated[
+        float, typer.Option(help="Chance to call a good change bad.", min=1e-6, max=0.3)
+    ] = 0.05,
+    beta: Annotated[
+        float, typer.Option(help="Chance to call a bad change good.", min=1e-6, max=0.3)
+    ] = 0.05,
+    most_boots: Annotated[int, typer.Option(help="Of one change.", min=3, max=1000)] = 20,
+    resume: Annotated[str | None, typer.Option(help="Go on with a run: its id, or latest.")] = None,
+    kernels: KernelsOption = Path("kernels"),
+    reports: ReportsOption = Path("reports"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Find the first change between GOOD and BAD that moved the time, with error bounds given.
+
+    At each step boots are added until a sequential test decides. Changes that do not build, boot
+    or pass are skipped. Ctrl-C and kill lose at most a boot; `--resume` goes on.
+    """
+    from harness.analysis.bisection import Bounds, Phase
+    from harness.build.cache import Cache, cache_folder
+    from harness.cli.progress import show_progress
+    from harness.report.bisection import as_document, render_outcome, render_progress
+    from harness.run.bisect import Outcome
+    from harness.run.bisect import bisect as begin
+    from harness.run.bisect import resume as go_on
+    from harness.run.course import Order, plan_course, plan_lines
+    from harness.run.session import Session
+    from harness.spec.playbook import load_playbook
+
+    if (file is None) == (resume is None):
+        raise typer.BadParameter("name GOOD, BAD and a playbook, or --resume RUN-ID")
+    with show_progress(live=sys.stderr.isatty()) as observer:
+        session = Session(kernels, reports, observer, observer.build)
+
+        def tell(outcome: Outcome) -> None:
+            observer.say(render_progress(outcome))
+
+        if file is None:
+            outcome = go_on(session, str(resume), tell)
+        else:
+            order = Order(good, bad, tree, kernel, workload, case, Bounds(alpha, beta, most_boots))
+            cache = Cache(cache_folder())
+            course = plan_course(load_playbook(file), order, kernels, cache, session.runner)
+            if dry_run:
+                typer.echo("\n".join(plan_lines(course, session)))
+                return
+            outcome = begin(session, course, tell)
+    typer.echo(json.dumps(as_document(outcome), indent=2) if as_json else render_outcome(outcome))
+    if outcome.interrupted:
+        raise typer.Exit(130)
+    if outcome.state.phase is Phase.NO_DIFFERENCE:
+        raise typer.Exit(1)

@@ -1,0 +1,131 @@
+"""A bisection as data and as text."""
+
+from dataclasses import asdict
+from typing import Any
+
+from harness.analysis.bisection import Phase, State, plain_boots, step_count
+from harness.run.bisect import Outcome
+
+
+def as_document(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as plain data: what `--json` prints and what is kept beside the run."""
+    state, changes = outcome.state, outcome.course.history.changes
+    effect = state.effect
+    return {
+        "run": outcome.run_id,
+        "phase": state.phase.value,
+        "interrupted": outcome.interrupted,
+        "good": asdict(changes[0]),
+        "bad": asdict(changes[-1]),
+        "case": outcome.course.order.case,
+        "bounds": asdict(outcome.course.order.bounds),
+        "effect": asdict(effect) if effect else None,
+        "suspects": [asdict(change) for change in outcome.suspects],
+        "changes": [
+            asdict(change)
+            | {"probability": state.probabilities[number], "tried": _tried(state, number)}
+            for number, change in enumerate(changes)
+        ],
+        "skipped": {changes[number].name: why for number, why in outcome.skipped.items()},
+        "boots": boot_counts(outcome),
+    }
+
+
+def _tried(state: State, number: int) -> dict[str, Any] | None:
+    return asdict(state.steps[number]) if number in state.steps else None
+
+
+def boot_counts(outcome: Outcome) -> dict[str, int]:
+    """Return how many boots it took, and how many plain bisection would have taken."""
+    course, state = outcome.course, outcome.state
+    in_steps = sum(step.boots for step in state.steps.values())
+    counts = {
+        "all": outcome.boots,
+        "of_good_and_bad": outcome.boots - in_steps,
+        "in_steps": in_steps,
+        "plain_with_the_playbooks_repeats": step_count(course.commits) * course.repeats,
+    }
+    if state.effect:
+        plain = plain_boots(course.commits, state.effect, course.order.bounds)
+        counts["plain_for_the_same_bounds"] = plain
+    return counts
+
+
+def render_progress(outcome: Outcome) -> str:
+    """Return where a bisection stands, in a line."""
+    state, changes = outcome.state, outcome.course.history.changes
+    if state.phase is Phase.COMPARING:
+        seen = f"so far {_percent(state.effect.ratio)}, " if state.effect else ""
+        return f"{state.phase}: {seen}{outcome.boots} boots"
+    best = max(range(len(changes)), key=lambda number: state.probabilities[number])
+    likely = f"most likely {changes[best].name}, {state.probabilities[best]:.0%}"
+    if state.next_commit is None:
+        return f"{state.phase}: {likely}, {outcome.boots} boots"
+    first, last = (changes[number].name for number in (state.suspects[0], state.suspects[-1]))
+    left = f"{len(state.suspects)} left, {first} to {last}"
+    under_test = state.steps.get(state.next_commit)
+    doubt = f" again (likelihood ratio {under_test.likelihood_ratio:.2g})" if under_test else ""
+    return f"{left}; {likely}; next {changes[state.next_commit].name}{doubt}"
+
+
+def render_outcome(outcome: Outcome) -> str:
+    """Return the answer, what it rests on, and every change that was tried or is a suspect."""
+    lines = [*_answer(outcome), "", *_table(outcome), "", *_costs(outcome)]
+    if outcome.interrupted:
+        lines.append(f"interrupted; go on with: vmapbench bisect --resume {outcome.run_id}")
+    return "\n".join(lines)
+
+
+def _answer(outcome: Outcome) -> list[str]:
+    state, suspects = outcome.state, outcome.suspects
+    changes = outcome.course.history.changes
+    what = f"{outcome.course.job.workload}, {outcome.course.order.case}"
+    if state.phase is Phase.NO_DIFFERENCE:
+        return [f"{changes[-1].name} is not shown to differ from {changes[0].name} ({what})."]
+    if state.phase is Phase.COMPARING or state.effect is None:
+        return ["GOOD and BAD are not told apart yet."]
+    effect = f"{_percent(state.effect.ratio)} ({what})"
+    certainty = sum(state.probabilities[number] for number in state.suspects)
+    if len(suspects) > 1:
+        named = "not decided yet" if state.phase is Phase.SEARCHING else "the rest cannot be tried"
+        answer = f"One of {len(suspects)} changes is the first with {effect}; {named}."
+        sure = f"Probability that it is among them: {certainty:.1%}"
+        return [answer, sure, *(f"  {change.name}  {change.title}" for change in suspects)]
+    found = suspects[0]
+    lines = [f"First with {effect}, probability {certainty:.1%}:", f"  {found.id}  {found.title}"]
+    if found.merge:
+        lines.append(f"It is a merge; within it: vmapbench bisect {found.id}^1 {found.id}^2 ...")
+    return lines
+
+
+def _table(outcome: Outcome) -> list[str]:
+    state, lines = outcome.state, [f"{'change':28} {'boots':>5} {'place':>6} {'probability':>11}"]
+    for number, change in enumerate(outcome.course.history.changes):
+        step, share = state.steps.get(number), state.probabilities[number]
+        why = outcome.skipped.get(number, "")
+        if step is None and not why and share < 0.01:
+            continue
+        boots, place = (f"{step.boots}", f"{step.place:.0%}") if step else ("", "")
+        word = "" if step is None else {True: "bad", False: "good", None: "undecided"}[step.bad]
+        note = f"skipped: {why}" if why else word
+        lines.append(f"{change.name:28.28} {boots:>5} {place:>6} {share:>11.1%}  {note}")
+    return [*lines, "place: 0 % is GOOD's mean time, 100 % BAD's"]
+
+
+def _costs(outcome: Outcome) -> list[str]:
+    counts = boot_counts(outcome)
+    steps = step_count(outcome.course.commits)
+    words = (
+        f"{counts['all']} boots: {counts['of_good_and_bad']} of GOOD and BAD, "
+        f"{counts['in_steps']} in {len(outcome.state.steps)} steps."
+    )
+    plain = counts["plain_with_the_playbooks_repeats"]
+    same = counts.get("plain_for_the_same_bounds")
+    lines = [words, f"Plain bisection, GOOD and BAD aside: {steps} steps x {plain // steps} boots"]
+    if same:
+        lines[-1] += f" = {plain}; for the same error bounds {steps} x {same // steps} = {same}."
+    return lines
+
+
+def _percent(ratio: float) -> str:
+    return f"{abs(ratio - 1):.1%} {'more' if ratio > 1 else 'less'} time"

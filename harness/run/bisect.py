@@ -1,0 +1,253 @@
+"""Finds the change that moved a time: a run that plans its boots as it goes.
+
+One bisection is one run of the store. What to boot next follows from the boots that the run has
+(harness/analysis/bisection.py), so whatever ended the harness, the run goes on where it was.
+"""
+
+import contextlib
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.analysis.bisection import Boot, Bounds, State, decide
+from harness.analysis.compare import WHOLE_LOAD, Metric, boot_times
+from harness.build.cache import Cache, cache_folder
+from harness.build.history import Change
+from harness.errors import InputError, KernelBuildError
+from harness.run.course import Course, Order, course_builder, kept_order, plan_course
+from harness.run.execute import (
+    BuildKernel,
+    Observer,
+    Prepared,
+    ReadHost,
+    begin_run,
+    carry_on,
+    kernel_facts,
+    pending_jobs,
+    prepare,
+    refuse_unlike_configs,
+)
+from harness.run.noise import read_host_state
+from harness.run.session import Session, keep_inputs, make_target, only_one, terminate_as_interrupt
+from harness.spec.document import parse_document
+from harness.spec.playbook import Playbook
+from harness.store.records import JobRecord
+from harness.store.store import Store
+from harness.targets.base import Target
+from harness.testmod.modinfo import parse_modinfo
+from harness.verdict import Verdict
+
+SPOILED_JOBS = 2  # of a commit, each tried several times: then it is passed over
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a bisection stands. `skipped`: number of a change, and why it cannot be tried."""
+
+    run_id: str
+    course: Course
+    state: State
+    skipped: Mapping[int, str]
+    boots: int  # that passed
+    interrupted: bool = False
+
+    @property
+    def suspects(self) -> list[Change]:
+        """The changes of which one is the first bad one."""
+        return [self.course.history.changes[number] for number in self.state.suspects]
+
+
+Tell = Callable[[Outcome], None]
+
+
+def bisect(session: Session, course: Course, tell: Tell) -> Outcome:
+    """Carry out a bisection from its first boot."""
+    target = make_target(course.playbook.target, cache_folder(), session.runner)
+    with contextlib.closing(session.open_store()) as store, contextlib.closing(target):
+        build = course_builder(course, session)
+        prepared = prepare_ends(course, build, target)
+        run_id = begin_run(prepared, store, kept_order(course))
+        return _hold_and_search(session, run_id, course, prepared, build, target, store, tell)
+
+
+def resume(session: Session, word: str, tell: Tell) -> Outcome:
+    """Go on with a bisection; `word` names its run. Raises InputError where it is another one."""
+    with contextlib.closing(session.open_store()) as store:
+        run_id = store.resolve(word)
+        record = store.load_run(run_id)
+        kept = record.plan.get("bisect")
+        if kept is None:
+            raise InputError(f"{run_id} is no bisection\n  next: vmapbench run --resume {run_id}")
+        name = record.plan["name"].removeprefix("bisect-")
+        playbook = parse_document(
+            record.playbook, Playbook, f"playbook of {run_id}", name=name, text=record.playbook
+        )
+        order = Order(**kept["order"] | {"bounds": Bounds(**kept["order"]["bounds"])})
+        cache = Cache(cache_folder())
+        course = plan_course(playbook, order, session.kernels, cache, session.runner)
+        if list(course.history.names) != kept["names"]:
+            raise InputError(f"resuming {run_id}: its commits or patches are no longer the same")
+        target = make_target(playbook.target, cache_folder(), session.runner)
+        with contextlib.closing(target):
+            build = course_builder(course, session)
+            prepared = prepare_ends(course, build, target)
+            for kernel in prepared.kernels.values():
+                if kernel.key != record.kernels[kernel.spec.name]["key"]:
+                    raise InputError(
+                        f"resuming {run_id}: {kernel.spec.name} is no longer what it was; "
+                        "put the kernel's files back, or begin a new bisection"
+                    )
+            return _hold_and_search(session, run_id, course, prepared, build, target, store, tell)
+
+
+def prepare_ends(course: Course, build: BuildKernel, target: Target) -> Prepared:
+    """Build GOOD and BAD and check the workload. Raises KernelBuildError where one is broken."""
+    names = course.history.names
+    ends = course.playbook.model_copy(update={"kernels": (names[0], names[-1])})
+    prepared = prepare(ends, build, target)
+    if prepared.broken:
+        raise KernelBuildError("\n".join(prepared.broken.values()))
+    return replace(prepared, playbook=course.playbook, jobs=[])
+
+
+def _hold_and_search(
+    session: Session,
+    run_id: str,
+    course: Course,
+    prepared: Prepared,
+    build: BuildKernel,
+    target: Target,
+    store: Store,
+    tell: Tell,
+) -> Outcome:
+    folder = session.reports / run_id
+    with only_one(folder, run_id), terminate_as_interrupt():
+        search = Search(run_id, course, build, target, store, folder, session.observer, tell)
+        try:
+            outcome = search.carry_out(prepared)
+        except KeyboardInterrupt:
+            return replace(search.outcome(), interrupted=True)
+    store.finish_run(run_id, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
+    return outcome
+
+
+@dataclass
+class Search:
+    """A bisection under way; everything that it knows is in the store."""
+
+    run_id: str
+    course: Course
+    build: BuildKernel
+    target: Target
+    store: Store
+    folder: Path  # the run's
+    observer: Observer
+    tell: Tell
+    read_host: ReadHost = read_host_state
+
+    def carry_out(self, prepared: Prepared) -> Outcome:
+        """Boot until the first bad change is known. Raises InputError where GOOD or BAD fails."""
+        keep_inputs(prepared, self.folder)
+        for job, _ in pending_jobs(self.store.jobs(self.run_id), self.store.boots(self.run_id)):
+            prepared = self._boot(job, prepared)
+        while True:
+            outcome = self.outcome()
+            self.tell(outcome)
+            number = outcome.state.next_commit
+            if number is None:
+                return outcome
+            job = self._next_job(self.course.history.names[number])
+            self.store.extend_run(self.run_id, [job], {})
+            prepared = self._boot(job, prepared)
+
+    def outcome(self) -> Outcome:
+        """Return what the run's boots say so far."""
+        boots, skipped = self._boots(), self._skipped()
+        for end, word in ((0, "GOOD"), (self.course.commits, "BAD")):
+            if end in skipped:
+                name = self.course.history.names[end]
+                raise InputError(f"bisecting: {word}, {name}, cannot be measured: {skipped[end]}")
+        state = decide(self.course.commits, boots, skipped, self.course.order.bounds)
+        return Outcome(self.run_id, self.course, state, skipped, len(boots))
+
+    def _boot(self, job: JobRecord, prepared: Prepared) -> Prepared:
+        prepared = self._with(job.kernel, prepared)
+        jobs = self.store.jobs(self.run_id)
+        carry_on(
+            self.run_id,
+            replace(prepared, jobs=jobs),
+            self.target,
+            self.store,
+            self.folder,
+            self.observer,
+            self.read_host,
+        )
+        return prepared
+
+    def _with(self, name: str, prepared: Prepared) -> Prepared:
+        """Return `prepared` with one more kernel, built; what cannot be compared is broken."""
+        if name in prepared.kernels or name in prepared.broken:
+            return prepared
+        try:
+            kernel = self.build(name)
+            good = prepared.kernels[self.course.playbook.baseline]
+            refuse_unlike_configs(self.course.playbook, {good.spec.name: good, name: kernel})
+        except (KernelBuildError, InputError) as error:
+            return replace(prepared, broken={**prepared.broken, name: str(error)})
+        self.store.extend_run(self.run_id, [], {name: kernel_facts(kernel)})
+        found = replace(
+            prepared,
+            kernels={**prepared.kernels, name: kernel},
+            modules={**prepared.modules, name: parse_modinfo(kernel.module.read_bytes())},
+        )
+        keep_inputs(found, self.folder)
+        return found
+
+    def _next_job(self, name: str) -> JobRecord:
+        jobs, point = self.store.jobs(self.run_id), self.course.job
+        return JobRecord(
+            position=len(jobs),
+            kernel=name,
+            workload=point.workload,
+            cpus=point.cpus,
+            nr_threads=int(point.parameters.get("nr_threads", 1)),
+            loads=point.loads,
+            repeat=sum(job.kernel == name for job in jobs),
+            expected_s=point.expected_s,
+        )
+
+    def _boots(self) -> list[Boot]:
+        """Return the boots that passed, in the order in which they ran, with their times."""
+        frame = self.store.boots_frame(self.run_id)
+        passed = frame[frame["verdict"] == Verdict.PASSED.value]
+        times = boot_times(self.store.samples_frame(self.run_id), passed)
+        case = self.course.order.case
+        metric = Metric.LOAD if case == WHOLE_LOAD else Metric.MEAN
+        rows = times[(times["case"] == case) & (times["metric"] == metric.value)]
+        if len(rows) < len(passed):
+            known = ", ".join(sorted(set(times["case"])))
+            raise InputError(f"--case: found {case!r}, expected one of {known}")
+        numbers = {name: number for number, name in enumerate(self.course.history.names)}
+        ordered = rows.sort_values("boot")
+        pairs = zip(ordered["kernel"], ordered["time_us"], strict=True)
+        return [Boot(numbers[str(name)], float(time_us)) for name, time_us in pairs]
+
+    def _skipped(self) -> dict[int, str]:
+        """Return the changes that cannot be tried, and why."""
+        kernels = {job.position: job.kernel for job in self.store.jobs(self.run_id)}
+        numbers = {name: number for number, name in enumerate(self.course.history.names)}
+        boots = self.store.boots(self.run_id)
+        last = {boot.position: boot for boot in boots}
+        found: dict[int, str] = {}
+        spoiled: dict[int, int] = {}
+        for position, boot in last.items():
+            number = numbers[kernels[position]]
+            why = f"{boot.verdict}: {boot.reason}".partition("\n")[0]
+            if boot.verdict.final and boot.verdict is not Verdict.PASSED:
+                found[number] = why
+            elif not boot.verdict.final:
+                spoiled[number] = spoiled.get(number, 0) + 1
+                if spoiled[number] >= SPOILED_JOBS:
+                    found[number] = why
+        return found

@@ -1,0 +1,34 @@
+"""How often a bisection is wrong, by simulation: its error bounds hold, also where builds differ.
+
+Times are log-normal; `layout` is a difference of its own for each commit, as that of code layout.
+`python -m benchmarks.bisection` makes the table of docs/bisect.md with more experiments.
+"""
+
+import pytest
+from scipy import stats
+
+from benchmarks.bisection import Case, simulate
+
+EXPERIMENTS = 60
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(effect=1.05, spread=0.015),
+        Case(effect=1.10, spread=0.03),
+        Case(effect=1.10, spread=0.01, layout=0.01),
+        Case(effect=0.90, spread=0.03, broken=0.1),
+    ],
+    ids=str,
+)
+def test_the_culprit_is_missed_no_oftener_than_the_bounds_say(case):
+    rates = simulate(case, EXPERIMENTS, seed=20240102)
+    bound = case.bounds.alpha + case.bounds.beta
+    assert rates.wrong <= stats.binom.ppf(0.999, EXPERIMENTS, bound)
+    assert rates.no_difference <= EXPERIMENTS / 20
+
+
+def test_nothing_is_found_where_nothing_changed():
+    rates = simulate(Case(effect=1.0, spread=0.02), EXPERIMENTS, seed=1)
+    assert EXPERIMENTS - rates.no_difference <= stats.binom.ppf(0.999, EXPERIMENTS, 0.05)

@@ -1,0 +1,312 @@
+"""Bisections of a toy kernel tree that really builds, with generated boot values instead of boots.
+
+The real thing, with kernels that boot, is tests/e2e/test_bisect.py.
+"""
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+from harness.analysis.bisection import Bounds, Phase
+from harness.build.cache import Cache
+from harness.build.history import read_series
+from harness.build.kernel import ensure_kernel
+from harness.errors import InputError, KernelBuildError
+from harness.process import SubprocessRunner
+from harness.report.bisection import as_document, render_outcome, render_progress
+from harness.run.bisect import Search, prepare_ends
+from harness.run.course import Course, Order, kept_order, plan_course
+from harness.run.execute import begin_run
+from harness.run.noise import HostState
+from harness.spec.document import parse_document
+from harness.spec.playbook import Playbook
+from harness.store.store import open_store
+from harness.verdict import Verdict
+from tests.flow.fakes import FakeTarget, Silent, render_fake_log
+
+TOY = Path(__file__).parents[1] / "toy_kernel"
+COMMITS, CULPRIT, BROKEN = 12, 8, 6
+PLAYBOOK = """
+version: 1
+name: toy
+kernels: [toy]
+baseline: toy
+target: {kind: qemu, cpus: 2}
+workloads:
+  - name: w
+    parameters: {nr_threads: 2, run_test_mask: 1, test_loop_count: 100}
+repeats: 3
+"""
+PLAIN, SLOW = "return 1;", "return 1 + 1;"
+
+
+def quiet_host():
+    return HostState(0.0, 0.0, 0.0, 0, (), (), 1)
+
+
+def git(folder, *argv):
+    plain = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    done = subprocess.run(
+        ["git", "-C", str(folder), *who, *argv],
+        check=True, capture_output=True, text=True, env={**os.environ, **plain},
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+def make_tree(folder: Path) -> Path:
+    """A git tree with COMMITS changes of mm/vmalloc.c after the first commit, tagged GOOD, BAD."""
+    tree = Path(shutil.copytree(TOY, folder / "tree"))
+    git(tree, "init", "-q")
+    file = tree / "mm/vmalloc.c"
+    for number in range(COMMITS + 1):
+        text = file.read_text() + f"/* change {number} */\n"
+        if number == CULPRIT:
+            text = text.replace(PLAIN, SLOW)
+        if number == BROKEN:
+            text = "#error broken\n" + text
+        if number == BROKEN + 1:
+            text = text.replace("#error broken\n", "")
+        file.write_text(text)
+        git(tree, "add", "-A")
+        git(tree, "commit", "-q", "-m", f"mm/vmalloc: Change {number}")
+        if number == 0:
+            git(tree, "tag", "good")
+    git(tree, "tag", "bad")
+    return tree
+
+
+class GeneratedTarget(FakeTarget):
+    """Boots nothing: a boot takes 2 s where the built source says so, else 1 s, and 4 % of noise.
+
+    The n-th boot of a kernel takes the same time in every process. `kill_at`: the boot in which
+    the whole process dies.
+    """
+
+    def __init__(self, *results, slow=1.25, kill_at=None):
+        super().__init__(*results)
+        self.slow, self.kill_at = slow, kill_at
+
+    def boot(self, request, progress):
+        if self.kill_at == len(self.requests):
+            os.kill(os.getpid(), signal.SIGKILL)
+        name, repeat = request.kernel.spec.name, request.folder.name
+        noise = random.Random(f"{name} {repeat.rsplit('-', 1)[0]}").gauss(1.0, 0.04)
+        is_slow = SLOW in (request.kernel.tree / "mm/vmalloc.c").read_text()
+        result = super().boot(request, progress)
+        time_ns = int(1e9 * noise * (self.slow if is_slow else 1.0))
+        return replace(result, load_ns=(time_ns,))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that a bisection of the toy tree needs; kernels are built once for all tests."""
+
+    folder: Path
+    tree: Path
+    order: Order
+    module: bytes
+
+    @cached_property
+    def cache(self) -> Cache:
+        return Cache(self.tree.parent / "cache")
+
+    @cached_property
+    def course(self) -> Course:
+        return plan(self.folder, self.order, self.cache)
+
+    def ordering(self, good, bad, **more):
+        """Return a bench that bisects something else."""
+        return replace(self, order=replace(self.order, good=good, bad=bad, **more))
+
+    def build(self, name):
+        """Build a change for real; the module is one with a real .modinfo."""
+        spec = self.course.history.spec(self.course.history.names.index(name))
+        built = ensure_kernel(spec, self.cache, SubprocessRunner(), lambda _: None)
+        module = self.folder / "test_vmalloc.ko"
+        module.write_bytes(self.module)
+        return replace(built, module=module)
+
+    def search(self, target, told=lambda _: None, run_id=None):
+        """Begin a bisection, or go on with `run_id`; return its outcome."""
+        store = open_store(self.folder / "store.db")
+        try:
+            prepared = prepare_ends(self.course, self.build, target)
+            run_id = run_id or begin_run(prepared, store, kept_order(self.course))
+            search = Search(
+                run_id, self.course, self.build, target, store, self.folder / run_id, Silent(),
+                told, quiet_host,
+            )  # fmt: skip
+            return search.carry_out(prepared)
+        finally:
+            store.close()
+
+
+def plan(folder, order, cache):
+    kernels = folder / "kernels"
+    kernels.mkdir(exist_ok=True)
+    (kernels / "base.config").write_text("CONFIG_SMP=y\nCONFIG_HZ=250\nCONFIG_TEST_VMALLOC=m\n")
+    recipe = f"version: 1\nsource: {{tree: {TOY}}}\nfragments: [base.config]\n"
+    (kernels / "toy.yaml").write_text(recipe)
+    playbook = parse_document(PLAYBOOK, Playbook, "toy.yaml", text=PLAYBOOK)
+    return plan_course(playbook, order, kernels, cache, SubprocessRunner())
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return make_tree(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture
+def bench(tmp_path, tree, module_bytes):
+    return Bench(tmp_path, tree, Order("good", "bad", tree=str(tree)), module_bytes)
+
+
+def test_the_culprit_is_found_past_a_commit_that_does_not_build(bench):
+    said = []
+    target = GeneratedTarget()
+    outcome = bench.search(target, lambda o: said.append(render_progress(o)))
+    (found,) = outcome.suspects
+    assert found.title == f"mm/vmalloc: Change {CULPRIT}"
+    assert found.id == git(bench.tree, "rev-parse", f"bad~{COMMITS - CULPRIT}")
+    assert list(outcome.skipped) == [BROKEN]
+    assert "build failed" in outcome.skipped[BROKEN]
+    assert outcome.boots == len(target.requests)
+    assert outcome.state.probabilities[CULPRIT] > 0.9
+    text = render_outcome(outcome)
+    assert f"{found.id}  mm/vmalloc: Change {CULPRIT}" in text
+    assert "skipped: build failed" in text
+    assert any("left, " in line and "most likely" in line for line in said)
+    document = as_document(outcome)
+    assert sum(change["probability"] for change in document["changes"]) == pytest.approx(1)
+    assert document["boots"]["all"] == outcome.boots
+
+
+def test_every_boot_is_in_the_store_and_the_run_is_one_comparison(bench):
+    outcome = bench.search(GeneratedTarget())
+    store = open_store(bench.folder / "store.db")
+    boots = store.boots_frame(outcome.run_id)
+    record = store.load_run(outcome.run_id)
+    store.close()
+    assert sum(boots["verdict"] == "passed") == outcome.boots
+    assert set(boots[boots["verdict"] == "passed"]["kernel"]) == set(record.kernels)
+    assert record.plan["bisect"]["names"] == list(bench.course.history.names)
+    assert record.plan["bisect"]["order"]["good"] == git(bench.tree, "rev-parse", "good")
+
+
+def _be_killed(bench, at):
+    bench.search(GeneratedTarget(kill_at=at))
+
+
+@pytest.mark.parametrize("at", [2, 8])
+def test_a_killed_bisection_goes_on_and_ends_as_if_it_had_not_been(bench, at):
+    child = multiprocessing.get_context("spawn").Process(
+        target=_be_killed, args=(replace(bench), at)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    store = open_store(bench.folder / "store.db")
+    (run_id,) = store.list_runs()["id"]
+    kept = len(store.boots(run_id))
+    store.close()
+    assert kept >= at
+    target = GeneratedTarget()
+    outcome = bench.search(target, run_id=run_id)
+    assert len(target.requests) == outcome.boots - at
+    assert [change.title for change in outcome.suspects] == [f"mm/vmalloc: Change {CULPRIT}"]
+
+
+def test_a_commit_that_crashes_is_skipped(bench):
+    class Crashing(GeneratedTarget):
+        def boot(self, request, progress):
+            result = super().boot(request, progress)
+            if request.kernel.spec.name.startswith(f"{CULPRIT - 1:03}-"):
+                return replace(result, verdict=Verdict.CRASHED, reason="Oops: 0000")
+            return result
+
+    outcome = bench.search(Crashing())
+    assert "crashed: Oops: 0000" in outcome.skipped[CULPRIT - 1]
+    assert [change.title for change in outcome.suspects] == [
+        f"mm/vmalloc: Change {number}" for number in (BROKEN, CULPRIT - 1, CULPRIT)
+    ]
+    assert "the rest cannot be tried" in render_outcome(outcome)
+
+
+def test_good_that_does_not_boot_ends_it_with_its_reason(bench):
+    log = "[ 1.0] WARNING: CPU: 0 PID: 1 at mm/vmalloc.c:12 f+0x1/0x2\n" + render_fake_log(2, 5)
+    with pytest.raises(InputError, match=r"GOOD, 000-.*, cannot be measured: splat"):
+        bench.search(GeneratedTarget(log))
+
+
+def test_bad_that_does_not_build_ends_it_before_any_boot(bench):
+    target = GeneratedTarget()
+    with pytest.raises(KernelBuildError, match="error broken"):
+        bench.ordering("good", f"bad~{COMMITS - BROKEN}").search(target)
+    assert target.requests == []
+
+
+def test_no_difference_is_said_and_costs_no_step(bench):
+    few = bench.ordering("good", "bad", bounds=Bounds(most_boots=4))
+    outcome = few.search(GeneratedTarget(slow=1.0))
+    assert outcome.state.phase is Phase.NO_DIFFERENCE
+    assert outcome.boots == 8
+    assert "is not shown to differ" in render_outcome(outcome)
+
+
+def as_mailbox(tree, path):
+    path.write_text(git(tree, "format-patch", "--stdout", "--cover-letter", "good..bad"))
+    return path
+
+
+def as_folder(tree, path):
+    git(tree, "format-patch", "-q", "-o", str(path), "--cover-letter", "good..bad")
+    return path
+
+
+def as_quilt(tree, path):
+    as_folder(tree, path)
+    names = sorted(p.name for p in path.glob("*.patch"))[1:]
+    for number, name in enumerate(reversed(names)):
+        (path / name).rename(path / f"{number:02}-reversed.patch")
+    order = [f"{number:02}-reversed.patch" for number in reversed(range(len(names)))]
+    (path / "series").write_text("# a comment\n\n" + " -p1\n".join(order) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("form", [as_mailbox, as_folder, as_quilt])
+def test_a_series_is_bisected_patch_by_patch(bench, tmp_path, form):
+    series = form(bench.tree, tmp_path / "series")
+    assert len(read_series(series)) == COMMITS
+    bench = bench.ordering("good", str(series))
+    titles = [change.title for change in bench.course.history.changes[1:]]
+    assert titles == [f"mm/vmalloc: Change {number}" for number in range(1, COMMITS + 1)]
+    last = bench.build(bench.course.history.names[-1])
+    assert (last.tree / "mm/vmalloc.c").read_text() == (bench.tree / "mm/vmalloc.c").read_text()
+    if form is as_mailbox:
+        outcome = bench.search(GeneratedTarget())
+        assert [c.title for c in outcome.suspects] == [f"mm/vmalloc: Change {CULPRIT}"]
+
+
+def test_what_is_no_line_of_commits_is_refused(bench, tmp_path):
+    def refused(good, bad, words, **more):
+        with pytest.raises(InputError, match=words):
+            assert bench.ordering(good, bad, **more).course
+
+    refused("nonsense", "bad", "has no commit 'nonsense'")
+    refused("bad", "good", "no commit between bad and good")
+    refused("--output=x", "bad", "has no commit '--output=x'")
+    refused("good", "bad", "found no git tree", tree=str(tmp_path / "nowhere"))
+    refused("good", "bad", "--workload: found 'x', expected one of w", workload="x")
+    refused("good", str(tmp_path / "kernels"), "found no patch in it")
+    aside = git(bench.tree, "commit-tree", "good^{tree}", "-p", "good", "-m", "Aside")
+    git(bench.tree, "branch", "side", aside)
+    refused("side", "bad", "is not on the line of first parents of bad")

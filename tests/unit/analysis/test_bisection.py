@@ -1,0 +1,149 @@
+"""The decisions of a bisection, on generated boots; the rates are in tests/flow."""
+
+import itertools
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.analysis.bisection import (
+    LEAST_BOOTS,
+    Boot,
+    Bounds,
+    Phase,
+    compare_ends,
+    decide,
+    plain_boots,
+    step_count,
+)
+
+BOUNDS = Bounds()
+
+
+def carried_out(commits, culprit, untestable=(), effect=1.2, spread=0.0, seed=0, bounds=BOUNDS):
+    """Bisect commits whose times are generated; return the last state, the boots, the skipped."""
+    generator, boots, skipped = random.Random(seed), [], set()
+    for _ in range(10_000):
+        state = decide(commits, boots, skipped, bounds)
+        if state.next_commit is None:
+            return state, boots, skipped
+        if state.next_commit in untestable:
+            skipped.add(state.next_commit)
+            continue
+        slow = math.log(effect) if state.next_commit >= culprit else 0.0
+        time_us = 1e6 * math.exp(slow + generator.gauss(0, spread))
+        boots.append(Boot(state.next_commit, time_us))
+    raise AssertionError("it never ends")
+
+
+@st.composite
+def histories(draw):
+    commits = draw(st.integers(1, 40))
+    culprit = draw(st.integers(1, commits))
+    untestable = draw(st.sets(st.integers(1, max(1, commits - 1)), max_size=commits // 2))
+    return commits, culprit, untestable - {commits}
+
+
+@settings(max_examples=25)
+@given(histories(), st.sampled_from([0.8, 0.95, 1.03, 1.5, 20.0]))
+def test_without_noise_the_culprit_is_always_among_the_suspects(history, effect):
+    commits, culprit, untestable = history
+    state, boots, skipped = carried_out(commits, culprit, untestable, effect)
+    assert state.phase is Phase.FOUND
+    assert culprit in state.suspects
+    assert skipped <= untestable
+    assert set(state.suspects) - {state.first_bad} <= skipped, "only what cannot be tried is open"
+    assert state.last_good not in skipped
+    assert len(boots) <= 2 * LEAST_BOOTS + 2 * (step_count(commits) + len(skipped))
+
+
+def test_one_boot_a_step_is_enough_where_nothing_is_in_doubt():
+    state, boots, _ = carried_out(32, 21, effect=1.2, spread=0.0)
+    assert list(state.suspects) == [21]
+    assert len(boots) == 2 * LEAST_BOOTS + 5
+    assert state.probabilities[21] > 0.95
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10**6), st.floats(1e-3, 1e6))
+def test_the_unit_of_time_and_the_time_of_day_do_not_matter(seed, unit):
+    state, boots, skipped = carried_out(12, 5, {6}, spread=0.03, seed=seed)
+    scaled = [Boot(boot.commit, boot.time_us * unit) for boot in boots]
+    again = decide(12, scaled, skipped, BOUNDS)
+    assert (again.suspects, again.phase) == (state.suspects, state.phase)
+    assert again.probabilities == pytest.approx(state.probabilities, rel=1e-6, abs=1e-12)
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10**6))
+def test_what_was_decided_stays_and_the_interval_only_narrows(seed):
+    _, boots, skipped = carried_out(20, 9, {10}, effect=1.15, spread=0.04, seed=seed)
+    good, bad, decided = 0, 20, {}
+    for count in range(len(boots) + 1):
+        state = decide(20, boots[:count], skipped, BOUNDS)
+        assert good <= state.last_good < state.first_bad <= bad
+        good, bad = state.last_good, state.first_bad
+        steps = {number: step for number, step in state.steps.items() if step.bad is not None}
+        assert decided.items() <= steps.items()
+        decided = steps
+        assert sum(state.probabilities) == pytest.approx(1)
+        assert state.probabilities[0] == 0
+
+
+def test_noise_asks_for_more_boots_of_the_same_commit():
+    quiet = carried_out(32, 7, effect=1.1, spread=0.001)[1]
+    noisy = carried_out(32, 7, effect=1.1, spread=0.04, seed=3)[1]
+    assert len(noisy) > 1.5 * len(quiet)
+    inner = [boot.commit for boot in noisy if boot.commit not in (0, 32)]
+    changes = sum(a != b for a, b in itertools.pairwise(inner))
+    assert changes + 1 == len(set(inner)), "a commit is finished before the next is built"
+
+
+def test_good_and_bad_alike_end_without_a_step():
+    state, boots, _ = carried_out(8, 3, effect=1.0, spread=0.02, bounds=Bounds(most_boots=6))
+    assert state.phase is Phase.NO_DIFFERENCE
+    assert len(boots) == 12
+    assert state.next_commit is None
+
+
+def test_a_difference_as_small_as_that_of_harmless_builds_is_none():
+    state, _, _ = carried_out(8, 3, effect=1.001, spread=0.0, bounds=Bounds(most_boots=4))
+    assert state.phase is Phase.NO_DIFFERENCE
+
+
+def test_a_commit_in_the_middle_is_left_undecided_and_the_search_goes_round_it():
+    boots, bounds = [], Bounds(most_boots=5)
+    for _ in range(200):
+        state = decide(8, boots, (), bounds)
+        if state.next_commit is None:
+            break
+        log = {True: 0.2, False: 0.0}[state.next_commit >= 5]
+        log = 0.1 if state.next_commit == 4 else log
+        boots.append(Boot(state.next_commit, math.exp(log)))
+    assert state.steps[4].bad is None
+    assert state.steps[4].boots == 5
+    assert state.steps[4].place == pytest.approx(0.5)
+    assert list(state.suspects) == [4, 5]
+
+
+def test_after_a_commit_that_cannot_be_tried_its_neighbours_are_avoided():
+    boots = [Boot(end, time) for end, time in ((0, 1.0), (32, 1.3)) for _ in range(3)]
+    first = decide(32, boots, (), BOUNDS).next_commit
+    assert first == 16
+    assert abs(decide(32, boots, {16}, BOUNDS).next_commit - 16) >= 3
+
+
+def test_plain_bisection_needs_more_boots_for_a_smaller_effect():
+    def ends(share):
+        times = [(end, 100.0 * (1 + share * end) + noise) for end in (0, 1) for noise in (0, 1, 2)]
+        return compare_ends(1, [Boot(end, time) for end, time in times])
+
+    large, small = ends(0.1), ends(0.02)
+    assert plain_boots(32, small, BOUNDS) > plain_boots(32, large, BOUNDS) >= 5
+
+
+@pytest.mark.parametrize(("commits", "steps"), [(1, 1), (2, 1), (3, 2), (32, 5), (33, 6)])
+def test_steps(commits, steps):
+    assert step_count(commits) == steps
