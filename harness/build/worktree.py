@@ -103,7 +103,7 @@ def ensure_repository(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repos
     the ref is fetched, so that `base` is where it points today.
     """
     if isinstance(recipe.source, GitSource):
-        place = _place(recipe, recipe.source.git)
+        place = source_place(recipe, recipe.source.git)
         bare = fetch_commit(place, recipe.source.ref, cache, runner)
     else:
         bare = _import(recipe, cache, runner)
@@ -315,7 +315,8 @@ def _keep_difference(repository: Repository, commit: str, path: Path) -> int:
     return path.stat().st_size
 
 
-def _place(recipe: KernelSpec, git: str) -> str:
+def source_place(recipe: KernelSpec, git: str) -> str:
+    """Return a path of a kernel file as it is from anywhere; a URL stays one."""
     local = recipe.folder / Path(git).expanduser()
     return str(local.resolve()) if local.exists() else git
 

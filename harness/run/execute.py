@@ -146,9 +146,17 @@ def new_run_id(playbook: Playbook, now: dt.datetime) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{playbook.name}-{secrets.token_hex(2)}"
 
 
-def begin_run(prepared: Prepared, store: Store, more: Mapping[str, Any] | None = None) -> str:
-    """Keep the run and all its planned jobs; return its id. `more` is kept with its plan."""
-    now = dt.datetime.now(dt.UTC)
+def begin_run(
+    prepared: Prepared,
+    store: Store,
+    more: Mapping[str, Any] | None = None,
+    now: dt.datetime | None = None,
+) -> str:
+    """Keep the run and all its planned jobs; return its id.
+
+    `more` is kept with its plan; `now`: when it begins.
+    """
+    now = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC)
     run_id = new_run_id(prepared.playbook, now)
     run = RunRecord(
         id=run_id,

@@ -49,13 +49,16 @@ def store_location(reports: Path) -> Path | str:
 
 @dataclass
 class Session:
-    """Runs playbooks. `build_began` and `build_progress` are told of kernels being built."""
+    """Runs playbooks. `build_progress` is told of kernels being built; `now` dates the runs."""
 
     kernels: Path
     reports: Path
     observer: Observer
     build_progress: Callable[[BuildProgress], None] = lambda _: None
     runner: Runner = field(default_factory=SubprocessRunner)
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    target: Callable[[TargetSpec, Path, Runner], Target] = make_target
+    build: Callable[..., BuiltKernel] = ensure_kernel
 
     def open_store(self) -> Store:
         """Return the store of this session's results, making it where there is none."""
@@ -84,10 +87,10 @@ class Session:
     def run(self, file: Path) -> Ended:
         """Carry out a playbook from its first boot."""
         playbook = load_playbook(file)
-        target = make_target(playbook.target, cache_folder(), self.runner)
+        target = self.target(playbook.target, cache_folder(), self.runner)
         with contextlib.closing(self.open_store()) as store, contextlib.closing(target):
             prepared = prepare(playbook, self._builder(playbook), target)
-            run_id = begin_run(prepared, store)
+            run_id = begin_run(prepared, store, now=self.now())
             return self._carry_on(run_id, prepared, target, store)
 
     def resume(self, word: str) -> Ended:
@@ -109,7 +112,7 @@ class Session:
                 record.playbook, Playbook, f"playbook of {run_id}", name=name, text=record.playbook
             )
             with contextlib.closing(
-                make_target(playbook.target, cache_folder(), self.runner)
+                self.target(playbook.target, cache_folder(), self.runner)
             ) as target:
                 prepared = prepare(playbook, self._builder(playbook), target)
                 for kernel, facts in record.kernels.items():
@@ -137,7 +140,7 @@ class Session:
                 )
             except KeyboardInterrupt:
                 return Ended(run_id, interrupted=True)
-        store.finish_run(run_id, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
+        store.finish_run(run_id, self.now().astimezone(dt.UTC).isoformat(timespec="seconds"))
         return Ended(run_id, interrupted=False)
 
     def _builder(self, playbook: Playbook) -> Callable[[str], BuiltKernel]:
@@ -146,7 +149,7 @@ class Session:
 
         def build(name: str) -> BuiltKernel:
             spec = load_kernel_spec(name, self.kernels)
-            return ensure_kernel(spec, cache, self.runner, self.build_progress)
+            return self.build(spec, cache, self.runner, self.build_progress)
 
         def build_with_baselines_module(name: str) -> BuiltKernel:
             return with_module_of(build(name), build(playbook.baseline), cache, self.runner)

@@ -143,6 +143,17 @@ class Store:
             f"there are: {choices}"
         )
 
+    def runs_of(self, playbook: str) -> dict[str, bool]:
+        """Return the runs of exactly this playbook text, the oldest first, and whether each ended.
+
+        Costs a scan of the runs.
+        """
+        table = schema.runs.c
+        query = sa.select(table.id, table.finished_at).where(table.playbook == plain(playbook))
+        with transaction(self.engine, "looking for a run") as connection:
+            rows = connection.execute(query.order_by(table.started_at, table.id)).all()
+        return {row.id: row.finished_at is not None for row in rows}
+
     def load_run(self, run_id: str) -> RunRecord:
         """Return a run by its exact id (see `resolve`)."""
         names = schema.kernels.c
