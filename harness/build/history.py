@@ -4,23 +4,18 @@ Every one of them is the first one's source and a patch, so that it starts from 
 and no commit is unpacked whole.
 """
 
-import contextlib
-import email
-import email.policy
 import hashlib
-import mailbox
 import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.build.cache import Cache, write_atomically
+from harness.build.cache import Cache
+from harness.build.series import Series, load_mbox, load_patches
 from harness.errors import InputError
 from harness.process import Runner
 from harness.spec.kernel import GitSource, KernelSpec
-
-_NUMBER = re.compile(r"\[[^]]*?\b(\d+)/\d+\]")  # [PATCH v3 02/11]
 
 
 @dataclass(frozen=True)
@@ -68,9 +63,9 @@ def commit_history(
             f"leaves its history at {start}\n  next: try that one as GOOD"
         )
     title = _git(tree, ["show", "-s", "--format=%s", first], runner).strip()
-    changes = [_change(0, first, title)]
+    changes = [_change(0, first[:12], first, title)]
     for commit, parent, subject in found:
-        changes.append(_change(len(changes), commit, subject, merge=" " in parent))
+        changes.append(_change(len(changes), commit[:12], commit, subject, " " in parent))
     folder = _lay_recipe(recipe, f"{tree} {first}", cache)
 
     def spec(number: int) -> KernelSpec:
@@ -86,20 +81,18 @@ def commit_history(
     return History(tuple(changes), spec)
 
 
-def series_history(recipe: KernelSpec, series: Path, cache: Cache) -> History:
-    """Return `recipe`'s kernel and, one after the other, the patches of `series` on top of it.
+def series_history(recipe: KernelSpec, place: Path, cache: Cache) -> History:
+    """Return `recipe`'s kernel and, one after the other, the patches at `place` on top of it.
 
-    `series`: a folder of patches (in the order of quilt's file `series`, else of their names) or a
-    mailbox. Raises InputError where it has none.
+    `place`: a folder of patches (in the order of quilt's file `series`, else of their names) or a
+    mailbox with one series. Raises InputError where it is not one whole series.
     """
-    patches = read_series(series)
-    if not patches:
-        raise InputError(f"bisecting {series}: found no patch in it")
-    folder = _lay_recipe(recipe, str(series.absolute()), cache)
-    changes = [_change(0, recipe.name, recipe.summary or recipe.name)]
-    for name, text in patches:
-        changes.append(_change(len(changes), name, _subject(text) or name))
-        write_atomically(folder / f"patches/{changes[-1].name}.patch", text)
+    series = load_series(place)
+    folder = _lay_recipe(recipe, str(place.absolute()), cache)
+    changes = [_change(0, recipe.name, recipe.name, recipe.summary or recipe.name)]
+    for number, patch in enumerate(series.patches, start=1):
+        changes.append(_change(number, patch.title, patch.name, patch.title))
+        _keep(folder / f"patches/{changes[-1].name}.patch", patch.mail)
 
     def spec(number: int) -> KernelSpec:
         applied = [f"patches/{change.name}.patch" for change in changes[1 : number + 1]]
@@ -109,47 +102,31 @@ def series_history(recipe: KernelSpec, series: Path, cache: Cache) -> History:
     return History(tuple(changes), spec)
 
 
-def read_series(series: Path) -> list[tuple[str, str]]:
-    """Return name and text of each patch of a folder or mailbox, in order; a cover is left out."""
-    if series.is_file():
-        with contextlib.closing(mailbox.mbox(series, create=False)) as box:
-            mails = [_patch_of(mail.as_bytes()) for mail in box]
-        patches = sorted((_number(text), text) for text in mails if "\ndiff --git " in text)
-        return [(f"{place:04}", text) for place, (_, text) in enumerate(patches, start=1)]
-    order = series / "series"
-    if order.is_file():
-        lines = (line.split("#")[0].split() for line in order.read_text("utf-8").splitlines())
-        names = [words[0] for words in lines if words]
-    else:
-        names = sorted(path.name for path in series.glob("*.patch"))
-    absent = [name for name in names if not (series / name).is_file()]
-    if absent:
-        raise InputError(f"{order}: these patches are not there: {', '.join(absent)}")
-    texts = [(name, (series / name).read_text("utf-8", "surrogateescape")) for name in names]
-    return [(name, text) for name, text in texts if re.search(r"^--- ", text, re.MULTILINE)]
+def load_series(place: Path) -> Series:
+    """Return the one series in a folder or mailbox. Raises InputError where it is not one."""
+    found = [load_patches(place)] if place.is_dir() else load_mbox(place)
+    if len(found) != 1:
+        titles = "; ".join(series.title for series in found[:5]) or "none"
+        raise InputError(f"bisecting {place}: expected one series of patches, found {titles}")
+    (series,) = found
+    if series.fault:
+        raise InputError(f"bisecting {place}: {series.fault}")
+    for patch in series.patches:
+        if patch.strip != 1:
+            raise InputError(
+                f"bisecting {place}: {patch.name}: found -p{patch.strip}, expected -p1"
+            )
+    return series
 
 
-def _patch_of(mail: bytes) -> str:
-    """Return subject and body of a mail, decoded: git apply passes over what is no patch."""
-    message = email.message_from_bytes(mail, policy=email.policy.default)
-    body = message.get_body(("plain",))
-    content = body.get_content() if body else ""
-    return f"Subject: {message['subject']}\n\n{content}".replace("\r\n", "\n")
+def _keep(path: Path, content: bytes) -> None:
+    partial = path.with_suffix(".new")
+    partial.write_bytes(content)
+    partial.replace(path)
 
 
-def _number(text: str) -> int:
-    found = _NUMBER.search(text.partition("\n\n")[0])
-    return int(found[1]) if found else 0
-
-
-def _subject(text: str) -> str:
-    found = re.search(r"^Subject: *(?:\[[^]]*\] *)?(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else ""
-
-
-def _change(number: int, what: str, title: str, merge: bool = False) -> Change:
-    short = what[:12] if re.fullmatch(r"[0-9a-f]{40}", what) else what.removesuffix(".patch")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{number:03}-{short}")[:64]
+def _change(number: int, word: str, what: str, title: str, merge: bool = False) -> Change:
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", f"{number:03}-{word}").strip("-")[:48]
     return Change(name, what, title, merge)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from harness.analysis.bisection import Bounds, Phase
 from harness.build.cache import Cache
-from harness.build.history import read_series
+from harness.build.history import load_series
 from harness.build.kernel import ensure_kernel
 from harness.errors import InputError, KernelBuildError
 from harness.process import SubprocessRunner
@@ -274,7 +274,7 @@ def as_folder(tree, path):
 
 def as_quilt(tree, path):
     as_folder(tree, path)
-    names = sorted(p.name for p in path.glob("*.patch"))[1:]
+    names = sorted(p.name for p in path.glob("*.patch"))[1:]  # without the cover
     for number, name in enumerate(reversed(names)):
         (path / name).rename(path / f"{number:02}-reversed.patch")
     order = [f"{number:02}-reversed.patch" for number in reversed(range(len(names)))]
@@ -285,7 +285,7 @@ def as_quilt(tree, path):
 @pytest.mark.parametrize("form", [as_mailbox, as_folder, as_quilt])
 def test_a_series_is_bisected_patch_by_patch(bench, tmp_path, form):
     series = form(bench.tree, tmp_path / "series")
-    assert len(read_series(series)) == COMMITS
+    assert len(load_series(series).patches) == COMMITS
     bench = bench.ordering("good", str(series))
     titles = [change.title for change in bench.course.history.changes[1:]]
     assert titles == [f"mm/vmalloc: Change {number}" for number in range(1, COMMITS + 1)]
@@ -306,7 +306,7 @@ def test_what_is_no_line_of_commits_is_refused(bench, tmp_path):
     refused("--output=x", "bad", "has no commit '--output=x'")
     refused("good", "bad", "found no git tree", tree=str(tmp_path / "nowhere"))
     refused("good", "bad", "--workload: found 'x', expected one of w", workload="x")
-    refused("good", str(tmp_path / "kernels"), "found no patch in it")
+    refused("good", str(tmp_path / "kernels"), "found no patch")
     aside = git(bench.tree, "commit-tree", "good^{tree}", "-p", "good", "-m", "Aside")
     git(bench.tree, "branch", "side", aside)
     refused("side", "bad", "is not on the line of first parents of bad")
