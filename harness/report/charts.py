@@ -17,12 +17,14 @@ from harness.report.drawing import (
     Figure,
     by_kernel,
     column_width,
+    columns_for,
     draw,
-    facet,
+    facetted,
 )
 from harness.report.view import (
     Effect,
     View,
+    aligned,
     interval_words,
     number,
     parameter_words,
@@ -85,7 +87,7 @@ def _forest_row(effect: Effect, view: View) -> dict[str, Any]:
         parts.append(effect.kernel)
     return {
         "label": ", ".join(parts),
-        "words": f"{number(effect.ratio)}x  ({number(effect.low)} to {number(effect.high)})",
+        "words": f"{aligned(effect.ratio)}x  ({aligned(effect.low)} to {aligned(effect.high)})",
         "colour": colour,
         "ink": INK if effect.shown else SOFT,
         "ratio": effect.ratio,
@@ -130,7 +132,7 @@ def ratio_ticks(domain: Sequence[float]) -> list[float]:
         count = range(math.ceil(low / step), int(high / step) + 1)
         return [round(step * n, 2) for n in count]
     span = high / low
-    steps = (1, 2, 5) if span < 60 else (1, 3) if span < 2000 else (1,)
+    steps = (1, 1.5, 2, 3, 5, 7) if span < 10 else (1, 2, 5) if span < 60 else (1, 3) if span < 2000 else (1,)
     ticks = [m * 10.0**e for e in range(-6, 7) for m in steps]
     return [tick for tick in ticks if low <= tick <= high]
 
@@ -150,7 +152,7 @@ def draw_workers(view: View) -> Figure | None:
     if len(frame) > _MANY_POINTS:
         frame = _quantiles(frame)
     cases = list(dict.fromkeys(frame["case"]))
-    columns = min(3, len(cases))
+    columns = columns_for(len(cases))
     few = sorted(frame["rank"].unique()) if threads <= 8 else alt.Undefined
     rank_axis = alt.Axis(format="d", tickMinStep=1, values=few)
     rank_scale = alt.Scale(zero=False, padding=14)
@@ -163,8 +165,6 @@ def draw_workers(view: View) -> Figure | None:
             **by_kernel(view.kernels),
         )
         .properties(width=column_width(columns), height=150)
-        .facet(**facet("case", cases, columns))
-        .resolve_scale(y="independent")
     )
     return Figure(
         "workers",
@@ -175,7 +175,7 @@ def draw_workers(view: View) -> Figure | None:
             f"{case} on {kernel}: {group['time'].min():.3g} to {group['time'].max():.3g} {unit}"
             for (case, kernel), group in frame.groupby(["case", "kernel"], sort=False)
         ),
-        draw(chart),
+        draw(facetted(chart, "case", cases)),
     )
 
 

@@ -77,9 +77,17 @@ def log_ticks(values: Sequence[float], steps: Sequence[int] = (1, 2, 5)) -> list
     return [step * 10.0**power for power in range(low, high + 1) for step in steps]
 
 
-def facet(field: str, order: Sequence[str], columns: int) -> dict[str, Any]:
-    """Return the arguments that split a chart by `field` into small ones, `columns` in a row."""
-    return {"facet": alt.Facet(f"{field}:N", title=None, sort=list(order)), "columns": columns}
+def columns_for(charts: int) -> int:
+    """Return how many small charts stand in a row."""
+    return 2 if charts == 4 else min(3, charts)
+
+
+def facetted(chart: Any, field: str, order: Sequence[str], shared_y: bool = False) -> Any:
+    """Return a chart split by `field` into small ones of `column_width`, each with its own axes."""
+    split = alt.Facet(f"{field}:N", title=None, sort=list(order))
+    small = chart.facet(facet=split, columns=columns_for(len(order)))
+    small = small.resolve_axis(x="independent", y="independent")
+    return small if shared_y else small.resolve_scale(y="independent")
 
 
 def draw(chart: Any) -> str:

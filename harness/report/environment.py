@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from harness.report.view import (
     NOTHING,
+    aligned,
     base_workload,
     change,
     number,
@@ -33,8 +34,9 @@ def environment() -> jinja2.Environment:
     )
     made.filters |= {
         "number": number,
+        "aligned": aligned,
         "short_case": short_case,
-        "ratio": lambda value: NOTHING if pd.isna(value) else f"{number(value)}x",
+        "ratio": lambda value: NOTHING if pd.isna(value) else f"{aligned(value)}x",
         "index": lambda value: NOTHING if pd.isna(value) else f"{value:.3f}",
         "change": change,
         "base_workload": base_workload,
@@ -45,7 +47,7 @@ def environment() -> jinja2.Environment:
         "duration": duration,
         "percent": lambda share: NOTHING if pd.isna(share) else f"{share * 100:.1f} %",
         "probability": lambda p: NOTHING if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}",
-        "signed": lambda share: f"{share * 100:+.0f}\N{NO-BREAK SPACE}%",
+        "signed": signed,
         "plain": plain,
         "visible": visible,
     }
@@ -77,6 +79,12 @@ def duration(time_us: float) -> str:
         if time_us >= limit:
             return f"{time_us / limit:.4g} {unit}"
     return f"{time_us:.4g} µs"
+
+
+def signed(share: float) -> str:
+    """Return an error in per cent, with its sign."""
+    rounded = round(share * 100)
+    return f"{rounded:+d}\N{NO-BREAK SPACE}%" if rounded else "0\N{NO-BREAK SPACE}%"
 
 
 def plain(value: float) -> str:

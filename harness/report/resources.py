@@ -13,8 +13,9 @@ from harness.report.drawing import (
     Figure,
     by_kernel,
     column_width,
+    columns_for,
     draw,
-    facet,
+    facetted,
     log_ticks,
 )
 from harness.report.prediction import Prediction, model_case
@@ -41,9 +42,7 @@ def draw_memory(view: View) -> Figure | None:
             y=alt.Y("mib:Q", title="MiB", axis=alt.Axis(tickCount=4)),
             **by_kernel(view.kernels),
         )
-        .properties(width=column_width(2), height=110)
-        .facet(**facet("field", fields, 2))
-        .resolve_scale(y="independent")
+        .properties(width=column_width(columns_for(len(fields))), height=110)
     )
     return Figure(
         "memory",
@@ -54,7 +53,7 @@ def draw_memory(view: View) -> Figure | None:
             f"{field} of {kernel} {moment}: {mib:.1f} MiB"
             for kernel, moment, field, mib in means.itertuples(index=False)
         ),
-        draw(chart),
+        draw(facetted(chart, "field", fields)),
     )
 
 
@@ -105,7 +104,7 @@ def draw_nodes(view: View, prediction: Prediction | None) -> Figure | None:
     predicted = _predicted_per_s(rows, nodes, prediction)
     frame["predicted"] = predicted
     cases = list(dict.fromkeys(frame["case"]))
-    columns = min(3, len(cases))
+    columns = columns_for(len(cases))
     axis = alt.Axis(values=sorted(set(frame["nodes"])), format="d", labelFlush=False)
     log = alt.Scale(type="log", nice=False, padding=8)
     x = alt.X("nodes:Q", title="vmap nodes", axis=axis, scale=alt.Scale(type="log", base=2))
@@ -115,21 +114,16 @@ def draw_nodes(view: View, prediction: Prediction | None) -> Figure | None:
         "axis": alt.Axis(values=log_ticks(list(frame["per_s"])), format="~s", labelOverlap=True),
     }
     base = alt.Chart(frame).encode(x=x)
-    chart = (
-        alt.layer(
-            base.mark_line(strokeWidth=1.6, color=SERIES[1]).encode(y=alt.Y("per_s:Q", **y)),
-            base.mark_line(strokeWidth=1.6, color=SOFT, strokeDash=[5, 4]).encode(
-                y=alt.Y("predicted:Q", **y)
-            ),
-            base.mark_rule(color=SERIES[1]).encode(y=alt.Y("low:Q", **y), y2="high:Q"),
-            base.mark_point(filled=True, size=50, opacity=1, color=SERIES[1]).encode(
-                y=alt.Y("per_s:Q", **y)
-            ),
-        )
-        .properties(width=column_width(columns), height=160)
-        .facet(**facet("case", cases, columns))
-        .resolve_scale(y="independent")
-    )
+    chart = alt.layer(
+        base.mark_line(strokeWidth=1.6, color=SERIES[1]).encode(y=alt.Y("per_s:Q", **y)),
+        base.mark_line(strokeWidth=1.6, color=SOFT, strokeDash=[5, 4]).encode(
+            y=alt.Y("predicted:Q", **y)
+        ),
+        base.mark_rule(color=SERIES[1]).encode(y=alt.Y("low:Q", **y), y2="high:Q"),
+        base.mark_point(filled=True, size=50, opacity=1, color=SERIES[1]).encode(
+            y=alt.Y("per_s:Q", **y)
+        ),
+    ).properties(width=column_width(columns), height=160)
     return Figure(
         "nodes",
         f"Throughput over the number of nodes, {threads_words(view.most_threads)}",
@@ -143,7 +137,7 @@ def draw_nodes(view: View, prediction: Prediction | None) -> Figure | None:
                 frame.drop(columns="predicted").itertuples(index=False), predicted, strict=True
             )
         ),
-        draw(chart),
+        draw(facetted(chart, "case", cases)),
     )
 
 

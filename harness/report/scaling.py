@@ -8,7 +8,17 @@ import pandas as pd
 
 from harness.analysis.compare import WHOLE_LOAD
 from harness.report.against import Expected, Published
-from harness.report.drawing import INK, Figure, by_kernel, column_width, draw, facet, log_ticks
+from harness.report.charts import ratio_ticks
+from harness.report.drawing import (
+    INK,
+    Figure,
+    by_kernel,
+    column_width,
+    columns_for,
+    draw,
+    facetted,
+    log_ticks,
+)
 from harness.report.view import View, number, series_name, short_case
 
 MEASURED, PREDICTED, PUBLISHED = "measured", "predicted", "published"
@@ -32,7 +42,14 @@ def draw_throughput(view: View, curves: Sequence[Expected]) -> Figure | None:
             f"{group['threads'].iloc[-1]} threads"
             for (panel, kernel, what), group in frame.groupby(["panel", "kernel", "what"])
         ),
-        _draw(view, frame, "loops per second", "format(datum.value, '~s')"),
+        _draw(
+            view,
+            frame,
+            "loops per second",
+            log_ticks(list(frame["value"])),
+            "format(datum.value, '~s')",
+            shared=False,
+        ),
     )
 
 
@@ -62,12 +79,19 @@ def draw_speedup(
             )
             for (panel, kernel, what), group in frame.groupby(["panel", "kernel", "what"])
         ),
-        _draw(view, frame, f"times as fast as {view.baseline}", "format(datum.value, '~g') + 'x'"),
+        _draw(
+            view,
+            frame,
+            "ratio",
+            ratio_ticks([frame["value"].min() * 0.97, frame["value"].max() * 1.03]),
+            "format(datum.value, '~g') + 'x'",
+            shared=True,
+        ),
     )
 
 
 def _reading(curves: Sequence[Expected]) -> str:
-    return " Dashed: predicted from one CPU, see below." if curves else ""
+    return " Dashed: predicted from one CPU." if curves else ""
 
 
 def _panels(view: View) -> dict[tuple[str, str], str]:
@@ -125,13 +149,15 @@ def _with_curves(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[sizes > 1]
 
 
-def _draw(view: View, frame: pd.DataFrame, title: str, label: str) -> str:
-    """Return the charts; `label` is the format of the values."""
+def _draw(
+    view: View, frame: pd.DataFrame, title: str, ticks: Sequence[float], label: str, shared: bool
+) -> str:
+    """Return the charts. `label`: how a tick is written; `shared`: whether all have one y axis."""
     panels = list(dict.fromkeys(frame["panel"]))
-    columns = min(3, len(panels))
+    columns = columns_for(len(panels))
     x_axis = alt.Axis(values=sorted(frame["threads"].unique()), format="d", labelFlush=False)
     x = alt.X("threads:Q", title="threads", axis=x_axis, scale=alt.Scale(type="log", base=2))
-    y_axis = alt.Axis(values=log_ticks(list(frame["value"])), labelExpr=label, labelOverlap=True)
+    y_axis = alt.Axis(values=list(ticks), labelExpr=label, labelOverlap=True)
     scale = alt.Scale(type="log", nice=False, padding=8)
     shown = [kernel for kernel in view.kernels if kernel in set(frame["kernel"])]
     encodings = by_kernel(view.kernels, shown)
@@ -152,13 +178,10 @@ def _draw(view: View, frame: pd.DataFrame, title: str, label: str) -> str:
         reference.mark_point(shape="cross", filled=True, size=110, opacity=1, color=INK),
         reference.mark_text(align="right", dx=-12, dy=14, color=INK, fontSize=12, text=PUBLISHED),
     ]
-    chart = (
-        alt.layer(*layers)
-        .properties(width=column_width(columns), height=170 if columns > 1 else 240)
-        .facet(**facet("panel", panels, columns))
-        .resolve_scale(y="independent")
+    chart = alt.layer(*layers).properties(
+        width=column_width(columns), height=170 if columns > 1 else 240
     )
-    return draw(chart)
+    return draw(facetted(chart, "panel", panels, shared))
 
 
 def _dashes(frame: pd.DataFrame) -> alt.StrokeDash:

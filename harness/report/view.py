@@ -160,7 +160,13 @@ class View:
             "cpus": {cpus for _, cpus, _ in self.sizes},
             "nr_threads": {threads for _, _, threads in self.sizes},
         }
-        return {name for name, found in values.items() if len(found) > 1}
+        varying = {name for name, found in values.items() if len(found) > 1}
+        return varying - {"cpus"} if self.worker_on_each_cpu else varying
+
+    @cached_property
+    def worker_on_each_cpu(self) -> bool:
+        """Whether there were as many workers as CPUs in every size, so that one column tells."""
+        return all(cpus == threads for _, cpus, threads in self.sizes)
 
     @cached_property
     def most_threads(self) -> int:
@@ -352,6 +358,13 @@ def number(value: float) -> str:
     if not math.isfinite(value):
         return NOTHING
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 1 else f"{value:.2f}"
+
+
+def aligned(value: float) -> str:
+    """Return a ratio for a column: as many decimals as its neighbours."""
+    if not math.isfinite(value):
+        return NOTHING
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def threads_words(count: int) -> str:
