@@ -45,7 +45,8 @@ def _verdict_light(view: "View") -> Light:
     if not bad:
         return Light("Kernel log", "ok", "no boot crashed, hung, warned or failed a case")
     kinds = sorted({boot.verdict.value for boot in bad})
-    return Light("Kernel log", "fail", f"{len(bad)} boots discarded: {', '.join(kinds)}")
+    boots = "1 boot" if len(bad) == 1 else f"{len(bad)} boots"
+    return Light("Kernel log", "fail", f"{boots} discarded: {', '.join(kinds)}")
 
 
 def _noise_light(view: "View") -> Light:
