@@ -124,6 +124,15 @@ def ratio_domain(rows: pd.DataFrame) -> list[float]:
     return [low / margin, high * margin]
 
 
+# Up to how many times the low end the high one is -> the ticks of each power of ten.
+_STEPS: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (10, (1, 1.5, 2, 3, 5, 7)),
+    (60, (1, 2, 5)),
+    (2000, (1, 3)),
+    (math.inf, (1,)),
+)
+
+
 def ratio_ticks(domain: Sequence[float]) -> list[float]:
     """Return round values on a logarithmic axis, 1 among them."""
     low, high = domain
@@ -132,7 +141,7 @@ def ratio_ticks(domain: Sequence[float]) -> list[float]:
         count = range(math.ceil(low / step), int(high / step) + 1)
         return [round(step * n, 2) for n in count]
     span = high / low
-    steps = (1, 1.5, 2, 3, 5, 7) if span < 10 else (1, 2, 5) if span < 60 else (1, 3) if span < 2000 else (1,)
+    steps = next(steps for most, steps in _STEPS if span < most)
     ticks = [m * 10.0**e for e in range(-6, 7) for m in steps]
     return [tick for tick in ticks if low <= tick <= high]
 
