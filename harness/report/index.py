@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.report.environment import environment
+from harness.analysis.changepoints import follow
+from harness.report import trend
+from harness.report.environment import environment, visible
+from harness.store.history import load_history
 from harness.store.store import Store
 
 
@@ -25,14 +28,28 @@ class Entry:
     ratio: float | None
 
 
+# Where the axes of a trend line stand, for the template.
+_SIZE = {
+    "width": trend.WIDTH,
+    "height": trend.HEIGHT,
+    "left": trend.LEFT,
+    "right": trend.WIDTH - trend.RIGHT,
+    "top": trend.TOP,
+    "bottom": trend.HEIGHT - trend.BOTTOM,
+}
+
+
 def render_index(store: Store, reports: Path, *, served: bool = False) -> str:
-    """Return the index page: every run of the store, newest first.
+    """Return the index page: every run of the store, newest first, and the trends over them.
 
     `served`: every run has a page then, written or not.
     """
     rows = store.list_runs().to_dict("records")
     entries = [_entry(row, reports / str(row["id"]), served) for row in reversed(rows)]
-    return environment().get_template("index.html.j2").render(entries=entries)
+    with_page = {entry.id for entry in entries if entry.has_page}
+    trends = trend.lay_out(follow(load_history(store)), with_page.__contains__)
+    page = environment().get_template("index.html.j2")
+    return visible(page.render(entries=entries, trends=trends, size=_SIZE))
 
 
 def _entry(row: Mapping[Any, Any], folder: Path, served: bool) -> Entry:

@@ -3,6 +3,7 @@
 A page is made anew when its run has got another boot since; requests are answered one by one.
 """
 
+import contextlib
 import json
 from collections.abc import Callable
 from http import HTTPStatus
@@ -27,14 +28,14 @@ class Pages:
     def __init__(self, store: Store, reports: Path):
         """Serve the runs of `store`."""
         self._store, self._reports = store, reports
-        self._kept: dict[tuple[str, int], str] = {}
+        self._kept: dict[tuple[str, str | int], str] = {}
 
     def answer(self, path: str) -> tuple[str, str] | None:
         """Return the type and the text at a path, None when there is nothing."""
         words = [unquote(word) for word in urlsplit(path).path.split("/") if word]
-        if words in ([], ["index.html"]):
-            return _HTML, render_index(self._store, self._reports, served=True)
         runs = self._store.list_runs()
+        if words in ([], ["index.html"]):
+            return _HTML, self._index(f"{runs['boots'].sum()} {runs['finished_at'].count()}")
         boots = dict(zip(runs["id"], runs["done"], strict=True))
         if words[0] == "latest" and boots:
             words[0] = str(runs["id"].iloc[-1])
@@ -48,13 +49,27 @@ class Pages:
         kind = kinds.get(words[1] if len(words) == 2 else "index.html")
         return kind(words[0]) if kind else None
 
+    def _index(self, state: str) -> str:
+        """Return the index. The answers in it come from files, which are written with the index."""
+        with contextlib.suppress(OSError):
+            state += f" {(self._reports / 'index.html').stat().st_mtime_ns}"
+
+        def render() -> str:
+            return render_index(self._store, self._reports, served=True)
+
+        return self._keep(("", state), render)
+
     def _page(self, run_id: str, boots: int) -> str:
-        key = (run_id, boots)
+        def render() -> str:
+            return render_page(collect_report(self._store, run_id), self._reports / run_id)
+
+        return self._keep((run_id, boots), render)
+
+    def _keep(self, key: tuple[str, str | int], render: Callable[[], str]) -> str:
         if key not in self._kept:
             if len(self._kept) >= _PAGES_KEPT:
                 self._kept.pop(next(iter(self._kept)))
-            report = collect_report(self._store, run_id)
-            self._kept[key] = render_page(report, self._reports / run_id)
+            self._kept[key] = render()
         return self._kept[key]
 
     def _results(self, run_id: str) -> tuple[str, str]:

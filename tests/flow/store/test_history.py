@@ -1,40 +1,9 @@
 """The history of runs as the store keeps them, through to the change points."""
 
-import datetime as dt
-
 from harness.analysis.changepoints import HISTORY, Direction, Kind, find_changes, follow
 from harness.store.history import host_words, load_history
-from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
 from harness.verdict import Verdict
-
-BEGIN = dt.datetime(2026, 1, 1, 2, tzinfo=dt.UTC)
-MACHINE = {"kind": "qemu", "qemu": "10.0.2", "accelerator": "kvm"}
-
-
-def keep_night(store, night, time_us, *, compiler="gcc 12", loops=1000, cpu="CPU", verdict=None):
-    """Keep one run of two boots with two workers each."""
-    run_id = f"2026-night-{night:03}"
-    started_at = (BEGIN + dt.timedelta(days=night)).isoformat()
-    loads = ({"nr_threads": 2, "test_loop_count": loops},)
-    jobs = [JobRecord(i, "mainline", "quick", 2, 2, loads, i, 2.0) for i in range(2)]
-    facts = {"compiler": compiler, "line": "6.12"}
-    host = {"cpu": cpu, "id": cpu}
-    run = RunRecord(run_id, "", {"name": "n"}, "0.1", host, started_at, {"mainline": facts})
-    store.create_run(run, jobs)
-    for job in jobs:
-        # A repeatable ripple of 0.2 %: nights are never alike to the last digit.
-        own_us = int(time_us * (1 + 0.001 * ((7 * night + job.position) % 5 - 2)))
-        samples = tuple(
-            SampleRecord(w, "fix_size_alloc_test", 1, 0, None, 1, loops, own_us + 10 * w)
-            for w in range(2)
-        )
-        said = verdict or Verdict.PASSED
-        folder = f"logs/{job.position}"
-        boot = BootRecord(
-            job.position, said, "", 5_000 * own_us, 3.0, started_at, folder,
-            {"machine": MACHINE}, samples,
-        )  # fmt: skip
-        store.record_boot(run_id, boot)
+from tests.synthetic_history import keep_night
 
 
 def test_a_boot_has_the_mean_over_its_workers_and_the_time_of_its_load(store):

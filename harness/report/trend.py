@@ -1,0 +1,237 @@
+"""The trend lines of the index page: each series of the history as a chart that leads to its runs.
+
+Drawn by a template and not by the charts' library: every point is a link with words of its own,
+which needs no JavaScript this way. Values in, values out.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.changepoints import Change, Kind, Track
+from harness.report.environment import duration
+from harness.report.view import series_name, short_case, threads_words
+
+WIDTH, HEIGHT = 860, 168
+LEFT, RIGHT, TOP, BOTTOM = 76, 14, 12, 26
+_DRAWN = 60  # charts on the page, those with changes first
+_NIGHTS = 180  # newest nights of a chart: the page stays below 2 MB
+_BREAKS = (Kind.GAP, Kind.TOOLCHAIN, Kind.WORK)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One night. `state`: empty, `outlier`, or the direction of the change that begins here."""
+
+    x: float
+    y: float
+    run_id: str
+    words: str
+    state: str
+    linked: bool
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line at a night, with words: conditions that changed, runs that are missing."""
+
+    x: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A value on an axis."""
+
+    at: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Trend:
+    """One chart. `lines`: points of polylines, broken where levels are not compared across.
+
+    `levels`: ends of horizontal lines (x, x, y).
+    """
+
+    name: str
+    title: str
+    host: str
+    case: str
+    sentence: str
+    points: Sequence[Point]
+    lines: Sequence[str]
+    levels: Sequence[tuple[float, float, float]]
+    marks: Sequence[Mark]
+    x_ticks: Sequence[Tick]
+    y_ticks: Sequence[Tick]
+    changes: Sequence[Change]
+
+
+@dataclass(frozen=True)
+class Trends:
+    """What the index page shows of the history. `left_out`: series that are not drawn."""
+
+    drawn: Sequence[Trend] = ()
+    left_out: int = 0
+
+    @property
+    def hosts(self) -> list[str]:
+        """What measured, for the filter."""
+        return sorted({trend.host for trend in self.drawn})
+
+    @property
+    def cases(self) -> list[str]:
+        """Cases, for the filter."""
+        return sorted({trend.case for trend in self.drawn})
+
+    @property
+    def changes(self) -> list[tuple[Trend, Change]]:
+        """Every change that is drawn, the newest first."""
+        pairs = [(trend, change) for trend in self.drawn for change in trend.changes]
+        return sorted(pairs, key=lambda pair: pair[1].at, reverse=True)
+
+
+def lay_out(tracks: Iterable[Track], linked: Callable[[str], bool]) -> Trends:
+    """Return the charts of all series with two runs or more. `linked`: whether a run has a page."""
+    several = [track for track in tracks if len(track.nights) > 1]
+    several.sort(key=lambda track: track.series)
+    several.sort(key=lambda track: max((c.at for c in track.changes), default=""), reverse=True)
+    drawn = [_trend(n, track, linked) for n, track in enumerate(several[:_DRAWN])]
+    return Trends(drawn, len(several) - len(drawn))
+
+
+def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
+    nights = track.nights.iloc[-_NIGHTS:].reset_index(drop=True)
+    odd = {remark.run_id for remark in track.remarks if remark.kind is Kind.OUTLIER}
+    begun = {change.at_run: change for change in track.changes}
+    usual = nights["time_us"][~nights["run_id"].isin(odd)]
+    y_of, y_ticks = _y_axis(usual if len(usual) else nights["time_us"])
+    times = pd.to_datetime(nights["started_at"], format="ISO8601", utc=True)
+    x_of, x_ticks = _x_axis(list(times))
+    points = [
+        Point(
+            x=x_of(when),
+            y=y_of(time_us),
+            run_id=run,
+            words=_words(when, time_us, boots, begun.get(run)),
+            state=str(begun[run].direction) if run in begun else "outlier" if run in odd else "",
+            linked=linked(run),
+        )
+        for when, time_us, boots, run in zip(
+            times, nights["time_us"], nights["boots"], nights["run_id"], strict=True
+        )
+    ]
+    breaks = {remark.run_id for remark in track.remarks if remark.kind in _BREAKS}
+    of_run = {point.run_id: point for point in points}
+    remarks = [r for r in track.remarks if r.kind in _BREAKS and r.run_id in of_run]
+    marks = [Mark(of_run[r.run_id].x, f"{r.kind}: {r.words}") for r in remarks]
+    series = track.series
+    sizes = f"{series.cpus} CPUs, {threads_words(series.nr_threads)}"
+    return Trend(
+        name=f"trend-{number}",
+        title=f"{short_case(series.case)}: {series.line}, {series_name(series.workload)}, {sizes}",
+        host=series.host,
+        case=series.case,
+        sentence=_sentence(track),
+        points=points,
+        lines=list(_lines([point for point in points if point.state != "outlier"], breaks)),
+        levels=list(_levels(points, nights["time_us"], {*begun, *breaks}, y_of)),
+        marks=marks,
+        x_ticks=x_ticks,
+        y_ticks=y_ticks,
+        changes=[change for change in track.changes if change.at_run in of_run],
+    )
+
+
+def change_words(change: Change) -> str:
+    """Return "5.1 % slower (95 % interval 4.0 to 6.2 %)"."""
+    ends = sorted((abs(change.low_percent), abs(change.high_percent)))
+    size = f"{abs(change.size_percent):.1f} % {change.direction}"
+    return f"{size} (95 % interval {ends[0]:.1f} to {ends[1]:.1f} %)"
+
+
+def _sentence(track: Track) -> str:
+    """Return the chart's text alternative."""
+    nights, changes = track.nights, track.changes
+    dates = [str(nights["started_at"].iloc[n])[:10] for n in (0, -1)]
+    words = f"{len(nights)} runs from {dates[0]} to {dates[1]}"
+    if not changes:
+        return f"{words}: no change of level."
+    told = "; ".join(f"{change.at[:10]} {change_words(change)}" for change in changes)
+    return f"{words}: {told}."
+
+
+def _words(when: datetime, time_us: float, boots: int, change: Change | None) -> str:
+    since = f"; {change_words(change)} from here" if change else ""
+    boots_words = f"{boots} boot{'' if boots == 1 else 's'}"
+    return f"{when:%Y-%m-%d %H:%M}: {duration(time_us)}, {boots_words}{since}"
+
+
+def _lines(points: Sequence[Point], breaks: set[str]) -> Iterator[str]:
+    """Yield the coordinates of each stretch between two breaks."""
+    stretch: list[Point] = []
+    for point in points:
+        if point.run_id in breaks and stretch:
+            yield _coordinates(stretch)
+            stretch = []
+        stretch.append(point)
+    if stretch:
+        yield _coordinates(stretch)
+
+
+def _coordinates(points: Sequence[Point]) -> str:
+    return " ".join(f"{point.x:.1f},{point.y:.1f}" for point in points)
+
+
+def _levels(
+    points: Sequence[Point],
+    times_us: "pd.Series[float]",
+    begun: set[str],
+    y_of: Callable[[float], float],
+) -> Iterator[tuple[float, float, float]]:
+    """Yield the median of each stretch between changes, as a line over it."""
+    starts = [n for n, point in enumerate(points) if n == 0 or point.run_id in begun]
+    for start, end in zip(starts, [*starts[1:], len(points)], strict=True):
+        middle = float(times_us.iloc[start:end].median())
+        yield points[start].x, points[end - 1].x, y_of(middle)
+
+
+def _x_axis(times: Sequence[datetime]) -> tuple[Callable[[datetime], float], list[Tick]]:
+    first, last = times[0], times[-1]
+    span = max((last - first).total_seconds(), 1.0)
+    width = WIDTH - LEFT - RIGHT
+
+    def x_of(when: datetime) -> float:
+        return round(LEFT + width * (when - first).total_seconds() / span, 1)
+
+    form = "%Y-%m-%d" if span > 2 * 86_400 else "%d %b %H:%M"
+    middle = first + (last - first) / 2
+    return x_of, [Tick(x_of(when), f"{when:{form}}") for when in (first, middle, last)]
+
+
+def _y_axis(times_us: "pd.Series[float]") -> tuple[Callable[[float], float], list[Tick]]:
+    """Return the place of a time, and round ticks. What lies outside is drawn at the edge."""
+    low, high = float(times_us.min()), float(times_us.max())
+    margin = max(0.08 * (high - low), 0.01 * high, 1e-3)
+    low, high = max(low - margin, 0.0), high + margin
+    height = HEIGHT - TOP - BOTTOM
+
+    def y_of(time_us: float) -> float:
+        share = (float(np.clip(time_us, low, high)) - low) / (high - low)
+        return round(TOP + height * (1 - share), 1)
+
+    return y_of, [Tick(y_of(value), duration(value)) for value in round_values(low, high)]
+
+
+def round_values(low: float, high: float, most: int = 4) -> list[float]:
+    """Return at most `most` + 1 round values from `low` to `high`."""
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough)
+    first = math.ceil(low / step)
+    return [n * step for n in range(first, math.floor(high / step) + 1)]
