@@ -5,6 +5,7 @@ Host keys are strict: an unknown or changed key is an error with the way out, ne
 
 import contextlib
 import hashlib
+import logging
 import select
 import shlex
 import threading
@@ -20,6 +21,9 @@ import platformdirs
 from harness.errors import InfrastructureError, InputError, ToolError
 from harness.spec.host import HostSpec, Jump
 from harness.targets.ssh.shell import Completed, OnLine
+
+# What it logs with a traceback (a host that restarts) is raised as an error of ours as well.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 CONNECT_S = 15.0
 KEEPALIVE_S = 15
