@@ -30,6 +30,9 @@ def check(
 def run(
     file: Annotated[Path | None, typer.Argument(help="A playbook.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a run: its id, or latest.")] = None,
+    hosts: Annotated[
+        str | None, typer.Option(help="Lab hosts, one after the other: names, or label=WORD.")
+    ] = None,
     kernels: KernelsOption = Path("kernels"),
     reports: ReportsOption = Path("reports"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
@@ -39,6 +42,28 @@ def run(
 
     Ctrl-C ends the boot under way; what was measured is kept, and `--resume` goes on.
     """
+    from harness.spec.host import select_hosts
+
+    if (file is None) == (resume is None):
+        raise typer.BadParameter("name a playbook, or --resume RUN-ID")
+    names = [host.name for host in select_hosts(hosts)] if hosts else [None]
+    if resume and hosts:
+        raise typer.BadParameter("a run is resumed on the host that it began on")
+    statuses = [_run_once(file, resume, name, kernels, reports, dry_run, as_json) for name in names]
+    if any(statuses):
+        raise typer.Exit(1)
+
+
+def _run_once(
+    file: Path | None,
+    resume: str | None,
+    host: str | None,
+    kernels: Path,
+    reports: Path,
+    dry_run: bool,
+    as_json: bool,
+) -> bool:
+    """Carry out one run; return whether its verdict is one to fail on."""
     from harness.cli.progress import show_progress
     from harness.report.collect import as_document
     from harness.report.text import render_text
@@ -46,14 +71,12 @@ def run(
     from harness.run.session import Session
     from harness.verdict import Verdict
 
-    if (file is None) == (resume is None):
-        raise typer.BadParameter("name a playbook, or --resume RUN-ID")
     with show_progress(live=sys.stderr.isatty()) as observer:
         session = Session(kernels, reports, observer, observer.build)
         if dry_run and file is not None:
             typer.echo("\n".join(session.plan_lines(file)))
-            return
-        ended = session.run(file) if file is not None else session.resume(str(resume))
+            return False
+        ended = session.run(file, host) if file is not None else session.resume(str(resume))
     with contextlib.closing(session.open_store()) as store:
         written = write_results(store, ended.run_id, reports)
     if as_json:
@@ -70,5 +93,4 @@ def run(
             "state in the playbook what you accept, as in  noise: {other_share: 0.5}",
             err=True,
         )
-    if written.report.verdict.bad or written.report.verdict is Verdict.NOISY:
-        raise typer.Exit(1)
+    return written.report.verdict.bad or written.report.verdict is Verdict.NOISY

@@ -22,7 +22,7 @@ from harness.run.execute import Observer, Prepared, begin_run, carry_on, prepare
 from harness.run.plan import plan_jobs
 from harness.spec.document import parse_document
 from harness.spec.kernel import load_kernel_spec
-from harness.spec.playbook import Playbook, TargetSpec, load_playbook
+from harness.spec.playbook import Playbook, TargetSpec, load_playbook, on_host
 from harness.store.store import Store, open_store
 from harness.targets.base import BootRequest, Target
 
@@ -84,9 +84,9 @@ class Session:
             lines += [f"    {shlex.join(argv)}" for argv in target.command_lines(request)]
         return lines
 
-    def run(self, file: Path) -> Ended:
-        """Carry out a playbook from its first boot."""
-        playbook = load_playbook(file)
+    def run(self, file: Path, host: str | None = None) -> Ended:
+        """Carry out a playbook from its first boot, on another lab host than it names if told."""
+        playbook = on_host(load_playbook(file), host)
         target = self.target(playbook.target, cache_folder(), self.runner)
         with contextlib.closing(self.open_store()) as store, contextlib.closing(target):
             prepared = prepare(playbook, self._builder(playbook), target)
@@ -111,6 +111,7 @@ class Session:
             playbook = parse_document(
                 record.playbook, Playbook, f"playbook of {run_id}", name=name, text=record.playbook
             )
+            playbook = on_host(playbook, record.plan["target"].get("host"))
             with contextlib.closing(
                 self.target(playbook.target, cache_folder(), self.runner)
             ) as target:

@@ -177,6 +177,29 @@ def host_files(folders: Iterable[Path] | None = None) -> list[Path]:
     return list(found.values())
 
 
+def select_hosts(choice: str, folders: Iterable[Path] | None = None) -> list[HostSpec]:
+    """Return the hosts of `choice`: names and `label=WORD`, with commas between; each host once.
+
+    Raises InputError for a name or a label that no hosts file has.
+    """
+    places = tuple(folders if folders is not None else host_folders())
+    chosen: dict[str, HostSpec] = {}
+    for word in choice.split(","):
+        label = word.strip().removeprefix("label=") if word.strip().startswith("label=") else None
+        if label is None:
+            found = [load_host(word.strip(), places)]
+        else:
+            found = [
+                host
+                for path in host_files(places)
+                if label in (host := load_host_file(path)).labels
+            ]
+        if not found:
+            raise InputError(f"no host has the label {label}; see vmapbench host list")
+        chosen |= {host.name: host for host in found}
+    return list(chosen.values())
+
+
 def _without_secrets(fault: str) -> str:
     line, _, rest = fault.partition(": ")
     key, _, _ = rest.partition(": ")

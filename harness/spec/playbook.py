@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from harness.errors import InputError
 from harness.spec.document import Document, load_document
 from harness.spec.kernel import BootParameter, Name
 
@@ -49,10 +50,13 @@ class SimulatedTarget(Document):
 
 
 class SshTarget(Document):
-    """A lab host; `host` names its file. With fewer `cpus` than it has, it boots with so many."""
+    """A lab host; `host` names its file, or the command line does (--hosts).
+
+    With fewer `cpus` than it has, it boots with so many.
+    """
 
     kind: Literal["ssh"]
-    host: Name
+    host: Name | None = None
     cpus: CpuCount
     memory_mib: Annotated[int, Field(ge=128)] | None = None
     boot_parameters: tuple[BootParameter, ...] = ()
@@ -120,6 +124,18 @@ def load_playbook(path: Path) -> Playbook:
     """Return the playbook at `path`. Raises InputError or SpecError."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     return load_document(path, Playbook, name=path.stem, text=text)
+
+
+def on_host(playbook: Playbook, host: str | None) -> Playbook:
+    """Return `playbook` for the lab host of that name; None leaves it as it is.
+
+    Raises InputError when its target is no lab host.
+    """
+    if host is None:
+        return playbook
+    if not isinstance(playbook.target, SshTarget):
+        raise InputError(f"playbook {playbook.name}: its target is no lab host (kind: ssh)")
+    return playbook.model_copy(update={"target": playbook.target.model_copy(update={"host": host})})
 
 
 def expand_sweep(workload: WorkloadSpec) -> list[dict[str, ParameterValue]]:

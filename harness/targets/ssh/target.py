@@ -269,4 +269,6 @@ class SshTarget:
 
 def make_target(spec: playbook.SshTarget, cache: Path, runner: Runner) -> SshTarget:
     """Return the target of a playbook that says `kind: ssh`. Raises InputError."""
+    if spec.host is None:
+        raise InputError("the playbook names no host: add `host: NAME` to its target, or --hosts")
     return SshTarget(spec, load_host(spec.host), cache, runner)

@@ -1,7 +1,7 @@
 import pytest
 
 from harness.errors import InputError, SpecError
-from harness.spec.host import host_files, load_host, load_host_file
+from harness.spec.host import host_files, load_host, load_host_file, select_hosts
 
 TEXT = """
 version: 1
@@ -70,3 +70,18 @@ def test_the_first_folder_wins_and_unknown_names_list_the_known(tmp_path):
     assert load_host("tr1", (here, there)).address == "tr1.lab"
     with pytest.raises(InputError, match=r"no tr3.yaml.*known hosts: tr1, tr2"):
         load_host("tr3", (here, there))
+
+
+def test_hosts_are_chosen_by_name_and_label(tmp_path):
+    written(tmp_path)
+    written(tmp_path, name="tr2")
+    written(tmp_path, TEXT.replace("threadripper", "epyc"), name="ep1")
+
+    def names(choice):
+        return [host.name for host in select_hosts(choice, (tmp_path,))]
+
+    assert names("label=threadripper") == ["tr1", "tr2"]
+    assert names("tr2, label=threadripper,ep1") == ["tr2", "tr1", "ep1"]
+    for wrong in ("label=none", "tr9", "", "tr1,"):
+        with pytest.raises(InputError):
+            names(wrong)

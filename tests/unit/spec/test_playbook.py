@@ -1,8 +1,8 @@
 import pytest
 
-from harness.errors import SpecError
+from harness.errors import InputError, SpecError
 from harness.spec.document import parse_document
-from harness.spec.playbook import Playbook, expand_sweep, load_playbook
+from harness.spec.playbook import Playbook, expand_sweep, load_playbook, on_host
 
 TEXT = """
 version: 1
@@ -67,3 +67,12 @@ def test_the_published_command_is_kept_as_it_was(repository):
     playbook = load_playbook(repository / "playbooks" / "published.yaml")
     parameters = playbook.workloads[0].parameters
     assert (parameters["run_test_mask"], parameters["nr_threads"]) == (7, 64)
+
+
+def test_a_playbook_for_lab_hosts_moves_to_another():
+    text = changed(("kind: qemu", "kind: ssh, host: tr1"))
+    playbook = parse_document(text, Playbook)
+    assert on_host(playbook, None) == playbook
+    assert on_host(playbook, "tr2").target.host == "tr2"
+    with pytest.raises(InputError, match="no lab host"):
+        on_host(parse_document(TEXT, Playbook), "tr2")
