@@ -1,7 +1,7 @@
 """How large is a page, and how long does it take? `python -m benchmarks.report [grid ...]`
 
-Every run is made up; the comparison is the analysis and measured beside. Each size is a process of
-its own; the times are of the processor, with the clock's behind them.
+Every run is made up; the comparison is the analysis, measured beside. Each size is a process of its
+own. samples.csv is written by the store's export: `python -m benchmarks.store`.
 """
 
 import resource
@@ -20,7 +20,6 @@ from harness.report.collect import RunReport
 from harness.report.page import render_page
 from harness.report.prediction import Point, ensure_prediction
 from harness.report.view import View
-from harness.report.write import samples_csv
 from harness.store.records import BootRecord, JobRecord, RunRecord
 from harness.verdict import Verdict
 
@@ -155,11 +154,8 @@ def measure(size):
         page = step("page", lambda: render_page(report, folder))
         again = step("page again", lambda: render_page(report, folder))
         assert page == again
-        step("samples.csv", lambda: samples_csv(report, folder / "samples.csv"))
-        csv_mb = (folder / "samples.csv").stat().st_size / 1e6
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"  page {len(page.encode()) / 1e6:.2f} MB, samples.csv {csv_mb:.1f} MB", flush=True)
-    print(f"  peak {peak_mib:,.0f} MiB", flush=True)
+    print(f"  page {len(page.encode()) / 1e6:.2f} MB, peak {peak_mib:,.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":

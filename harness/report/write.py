@@ -3,14 +3,18 @@
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from harness.report.collect import RunReport, as_document, collect_report
 from harness.report.index import render_index
 from harness.report.page import render_page
 from harness.report.prediction import ensure_prediction
 from harness.report.view import View
+from harness.store.export import RunSource, csv
 from harness.store.store import Store
 
 
@@ -32,7 +36,8 @@ def write_results(store: Store, run_id: str, reports: Path) -> Written:
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps(as_document(report), indent=1, default=str, allow_nan=False)
     _replace(folder / "results.json", document)
-    samples_csv(report, folder / "samples.csv")
+    with _replacing(folder / "samples.csv") as stream:
+        csv.write(RunSource(store, run_id), stream)
     ensure_prediction(View(report), folder)
     _replace(folder / "index.html", render_page(report, folder))
     _point_latest(reports, run_id)
@@ -40,16 +45,18 @@ def write_results(store: Store, run_id: str, reports: Path) -> Written:
     return Written(report, folder / "index.html")
 
 
-def samples_csv(report: RunReport, path: Path) -> None:
-    """Write one row a boot, worker and case."""
-    _replace(path, report.samples.to_csv(index=False))
-
-
 def _replace(path: Path, text: str) -> None:
+    with _replacing(path) as stream:
+        stream.write(text.encode())
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
     """Write a file so that a reader sees the old one or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("wb") as stream:
+            yield stream
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
