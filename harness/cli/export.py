@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
 def export(
     run: Annotated[str, typer.Argument(help="A run: its id, the beginning of it, or latest.")],
     form: Annotated[
-        str, typer.Option("--format", "-f", help="csv, json, junit, kcidb, ktap, parquet, pts.")
+        str,
+        typer.Option(
+            "--format", "-f", help="csv, json, junit, kcidb, ktap, parquet, pts, pts_log."
+        ),
     ] = "json",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file; by default standard output.")

@@ -171,10 +171,25 @@ def test_pts_has_a_system_a_kernel_and_a_raw_value_a_boot(store):
     assert float(case.find("Data/Entry/Value").text) == pytest.approx(expected)
 
 
+def test_the_log_for_pts_has_a_line_a_boot_and_the_ratio_of_the_answer(store):
+    lines = exported(store, "pts_log").decode().splitlines()
+    values = {}
+    for line in lines:
+        word, _, value = line.rpartition(": ")
+        values.setdefault(word, []).append(float(value))
+    assert {word: len(times) for word, times in values.items()} == {
+        "baseline whole load seconds": 2,
+        "candidate whole load seconds": 2,
+        "baseline over candidate": 1,
+    }
+    assert values["baseline whole load seconds"][0] == pytest.approx(0.123456789)
+    assert values["baseline over candidate"] == [pytest.approx(1, rel=1e-6)]
+
+
 def test_a_run_without_boots_exports_to_whatever_can_say_so(store):
     if "empty" not in set(store.list_runs()["id"]):
         store.create_run(run_record("empty"), job_records(2))
-    for form in set(export.formats()) - {"pts"}:
+    for form in set(export.formats()) - {"pts", "pts_log"}:
         assert exported(store, form, "empty")
     with pytest.raises(InputError, match="no boot passed"):
         exported(store, "pts", "empty")

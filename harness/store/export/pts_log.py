@@ -1,0 +1,41 @@
+"""Phoronix Test Suite: the log that the test profile in contrib/phoronix reads, a line a boot.
+
+Of a run with many kernels and sweeps it holds what the run's own answer is about: the baseline and
+the first other kernel, the whole load, the condition with most threads.
+"""
+
+import math
+from typing import BinaryIO
+
+from harness.errors import InputError
+from harness.store.export import RunSource
+from harness.verdict import Verdict
+
+
+def write(source: RunSource, stream: BinaryIO) -> None:
+    """Write the boots that passed. InputError when a side has none."""
+    boots = source.store.boots_frame(source.run_id)
+    passed = boots[(boots["verdict"] == Verdict.PASSED.value) & boots["load_ns"].notna()]
+    names = passed["kernel"].astype(str)
+    baseline = str(source.run.plan["baseline"])
+    others = [
+        name for name in source.run.plan.get("kernels", sorted(set(names))) if name != baseline
+    ]
+    if passed.empty or baseline not in set(names):
+        raise InputError(f"{source.run_id}: no boot of {baseline} passed: PTS has nothing to read")
+    most = passed.sort_values(["nr_threads", "cpus"], kind="stable").iloc[-1]
+    at_most = passed[
+        (passed["nr_threads"] == most["nr_threads"])
+        & (passed["cpus"] == most["cpus"])
+        & (passed["workload"] == most["workload"])
+    ]
+    means = {}
+    for word, name in (("baseline", baseline), *(("candidate", name) for name in others[:1])):
+        times = at_most[at_most["kernel"].astype(str) == name]["load_ns"].astype("float64") / 1e9
+        for time_s in times:
+            stream.write(f"{word} whole load seconds: {time_s:.9f}\n".encode())
+        if len(times):
+            means[word] = math.exp(sum(math.log(time_s) for time_s in times) / len(times))
+    if len(means) == 2:
+        ratio = means["baseline"] / means["candidate"]
+        stream.write(f"baseline over candidate: {ratio:.6f}\n".encode())
