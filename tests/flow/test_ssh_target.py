@@ -149,6 +149,16 @@ def test_an_oops_ends_the_trial_and_its_words_are_kept(host, target, request_for
     assert host.at_home
 
 
+def test_a_module_that_hangs(host, target, request_for):
+    host.set("load_s", "600")
+    target.grace_s = 1.0
+    result = boot(target, request_for(expected_s=1.0))
+    assert result.verdict is Verdict.HUNG
+    assert "no output past the expected time" in result.reason
+    assert "reboot --force --force" in host.get("commands")
+    assert host.at_home
+
+
 def test_a_reboot_in_the_middle(host, target, request_for):
     host.set("load_s", "60")
     host.on_load("sleep 0.5; exec $m/bin/boot home")

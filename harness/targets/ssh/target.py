@@ -37,6 +37,7 @@ class SshTarget:
     """One lab host, held from `check` to `close`."""
 
     disturbed_by_host = False
+    grace_s = GRACE_S
 
     def __init__(
         self,
@@ -179,7 +180,9 @@ class SshTarget:
         with contextlib.closing(answer.shell) as shell:
             self._lock.renew(shell, self._patience_s(lease_s))
             trial = self._stage(shell, request, answer.running, lease_s)
-            run = TrialRun(self.host, request, trial, self.connect, progress, self._prepare)
+            run = TrialRun(
+                self.host, request, trial, self.connect, progress, self._prepare, self.grace_s
+            )
             with self._serial_console(request), contextlib.closing(run):
                 findings = self._carry_out(shell, run, trial, answer.running, progress)
         progress("going home")
@@ -230,7 +233,8 @@ class SshTarget:
     ) -> None:
         """Bring the host back and look for a panic's last words. A lost host is in the reason."""
         try:
-            answer = self._home(lease_s, crashed=run.crashed)
+            stuck = run.crashed or findings.verdict is Verdict.HUNG
+            answer = self._home(lease_s, crashed=stuck)
         except InfrastructureError as error:
             if findings.verdict is Verdict.PASSED:
                 findings.reason = str(error)

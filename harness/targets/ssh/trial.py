@@ -60,8 +60,10 @@ class TrialRun:
         connect: Connect,
         progress: Progress,
         prepare: Callable[[Shell], Mapping[str, Any]],
+        grace_s: float = GRACE_S,
     ):
         """`prepare` tunes the confirmed host and returns facts of it."""
+        self._grace_s = grace_s
         self._spec, self._request, self._trial = spec, request, trial
         self._connect, self._progress, self._prepare = connect, progress, prepare
         self.log = KmsgLog(request.folder / "console.log")
@@ -171,14 +173,14 @@ class TrialRun:
                     self._reconnect(str(error))
                     pause_s = _AFTER_A_CUT_S
             waited_s = time.monotonic() - began
-            if waited_s > self._request.expected_s + GRACE_S + self._more_s():
+            if waited_s > self._request.expected_s + self._grace_s + self._more_s():
                 reason = f"no output past the expected time ({waited_s:.0f} s after the load)"
                 raise TrialEndedError(Verdict.HUNG, reason)
             time.sleep(pause_s)
 
     def _more_s(self) -> float:
         """Return how much longer a kernel that still talks may take."""
-        return 4 * self._request.expected_s if self.log.silent_s() < GRACE_S else 0.0
+        return 4 * self._request.expected_s if self.log.silent_s() < self._grace_s else 0.0
 
     def _stop_at_crash(self) -> None:
         if self.crashed:
