@@ -322,6 +322,7 @@ def _request(
         or max(load.memory_mib(job.cpus) for load in loads),
         expected_s=job.expected_s * len(loads),
         folder=folder,
+        repeat=job.repeat,
     )
 
 

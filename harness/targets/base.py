@@ -17,7 +17,8 @@ class BootRequest:
     """One boot: the kernel, and the loads of the module, in order; the last one is measured.
 
     `loads`: one module parameter string each ("nr_threads=2 run_test_mask=7").
-    `expected_s`: how long the loads take together, as far as anyone knows.
+    `expected_s`: how long the loads take together, as far as anyone knows. `repeat`: how many boots
+    like this one come before it, for targets whose boots would else be identical.
     """
 
     kernel: BuiltKernel
@@ -26,6 +27,7 @@ class BootRequest:
     memory_mib: int
     expected_s: float
     folder: Path  # where logs and the command line of this boot go; exists and is empty
+    repeat: int = 0
 
 
 @dataclass(frozen=True)

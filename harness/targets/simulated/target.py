@@ -6,7 +6,6 @@ interrupts and the order in which its CPUs touch memory follow the cost model an
 
 import json
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +73,6 @@ class SimulatedTarget:
         self._machine = machine or load_machine(spec.machine)
         self._simulation = simulation or Simulation()
         self._nonce = ""
-        self._boots: Counter[str] = Counter()
-        self._seed = self._simulation.seed
 
     def check(self) -> None:
         """Raise ToolError where QEMU is too old, or the compiler or a tool is missing."""
@@ -109,10 +106,6 @@ class SimulatedTarget:
         """Boot, load the module, collect, power off, and write profile.json into the folder."""
         check_kernel(request)
         plugin = ensure_plugin(self._cache, self._runner)
-        # The n-th repeat of a boot is perturbed with seed n, the first not at all.
-        point = f"{request.kernel.spec.name} {request.cpus} {request.loads}"
-        self._seed = self._simulation.seed + self._boots[point]
-        self._boots[point] += 1
         self._prepare(request, plugin)
         result = boot_guest(
             lambda monitor: self._argv(request, monitor, plugin),
@@ -157,7 +150,8 @@ class SimulatedTarget:
     def _argv(self, request: BootRequest, monitor: Path, plugin: Path) -> list[str]:
         options = {
             **plugin_options(self._machine),
-            "seed": self._seed,
+            # Repeats are perturbed, each with its own seed; the first one is not.
+            "seed": self._simulation.seed + request.repeat,
             **dict(self._simulation.switches),
         }
         words = ",".join(f"{name}={value}" for name, value in options.items())

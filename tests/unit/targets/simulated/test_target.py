@@ -57,6 +57,13 @@ def test_the_command_says_all_that_makes_a_run_repeat(tmp_path, request_):
     assert "seed=0" in value(argv, "-plugin")
 
 
+def test_a_repeat_has_a_seed_of_its_own_in_every_process(tmp_path, request_):
+    for repeat in (1, 2):
+        again = replace(request_, repeat=repeat)
+        (argv,) = target(tmp_path).command_lines(again)
+        assert f"seed={repeat}" in value(argv, "-plugin").split(",")
+
+
 def test_the_kernel_keeps_time_with_the_hpet(tmp_path, request_):
     (argv,) = target(tmp_path, boot_parameters=("init_on_alloc=1",)).command_lines(request_)
     words = value(argv, "-append").split()
