@@ -46,7 +46,12 @@ def bisect(
     from harness.analysis.bisection import Bounds, Phase
     from harness.build.cache import Cache, cache_folder
     from harness.cli.progress import show_progress
-    from harness.report.bisection import as_document, render_outcome, render_progress
+    from harness.report.bisection import (
+        as_document,
+        keep_outcome,
+        render_outcome,
+        render_progress,
+    )
     from harness.run.bisect import Outcome
     from harness.run.bisect import bisect as begin
     from harness.run.bisect import resume as go_on
@@ -72,6 +77,7 @@ def bisect(
                 typer.echo("\n".join(plan_lines(course, session)))
                 return
             outcome = begin(session, course, tell)
+    keep_outcome(outcome, reports)
     typer.echo(json.dumps(as_document(outcome), indent=2) if as_json else render_outcome(outcome))
     if outcome.interrupted:
         raise typer.Exit(130)

@@ -1,9 +1,12 @@
 """A bisection as data and as text."""
 
+import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from harness.analysis.bisection import Phase, State, plain_boots, step_count
+from harness.build.cache import write_atomically
 from harness.run.bisect import Outcome
 
 
@@ -51,6 +54,14 @@ def boot_counts(outcome: Outcome) -> dict[str, int]:
     return counts
 
 
+def keep_outcome(outcome: Outcome, reports: Path) -> None:
+    """Write the answer beside the run: bisection.txt to read, bisection.json for programs."""
+    folder = reports / outcome.run_id
+    document = json.dumps(as_document(outcome), indent=2)
+    write_atomically(folder / "bisection.json", document + "\n")
+    write_atomically(folder / "bisection.txt", render_outcome(outcome) + "\n")
+
+
 def render_progress(outcome: Outcome) -> str:
     """Return where a bisection stands, in a line."""
     state, changes = outcome.state, outcome.course.history.changes
@@ -59,6 +70,8 @@ def render_progress(outcome: Outcome) -> str:
         return f"{state.phase}: {seen}{outcome.boots} boots"
     best = max(range(len(changes)), key=lambda number: state.probabilities[number])
     likely = f"most likely {changes[best].name}, {state.probabilities[best]:.0%}"
+    if state.probabilities[best] < 1.5 / len(state.suspects):
+        likely = f"each with about {state.probabilities[best]:.0%}"
     if state.next_commit is None:
         return f"{state.phase}: {likely}, {outcome.boots} boots"
     first, last = (changes[number].name for number in (state.suspects[0], state.suspects[-1]))

@@ -3,6 +3,7 @@
 The real thing, with kernels that boot, is tests/e2e/test_bisect.py.
 """
 
+import json
 import multiprocessing
 import os
 import random
@@ -21,7 +22,7 @@ from harness.build.history import load_series
 from harness.build.kernel import ensure_kernel
 from harness.errors import InputError, KernelBuildError
 from harness.process import SubprocessRunner
-from harness.report.bisection import as_document, render_outcome, render_progress
+from harness.report.bisection import as_document, keep_outcome, render_outcome, render_progress
 from harness.run.bisect import Search, prepare_ends
 from harness.run.course import Course, Order, kept_order, plan_course
 from harness.run.execute import begin_run
@@ -185,7 +186,11 @@ def test_the_culprit_is_found_past_a_commit_that_does_not_build(bench):
     assert f"{found.id}  mm/vmalloc: Change {CULPRIT}" in text
     assert "skipped: build failed" in text
     assert any("left, " in line and "most likely" in line for line in said)
+    keep_outcome(outcome, bench.folder)
+    kept = bench.folder / outcome.run_id
+    assert (kept / "bisection.txt").read_text() == text + "\n"
     document = as_document(outcome)
+    assert json.loads((kept / "bisection.json").read_text())["suspects"] == document["suspects"]
     assert sum(change["probability"] for change in document["changes"]) == pytest.approx(1)
     assert document["boots"]["all"] == outcome.boots
 

@@ -1,0 +1,148 @@
+"""Finds a planted slow-down among 32 real commits, on the simulated machine.
+
+The history is generated: Debian's 6.12 source, of which each commit changes mm/vmalloc.c a little.
+Its commits are the same every time, so a second run finds every kernel built.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.build.cache import Cache, cache_folder
+from harness.build.source import ensure_source, pin_source
+from harness.spec.kernel import load_kernel_spec
+
+COMMITS, CULPRIT, BROKEN = 32, 21, 16  # the broken one is where plain bisection looks first
+FILE = "mm/vmalloc.c"
+PLAYBOOK = """\
+version: 1
+question: Which commit made vmalloc slower?
+kernels: [vmap-nodes]
+baseline: vmap-nodes
+target: {kind: simulated, cpus: 2, machine: threadripper-3970x, memory_mib: 512}
+workloads:
+  - name: small
+    parameters: {nr_threads: 2, run_test_mask: 1, test_loop_count: 300, sequential_test_order: true}
+    expected_s: 120
+repeats: 3
+"""
+ENTRY = "	if (WARN_ON_ONCE(!size))\n		return NULL;\n"  # of __vmalloc_node_range_noprof()
+
+
+def edit(text: str, number: int) -> tuple[str, str]:
+    """Return the file as the commit of that number leaves it, and the commit's subject."""
+    if number == CULPRIT:
+        loop = "	for (int i = 0; i < 500; i++)\n		barrier();\n"
+        return text.replace(ENTRY, ENTRY + loop), "mm/vmalloc: Settle before allocating"
+    if number == BROKEN:
+        return text + "int vmalloc_broken(void) { return no_such_name; }\n", "mm/vmalloc: Break it"
+    if number == BROKEN + 1:
+        return text.replace("no_such_name", "0"), "mm/vmalloc: Mend it"
+    if number % 2:
+        return text + f"/* note {number} */\n", f"mm/vmalloc: Note {number}"
+    helper = f"static int __used vmalloc_step_{number}(int x)\n{{\n	return x * {number};\n}}\n"
+    return text + helper, f"mm/vmalloc: Add step {number}, which moves the code behind it"
+
+
+class Repository:
+    """A bare git repository that is written without a work tree."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def git(self, *argv, text=None, **environment):
+        fixed = {
+            "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
+            "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
+            "GIT_AUTHOR_DATE": "2024-11-17T00:00:00Z", "GIT_COMMITTER_DATE": "2024-11-17T00:00:00Z",
+            "GIT_DIR": str(self.folder), "GIT_CONFIG_GLOBAL": os.devnull,
+        }  # fmt: skip
+        done = subprocess.run(
+            ["git", "-c", "gc.auto=0", *argv],
+            input=text, capture_output=True, text=True, check=True,
+            env={**os.environ, **fixed, **environment},
+        )  # fmt: skip
+        return done.stdout.strip()
+
+
+def import_source(folder: Path, pristine: Path) -> None:
+    """Make a repository of one commit out of an unpacked source. About a minute."""
+    made = Repository(folder)
+    made.git("init", "-q", "--bare", str(folder))
+    quick = ["-c", "core.looseCompression=1", "-c", "core.fsync=none"]
+    made.git(*quick, "add", "-A", "-f", ".", GIT_WORK_TREE=str(pristine))
+    made.git("commit", "-q", "-m", "Linux 6.12", GIT_WORK_TREE=str(pristine))
+
+
+@pytest.fixture(scope="session")
+def imported(repository_root, tmp_path_factory):
+    """The repository of the source, made once and kept in the cache of built kernels."""
+    from harness.process import SubprocessRunner
+
+    cache = Cache(cache_folder())
+    spec = load_kernel_spec("vmap-nodes", repository_root / "kernels")
+    source = pin_source(spec, cache, SubprocessRunner())
+    kept = cache.place("git", f"test-{source.digest[-16:]}.git")
+    with cache.lock(kept.name, lambda: None):
+        if not kept.is_dir():
+            fresh = kept.with_suffix(".new")
+            shutil.rmtree(fresh, ignore_errors=True)
+            import_source(fresh, ensure_source(source, cache, lambda: None))
+            fresh.rename(kept)
+    return kept
+
+
+@pytest.fixture(scope="session")
+def repository_root():
+    return Path(__file__).parents[2]
+
+
+@pytest.fixture
+def history(imported, tmp_path):
+    """A repository with the generated commits; returns it and the ids of GOOD and all commits."""
+    folder = tmp_path / "history.git"
+    made = Repository(folder)
+    subprocess.run(
+        ["git", "clone", "-q", "--bare", "--shared", str(imported), str(folder)], check=True
+    )
+    ids = [made.git("rev-parse", "HEAD")]
+    text = made.git("show", f"HEAD:{FILE}") + "\n"
+    assert text.count(ENTRY) == 1
+    made.git("read-tree", "HEAD")
+    for number in range(1, COMMITS + 1):
+        text, subject = edit(text, number)
+        blob = made.git("hash-object", "-w", "--stdin", text=text)
+        made.git("update-index", "--cacheinfo", f"100644,{blob},{FILE}")
+        tree = made.git("write-tree")
+        ids.append(made.git("commit-tree", tree, "-p", ids[-1], "-m", subject))
+    return folder, ids
+
+
+def test_the_planted_commit_is_found_past_one_that_does_not_build(
+    history, repository_root, tmp_path
+):
+    folder, ids = history
+    (tmp_path / "slower.yaml").write_text(PLAYBOOK)
+    argv = [sys.executable, "-m", "harness.cli.main", "bisect", ids[0], ids[-1]]
+    argv += [str(tmp_path / "slower.yaml"), "--tree", str(folder), "--json"]
+    argv += ["--case", "fix_size_alloc_test"]  # the load sleeps 67 ms of its 67.5
+    argv += ["--reports", str(tmp_path / "reports")]
+    done = subprocess.run(argv, cwd=repository_root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    print(done.stderr)  # noqa: T201  what it took, for docs/performance.md
+    print(json.dumps(found["boots"]), found["effect"])  # noqa: T201
+    assert [change["id"] for change in found["suspects"]] == [ids[CULPRIT]]
+    assert found["changes"][CULPRIT]["probability"] > 0.95
+    (skipped,) = found["skipped"].items()
+    assert skipped[0] == found["changes"][BROKEN]["name"]
+    assert re.search(r"build failed.*no_such_name", skipped[1])
+    tried = [change for change in found["changes"] if change["tried"]]
+    assert 5 <= len(tried) <= 8
+    assert found["boots"]["all"] <= 2 * 3 + 3 * len(tried)
