@@ -4,11 +4,14 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.options import KernelsOption, ReportsOption
+
+if TYPE_CHECKING:
+    from harness.run.session import Ended, Session
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +36,9 @@ def run(
     hosts: Annotated[
         str | None, typer.Option(help="Lab hosts, one after the other: names, or label=WORD.")
     ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="All hosts at once, on this Dask scheduler: tcp://...")
+    ] = None,
     kernels: KernelsOption = Path("kernels"),
     reports: ReportsOption = Path("reports"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
@@ -46,12 +52,41 @@ def run(
 
     if (file is None) == (resume is None):
         raise typer.BadParameter("name a playbook, or --resume RUN-ID")
-    names = [host.name for host in select_hosts(hosts)] if hosts else [None]
     if resume and hosts:
         raise typer.BadParameter("a run is resumed on the host that it began on")
-    statuses = [_run_once(file, resume, name, kernels, reports, dry_run, as_json) for name in names]
+    if scheduler and not (hosts and file):
+        raise typer.BadParameter("--scheduler needs a playbook and --hosts")
+    names: list[str] = [host.name for host in select_hosts(hosts)] if hosts else []
+    if scheduler and file:
+        statuses = _run_on_fleet(scheduler, file, names, kernels, reports, as_json)
+    else:
+        statuses = [
+            _run_once(file, resume, name, kernels, reports, dry_run, as_json)
+            for name in (names or (None,))  # None: the host that the playbook names
+        ]
     if any(statuses):
         raise typer.Exit(1)
+
+
+def _run_on_fleet(
+    scheduler: str, file: Path, names: list[str], kernels: Path, reports: Path, as_json: bool
+) -> list[bool]:
+    """Carry out a run on each host at once; return for each whether it is one to fail on."""
+    from harness.errors import InputError, VmapbenchError
+
+    try:
+        from harness.run.fleet import carry_out, make_session
+    except ModuleNotFoundError as error:
+        raise InputError("--scheduler needs Dask: pip install 'vmapbench[fleet]'") from error
+
+    statuses = []
+    for name, ended in carry_out(scheduler, file, names, kernels, reports):
+        if isinstance(ended, VmapbenchError):
+            typer.echo(f"{name}: {ended}", err=True)
+            statuses.append(True)
+        else:
+            statuses.append(_show(make_session(kernels, reports), ended, reports, as_json))
+    return statuses
 
 
 def _run_once(
@@ -65,11 +100,7 @@ def _run_once(
 ) -> bool:
     """Carry out one run; return whether its verdict is one to fail on."""
     from harness.cli.progress import show_progress
-    from harness.report.collect import as_document
-    from harness.report.text import render_text
-    from harness.report.write import write_results
     from harness.run.session import Session
-    from harness.verdict import Verdict
 
     with show_progress(live=sys.stderr.isatty()) as observer:
         session = Session(kernels, reports, observer, observer.build)
@@ -77,6 +108,16 @@ def _run_once(
             typer.echo("\n".join(session.plan_lines(file)))
             return False
         ended = session.run(file, host) if file is not None else session.resume(str(resume))
+    return _show(session, ended, reports, as_json)
+
+
+def _show(session: "Session", ended: "Ended", reports: Path, as_json: bool) -> bool:
+    """Write and print what a run gave; return whether its verdict is one to fail on."""
+    from harness.report.collect import as_document
+    from harness.report.text import render_text
+    from harness.report.write import write_results
+    from harness.verdict import Verdict
+
     with contextlib.closing(session.open_store()) as store:
         written = write_results(store, ended.run_id, reports)
     if as_json:

@@ -151,13 +151,14 @@ def begin_run(
     store: Store,
     more: Mapping[str, Any] | None = None,
     now: dt.datetime | None = None,
+    run_id: str | None = None,
 ) -> str:
     """Keep the run and all its planned jobs; return its id.
 
-    `more` is kept with its plan; `now`: when it begins.
+    `more` is kept with its plan; `now`: when it begins; `run_id`: its id where that is settled.
     """
     now = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC)
-    run_id = new_run_id(prepared.playbook, now)
+    run_id = run_id or new_run_id(prepared.playbook, now)
     run = RunRecord(
         id=run_id,
         playbook=prepared.playbook.text,

@@ -8,6 +8,7 @@ import importlib
 import os
 import shlex
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,13 +85,13 @@ class Session:
             lines += [f"    {shlex.join(argv)}" for argv in target.command_lines(request)]
         return lines
 
-    def run(self, file: Path, host: str | None = None) -> Ended:
+    def run(self, file: Path, host: str | None = None, run_id: str | None = None) -> Ended:
         """Carry out a playbook from its first boot, on another lab host than it names if told."""
         playbook = on_host(load_playbook(file), host)
         target = self.target(playbook.target, cache_folder(), self.runner)
         with contextlib.closing(self.open_store()) as store, contextlib.closing(target):
             prepared = prepare(playbook, self._builder(playbook), target)
-            run_id = begin_run(prepared, store, now=self.now())
+            run_id = begin_run(prepared, store, now=self.now(), run_id=run_id)
             return self._carry_on(run_id, prepared, target, store)
 
     def resume(self, word: str) -> Ended:
@@ -144,13 +145,14 @@ class Session:
         store.finish_run(run_id, self.now().astimezone(dt.UTC).isoformat(timespec="seconds"))
         return Ended(run_id, interrupted=False)
 
+    def build_kernel(self, name: str) -> BuiltKernel:
+        """Return the built kernel of that name. Raises KernelBuildError or InputError."""
+        spec = load_kernel_spec(name, self.kernels)
+        return self.build(spec, cache_folder(), self.runner, self.build_progress)
+
     def _builder(self, playbook: Playbook) -> Callable[[str], BuiltKernel]:
         """Return what builds a kernel of `playbook`, with the module that is asked for."""
-        cache = cache_folder()
-
-        def build(name: str) -> BuiltKernel:
-            spec = load_kernel_spec(name, self.kernels)
-            return self.build(spec, cache, self.runner, self.build_progress)
+        build, cache = self.build_kernel, cache_folder()
 
         def build_with_baselines_module(name: str) -> BuiltKernel:
             return with_module_of(build(name), build(playbook.baseline), cache, self.runner)
@@ -191,6 +193,9 @@ def terminate_as_interrupt() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    if threading.current_thread() is not threading.main_thread():
+        yield  # a scheduler's worker: Python lets only the main thread handle signals
+        return
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield

@@ -247,6 +247,11 @@ class SshTarget:
             serial = read_text(request.folder / "serial.log")
             pstore = collect_pstore(shell, self.host.state)
         keep_last_words(run.log, [("serial console", serial), ("pstore", pstore)])
+        if (
+            findings.verdict is Verdict.NO_BOOT
+            and "nobody confirmed this kernel" in serial + pstore
+        ):
+            findings.reason += "; it ran, but ssh never answered: a network driver may be missing"
         if run.crashed and findings.verdict is not Verdict.CRASHED:
             findings.verdict = Verdict.CRASHED
             findings.reason = f"the kernel crashed: {run.log.crash}"

@@ -1,0 +1,143 @@
+"""Several lab hosts at once, on Dask's distributed scheduler (the extra `fleet`).
+
+A host is a token: a worker is started with the hosts that it may drive as resources, as in
+`dask worker ADDRESS --nthreads 4 --resources "host:tr1=1 host:tr2=1"`, and gets no two tasks for
+one host at once; where several workers drive a host, its lock does the rest. A worker may also have
+`build=N`: kernels are then built there first, into a cache that all share. Playbooks, kernels,
+reports and cache are paths that mean the same everywhere; the store is one database.
+"""
+
+import contextlib
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import distributed
+
+from harness.errors import InfrastructureError, InputError, VmapbenchError
+from harness.run.execute import new_run_id
+from harness.run.session import Ended, Session
+from harness.spec.playbook import load_playbook, on_host
+from harness.store.records import BootRecord, JobRecord
+
+_dask: Any = distributed  # its functions have no types
+
+MakeSession = Callable[[Path, Path], Session]
+"""Returns the session of a worker, from the folders of kernels and reports. A module's function."""
+
+
+class Unseen:
+    """An observer where nobody looks."""
+
+    def planned(self, run_id: str, jobs: int, done: int) -> None:
+        """See `Observer`."""
+
+    def boot_began(self, job: JobRecord, attempt: int) -> None:
+        """See `Observer`."""
+
+    def phase(self, words: str) -> None:
+        """See `Observer`."""
+
+    def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
+        """See `Observer`."""
+
+
+def make_session(kernels: Path, reports: Path) -> Session:
+    """Return a worker's session."""
+    return Session(kernels, reports, Unseen())
+
+
+def carry_out(
+    scheduler: str,
+    file: Path,
+    hosts: Sequence[str],
+    kernels: Path,
+    reports: Path,
+    make: MakeSession = make_session,
+) -> Iterator[tuple[str, Ended | VmapbenchError]]:
+    """Run the playbook on every host, a run each; yield each host as it ends, and how.
+
+    A worker that dies gives its run back; whoever takes it goes on with the boots that are missing.
+    Raises InputError where no worker drives a host, InfrastructureError without a scheduler.
+    """
+    playbook = load_playbook(file)
+    ids = {host: new_run_id(on_host(playbook, host), dt.datetime.now(dt.UTC)) for host in hosts}
+    folders = (kernels.resolve(), reports.resolve())
+    with _connected(scheduler) as client:
+        offered = _offered(client)
+        missing = [host for host in hosts if token(host) not in offered]
+        if missing:
+            raise InputError(
+                f"no worker of {scheduler} drives {', '.join(missing)}; start one with: "
+                f'dask worker {scheduler} --resources "{token(missing[0])}=1"'
+            )
+        if "build" in offered:
+            builds = [
+                client.submit(
+                    build_on_worker, make, name, *folders, resources={"build": 1}, pure=False
+                )
+                for name in playbook.kernels
+            ]
+            _dask.wait(builds)  # a kernel that does not build is a verdict of its boots
+        runs = {
+            client.submit(
+                run_on_worker,
+                make,
+                file.resolve(),
+                host,
+                run_id,
+                *folders,
+                resources={token(host): 1},
+                pure=False,
+            ): host
+            for host, run_id in ids.items()
+        }
+        for future in _dask.as_completed(runs):
+            yield runs[future], _outcome(future, runs[future])
+
+
+def token(host: str) -> str:
+    """Return the worker resource that stands for a host."""
+    return f"host:{host}"
+
+
+def build_on_worker(make: MakeSession, name: str, kernels: Path, reports: Path) -> str:
+    """Build a kernel into the shared cache; return its key."""
+    return make(kernels, reports).build_kernel(name).key
+
+
+def run_on_worker(
+    make: MakeSession, file: Path, host: str, run_id: str, kernels: Path, reports: Path
+) -> Ended:
+    """Begin the run, or go on with it where another worker has died."""
+    session = make(kernels, reports)
+    with contextlib.closing(session.open_store()) as store:
+        begun = run_id in set(store.list_runs()["id"])
+    return session.resume(run_id) if begun else session.run(file, host, run_id)
+
+
+@contextlib.contextmanager
+def _connected(scheduler: str) -> Iterator[Any]:
+    try:
+        client = _dask.Client(scheduler, timeout="15s")
+    except (OSError, ValueError) as error:
+        raise InfrastructureError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+    with client:
+        yield client
+
+
+def _offered(client: Any) -> set[str]:
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return {resource for worker in workers for resource in worker["resources"]}
+
+
+def _outcome(future: Any, host: str) -> Ended | VmapbenchError:
+    """Return how a run ended; one host's failure is no reason to stop the others."""
+    try:
+        ended: Ended = future.result()
+    except VmapbenchError as error:
+        return error
+    except (_dask.KilledWorker, _dask.CancelledError) as error:
+        return InfrastructureError(f"host {host}: every worker that took its run died: {error}")
+    return ended
