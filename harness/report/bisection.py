@@ -70,7 +70,7 @@ def render_progress(outcome: Outcome) -> str:
         return f"{state.phase}: {seen}{outcome.boots} boots"
     best = max(range(len(changes)), key=lambda number: state.probabilities[number])
     likely = f"most likely {changes[best].name}, {state.probabilities[best]:.0%}"
-    if state.probabilities[best] < 1.5 / len(state.suspects):
+    if len(state.suspects) > 1 and state.probabilities[best] < 1.5 / len(state.suspects):
         likely = f"each with about {state.probabilities[best]:.0%}"
     if state.next_commit is None:
         return f"{state.phase}: {likely}, {outcome.boots} boots"

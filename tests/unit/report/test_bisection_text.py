@@ -1,0 +1,54 @@
+"""What a bisection under way and at its end is said to be."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from harness.analysis.bisection import Boot, Bounds, decide
+from harness.build.history import Change, History
+from harness.report.bisection import as_document, render_outcome, render_progress
+from harness.run.bisect import Outcome
+from harness.run.course import Course, Order
+
+CHANGES = tuple(Change(f"{n:03}-abc", f"{n:040x}", f"mm: Change {n}", n == 3) for n in range(9))
+ENDS = [Boot(end, time) for end, time in ((0, 1.0), (8, 1.3)) for _ in range(3)]
+
+
+def outcome(boots, skipped=None, interrupted=False):
+    history = History(CHANGES, lambda _: pytest.fail("no kernel is asked for"))
+    job = SimpleNamespace(workload="w")
+    course = Course(Order("good", "bad"), SimpleNamespace(), history, job, repeats=3)
+    skipped = skipped or {}
+    state = decide(8, boots, skipped, Bounds())
+    return Outcome("a-run", course, state, skipped, len(boots), interrupted)
+
+
+def test_while_good_and_bad_are_compared_nothing_else_is_said():
+    assert render_progress(outcome([])) == "comparing GOOD and BAD: 0 boots"
+    assert "not told apart yet" in render_outcome(outcome([], interrupted=True))
+    assert "vmapbench bisect --resume a-run" in render_outcome(outcome([], interrupted=True))
+
+
+def test_progress_names_the_interval_and_what_comes_next():
+    first = render_progress(outcome(ENDS))
+    assert first == "8 left, 001-abc to 008-abc; each with about 12%; next 004-abc"
+    second = render_progress(outcome([*ENDS, Boot(4, 1.3)]))
+    assert second.startswith("4 left, 001-abc to 004-abc; ")
+
+
+def test_a_merge_says_how_to_go_on_within_it():
+    boots = [*ENDS, Boot(4, 1.3), Boot(2, 1.0), Boot(3, 1.3)]
+    text = render_outcome(outcome(boots))
+    assert f"{3:040x}  mm: Change 3" in text
+    assert "It is a merge" in text
+    assert render_progress(outcome(boots)).startswith("found: most likely 003-abc, ")
+
+
+def test_what_cannot_be_tried_leaves_a_range():
+    found = outcome([*ENDS, Boot(4, 1.3), Boot(2, 1.0)], {3: "build failed: no"})
+    assert "One of 2 changes" in render_outcome(found)
+    assert "skipped: build failed: no" in render_outcome(found)
+    document = as_document(found)
+    assert [change["name"] for change in document["suspects"]] == ["003-abc", "004-abc"]
+    assert document["boots"]["in_steps"] == 2
+    assert document["skipped"] == {"003-abc": "build failed: no"}
