@@ -1,5 +1,7 @@
 import subprocess
+from pathlib import Path
 
+import paramiko
 import pytest
 from typer.testing import CliRunner
 
@@ -70,6 +72,46 @@ def test_another_key_is_only_taken_when_told_so(server, tmp_path):
     remember(spec, shown, replace=True)
     HostShell(spec).close()
     assert "elsewhere ssh-ed25519" in (tmp_path / "known").read_text()
+
+
+def test_a_jump_of_the_users_ssh_config_is_as_strict(server, tmp_path):
+    gate = LoopbackServer(tmp_path / "gate")
+    (gate.folder / "authorized_keys").write_text(server.user_key.with_suffix(".pub").read_text())
+    (Path.home() / ".ssh").mkdir()
+    (Path.home() / ".ssh" / "config").write_text(
+        f"Host behind\n HostName 127.0.0.1\n Port {server.port}\n ProxyJump gate\n"
+        f"Host gate\n HostName 127.0.0.1\n Port {gate.port}\n IdentityFile {server.user_key}\n"
+    )
+    text = server.host_text(known_hosts="known").replace("address: 127.0.0.1", "address: behind")
+    (tmp_path / "box.yaml").write_text(text.replace(f"port: {server.port}\n", ""))
+    spec = load_host_file(tmp_path / "box.yaml")
+    server.trust(tmp_path / "known")
+    with pytest.raises(HostKeyError):  # the jump's own key is not trusted
+        HostShell(spec)
+    (tmp_path / "known").unlink()
+    for port in (gate.port, server.port):
+        shown = next_unknown(spec)
+        assert shown.name == f"[127.0.0.1]:{port}"
+        remember(spec, shown)
+    shell = HostShell(spec)
+    assert shell.run(["echo", "through"]).stdout == "through\n"
+    shell.close()
+    gate.stop()
+
+
+def test_a_hashed_or_shared_line_is_replaced_for_this_host_only(server, tmp_path):
+    spec = host_at(server, tmp_path)
+    other = LoopbackServer(tmp_path / "other")
+    other.stop()
+    name = f"[127.0.0.1]:{server.port}"
+    hashed = paramiko.HostKeys.hash_host(name)
+    (tmp_path / "known").write_text(
+        f"# mine\n{hashed} {other.host_key}{name},elsewhere {other.host_key}"
+    )
+    remember(spec, next_unknown(spec), replace=True)
+    lines = (tmp_path / "known").read_text().splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["#", "elsewhere", name]
+    HostShell(spec).close()
 
 
 def test_the_verb(server, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import select
 import shlex
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -57,7 +58,15 @@ def open_connection(spec: HostSpec, connect_s: float = CONNECT_S) -> fabric.Conn
         connection.open()
         assert connection.transport is not None
         connection.transport.set_keepalive(KEEPALIVE_S)
+    _notice_a_dead_line(connection.transport)
     return connection
+
+
+def _notice_a_dead_line(transport: paramiko.Transport) -> None:
+    """Let a pulled cable end the connection in a minute, where the kernel would take a quarter."""
+    if isinstance(transport.sock, socket.socket):  # behind a jump host it is a channel
+        limit_ms = 4 * KEEPALIVE_S * 1000
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
 
 
 def plan_connection(spec: HostSpec, connect_s: float = CONNECT_S) -> fabric.Connection:
@@ -79,8 +88,21 @@ def plan_connection(spec: HostSpec, connect_s: float = CONNECT_S) -> fabric.Conn
             connect_timeout=connect_s,
             connect_kwargs=dict(kwargs),
         )
-        _make_strict(connection, known_hosts_file(spec))
+    for hop_connection in hops_of(connection):
+        _make_strict(hop_connection, known_hosts_file(spec))
     return connection
+
+
+def hops_of(connection: fabric.Connection) -> list[fabric.Connection]:
+    """Return the connections on the way, the nearest first and `connection` last.
+
+    Those that ~/.ssh/config asks for (ProxyJump) are among them; a ProxyCommand is a program.
+    """
+    hops: list[fabric.Connection] = []
+    while isinstance(connection, fabric.Connection):
+        hops.insert(0, connection)
+        connection = connection.gateway
+    return hops
 
 
 def _make_strict(connection: fabric.Connection, known_hosts: Path) -> None:
@@ -207,11 +229,9 @@ class HostShell:
 
     def close(self) -> None:
         """Close the connection and those of the jump hosts."""
-        connection: fabric.Connection | None = self._connection
-        while connection is not None:
+        for hop in reversed(hops_of(self._connection)):
             with contextlib.suppress(Exception):  # the host may be gone in the middle of anything
-                connection.close()
-            connection = connection.gateway
+                hop.close()
 
     @property
     def _transport(self) -> paramiko.Transport | None:

@@ -17,6 +17,7 @@ from harness.targets.ssh.transport import (
     ConnectionLostError,
     explained,
     fingerprint,
+    hops_of,
     known_hosts_file,
     plan_connection,
 )
@@ -47,11 +48,7 @@ def next_unknown(spec: HostSpec) -> Shown:
     Only the handshake happens with a machine that is not trusted; jump hosts before it are logged
     in to. Raises ConnectionLostError, InputError.
     """
-    chain: list[fabric.Connection] = []
-    connection: fabric.Connection | None = plan_connection(spec)
-    while connection is not None:
-        chain.insert(0, connection)
-        connection = connection.gateway
+    chain = hops_of(plan_connection(spec))
     with contextlib.ExitStack() as stack, explained(spec, "asking for the key of"):
         for hop in chain:
             shown = _ask(hop, known_hosts_file(spec), stack)
@@ -113,7 +110,16 @@ def _lines(file: Path) -> list[str]:
 
 
 def _other_lines(file: Path, name: str) -> Iterator[str]:
-    """Yield the lines of known_hosts that are not of `name` alone."""
+    """Yield the lines of known_hosts without `name`, whether it stands there plain or hashed."""
     for line in _lines(file):
-        if line.split(" ", 1)[0] != name:
+        names, space, rest = line.partition(" ")
+        if line.startswith(("#", "@")):  # a comment, or a marker of an authority
             yield line
+        elif others := [word for word in names.split(",") if not _is_name(word, name)]:
+            yield ",".join(others) + space + rest
+
+
+def _is_name(word: str, name: str) -> bool:
+    return word == name or (
+        word.startswith("|1|") and paramiko.HostKeys.hash_host(name, word) == word
+    )
