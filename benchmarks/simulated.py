@@ -22,8 +22,16 @@ from harness.process import SubprocessRunner
 from harness.spec.kernel import DebianSource, KernelSpec
 from harness.spec.playbook import SimulatedTarget as Spec
 from harness.targets.base import BootRequest
-from harness.targets.simulated.machine import load_machine
-from harness.targets.simulated.profile import parse_counts
+from harness.targets.simulated.machine import Machine, load_machine, ticks_of_ns
+from harness.targets.simulated.profile import (
+    SLOW_PATHS,
+    Symbols,
+    lock_waits,
+    parse_counts,
+    parse_system_map,
+    parse_windows,
+    shares,
+)
 from harness.targets.simulated.target import SimulatedTarget, Simulation
 from harness.testmod.log import parse_log
 
@@ -63,7 +71,12 @@ def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]
         options.cache,
         SubprocessRunner(),
         machine,
-        Simulation(options.seed, switches),
+        Simulation(
+            options.seed,
+            switches,
+            options.window_ms,
+            tuple(symbols_of(options.kernel).address_of(place) for place in options.count),
+        ),
     )
     target.check()
     threads = options.threads or options.cpus
@@ -109,7 +122,37 @@ def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]
         "whole_host_s": round(result.elapsed_s, 1),
         "host_load": load_before,
         "counts": profile["counts"],
+        "windows": windows_in(folder, symbols_of(options.kernel), machine),
     }
+
+
+def symbols_of(kernel: Path) -> Symbols:
+    return parse_system_map((kernel / "System.map").read_text(encoding="ascii"))
+
+
+def windows_in(folder: Path, symbols: Symbols, machine: Machine) -> list[dict[str, object]]:
+    """One row for each stretch of virtual time: what was counted, who spun and for which lock."""
+    if not (folder / "windows.txt").is_file():
+        return []
+    rows: list[dict[str, object]] = []
+    since_ns = 0
+    for window in parse_windows((folder / "windows.txt").read_text(encoding="ascii")):
+        by_function = shares(window.samples, symbols)
+        whole = sum(ticks for _, ticks in window.samples)
+        waits = lock_waits(window.waits, symbols, whole)
+        length = ticks_of_ns(window.until_ns - since_ns, machine)
+        rows.append(
+            {
+                "until_ms": round(window.until_ns / 1e6, 3),
+                "busy_cpus": round(whole / length, 2),
+                "executed": window.executed,
+                "spin_share": round(sum(by_function.get(name, 0.0) for name in SLOW_PATHS), 4),
+                "waits": {name: round(share, 4) for name, share in list(waits.items())[:5]},
+                "self": {name: round(share, 4) for name, share in list(by_function.items())[:12]},
+            }
+        )
+        since_ns = window.until_ns
+    return rows
 
 
 def parse_options() -> argparse.Namespace:
@@ -127,6 +170,10 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--switch", nargs="*", default=[], help="NAME=NUMBER of the plugin")
     parser.add_argument("--boot", nargs="*", default=[], help="kernel boot parameters")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--window-ms", type=float, default=0, help="profiles of such stretches")
+    parser.add_argument(
+        "--count", nargs="*", default=[], help="NAME or NAME+0xOFFSET: executions, by window"
+    )
     parser.add_argument("--memory", type=int, help="MiB")
     parser.add_argument("--keep", help="folder for the logs")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "vmapbench")

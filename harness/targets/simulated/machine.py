@@ -84,15 +84,15 @@ def plugin_options(machine: Machine) -> dict[str, int]:
         "rep_byte": _ticks(1 / machine.string_bytes_per_cycle),
         # One thread beside another takes 2 / throughput as long for the same work.
         "smt_extra": round((2 / machine.smt_throughput - 1) * 1024),
-        "transfer_smt": _ticks_of_ns(transfers.same_core_ns, machine),
-        "transfer_ccx": _ticks_of_ns(transfers.same_complex_ns, machine),
-        "transfer_die": _ticks_of_ns(transfers.same_die_ns, machine),
-        "transfer_package": _ticks_of_ns(transfers.other_die_ns, machine),
+        "transfer_smt": ticks_of_ns(transfers.same_core_ns, machine),
+        "transfer_ccx": ticks_of_ns(transfers.same_complex_ns, machine),
+        "transfer_die": ticks_of_ns(transfers.same_die_ns, machine),
+        "transfer_package": ticks_of_ns(transfers.other_die_ns, machine),
         "per_core": per_core,
         "per_ccx": per_complex,
         "per_die": per_complex * machine.topology.complexes_per_die,
-        "quantum": _ticks_of_ns(QUANTUM_NS, machine),
-        "sample": _ticks_of_ns(SAMPLE_NS, machine),
+        "quantum": ticks_of_ns(QUANTUM_NS, machine),
+        "sample": ticks_of_ns(SAMPLE_NS, machine),
     }
 
 
@@ -100,5 +100,6 @@ def _ticks(cycles: float) -> int:
     return round(cycles * TICKS_PER_CYCLE)
 
 
-def _ticks_of_ns(ns: float, machine: Machine) -> int:
+def ticks_of_ns(ns: float, machine: Machine) -> int:
+    """Return the plugin's ticks in `ns` of virtual time."""
     return round(ns * machine.clock_mhz / 1000 * TICKS_PER_CYCLE)

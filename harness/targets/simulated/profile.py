@@ -2,7 +2,8 @@
 
 Files of the plugin, one set for each part of the run between two marks of the guest:
 `profile-N.txt` (program counter, ticks), `waits-N.txt` (program counter of the PAUSE, up to
-three return addresses, ticks), and `counts.txt` (one line for each mark).
+three return addresses, ticks), and `counts.txt` (one line for each mark). Where windows were
+asked for, `windows.txt` has the same for each stretch of virtual time.
 """
 
 import bisect
@@ -12,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from harness.errors import InputError
 
 # The published profile has the first name; a kernel without paravirtual locks has the second.
 SLOW_PATHS = ("native_queued_spin_lock_slowpath", "queued_spin_lock_slowpath")
@@ -27,6 +30,13 @@ class Symbols:
 
     addresses: tuple[int, ...]
     names: tuple[str, ...]
+
+    def address_of(self, place: str) -> int:
+        """Return the address of `NAME` or `NAME+0xOFFSET`. Raises InputError for no such name."""
+        name, _, offset = place.partition("+")
+        if name not in self.names:
+            raise InputError(f"no function {name!r} among the kernel's symbols")
+        return self.addresses[self.names.index(name)] + int(offset or "0", 16)
 
     def name_of(self, address: int) -> str:
         """Return the function that holds `address`; modules are one name, user space another."""
@@ -60,6 +70,30 @@ def parse_counts(text: str) -> list[dict[str, int]]:
         {name: int(value) for name, value in re.findall(r"(\w+) (\d+)", line)}
         for line in text.splitlines()
     ]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of virtual time: samples and waits in it, and counts since the start of the run."""
+
+    until_ns: int
+    executed: tuple[int, ...]  # how often each counted instruction was, up to the end of it
+    samples: tuple[tuple[tuple[int, ...], int], ...]
+    waits: tuple[tuple[tuple[int, ...], int], ...]
+
+
+def parse_windows(text: str) -> list[Window]:
+    """Return the windows of a windows.txt in their order."""
+    windows = []
+    for stretch in re.split(r"^window ", text, flags=re.MULTILINE)[1:]:
+        head, _, rest = stretch.partition("\n")
+        until_ns, *executed = map(int, head.split())
+        rows = {
+            kind: tuple(parse_table("\n".join(re.findall(rf"^{kind} (.*)", rest, re.MULTILINE))))
+            for kind in "sw"
+        }
+        windows.append(Window(until_ns, tuple(executed), rows["s"], rows["w"]))
+    return windows
 
 
 def shares(samples: Iterable[tuple[tuple[int, ...], int]], symbols: Symbols) -> dict[str, float]:

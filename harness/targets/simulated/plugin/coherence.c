@@ -45,6 +45,12 @@ static struct line *directory;
 static struct copy *caches;
 static uint64_t versions;
 
+/* The line of an address. One variable may be asked to have a line of its own, for ablations. */
+static inline uint64_t tag_of(uint64_t address)
+{
+	return address == model.apart ? UINT64_MAX >> 6 : address >> 6;
+}
+
 static inline struct line *slot_of(uint64_t tag)
 {
 	return &directory[(tag * UINT64_C(0x9e3779b97f4a7c15)) >> 44];
@@ -118,7 +124,7 @@ static inline bool follow(const struct line *line, uint64_t tag)
 void on_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc)
 {
 	struct vcpu *v = &vcpus[vcpu];
-	uint64_t tag = address >> 6;
+	uint64_t tag = tag_of(address);
 	struct line *line = slot_of(tag);
 	struct copy *copy = copy_of(v, tag);
 
@@ -188,7 +194,7 @@ static void take_line(struct vcpu *v, uint64_t tag, bool atomic, uint64_t pc)
 void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc)
 {
 	struct vcpu *v = &vcpus[vcpu];
-	uint64_t tag = address >> 6;
+	uint64_t tag = tag_of(address);
 
 	(void)info;
 	v->spin.changed = true;
@@ -221,7 +227,7 @@ void on_atomic(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, 
 	v->spin.changed = true;
 	v->atomics++;
 	if (v->score && !elsewhere(address))
-		take_line(v, address >> 6, true, (uint64_t)pc);
+		take_line(v, tag_of(address), true, (uint64_t)pc);
 }
 
 /* REP MOVS, STOS ...: QEMU reports each element; hardware moves many bytes a cycle. */

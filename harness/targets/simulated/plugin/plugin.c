@@ -42,6 +42,10 @@ static uint64_t instrument(struct qemu_plugin_insn *insn, bool *opaque)
 	void *pc = (void *)qemu_plugin_insn_vaddr(insn);
 
 	*opaque |= what.opaque;
+	for (unsigned i = 0; i < model.counted; i++)
+		if (model.count[i] == (uint64_t)pc)
+			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_counted, PLUGIN_CB_NO_REGS,
+							       (void *)(uintptr_t)i);
 	if (what.mark)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, PLUGIN_CB_NO_REGS, pc);
 	if (what.pause) {
@@ -118,6 +122,8 @@ static bool set_number(const char *name, uint64_t value)
 		{ "sample", &model.sample },
 		{ "seed", &model.seed },
 		{ "follow_from", &model.follow_from },
+		{ "apart", &model.apart },
+		{ "window", &model.window },
 	};
 	const struct {
 		const char *name;
@@ -160,6 +166,12 @@ static bool set_option(const char *argument)
 	name[equals - argument] = '\0';
 	if (!strcmp(name, "out")) {
 		model.out = strdup(equals + 1);
+		return true;
+	}
+	if (!strcmp(name, "count")) {
+		if (model.counted == MAX_COUNTED)
+			return false;
+		model.count[model.counted++] = strtoull(equals + 1, NULL, 16);
 		return true;
 	}
 	return set_number(name, strtoull(equals + 1, NULL, 10));

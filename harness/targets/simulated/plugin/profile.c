@@ -3,7 +3,8 @@
  * Where the virtual time went: every vCPU is asked for its program counter each `sample` ticks of
  * its own time. Turns of a spin loop that were left out count for the PAUSE, and once more by
  * where the waiting vCPU had come from. A mark of the guest writes out what has gathered since the
- * last one.
+ * last one. With `window`, the same gathers for each stretch of that many ticks as well, with how
+ * often the `count`ed instructions were executed, so that one run shows how it went over time.
  */
 #include "sim.h"
 
@@ -19,8 +20,14 @@ struct place {
 	uint64_t ticks;
 };
 
-static struct place *samples, *waits;
+struct profile {
+	struct place *samples, *waits;
+};
+
+static struct profile part, window; /* since the last mark, since the last window */
 static unsigned marks;
+static uint64_t window_end;
+static uint64_t executed[MAX_COUNTED];
 
 static void add(struct place *table, const uint64_t key[4], uint64_t ticks)
 {
@@ -39,6 +46,37 @@ static void add(struct place *table, const uint64_t key[4], uint64_t ticks)
 	}
 }
 
+static void empty_table(FILE *file, const char *prefix, struct place *table)
+{
+	for (unsigned i = 0; i < PLACES; i++)
+		if (table[i].ticks)
+			fprintf(file, "%s%lx %lx %lx %lx %lu\n", prefix, table[i].key[0],
+				table[i].key[1], table[i].key[2], table[i].key[3], table[i].ticks);
+	memset(table, 0, PLACES * sizeof(*table));
+}
+
+/* windows.txt: one line for each window, followed by its samples (s) and waits (w). */
+static void write_window(uint64_t now)
+{
+	static FILE *file;
+	char path[4096];
+
+	if (!file) {
+		snprintf(path, sizeof(path), "%s/windows.txt", model.out);
+		file = fopen(path, "w");
+		if (!file)
+			return;
+	}
+	fprintf(file, "window %lu", ticks_to_ns(now));
+	for (unsigned i = 0; i < model.counted; i++)
+		fprintf(file, " %lu", executed[i]);
+	fputc('\n', file);
+	empty_table(file, "s ", window.samples);
+	empty_table(file, "w ", window.waits);
+	fflush(file);
+	window_end = now + model.window;
+}
+
 void profile_sample(struct vcpu *v, uint64_t pc)
 {
 	uint64_t now = now_of(v), due;
@@ -47,7 +85,11 @@ void profile_sample(struct vcpu *v, uint64_t pc)
 		return;
 	due = (now - v->next_sample) / model.sample + 1;
 	v->next_sample += due * model.sample;
-	add(samples, (uint64_t[4]){ pc }, due * model.sample);
+	add(part.samples, (uint64_t[4]){ pc }, due * model.sample);
+	if (model.window)
+		add(window.samples, (uint64_t[4]){ pc }, due * model.sample);
+	if (model.window && now >= window_end && marks)
+		write_window(now);
 }
 
 /* Leave out the samples that would have been due by now. */
@@ -62,8 +104,18 @@ void profile_skip(struct vcpu *v)
 void profile_wait(struct vcpu *v, uint64_t ticks)
 {
 	const uint64_t *caller = v->spin.caller;
+	const uint64_t key[4] = { v->spin.pc, caller[0], caller[1], caller[2] };
 
-	add(waits, (uint64_t[4]){ v->spin.pc, caller[0], caller[1], caller[2] }, ticks);
+	add(part.waits, key, ticks);
+	if (model.window)
+		add(window.waits, key, ticks);
+}
+
+/* A counted instruction is about to be executed; `which` is its place among the options. */
+void on_counted(unsigned int vcpu, void *which)
+{
+	(void)vcpu;
+	executed[(uintptr_t)which]++;
 }
 
 static void write_table(const char *kind, struct place *table)
@@ -75,12 +127,8 @@ static void write_table(const char *kind, struct place *table)
 	file = fopen(path, "w");
 	if (!file)
 		return;
-	for (unsigned i = 0; i < PLACES; i++)
-		if (table[i].ticks)
-			fprintf(file, "%lx %lx %lx %lx %lu\n", table[i].key[0], table[i].key[1],
-				table[i].key[2], table[i].key[3], table[i].ticks);
+	empty_table(file, "", table);
 	fclose(file);
-	memset(table, 0, PLACES * sizeof(*table));
 }
 
 static void write_counts(uint64_t now)
@@ -119,8 +167,10 @@ void on_mark(unsigned int vcpu, void *pc)
 	if (!vcpus[vcpu].score)
 		return;
 	write_counts(now_of(&vcpus[vcpu]));
-	write_table("profile", samples);
-	write_table("waits", waits);
+	if (model.window && marks)
+		write_window(now_of(&vcpus[vcpu]));
+	write_table("profile", part.samples);
+	write_table("waits", part.waits);
 	marks++;
 }
 
@@ -131,8 +181,11 @@ void profile_finish(void)
 
 void profile_init(void)
 {
-	samples = calloc(PLACES, sizeof(*samples));
-	waits = calloc(PLACES, sizeof(*waits));
-	if (!samples || !waits)
-		abort();
+	struct place **tables[] = { &part.samples, &part.waits, &window.samples, &window.waits };
+
+	for (unsigned i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
+		*tables[i] = calloc(PLACES, sizeof(**tables[i]));
+		if (!*tables[i])
+			abort();
+	}
 }

@@ -28,6 +28,7 @@
 #define TICKS_PER_CYCLE 1024
 #define NEVER UINT64_MAX
 #define MAX_WATCHED 4 /* lines that one spin loop may read */
+#define MAX_COUNTED 8
 #define REGISTERS 18  /* 16 general, rip, eflags */
 
 /* The slice of a vCPU ends at the first block that finds its counter at or past this value. */
@@ -90,6 +91,10 @@ struct model {
 	uint64_t seed; /* 0: no perturbation */
 	uint64_t follow_from; /* lowest address whose lines are followed */
 	bool full_coherence, lock_coherence, skip_spins, store_buffer;
+	uint64_t apart;                /* address of a variable with a line of its own; 0: none */
+	uint64_t window;               /* 0: no windows */
+	uint64_t count[MAX_COUNTED];   /* addresses of instructions to count */
+	unsigned counted;
 	const char *out; /* folder for profiles and counts */
 };
 
@@ -183,6 +188,7 @@ void profile_sample(struct vcpu *v, uint64_t pc);
 void profile_skip(struct vcpu *v);
 void profile_wait(struct vcpu *v, uint64_t ticks);
 void on_mark(unsigned int vcpu, void *pc);
+void on_counted(unsigned int vcpu, void *which);
 void profile_finish(void);
 
 /* --- decode.c --- */

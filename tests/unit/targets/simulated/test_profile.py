@@ -4,11 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.errors import InputError
 from harness.targets.simulated.profile import (
     lock_waits,
     parse_counts,
     parse_system_map,
     parse_table,
+    parse_windows,
     profile_of_boot,
     shares,
 )
@@ -38,6 +40,35 @@ SLOW, LOCK, ALLOC = 0xFFFFFFFF81003010, 0xFFFFFFFF81002008, 0xFFFFFFFF81001FFF
 )
 def test_addresses_have_names(address, name):
     assert SYMBOLS.name_of(address) == name
+
+
+@pytest.mark.parametrize(
+    ("place", "address"),
+    [("_raw_spin_lock", 0xFFFFFFFF81002000), ("alloc_vmap_area+0x1c5", 0xFFFFFFFF810011C5)],
+)
+def test_places_have_addresses(place, address):
+    assert SYMBOLS.address_of(place) == address
+
+
+def test_a_place_that_the_kernel_does_not_have_is_named():
+    with pytest.raises(InputError, match="node_alloc"):
+        SYMBOLS.address_of("node_alloc+0x10")
+
+
+def test_windows_keep_their_own_samples_and_running_counts():
+    text = (
+        f"window 2000000 10 3\ns {SLOW:x} 0 0 0 900\nw {SLOW:x} {LOCK:x} {ALLOC:x} 0 300\n"
+        f"window 4000000 25 3\ns {ALLOC:x} 0 0 0 100\n"
+    )
+    first, second = parse_windows(text)
+    assert (first.until_ns, first.executed) == (2_000_000, (10, 3))
+    assert (first.samples, first.waits) == ((((SLOW,), 900),), (((SLOW, LOCK, ALLOC), 300),))
+    assert (second.until_ns, second.executed, second.waits) == (4_000_000, (25, 3), ())
+    assert second.samples == (((ALLOC,), 100),)
+
+
+def test_a_run_without_windows_has_none():
+    assert parse_windows("") == []
 
 
 def test_shares_add_up():

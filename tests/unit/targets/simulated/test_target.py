@@ -9,7 +9,12 @@ from harness.process import Completed
 from harness.spec import playbook
 from harness.spec.kernel import DebianSource, KernelSpec
 from harness.targets.base import BootRequest
-from harness.targets.simulated.target import SimulatedTarget, check_kernel, marked_script
+from harness.targets.simulated.target import (
+    SimulatedTarget,
+    Simulation,
+    check_kernel,
+    marked_script,
+)
 
 
 class OldQemu:
@@ -70,10 +75,29 @@ def test_the_kernel_keeps_time_with_the_hpet(tmp_path, request_):
     assert {"clocksource=hpet", "init_on_alloc=1", "vmap_nodes=1"} <= set(words)
 
 
+def test_a_guest_may_have_more_memory_than_the_host(tmp_path, request_):
+    (argv,) = target(tmp_path).command_lines(replace(request_, memory_mib=40_000))
+    assert "memory-backend-ram,id=ram,size=40000M,reserve=off" in argv
+    assert "memory-backend=ram" in argv
+
+
 def test_a_comma_in_the_folder_does_not_become_an_option(tmp_path, request_):
     request = replace(request_, folder=Path("/a,b"))
     (argv,) = target(tmp_path).command_lines(request)
     assert value(argv, "-plugin").endswith(",out=/a,,b")
+
+
+def test_windows_and_counted_instructions_reach_the_plugin(tmp_path, request_):
+    spec = playbook.SimulatedTarget(kind="simulated")
+    simulation = Simulation(window_ms=2, counted=(0xFFFFFFFF81000000, 0xFFFFFFFF81000010))
+    watched = SimulatedTarget(spec, tmp_path, None, simulation=simulation)
+    (argv,) = watched.command_lines(request_)
+    plugin = value(argv, "-plugin").split(",")
+    assert f"window={2_000_000 * 3700 // 1000 * 1024}" in plugin
+    assert [word for word in plugin if word.startswith("count=")] == [
+        "count=ffffffff81000000",
+        "count=ffffffff81000010",
+    ]
 
 
 def test_loads_stand_between_marks():
