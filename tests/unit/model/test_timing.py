@@ -171,3 +171,9 @@ def test_a_calibration_survives_its_file():
 def test_a_wrong_calibration_is_refused(text):
     with pytest.raises(InputError, match="broken"):
         parse_calibration(text, "broken")
+
+
+def test_counters_that_are_neighbours_in_memory_are_one_line():
+    profile = load_calibration().cases["fix_size"]
+    pair = pair_costs(profile["many"], profile["1"], 64, FLAT)
+    assert pair.counters == {"nr_vmalloc_pages+vmap_lazy_nr": pytest.approx(3.0, abs=0.01)}
