@@ -5,6 +5,7 @@
     building/KEY.RANDOM/   builds under way, renamed to kernels/KEY when finished
     logs/                  logs of builds that failed
     locks/                 one lock file for each source and key
+    uses/                  one lock file for each kernel and module, shared by who uses it
 
 A folder under sources/ or kernels/ got its name by one rename of complete contents: a killed
 build leaves nothing there, and no marker has to be trusted.
@@ -64,6 +65,17 @@ class Cache:
                 fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
+    def hold(self, name: str) -> None:
+        """Keep the kernel or module `name` from house-keeping until this process ends.
+
+        The file's time is that of the last use. Waits while the entry is being dropped.
+        """
+        path = self.place("uses", name)
+        if path not in _HELD:
+            _HELD[path] = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(_HELD[path], fcntl.LOCK_SH)
+        os.utime(path)
+
     @contextlib.contextmanager
     def attempt(self, kind: str, name: str) -> Iterator[Path]:
         """Give a new folder that becomes `kind/name` when the block ends well, else nothing.
@@ -84,6 +96,26 @@ class Cache:
             raise InfrastructureError(f"cannot write the build cache {target}: {error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+# A kernel is used from its build to the last boot, through many hands: no block spans that, the
+# process does. The kernel frees the locks with it, however it ends.
+_HELD: dict[Path, int] = {}  # file descriptors
+
+
+@contextlib.contextmanager
+def seize(*files: Path) -> Iterator[bool]:
+    """Try to take lock files for this block alone; yields whether all of them were free."""
+    with contextlib.ExitStack() as stack:
+        yield all(_seized(stack, file) for file in files)
+
+
+def _seized(stack: contextlib.ExitStack, file: Path) -> bool:
+    try:
+        fcntl.flock(stack.enter_context(file.open("a")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def file_digest(path: Path) -> str:

@@ -47,6 +47,8 @@ def build_kernel(
     tree, log, environment = folder / "tree", folder / "build.log", _environment(pristine)
     tell("preparing the tree")
     base = find_base(plan, cache, pristine)
+    if base:
+        cache.hold(base.key)
     based = lay_tree(pristine, tree, base, runner)
     apply_patches(tree, plan.patches, runner)
     tell("configuring")

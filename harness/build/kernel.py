@@ -84,6 +84,7 @@ def ensure_kernel(
     cache = cache if isinstance(cache, Cache) else Cache(cache)
     plan = plan_build(spec, cache, runner)
     entry = cache.place("kernels", plan.key)
+    cache.hold(plan.key)
     if built := find_built(plan, cache):
         return built
 

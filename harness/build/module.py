@@ -34,6 +34,7 @@ def with_module_of(
     cache = cache if isinstance(cache, Cache) else Cache(cache)
     key = hashlib.sha256(f"{_FORMAT} {kernel.key} ".encode() + source).hexdigest()[:32]
     entry = cache.place("modules", key)
+    cache.hold(key)
     with cache.lock(key, lambda: None):
         if not entry.exists():
             with cache.attempt("modules", key) as folder:
