@@ -6,6 +6,7 @@ nor adds one in the past. docs/history.md explains the choices and gives the err
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import ruptures
@@ -19,18 +20,22 @@ Floats = NDArray[np.float64]
 class Rule:
     """When a step is believed. The defaults are calibrated by `python -m benchmarks.history`.
 
-    `alpha`: p below which one night's test believes. `confirmations`: nights on the new level
-    before that. `learning`: nights on the old level, where nothing is known of the noise yet.
+    `alpha`: p below which one night's test believes; each night before the new level has lasted
+    for `patience` asks for a p ten times smaller. `confirmations`: nights on the new level at the
+    least. `learning`: nights on the old level, where nothing is known of the noise yet.
     `clip`: deviations count at most so many standard deviations. `smallest`: relative changes
-    below are not reported. `longest`: nights looked back upon.
+    below are not reported. `longest`: nights looked back upon; `latest`: a step is found within
+    so many nights or never, as every further one is another chance of a false alarm.
     """
 
-    alpha: float = 2e-6
+    alpha: float = 1e-6
+    patience: int = 5
     confirmations: int = 3
     learning: int = 8
     clip: float = 4.0
     smallest: float = 0.005
     longest: int = 120
+    latest: int = 40
 
 
 @dataclass(frozen=True)
@@ -89,11 +94,10 @@ def find_steps(
 
 def outliers(values: Floats, levels: Sequence[int], limit: float = 5.0) -> Iterator[int]:
     """Yield the nights that lie far from the median of their level. `levels`: where each begins."""
-    ends = [*levels[1:], len(values)]
-    parts = [values[a:b] for a, b in zip(levels, ends, strict=True)]
-    rest = np.concatenate([part - np.median(part) for part in parts]) if parts else np.empty(0)
-    if len(rest) < 5:
+    if len(values) < 5:
         return
+    parts = [values[a:b] for a, b in zip(levels, [*levels[1:], len(values)], strict=True)]
+    rest = np.concatenate([part - np.median(part) for part in parts])
     spread = max(_MAD_TO_DEVIATION * float(np.median(np.abs(rest))), _LEAST_NOISE)
     yield from (int(night) for night in np.flatnonzero(np.abs(rest) > limit * spread))
 
@@ -105,15 +109,20 @@ def _judge_night(values: Floats, begin: int, night: int, noise: _Noise, rule: Ru
     if count < before + rule.confirmations:
         return None
     level = _clipped(values[begin : night + 1], noise, rule)
-    sizes = np.arange(before, count - rule.confirmations + 1)
-    if _tests(level, sizes, noise).min() >= rule.alpha:
+    sizes = np.arange(max(before, count - rule.latest), count - rule.confirmations + 1)
+    if not _believed(_tests(level, sizes, noise), count - sizes, rule).any():
         return None
-    size = _locate(level, before, rule)
+    size = max(_locate(level, rule), int(sizes[0]))
     p = float(_tests(level, np.array([size]), noise)[0])
     step = _measured(values[begin : night + 1], size, noise, rule)
-    if p >= rule.alpha or abs(np.expm1(step.shift)) < rule.smallest:
+    if not _believed(p, count - size, rule) or abs(np.expm1(step.shift)) < rule.smallest:
         return None
     return replace(step, at=begin + size, found=night, p=p)
+
+
+def _believed(p: Any, nights: Any, rule: Rule) -> Any:
+    """Return whether a p is small enough for a new level that has lasted for so many nights."""
+    return p * 10.0 ** np.maximum(rule.patience - nights, 0) < rule.alpha
 
 
 def _clipped(level: Floats, noise: _Noise, rule: Rule) -> Floats:
@@ -145,11 +154,10 @@ def _tests(level: Floats, sizes: NDArray[np.int_], noise: _Noise) -> Floats:
     return p
 
 
-def _locate(level: Floats, before: int, rule: Rule) -> int:
+def _locate(level: Floats, rule: Rule) -> int:
     """Return how many nights lie before the step: the least squares split."""
     search = ruptures.KernelCPD(kernel="linear", min_size=rule.confirmations).fit(level)
-    size = int(search.predict(n_bkps=1)[0])
-    return max(size, before)
+    return int(search.predict(n_bkps=1)[0])
 
 
 def _measured(level: Floats, size: int, noise: _Noise, rule: Rule) -> Step:

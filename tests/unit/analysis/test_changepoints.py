@@ -1,0 +1,93 @@
+"""From boots to changes: nights, series of their own, and what is shown without an alarm."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.analysis.changepoints import HISTORY, Direction, Kind, find_changes, follow
+from harness.errors import InputError
+
+
+def history(nights=50, seed=1, step_at=30, step=0.06, boots=3, **fixed):
+    """Return made-up boots of one series; `fixed`: a column's value, or one from the night."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for night in range(nights):
+        started_at = (pd.Timestamp("2026-01-01T02:00:00Z") + pd.Timedelta(days=night)).isoformat()
+        row = {
+            "host": "host", "line": "6.12", "workload": "quick", "cpus": 2, "nr_threads": 2,
+            "case": "fix_size_alloc_test", "run_id": f"run-{night:03}", "started_at": started_at,
+            "toolchain": "gcc 12", "work": "a",
+        }  # fmt: skip
+        row |= {name: value(night) if callable(value) else value for name, value in fixed.items()}
+        level = 20_000 * (1 + step * (night >= step_at))
+        rows += [row | {"time_us": level * np.exp(rng.normal(0, 0.015))} for _ in range(boots)]
+    return pd.DataFrame(rows, columns=list(HISTORY))
+
+
+def test_a_change_names_its_runs_and_says_how_large():
+    (change,) = find_changes(history())
+    assert (change.at_run, change.direction) == ("run-030", Direction.SLOWER)
+    assert change.at == "2026-01-31T02:00:00+00:00"
+    assert change.found_run in {"run-032", "run-033", "run-034"}
+    assert change.low_percent < 6 < change.high_percent
+    assert change.series.case == "fix_size_alloc_test"
+
+
+def test_faster_is_told_from_slower():
+    (change,) = find_changes(history(step=-0.06))
+    assert change.direction is Direction.FASTER
+    assert change.size_percent == pytest.approx(-6, abs=2)
+
+
+def test_the_order_of_rows_does_not_matter():
+    rows = history()
+    assert find_changes(rows.sample(frac=1, random_state=3)) == find_changes(rows)
+
+
+def test_each_host_is_a_series_of_its_own():
+    both = history(nights=60, step_at=30, host=lambda n: "new" if n >= 30 else "old")
+    assert find_changes(both) == []
+    assert [track.series.host for track in follow(both)] == ["new", "old"]
+
+
+@pytest.mark.parametrize(("column", "kind"), [("toolchain", Kind.TOOLCHAIN), ("work", Kind.WORK)])
+def test_a_change_of_conditions_is_shown_and_no_alarm(column, kind):
+    rows = history(**{column: lambda night: "new" if night >= 30 else "old"})
+    (track,) = follow(rows)
+    assert track.changes == ()
+    (remark,) = track.remarks
+    assert (remark.run_id, remark.kind, remark.words) == ("run-030", kind, "old before, new since")
+
+
+def test_missing_nights_are_shown_and_a_step_across_them_is_found():
+    rows = history()
+    rows = rows[~rows["run_id"].between("run-025", "run-029")]
+    (track,) = follow(rows)
+    gaps = [remark for remark in track.remarks if remark.kind is Kind.GAP]
+    assert [(gap.run_id, gap.words) for gap in gaps] == [("run-030", "6 days without a run")]
+    assert [change.at_run for change in track.changes] == ["run-030"]
+
+
+def test_an_odd_night_is_shown_and_no_alarm():
+    rows = history(step=0)
+    rows.loc[rows["run_id"] == "run-020", "time_us"] *= 1.4
+    (track,) = follow(rows)
+    assert track.changes == ()
+    (remark,) = track.remarks
+    assert (remark.run_id, remark.kind) == ("run-020", Kind.OUTLIER)
+    assert remark.words.startswith("+4")
+
+
+def test_one_odd_boot_of_three_does_not_move_its_night():
+    rows = history(step=0)
+    rows.loc[rows.index % 3 == 0, "time_us"] *= 3
+    (track,) = follow(rows)
+    assert track.nights["time_us"].max() < 22_000
+    assert list(track.nights["boots"].unique()) == [3]
+
+
+def test_an_empty_history_and_a_foreign_frame():
+    assert follow(history().iloc[:0]) == []
+    with pytest.raises(InputError, match="toolchain"):
+        follow(history().drop(columns="toolchain"))

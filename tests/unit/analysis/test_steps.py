@@ -1,0 +1,112 @@
+"""Steps in series of night values: found soon, found once, and not found where there is none."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.analysis.steps import Rule, find_steps, outliers
+
+OTAVA = Path(__file__).parents[2] / "data" / "otava_oracle.json"
+
+
+def series(seed, nights=120, noise=0.02):
+    return np.random.default_rng(seed).normal(np.log(20_000), noise, nights)
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_agrees_with_apache_otava(number):
+    """Otava sees the whole series at once, so it may place a step a night better."""
+    row = json.loads(OTAVA.read_text())[number]
+    ours = [step.at for step in find_steps(np.log(np.array(row["values"])))]
+    assert len(ours) == len(row["otava"])
+    assert all(abs(a - b) <= 1 for a, b in zip(ours, row["otava"], strict=True))
+
+
+def test_the_oracle_has_series_with_and_without_steps():
+    rows = json.loads(OTAVA.read_text())
+    assert {len(row["otava"]) for row in rows} == {0, 1, 2}
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), size=st.sampled_from([-0.3, -0.1, 0.1, 0.5]))
+def test_a_large_step_is_found_once_and_its_interval_holds_it(seed, size):
+    values = series(seed, nights=60, noise=0.01)
+    values[40:] += np.log1p(size)
+    steps = find_steps(values)
+    assert len(steps) == 1
+    assert 39 <= steps[0].at <= 40  # a clipped odd night just before may be taken for the first
+    assert 42 <= steps[0].found <= 45
+    assert steps[0].low < steps[0].shift < steps[0].high
+    assert abs(steps[0].shift - np.log1p(size)) < 0.05
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), seen=st.integers(30, 80))
+def test_later_nights_neither_add_nor_take_back_news_of_the_past(seed, seen):
+    values = series(seed, nights=80, noise=0.015)
+    values[35:] += 0.08
+    values[60:] -= 0.08
+    whole = [step for step in find_steps(values) if step.found < seen]
+    assert find_steps(values[:seen]) == whole
+
+
+def test_odd_nights_alone_are_no_step():
+    for seed in range(10):
+        values = series(seed)
+        values[[20, 50, 51, 90]] += 0.5
+        assert find_steps(values) == []
+
+
+def test_a_deterministic_series_without_any_noise():
+    values = np.full(40, np.log(20_000.0))
+    assert find_steps(values) == []
+    values[25:] += np.log(1.02)
+    (step,) = find_steps(values)
+    assert step.at == 25
+    assert step.found <= 29
+    assert np.expm1(step.shift) == pytest.approx(0.02)
+
+
+def test_changes_too_small_to_matter_are_not_told():
+    values = np.full(60, np.log(20_000.0))
+    values[30:] += np.log(1.003)
+    assert find_steps(values) == []
+    assert len(find_steps(values, rule=Rule(smallest=0.001))) == 1
+
+
+def test_what_differs_across_a_restart_is_no_step():
+    values = series(3, nights=90, noise=0.01)
+    values[40:] += 0.2
+    values[70:] += 0.1
+    steps = find_steps(values, restarts=[40])
+    assert [step.at for step in steps] == [70]
+
+
+def test_the_noise_of_earlier_levels_makes_a_new_one_known_sooner():
+    values = series(4, nights=60, noise=0.01)
+    values[44:] += 0.1
+    assert [step.at for step in find_steps(values, restarts=[40])] == [44]
+    assert find_steps(values[40:47]) == []  # seven nights alone tell nothing
+
+
+@given(st.lists(st.floats(-10, 30), max_size=60))
+@settings(max_examples=40, deadline=None)
+def test_any_series_gives_steps_in_order(values):
+    steps = find_steps(np.array(values))
+    assert all(step.at < step.found < len(values) for step in steps)
+    assert all(a.found < b.found and a.at < b.at for a, b in itertools.pairwise(steps))
+    assert all(np.isfinite([s.shift, s.low, s.high, s.p]).all() for s in steps)
+
+
+def test_outliers_are_far_from_their_own_level():
+    values = series(5, noise=0.01)
+    values[60:] += 0.5
+    values[[10, 80]] += 0.2
+    assert set(outliers(values, [0, 60])) >= {10, 80}
+    assert len(set(outliers(values, [0, 60]))) <= 3
+    assert list(outliers(np.empty(0), [])) == []
