@@ -1,0 +1,138 @@
+"""What a machine is: from the texts of /proc and /sys to one value. Pure.
+
+The same for the machine that the harness runs on and for lab hosts; only the reading differs.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+DMI = "/sys/class/dmi/id"
+VULNERABILITIES = "/sys/devices/system/cpu/vulnerabilities"
+# Shell patterns; whatever is not there reads as empty.
+FILES = (
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/sys/kernel/osrelease",
+    *(f"{DMI}/{name}" for name in ("board_vendor", "board_name", "product_name")),
+    *(f"{DMI}/{name}" for name in ("bios_vendor", "bios_version", "bios_date")),
+    "/sys/devices/system/node/online",
+    f"{VULNERABILITIES}/*",
+    "/sys/devices/system/cpu/cpu0/cpufreq/scaling_driver",
+    "/sys/devices/system/cpu/cpuidle/current_driver",
+)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A machine. `mitigations`: name of the vulnerability -> what the kernel says of it.
+
+    `memory_mib` is what the kernel has for use, a little less than what is plugged in.
+    """
+
+    cpu: str
+    stepping: str
+    microcode: str
+    sockets: int
+    physical_cores: int
+    cpus: int  # that are online
+    numa_nodes: int
+    memory_mib: int
+    board: str
+    bios: str
+    kernel: str
+    frequency_driver: str
+    idle_driver: str
+    mitigations: Mapping[str, str]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is kept; `id` is the digest of all of it, `hardware` of `conditions`."""
+        facts = asdict(self) | {"mitigations": dict(self.mitigations)}
+        return {**facts, "id": _digest(facts), "hardware": _digest(self.conditions())}
+
+    def conditions(self) -> dict[str, str]:
+        """Return what must be alike for times to be comparable, whichever kernel runs.
+
+        Not the kernel: that is what is compared. Not its words about mitigations, which change
+        from release to release, but whether there is one.
+        """
+        names = ("cpu", "stepping", "microcode", "sockets", "physical_cores", "cpus", "numa_nodes")
+        kept = {name: str(getattr(self, name)) for name in (*names, "board", "bios")}
+        kept["memory_gib"] = str(round(self.memory_mib / 1024))  # kernels reserve unlike amounts
+        kept["frequency_driver"] = self.frequency_driver
+        for name, said in self.mitigations.items():
+            kept[f"mitigation of {name}"] = re.split(r"[:;]", said)[0].strip()
+        return kept
+
+
+def parse_inventory(texts: Mapping[str, str]) -> Inventory:
+    """Return the machine that `texts` (path -> content of `FILES`) describe. Never raises."""
+    read = {path: text.strip() for path, text in texts.items()}
+
+    def of(path: str) -> str:
+        return read.get(path, "")
+
+    cpuinfo = of("/proc/cpuinfo")
+    packages = re.findall(r"^physical id\s*:\s*(\d+)$", cpuinfo, re.MULTILINE)
+    cores = re.findall(r"^core id\s*:\s*(\d+)$", cpuinfo, re.MULTILINE)
+    cpus = len(re.findall(r"^processor\s*:", cpuinfo, re.MULTILINE))
+    memory = re.search(r"^MemTotal:\s*(\d{1,15}) kB", of("/proc/meminfo"), re.MULTILINE)
+    board = (of(f"{DMI}/board_vendor"), of(f"{DMI}/board_name") or of(f"{DMI}/product_name"))
+    bios = (of(f"{DMI}/{name}") for name in ("bios_vendor", "bios_version", "bios_date"))
+    return Inventory(
+        cpu=_field(cpuinfo, "model name"),
+        stepping=_field(cpuinfo, "stepping"),
+        microcode=_field(cpuinfo, "microcode"),
+        sockets=len(set(packages)) or 1,
+        physical_cores=len(set(zip(packages, cores, strict=False))) or cpus,
+        cpus=cpus,
+        numa_nodes=len(parse_cpu_list(of("/sys/devices/system/node/online"))) or 1,
+        memory_mib=int(memory[1]) >> 10 if memory else 0,
+        board=" ".join(filter(None, board)),
+        bios=" ".join(filter(None, bios)),
+        kernel=of("/proc/sys/kernel/osrelease"),
+        frequency_driver=of("/sys/devices/system/cpu/cpu0/cpufreq/scaling_driver"),
+        idle_driver=of("/sys/devices/system/cpu/cpuidle/current_driver"),
+        mitigations={
+            path.rpartition("/")[2]: text
+            for path, text in sorted(read.items())
+            if path.startswith(VULNERABILITIES)
+        },
+    )
+
+
+def parse_cpu_list(text: str) -> list[int]:
+    """Return the numbers of a kernel list such as `0-3,8`; what is no such list is empty."""
+    found: list[int] = []
+    for part in text.strip().split(","):
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part.strip())
+        if match:
+            found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return found
+
+
+def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs between the facts of two inventories, a line each; old, then new.
+
+    Facts that only one of them has (another version of the harness, or of the kernel) are none.
+    """
+    lines = []
+    for name in sorted(set(before) & set(now) - {"id", "hardware"}):
+        if isinstance(before[name], Mapping) and isinstance(now[name], Mapping):
+            inner = describe_change(before[name], now[name])
+            lines += [f"{name}: {line}" for line in inner]
+        elif before[name] != now[name]:
+            lines.append(f"{name}: {before[name] or 'none'} -> {now[name] or 'none'}")
+    return lines
+
+
+def _field(text: str, name: str) -> str:
+    match = re.search(rf"^{re.escape(name)}\s*:\s*(.*)$", text, re.MULTILINE)
+    return match[1].strip() if match else ""
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,43 @@
+"""Reads what a lab host is, and what has changed since it was last used."""
+
+import json
+
+from harness.errors import ToolError
+from harness.targets.inventory import FILES, Inventory, describe_change, parse_inventory
+from harness.targets.ssh.shell import Shell
+
+_KEPT = "inventory.json"
+
+
+def read_files(shell: Shell, patterns: tuple[str, ...], *, sudo: bool = False) -> dict[str, str]:
+    """Return path -> content of the files that match shell patterns; others are left out."""
+    # grep, because it names the file before each line, and one process reads hundreds of files
+    script = 'IFS=; for p; do set -- $p; grep -sH "" -- "$@"; done; exit 0'
+    said = shell.run(["sh", "-c", script, "sh", *patterns], sudo=sudo).stdout
+    found: dict[str, list[str]] = {}
+    for line in said.splitlines():
+        path, colon, content = line.partition(":")
+        if colon and path.startswith("/"):
+            found.setdefault(path, []).append(content)
+    return {path: "\n".join(lines) for path, lines in found.items()}
+
+
+def collect_inventory(shell: Shell) -> Inventory:
+    """Return what the host is, as its running kernel sees it."""
+    return parse_inventory(read_files(shell, FILES))
+
+
+def note_changes(shell: Shell, state: str, inventory: Inventory) -> list[str]:
+    """Return what has changed since the host was last used, and keep what it is now.
+
+    Call it on the known-good kernel, whose words are the same every time.
+    """
+    now = inventory.facts()
+    try:
+        before = json.loads(shell.get(f"{state}/{_KEPT}"))
+        changes = describe_change(before, now)
+    except (ToolError, ValueError, TypeError):  # never used, or not by us
+        changes, before = [], None
+    if before != now:
+        shell.put(json.dumps(now, indent=1).encode(), f"{state}/{_KEPT}")
+    return changes
