@@ -4,9 +4,12 @@ Workers of one boot share a kernel layout, a memory layout and a host's mood: ea
 docs/statistics.md explains every choice; tests/unit/analysis/test_validation.py holds its rates.
 """
 
-from collections.abc import Iterator
+import functools
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,10 @@ from harness.verdict import Verdict
 
 WHOLE_LOAD = "whole load"  # pseudo-case: the wall time of the load call, the series' own figure
 NOISE_LIMIT = 0.10  # where not even a 10 % change would have shown, the boots were too noisy
+
+Conditions = Mapping[tuple[str, int], Mapping[str, str]]
+"""(run id, number of the boot) -> name -> value: the machine, and how it was tuned."""
+NO_CONDITIONS: Conditions = MappingProxyType({})
 
 CONDITION = ["workload", "cpus", "nr_threads"]
 _RESOLUTION_US = {WHOLE_LOAD: 0.001}  # the module counts whole microseconds, the load nanoseconds
@@ -72,11 +79,19 @@ class Comparison:
     answer: str
 
 
-def compare(samples: pd.DataFrame, boots: pd.DataFrame, baseline: str, *, seed: int) -> Comparison:
+def compare(
+    samples: pd.DataFrame,
+    boots: pd.DataFrame,
+    baseline: str,
+    *,
+    seed: int,
+    conditions: Conditions = NO_CONDITIONS,
+) -> Comparison:
     """Compare every other kernel with `baseline`; frames as in `harness.analysis.frames`.
 
-    Only boots whose verdict is `passed` count. The result depends on the boots and `seed` alone,
-    not on the order of rows. Raises InputError for an unknown baseline or a missing column.
+    `conditions`: what must be alike between the boots of a pair, for boots that tell. Only boots
+    whose verdict is `passed` count. The result depends on the boots and `seed` alone, not on the
+    order of rows. Raises InputError for an unknown baseline or a missing column.
     """
     samples, boots = typed(samples, SAMPLES), typed(boots, BOOTS)
     kernels = sorted(boots["kernel"].astype(str).unique())
@@ -88,6 +103,7 @@ def compare(samples: pd.DataFrame, boots: pd.DataFrame, baseline: str, *, seed: 
     candidates = tuple(kernel for kernel in kernels if kernel != baseline)
     passed = boots[boots["verdict"] == Verdict.PASSED.value]
     times = boot_times(samples, passed)
+    times["condition"] = _condition_keys(times, conditions)
     rows = _judged(_rows(times, baseline, candidates, np.random.default_rng(seed)))
     return Comparison(
         baseline=baseline,
@@ -193,7 +209,37 @@ def _described(
         row["note"] = f"only in {'the baseline' if b is None else 'the candidate'}"
     elif set(a["work"]) != set(b["work"]):
         row["note"] = "loops or repeats differ between the sides"
+    elif unlike := {*a["condition"], *b["condition"]} - {""}:
+        row["note"] = describe_conditions(tuple(sorted(unlike)))
     return row
+
+
+def _condition_keys(times: pd.DataFrame, conditions: Conditions) -> list[str]:
+    """Return the condition of each row's boot as one text, the same for the same condition."""
+    texts = {boot: json.dumps(dict(rows), sort_keys=True) for boot, rows in conditions.items()}
+    if not texts:
+        return [""] * len(times)
+    keys = zip(times["run_id"].astype(str), times["boot"].astype(int), strict=True)
+    return [texts.get(key, "") for key in keys]
+
+
+@functools.lru_cache(maxsize=256)
+def describe_conditions(texts: tuple[str, ...]) -> str:
+    """Return in what boots were unlike that must be alike; empty when in nothing.
+
+    What only some of them tell (a file that the other kernel does not have) is no difference.
+    """
+    values: dict[str, set[str]] = {}
+    for text in texts:
+        for name, value in json.loads(text).items():
+            values.setdefault(name, set()).add(str(value))
+    unlike = [
+        f"{name}: {' or '.join(sorted(value or 'none' for value in found))}"
+        for name, found in sorted(values.items())
+        if len(found) > 1
+    ]
+    more = f" (and {len(unlike) - 3} more)" if len(unlike) > 3 else ""
+    return f"the boots' machine was not the same: {'; '.join(unlike[:3])}{more}" if unlike else ""
 
 
 def _alike(frame: pd.DataFrame) -> Iterator[tuple[float, list[int]]]:

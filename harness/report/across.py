@@ -4,6 +4,7 @@ import pandas as pd
 
 from harness.analysis.compare import Comparison, compare
 from harness.errors import InputError
+from harness.report.collect import conditions_of
 from harness.store.records import RunRecord
 from harness.store.store import Store
 
@@ -12,7 +13,8 @@ def compare_kernels(store: Store, run_id: str) -> dict[str, Comparison]:
     """Return the comparison of a run's kernels with its baseline, under a title."""
     plan = store.load_run(run_id).plan
     samples, boots = store.samples_frame(run_id), store.boots_frame(run_id)
-    found = compare(samples, boots, plan["baseline"], seed=plan["seed"])
+    conditions = conditions_of({run_id: store.boots(run_id)})
+    found = compare(samples, boots, plan["baseline"], seed=plan["seed"], conditions=conditions)
     return {f"{run_id}: against {plan['baseline']}": found}
 
 
@@ -26,13 +28,18 @@ def compare_runs(store: Store, before_id: str, after_id: str) -> dict[str, Compa
         raise InputError(f"comparing runs: {before_id} was named twice")
     boots = store.boots_frame([before_id, after_id])
     samples = store.samples_frame([before_id, after_id])
+    conditions = conditions_of({run: store.boots(run) for run in (before_id, after_id)})
     runs_of = boots.groupby("kernel", observed=True)["run_id"].nunique()
     common = sorted(str(kernel) for kernel in runs_of[runs_of == 2].index)
     if not common:
         raise InputError(f"comparing runs: {before_id} and {after_id} have no kernel in common")
     return {
         _title(kernel, before, after): compare(
-            _by_run(samples, kernel), _by_run(boots, kernel), before_id, seed=before.plan["seed"]
+            _by_run(samples, kernel),
+            _by_run(boots, kernel),
+            before_id,
+            seed=before.plan["seed"],
+            conditions=conditions,
         )
         for kernel in common
     }

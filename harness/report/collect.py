@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -43,21 +43,44 @@ def collect_report(store: Store, run_id: str) -> RunReport:
     """Return all there is of a run, analysed."""
     run = store.load_run(run_id)
     samples, boots = store.samples_frame(run_id), store.boots_frame(run_id)
+    records = store.boots(run_id)
     return RunReport(
         run=run,
         jobs=store.jobs(run_id),
-        boots=store.boots(run_id),
+        boots=records,
         samples=samples,
         boots_frame=boots,
-        comparison=_compare(run, samples, boots),
+        comparison=_compare(run, samples, boots, records),
     )
 
 
-def _compare(run: RunRecord, samples: pd.DataFrame, boots: pd.DataFrame) -> Comparison | None:
+def _compare(
+    run: RunRecord, samples: pd.DataFrame, boots: pd.DataFrame, records: Sequence[BootRecord]
+) -> Comparison | None:
     baseline = run.plan["baseline"]
     if baseline not in set(boots["kernel"]):
         return None
-    return compare(samples, boots, baseline, seed=run.plan["seed"])
+    conditions = conditions_of({run.id: records})
+    found = compare(samples, boots, baseline, seed=run.plan["seed"], conditions=conditions)
+    return replace(found, notes=(*found.notes, *_machine_notes(records)))
+
+
+def conditions_of(runs: Mapping[str, Sequence[BootRecord]]) -> dict[tuple[str, int], Any]:
+    """Return what must be alike between boots that are compared, where a target has told it."""
+    return {
+        (run_id, number): boot.facts["conditions"]
+        for run_id, boots in runs.items()
+        for number, boot in enumerate(boots)
+        if boot.facts.get("conditions")
+    }
+
+
+def _machine_notes(records: Sequence[BootRecord]) -> list[str]:
+    """Return a sentence where the lab host is not what it was when it was last used."""
+    changes = {line: None for boot in records for line in boot.facts.get("inventory_changes") or ()}
+    return (
+        [f"The host has changed since it was last used: {'; '.join(changes)}."] if changes else []
+    )
 
 
 def as_document(report: RunReport) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from harness.targets.base import BootRequest, BootResult, Progress
 from harness.targets.ssh.boot.method import Trial, arm, boot_method
 from harness.targets.ssh.home import IN_ORDER, Answer, bring_home, restart
 from harness.targets.ssh.identity import Running
+from harness.targets.ssh.inventory import collect_inventory, note_changes
 from harness.targets.ssh.lock import HostLock, this_process
 from harness.targets.ssh.power import reserve_argv
 from harness.targets.ssh.probe import check_host, count_cpus
@@ -30,6 +31,7 @@ from harness.targets.ssh.trial import (
     keep_last_words,
     read_text,
 )
+from harness.targets.ssh.tuning import apply_tuning, restore_tuning, tuning_parameters
 from harness.verdict import Verdict
 
 
@@ -54,6 +56,7 @@ class SshTarget:
         self._lock = HostLock(host.state, this_process("a run"))
         self._held = self._reserved = False
         self._machine: dict[str, Any] = {}
+        self._changes: list[str] = []  # of the host, since it was last used
         self._notes: list[str] = []  # what happened to the host before a boot; kept with it
 
     def connect(self) -> Shell:
@@ -93,8 +96,10 @@ class SshTarget:
         cpus = count_cpus(shell)
         if self._spec.cpus > cpus:
             bad.append(f"cpus: the playbook asks for {self._spec.cpus}, it has {cpus}")
+        tuning_parameters(self.host.tuning)  # an unknown profile is refused here
         if bad:
             raise InputError(f"host {self.host.name}:\n  " + "\n  ".join(bad))
+        self._changes = note_changes(shell, self.host.state, collect_inventory(shell))
 
     def machine(self) -> Mapping[str, Any]:
         """Return what is kept with every sample."""
@@ -153,7 +158,7 @@ class SshTarget:
     def _parameters(self, request: BootRequest) -> tuple[str, ...]:
         """Return the playbook's boot parameters; fewer CPUs than the host has are a parameter."""
         limit = (f"nr_cpus={request.cpus}",) if request.cpus != self._cpus else ()
-        return (*self._spec.boot_parameters, *limit)
+        return (*tuning_parameters(self.host.tuning), *self._spec.boot_parameters, *limit)
 
     @property
     def _cpus(self) -> int:
@@ -219,14 +224,26 @@ class SshTarget:
             arm(shell, self._method, trial, self.host.state)
             progress("booting")
             restart(shell, self._method.start().argv)
-            return run.run(running.boot_id)
+            findings = run.run(running.boot_id)
+            run.finish(lambda shell: restore_tuning(shell, self.host.state))
         except BaseException:
             self._abandon()
             raise
+        return findings
 
     def _prepare(self, shell: Shell) -> Mapping[str, Any]:
         """Tune the confirmed trial; return what is kept of it with the boot."""
-        return {"cpus": str(count_cpus(shell))}
+        lease_s = self._patience_s()
+        tuned = apply_tuning(shell, self.host.state, self.host.tuning, lease_s)
+        inventory = collect_inventory(shell)
+        self._machine["hardware"] = inventory.facts()["hardware"]
+        return {
+            "cpus": str(count_cpus(shell)),
+            "tuning": tuned.facts(),
+            "inventory": inventory.facts(),
+            "inventory_changes": self._changes,
+            "conditions": {**inventory.conditions(), **tuned.conditions()},
+        }
 
     def _come_home(
         self, run: TrialRun, findings: Findings, request: BootRequest, lease_s: int

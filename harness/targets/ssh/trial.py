@@ -95,6 +95,12 @@ class TrialRun:
         findings.facts["lost_records"] = self.log.lost
         return findings
 
+    def finish(self, step: Callable[[Shell], None]) -> None:
+        """Do `step` on the trial if it still answers; leaving it puts everything right as well."""
+        if self._answer and not self.crashed:
+            with contextlib.suppress(ConnectionLostError, ToolError):
+                step(self._answer.shell)
+
     def close(self) -> None:
         """Close whatever is open."""
         if self._following:

@@ -165,3 +165,39 @@ def test_a_candidate_that_never_boots_is_not_comparable():
     assert set(found.rows["word"]) == {"not comparable"}
     assert "not comparable" in found.answer
     assert "nan" not in found.answer
+
+
+def conditions_of(boots, **of_kernel):
+    """The same conditions for all boots of a kernel."""
+    return {
+        (str(row.run_id), int(row.boot)): of_kernel[str(row.kernel)]
+        for row in boots.itertuples()
+        if str(row.kernel) in of_kernel
+    }
+
+
+def test_boots_on_unlike_machines_are_not_comparable():
+    samples, boots = frames(ratio=2.0)
+    tuned, slow = {"cpu": "x", "governor": "performance"}, {"cpu": "x", "governor": "powersave"}
+    found = compare(
+        samples, boots, "a", seed=1, conditions=conditions_of(boots, a=tuned, b=slow)
+    ).rows
+    assert set(found["word"]) == {"not comparable"}
+    assert found["note"].str.contains("governor: performance or powersave").all()
+    assert not found["note"].str.contains("cpu").any()
+
+
+def test_one_boot_that_was_tuned_otherwise_spoils_the_pair():
+    samples, boots = frames(ratio=2.0)
+    conditions = conditions_of(boots, a={"boost": "0"}, b={"boost": "0"})
+    conditions[next(iter(conditions))] = {"boost": "1"}
+    found = compare(samples, boots, "a", seed=1, conditions=conditions).rows
+    assert set(found["word"]) == {"not comparable"}
+
+
+def test_like_machines_and_facts_of_one_side_only_do_not_matter():
+    samples, boots = frames(ratio=2.0)
+    conditions = conditions_of(boots, a={"cpu": "x", "old": "1"}, b={"cpu": "x", "new": "2"})
+    found = compare(samples, boots, "a", seed=1, conditions=conditions).rows
+    assert set(found["word"]) == {"faster"}
+    pd.testing.assert_frame_equal(found, compare(samples, boots, "a", seed=1).rows)

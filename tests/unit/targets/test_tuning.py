@@ -1,0 +1,92 @@
+"""Tuning as values; tune.sh itself is run in tests/flow and tests/e2e."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import InputError
+from harness.targets.ssh.tuning import (
+    Profile,
+    State,
+    Tuned,
+    TuningData,
+    find_profile,
+    load_tuning,
+    parse_rows,
+    render_plan,
+    tuning_parameters,
+)
+
+DATA = TuningData.model_validate_json(
+    '{"version": 1, "knobs": {"governor": "/c/*/gov", "boost": "/b"}, "profiles": {}}'
+)
+FAST = Profile(summary="", knobs={"governor": "performance"})
+
+
+def knobs(text, profile=FAST):
+    return {knob.name: knob for knob in parse_rows(text, profile, DATA)}
+
+
+def test_every_profile_that_comes_along_is_whole():
+    data = load_tuning()
+    assert {"none", "generic-x86", "threadripper"} <= set(data.profiles)
+    for name in data.profiles:
+        profile = find_profile(name, data)
+        assert set(profile.knobs) <= set(data.knobs), name
+        assert len(render_plan(profile, data).splitlines()) == len(data.knobs)
+    assert not find_profile("none", data).knobs
+    assert find_profile("threadripper", data).knobs["governor"] == "performance"
+
+
+def test_an_unknown_profile_names_the_known_ones():
+    with pytest.raises(InputError, match=r"no profile turbo; there are: .*threadripper"):
+        tuning_parameters("turbo")
+
+
+def test_isolation_is_asked_for_on_the_command_line():
+    assert "nohz_full=1-N" in tuning_parameters("isolated")
+    assert tuning_parameters("none") == ()
+
+
+def test_the_plan_reads_what_the_profile_leaves_alone():
+    assert render_plan(FAST, DATA) == "governor\t/c/*/gov\tperformance\nboost\t/b\t-\n"
+
+
+@pytest.mark.parametrize(
+    ("now", "state", "condition"),
+    [
+        (["performance", "performance"], State.SET, "performance"),
+        (["performance", "powersave"], State.PARTLY, "partly set"),
+        (["powersave", "powersave"], State.REFUSED, "powersave"),
+        ([], State.ABSENT, "absent"),
+    ],
+)
+def test_what_was_read_back_decides(now, state, condition):
+    rows = "".join(f"governor\t/c/{n}/gov\tpowersave\t{value}\n" for n, value in enumerate(now))
+    knob = knobs(rows)["governor"]
+    assert (knob.state, knob.condition) == (state, condition)
+
+
+def test_values_of_many_files_are_counted():
+    rows = "boost\t/b\t1\t1\nboost\t/b2\t0\t1\n"
+    knob = knobs(rows)["boost"]
+    assert (knob.state, knob.before, knob.now) == (State.READ, "0 x1, 1 x1", "1")
+
+
+def test_facts_and_conditions_name_every_knob():
+    tuned = Tuned("fast", parse_rows("governor\t/c/0/gov\tpowersave\tperformance\n", FAST, DATA))
+    assert tuned.conditions() == {
+        "tuning of governor": "performance",
+        "tuning of boost": "absent",
+    }
+    assert tuned.facts()["knobs"]["governor"] == {
+        "wanted": "performance",
+        "state": "set",
+        "before": "powersave",
+        "now": "performance",
+    }
+
+
+@given(st.text())
+def test_no_output_breaks_it(text):
+    assert set(knobs(text)) == {"governor", "boost"}
