@@ -1,0 +1,187 @@
+"""A lab host in a box: a QEMU machine with a Debian disk, reached over ssh and nothing else."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lab_image import ACCOUNT, LabImage, ensure_raw_image
+
+from harness.build.cache import Cache, cache_folder
+from harness.spec.host import HostSpec, load_host_file
+from harness.targets.ssh.boot.method import boot_method
+from harness.targets.ssh.sudoers import render_sudoers
+from harness.targets.ssh.transport import ConnectionLostError, HostShell
+
+PATIENCE_S = 400  # for a boot of the known-good kernel under emulation, on a busy machine
+
+
+class LabBox:
+    """One machine. Its disk is a snapshot that goes with it; a reset keeps what it has."""
+
+    def __init__(self, image: LabImage, folder: Path, *, keep: bool = False):
+        """`keep`: write to the image itself."""
+        self.image, self.folder = image, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._sockets = tempfile.TemporaryDirectory(prefix="box-")  # their paths must be short
+        self.monitor = Path(self._sockets.name) / "qmp"
+        self.port = _free_port()
+        self.serial = folder / "serial.log"
+        self.known_hosts = folder / "known_hosts"
+        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {image.host_key}\n")
+        self._log = (folder / "qemu.log").open("wb")
+        self.process = subprocess.Popen(
+            box_argv(image.disk, self.port, self.monitor, self.serial, keep=keep),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    def host_text(self, **more: str) -> str:
+        """Return a hosts file for the account; `more` adds keys or replaces them."""
+        cycle = [sys.executable, str(Path(__file__)), str(self.monitor)]
+        keys = {
+            "version": "1",
+            "address": "127.0.0.1",
+            "port": str(self.port),
+            "user": ACCOUNT,
+            "identity": str(self.image.user_key),
+            "known_hosts": str(self.known_hosts),
+            "power": json.dumps({"method": "command", "cycle": cycle}),
+            "boot": _boot_text("kexec"),
+            **more,
+        }
+        return "".join(f"{key}: {value}\n" for key, value in keys.items())
+
+    def host(self, name: str, **more: str) -> HostSpec:
+        """Return a host of this box; its file is in `folder`/hosts."""
+        file = self.folder / "hosts" / f"{name}.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(self.host_text(**more))
+        return load_host_file(file)
+
+    def as_root(self) -> HostShell:
+        """Connect as whoever administers the machine. Waits while it starts."""
+        spec = self.host("root", user="root", sudo="false")
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return HostShell(spec, connect_s=60)
+            except ConnectionLostError:
+                assert self.process.poll() is None, (self.folder / "qemu.log").read_text()
+                assert time.monotonic() < deadline, self.last_words()
+                time.sleep(1)
+
+    def allow(self, *specs: HostSpec) -> None:
+        """Install the sudoers files that the harness asks for, as docs/lab.md says."""
+        with contextlib.closing(self.as_root()) as shell:
+            for spec in specs:
+                text = render_sudoers(spec, boot_method(spec.boot), ACCOUNT)
+                alias = text.replace("VMAPBENCH", spec.name.upper().replace("-", "_"))
+                file = f"/etc/sudoers.d/{spec.name}"
+                shell.put(alias.encode(), file, 0o440)
+                shell.run(["visudo", "-cf", file], check=True)
+
+    def qmp(self, command: str, **arguments: object) -> object:
+        """Ask QEMU for something, such as `set_link`."""
+        return ask(self.monitor, command, **arguments)
+
+    def link(self, *, up: bool) -> None:
+        """Pull the network cable, or plug it in again."""
+        self.qmp("set_link", name="net0", up=up)
+
+    def last_words(self) -> str:
+        """Return the end of what came over the serial line."""
+        text = self.serial.read_text(errors="replace") if self.serial.exists() else ""
+        return text[-3000:]
+
+    def stop(self) -> None:
+        """End the machine; its snapshot goes with it."""
+        self.process.kill()
+        self.process.wait(30)
+        self._log.close()
+        self._sockets.cleanup()
+
+
+def box_argv(disk: Path, port: int, monitor: Path, serial: Path, *, keep: bool) -> list[str]:
+    """Return the QEMU command of a box.
+
+    One thread for both CPUs: with one each, QEMU 10.0 has ended itself as the guest set up its PCI
+    devices (system/physmem.c, iotlb_to_section: assertion failed).
+    """
+    return [
+        *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
+        *("-machine", "q35,hpet=on", "-cpu", "max,-hypervisor", "-accel", "tcg,thread=single"),
+        *("-smp", "2", "-m", "1024"),
+        "-drive",
+        f"file={disk},format=raw,if=virtio,cache=unsafe,snapshot={'off' if keep else 'on'}",
+        *("-netdev", f"user,id=user0,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
+        *("-device", "virtio-net-pci,netdev=user0,id=net0,romfile="),
+        *("-device", "virtio-rng-pci", "-device", "i6300esb"),
+        *("-serial", f"file:{serial}", "-qmp", f"unix:{monitor},server=on,wait=off"),
+    ]
+
+
+def ensure_image(scratch: Path) -> LabImage:
+    """Return the image: made, started once, settled, with GRUB's menu by update-grub itself."""
+    raw = ensure_raw_image()
+    cache, key = Cache(cache_folder()), f"{raw.folder.name}-settled"
+    entry = cache.place("lab-disk", key)
+    with cache.lock(f"lab-disk-{key}", lambda: None):
+        if not entry.exists():
+            with cache.attempt("lab-disk", key) as folder:
+                argv = ["cp", "-r", "--sparse=always", "--reflink=auto", f"{raw.folder}/.", folder]
+                subprocess.run(argv, check=True)
+                _settle(LabImage(folder), scratch)
+    return LabImage(entry)
+
+
+def _settle(image: LabImage, scratch: Path) -> None:
+    """Start the machine a first time, let GRUB write its menu, and switch off."""
+    box = LabBox(image, scratch, keep=True)
+    try:
+        with contextlib.closing(box.as_root()) as shell:
+            shell.run(["update-grub"], check=True, timeout_s=PATIENCE_S)
+            shell.run(["systemctl", "poweroff"])
+        box.process.wait(PATIENCE_S)
+    finally:
+        box.stop()
+
+
+def ask(monitor: Path, command: str, **arguments: object) -> object:
+    """Send one command to QEMU's monitor and return its answer."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(monitor))
+        stream = connection.makefile("rw")
+        stream.readline()  # the greeting
+        for name, words in (("qmp_capabilities", {}), (command, arguments)):
+            stream.write(json.dumps({"execute": name, "arguments": words}) + "\n")
+            stream.flush()
+            answer = json.loads(stream.readline())
+            while "event" in answer:
+                answer = json.loads(stream.readline())
+            assert "return" in answer, answer
+    return answer["return"]
+
+
+def _boot_text(method: str, **more: object) -> str:
+    """Return a `boot:` for machines this slow."""
+    clocks = {"confirm_within_s": 240, "answer_within_s": PATIENCE_S, "panic_s": 2}
+    return json.dumps({"method": method, **clocks, **more})
+
+
+boot_text = _boot_text
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":  # the box's power switch
+    ask(Path(sys.argv[1]), "system_reset")

@@ -1,0 +1,220 @@
+"""The disk of a lab host in a box: Debian with GRUB, OpenSSH and kexec-tools, made once and kept.
+
+No root is needed: mmdebstrap works in a user namespace where it must. The packages come from
+wherever this machine takes its own.
+"""
+
+import hashlib
+import shlex
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.build.cache import Cache, cache_folder
+
+ACCOUNT = "lab"
+_FORMAT = "1"
+_DISK_MIB = 2048
+_FIRST_SECTOR = 2048  # of the root partition; GRUB's core image lies before it
+_UUID = "5ab0c3f2-6d7e-4a51-9c1f-0c7a3d2e1b44"
+_PACKAGES = (
+    *("systemd", "systemd-sysv", "udev", "kmod", "iproute2", "procps", "util-linux"),
+    *("openssh-server", "sudo", "kexec-tools", "initramfs-tools", "linux-image-cloud-amd64"),
+    *("grub-pc-bin", "grub2-common", "zstd"),
+)
+_MODULES = "virtio_pci\nvirtio_blk\nvirtio_net\next4\n"  # what the known-good kernel's initrd has
+# Nothing may run behind a measurement's back, nor delay a boot under emulation.
+_MASKED = (
+    *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer"),
+    *("e2scrub_all.timer", "e2scrub_reap.service", "systemd-tmpfiles-clean.timer"),
+    *("systemd-networkd-wait-online.service", "systemd-update-utmp.service", "kexec-load.service"),
+    *("getty@tty1.service", "serial-getty@ttyS0.service", "getty-static.service"),
+    *("dev-hugepages.mount", "dev-mqueue.mount", "sys-fs-fuse-connections.mount"),
+    *("sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount"),
+    *("modprobe@configfs.service", "modprobe@dm_mod.service", "modprobe@fuse.service"),
+    *("modprobe@loop.service", "modprobe@drm.service", "modprobe@efi_pstore.service"),
+)
+_COMMAND_LINE = "console=ttyS0,115200 no_timer_check nowatchdog net.ifnames=0 panic=5"
+_GRUB_MODULES = "biosdisk part_msdos ext2 normal linux configfile loadenv search echo test"
+_NETWORK = """[Match]
+Name=eth0
+[Network]
+Address=10.0.2.15/24
+Gateway=10.0.2.2
+LinkLocalAddressing=no
+IPv6AcceptRA=no
+"""
+_GRUB_DEFAULTS = f"""GRUB_DEFAULT=0
+GRUB_TIMEOUT=0
+GRUB_CMDLINE_LINUX="{_COMMAND_LINE}"
+GRUB_CMDLINE_LINUX_DEFAULT=""
+GRUB_TERMINAL=console
+GRUB_DISABLE_OS_PROBER=true
+"""
+# Until update-grub has run in the machine itself, at its first start.
+_FIRST_GRUB_CFG = f"""linux /vmlinuz root=UUID={_UUID} ro {_COMMAND_LINE}
+initrd /initrd.img
+boot
+"""
+
+
+@dataclass(frozen=True)
+class LabImage:
+    """A finished disk image. `user_key` is the private key that it lets in, as lab and as root."""
+
+    folder: Path
+
+    @property
+    def disk(self) -> Path:
+        """The raw image; always used through a snapshot."""
+        return self.folder / "disk.img"
+
+    @property
+    def user_key(self) -> Path:
+        """A private key without passphrase."""
+        return self.folder / "user_key"
+
+    @property
+    def host_key(self) -> str:
+        """The public half of the machine's key: type and base64."""
+        return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
+
+
+def apt_sources() -> str:
+    """Return this machine's own sources of its release, as lines for mmdebstrap."""
+    release = _os_release()["VERSION_CODENAME"]
+    listed = _output("apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)")
+    wanted = (release, f"{release}-security", f"{release}-updates")
+    rows = {tuple(line.split()) for line in listed.splitlines() if line.split()[1] in wanted}
+    assert rows, f"apt has no sources of {release}"
+    return "".join(f"deb {uri} {suite} {part}\n" for uri, suite, part in sorted(rows))
+
+
+def ensure_raw_image() -> LabImage:
+    """Return the image as it was installed, never started; made unless the cache has it."""
+    release = _os_release()["VERSION_CODENAME"].encode()
+    key = hashlib.sha256(_FORMAT.encode() + Path(__file__).read_bytes() + release).hexdigest()[:32]
+    cache = Cache(cache_folder())
+    entry = cache.place("lab-disk", key)
+    with cache.lock(f"lab-disk-{key}", lambda: None):
+        if not entry.exists():
+            with cache.attempt("lab-disk", key) as folder:
+                build_image(folder)
+    return LabImage(entry)
+
+
+def build_image(folder: Path) -> None:
+    """Make keys and disk in `folder`."""
+    for name in ("user_key", "host_key"):
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab-box", "-f", folder / name)
+    overlay = folder / "overlay"
+    for name, content in _files(folder).items():
+        path = overlay / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (folder / "setup").write_text(_SETUP)
+    (folder / "pack").write_text(_PACK)
+    sources = folder / "sources.list"
+    sources.write_text(apt_sources())
+    q = shlex.quote
+    _run(
+        *("mmdebstrap", "--variant=minbase", "--format=null", f"--include={','.join(_PACKAGES)}"),
+        *("--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"),
+        *("--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=force-unsafe-io"),
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+        # The initial file system must have the drivers named before the kernel is configured.
+        f'--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d" && cp {q(str(overlay))}'
+        '/etc/initramfs-tools/conf.d/* "$1/etc/initramfs-tools/conf.d/"',
+        f"--customize-hook=cp -r --no-preserve=ownership {q(str(overlay))}/. $1/",
+        f'--customize-hook=sh -eu {q(str(folder / "setup"))} "$1" {q(" ".join(_MASKED))}',
+        f'--customize-hook=sh -eu {q(str(folder / "pack"))} "$1" {q(str(folder))}',
+        *(_os_release()["VERSION_CODENAME"], "/dev/null", str(sources)),
+    )
+    _write_boot_sectors(folder)
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Return the configuration of the machine, by path."""
+    user_key = (folder / "user_key.pub").read_text()
+    return {
+        "etc/hostname": "lab-box\n",
+        "etc/hosts": "127.0.0.1 localhost lab-box\n",
+        "etc/fstab": f"UUID={_UUID} / ext4 defaults,noatime 0 1\n",
+        "etc/default/grub": _GRUB_DEFAULTS,
+        "etc/default/kexec": "LOAD_KEXEC=false\n",
+        "etc/systemd/network/eth0.network": _NETWORK,
+        "etc/initramfs-tools/modules": _MODULES,
+        "etc/initramfs-tools/conf.d/box": "MODULES=list\nCOMPRESS=lz4\nRESUME=none\n",
+        "etc/ssh/ssh_host_ed25519_key": (folder / "host_key").read_text(),
+        "etc/ssh/ssh_host_ed25519_key.pub": (folder / "host_key.pub").read_text(),
+        "etc/ssh/sshd_config.d/box.conf": "HostKey /etc/ssh/ssh_host_ed25519_key\n"
+        "PermitRootLogin prohibit-password\nPasswordAuthentication no\nMaxStartups 50\n",
+        "root/.ssh/authorized_keys": user_key,
+        f"home/{ACCOUNT}/.ssh/authorized_keys": user_key,
+        "boot/grub/grub.cfg": _FIRST_GRUB_CFG,
+    }
+
+
+# $1: root of the new system, $2: units to mask
+_SETUP = f"""
+chroot "$1" useradd --shell /bin/bash {ACCOUNT}
+chroot "$1" chown -R {ACCOUNT}: /home/{ACCOUNT}
+chroot "$1" chown -R root: /root /etc/ssh /etc/systemd/network /boot
+chroot "$1" chmod 600 /etc/ssh/ssh_host_ed25519_key
+chroot "$1" chmod 700 /root/.ssh /home/{ACCOUNT}/.ssh
+chroot "$1" rm -f /etc/ssh/ssh_host_rsa_key /etc/ssh/ssh_host_ecdsa_key
+chroot "$1" install -d -o {ACCOUNT} /var/lib/vmapbench
+chroot "$1" systemctl enable systemd-networkd ssh
+chroot "$1" systemctl mask $2
+chroot "$1" update-initramfs -u
+chroot "$1" systemd-machine-id-setup
+chroot "$1" grub-mkimage -O i386-pc -p '(hd0,msdos1)/boot/grub' -o /boot/core.img {_GRUB_MODULES}
+mkdir -p "$1/boot/grub"
+cp -r "$1/usr/lib/grub/i386-pc" "$1/boot/grub/"
+chroot "$1" grub-editenv /boot/grub/grubenv create
+"""
+# $1: root of the new system, $2: where the image goes. The bind mount leaves out /proc and /sys.
+_PACK = f"""
+mkdir "$2/root"
+mount --bind "$1" "$2/root"
+cp "$1/boot/core.img" "$1/boot/grub/i386-pc/boot.img" "$2/"
+truncate -s {_DISK_MIB}M "$2/disk.img"
+mke2fs -q -t ext4 -U {_UUID} -E offset={_FIRST_SECTOR * 512} -O ^metadata_csum_seed,^orphan_file \\
+    -d "$2/root" "$2/disk.img" {_DISK_MIB - 1}M
+umount "$2/root"
+rmdir "$2/root"
+"""
+
+
+def _write_boot_sectors(folder: Path) -> None:
+    """Put GRUB's boot sector, a partition table, and the core image on the disk.
+
+    boot.img loads sector 1; grub-mkimage makes a core image that expects the rest of itself from
+    sector 2 on: no list of blocks has to be written, and so no grub-bios-setup be run.
+    """
+    core = (folder / "core.img").read_bytes()
+    assert len(core) <= (_FIRST_SECTOR - 1) * 512
+    count = _DISK_MIB * 2048 - _FIRST_SECTOR
+    entry = struct.pack(
+        "<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", _FIRST_SECTOR, count
+    )
+    with (folder / "disk.img").open("r+b") as disk:
+        disk.write((folder / "boot.img").read_bytes()[:440])
+        disk.seek(446)
+        disk.write(entry + bytes(48) + b"\x55\xaa")
+        disk.write(core)
+
+
+def _os_release() -> dict[str, str]:
+    lines = Path("/etc/os-release").read_text().splitlines()
+    return dict(line.replace('"', "").split("=", 1) for line in lines if "=" in line)
+
+
+def _run(*argv) -> None:
+    done = subprocess.run([str(word) for word in argv], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, f"{argv[0]}: {(done.stdout + done.stderr)[-3000:]}"
+
+
+def _output(*argv: str) -> str:
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
