@@ -55,6 +55,7 @@ def quiet_host():
 
 def git(folder, *argv):
     plain = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    plain |= {f"GIT_{who}_DATE": "2024-11-17T00:00:00Z" for who in ("AUTHOR", "COMMITTER")}
     who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     done = subprocess.run(
         ["git", "-C", str(folder), *who, *argv],
@@ -185,7 +186,8 @@ def test_the_culprit_is_found_past_a_commit_that_does_not_build(bench):
     text = render_outcome(outcome)
     assert f"{found.id}  mm/vmalloc: Change {CULPRIT}" in text
     assert "skipped: build failed" in text
-    assert any("left, " in line and "most likely" in line for line in said)
+    assert any("left, " in line and "each with about" in line for line in said)
+    assert said[-1].startswith(f"found: most likely {found.name}, ")
     keep_outcome(outcome, bench.folder)
     kept = bench.folder / outcome.run_id
     assert (kept / "bisection.txt").read_text() == text + "\n"
