@@ -32,14 +32,35 @@ from harness.report.provenance import (
 )
 from harness.report.view import View
 
-_PACKED_CHARACTERS = 600_000  # of raw data inside the page; beyond it only beside the page
+_CHARACTERS = 1_990_000  # of a page; raw data that would make it larger are only beside it
 _SAMPLES_INSIDE = 200_000  # rows; more would not fit, so they are not even packed
 _BOOTS_SHOWN = 500
 _CONFIG_ROWS_SHOWN = 200
 
 
-def render_page(report: RunReport, folder: Path) -> str:
-    """Return the page of a run. `folder` is the run's: console logs, configurations, profiles."""
+def render_page(report: RunReport, folder: Path, most_characters: int = _CHARACTERS) -> str:
+    """Return the page of a run. `folder` is the run's: console logs, configurations, profiles.
+
+    The raw data are inside as far as the page stays below `most_characters`.
+    """
+    template, values = environment().get_template("page.html.j2"), _values(report, folder)
+    samples, document = (
+        _packed_samples(report),
+        packed(json.dumps(as_document(report), default=str)),
+    )
+    page = ""
+    for samples_packed, document_packed in ((samples, document), ("", document), ("", "")):
+        page = template.render(
+            values, samples_packed=samples_packed, document_packed=document_packed
+        )
+        page = re.sub(r"\n +(?=</?t[dhr]\b)", "\n", page)  # the indentation of thousands of cells
+        if len(page) <= most_characters:
+            break
+    return visible(page)  # whatever a kernel, a file name or a playbook brought along
+
+
+def _values(report: RunReport, folder: Path) -> dict[str, Any]:
+    """Return what the template shows, but for the raw data."""
     view = View(report)
     profiles = profile.load_profiles(view, folder)
     patches = [p for facts in report.run.kernels.values() for p in facts.get("patches") or []]
@@ -49,40 +70,31 @@ def render_page(report: RunReport, folder: Path) -> str:
     reference = published_beside(view, curves)
     figures = draw_figures(view, prediction, curves, reference)
     difference = profile.draw_profile(view, profiles)
-    page = (
-        environment()
-        .get_template("page.html.j2")
-        .render(
-            view=view,
-            run=report.run,
-            plan=view.plan,
-            figures=[(figure, Markup(figure.svg)) for figure in figures],  # noqa: S704
-            several_sizes=len(view.sizes) > 1,
-            difference=difference,
-            difference_svg=Markup(difference.svg) if difference else "",  # noqa: S704
-            profiles=profiles,
-            profile_rows=profile.share_rows(profiles, "self_share"),
-            wait_rows=profile.share_rows(profiles, "waits"),
-            published=published,
-            prediction=prediction,
-            expected=[each for each in curves if each.measured],
-            error_words=error_words(curves),
-            published_words=published_words(reference) if reference else "",
-            discarded=discarded_boots(report, folder),
-            boots=list(enumerate(report.boots, start=1))[:_BOOTS_SHOWN],
-            jobs={job.position: job for job in report.jobs},
-            machine=_machine(report),
-            critical=critical_differences(view),
-            config_diff=dict(list(differences.items())[:_CONFIG_ROWS_SHOWN]),
-            config_diff_count=len(differences),
-            patches=kept_patches(folder, list(dict.fromkeys(patches))),
-            commands=command_lines(report),
-            samples_packed=_packed_samples(report),
-            document_packed=packed(json.dumps(as_document(report), default=str)),
-        )
-    )
-    page = re.sub(r"\n +(?=</?t[dhr]\b)", "\n", page)  # the indentation of thousands of cells
-    return visible(page)  # whatever a kernel, a file name or a playbook brought along
+    return {
+        "view": view,
+        "run": report.run,
+        "plan": view.plan,
+        "figures": [(figure, Markup(figure.svg)) for figure in figures],  # noqa: S704
+        "difference": difference,
+        "difference_svg": Markup(difference.svg) if difference else "",  # noqa: S704
+        "profiles": profiles,
+        "profile_rows": profile.share_rows(profiles, "self_share"),
+        "wait_rows": profile.share_rows(profiles, "waits"),
+        "published": published,
+        "prediction": prediction,
+        "expected": [each for each in curves if each.measured],
+        "error_words": error_words(curves),
+        "published_words": published_words(reference) if reference else "",
+        "discarded": discarded_boots(report, folder),
+        "boots": list(enumerate(report.boots, start=1))[:_BOOTS_SHOWN],
+        "jobs": {job.position: job for job in report.jobs},
+        "machine": _machine(report),
+        "critical": critical_differences(view),
+        "config_diff": dict(list(differences.items())[:_CONFIG_ROWS_SHOWN]),
+        "config_diff_count": len(differences),
+        "patches": kept_patches(folder, list(dict.fromkeys(patches))),
+        "commands": command_lines(report),
+    }
 
 
 def draw_figures(
@@ -116,6 +128,5 @@ def _packed_samples(report: RunReport) -> str:
 
 
 def packed(text: str) -> str:
-    """Return text compressed for the page's script; empty when it would make the page too large."""
-    data = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
-    return data if len(data) <= _PACKED_CHARACTERS else ""
+    """Return text compressed for the page's script."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()

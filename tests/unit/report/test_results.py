@@ -8,6 +8,7 @@ from base64 import b64decode
 import pytest
 
 from harness.report.collect import collect_report
+from harness.report.page import render_page
 from harness.report.text import MAIL_COLUMNS, render_mail, render_markdown
 from harness.report.write import write_results
 from tests.synthetic_runs import RUN, write_synthetic_run
@@ -102,3 +103,11 @@ def test_run_without_any_boot_has_a_page(tmp_path):
     assert "Nothing can be compared" in written.page.read_text()
     assert "Nothing can be compared" in render_mail(collect_report(store, RUN))
     store.close()
+
+
+def test_page_stays_small_enough_for_a_mail(written):
+    whole = written.page.read_text()
+    smaller = render_page(written.report, written.page.parent, most_characters=len(whole) - 100)
+    assert 'id="samples-packed"' in whole
+    assert 'id="samples-packed"' not in smaller
+    assert 'id="document-packed"' in smaller
