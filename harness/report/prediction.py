@@ -6,11 +6,13 @@ their times are not those of any machine. It is made once, when a run is written
 run's folder, where the pages find it; a curve takes some seconds.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +51,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was predicted for one run."""
+    """What was predicted for one run. `made_from`: digest of the model and the machine's costs."""
 
     machine: str
     calibration: str
-    pairs: int
+    made_from: str
     points: tuple[Point, ...]
 
     @cached_property
@@ -147,30 +149,38 @@ def ensure_prediction(
     if not wanted or machine is None:
         return None
     kept = load_prediction(folder)
-    known = kept.by_setting if kept and kept.machine == machine else {}
-    if all(setting in known for setting in wanted):
-        return kept
     try:
+        made_from = model_digest(machine)
+        known = kept.by_setting if kept and kept.made_from == made_from else {}
+        if all(setting in known for setting in wanted):
+            return kept
         points = tuple(known.get(setting) or predict(setting, machine) for setting in wanted)
     except InputError:  # a machine model of the run's day that is no more
         return None
-    made = Prediction(machine, CALIBRATION, PAIRS, points)
+    made = Prediction(machine, CALIBRATION, made_from, points)
     text = json.dumps({"version": FORMAT, **asdict(made)}, indent=1)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
     return made
+
+
+def model_digest(machine: str) -> str:
+    """Return what changes whenever a prediction may: the model's files and the machine's costs."""
+    digest = hashlib.sha256(f"{PAIRS} {machine_costs(machine)}".encode())
+    for name in ("timing.py", "costs.py", "predict.py", f"calibrations/{CALIBRATION}.json"):
+        digest.update((files("harness.model") / name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def load_prediction(folder: Path) -> Prediction | None:
     """Return the prediction kept with a run; None where there is none that fits."""
     try:
         document: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if (document.pop("version"), document["pairs"]) != (FORMAT, PAIRS):
+        if document.pop("version") != FORMAT:
             return None
         points = tuple(Point(**point) for point in document.pop("points"))
-        made = Prediction(**document, points=points)
+        return Prediction(**document, points=points)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return made if made.calibration == CALIBRATION else None
 
 
 def predict_setting(setting: Setting, machine: str) -> Point:

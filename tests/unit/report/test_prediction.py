@@ -1,7 +1,7 @@
 """The prediction beside the measurement: where it applies, its errors, the published point."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -15,12 +15,12 @@ from harness.report.against import (
 from harness.report.collect import collect_report
 from harness.report.prediction import (
     FILE,
-    PAIRS,
     Point,
     Prediction,
     curve_cpus,
     ensure_prediction,
     load_prediction,
+    model_digest,
     nodes_at,
     predict_setting,
     predictable,
@@ -51,7 +51,7 @@ def made_up(view, machine="uniform"):
         Point(case, cpus, nodes, 1e6 * nodes, "a lock")
         for case, cpus, nodes in wanted_settings(view)
     ]
-    return Prediction(machine, "linux-6.12", PAIRS, tuple(points))
+    return Prediction(machine, "linux-6.12", model_digest(machine), tuple(points))
 
 
 def test_settings_are_the_curve_of_both_kernels(tmp_path):
@@ -190,6 +190,11 @@ def test_prediction_is_made_once_and_kept(tmp_path):
     assert load_prediction(tmp_path / RUN) == made
     assert ensure_prediction(view, tmp_path / RUN, predict) == made
     assert len(asked) == len(wanted_settings(view))
+    assert made is not None
+    old = {"version": 1, **asdict(replace(made, made_from="an older model"))}
+    (tmp_path / RUN / FILE).write_text(json.dumps(old))
+    assert ensure_prediction(view, tmp_path / RUN, predict) == made
+    assert len(asked) == 2 * len(wanted_settings(view))
 
 
 def test_model_answers_a_setting():
@@ -207,7 +212,8 @@ def test_page_shows_curve_error_profile_and_nodes(tmp_path):
     store = write_synthetic_run(tmp_path, thread_counts=(1, 2), target=SIMULATED)
     view = View(collect_report(store, RUN))
     made = made_up(view)
-    document = {"version": 1, "machine": "uniform", "calibration": "linux-6.12", "pairs": PAIRS}
+    document = {"version": 1, "machine": "uniform", "calibration": "linux-6.12"}
+    document["made_from"] = made.made_from
     points = [vars(point) for point in made.points]
     (tmp_path / RUN / FILE).write_text(json.dumps({**document, "points": points}))
     page = write_results(store, RUN, tmp_path).page.read_text()
