@@ -105,7 +105,7 @@ def _run_once(
     with show_progress(live=sys.stderr.isatty()) as observer:
         session = Session(kernels, reports, observer, observer.build)
         if dry_run and file is not None:
-            typer.echo("\n".join(session.plan_lines(file)))
+            typer.echo("\n".join(session.plan_lines(file, host)))
             return False
         ended = session.run(file, host) if file is not None else session.resume(str(resume))
     return _show(session, ended, reports, as_json)

@@ -65,12 +65,12 @@ class Session:
         """Return the store of this session's results, making it where there is none."""
         return open_store(store_location(self.reports))
 
-    def plan_lines(self, file: Path) -> list[str]:
+    def plan_lines(self, file: Path, host: str | None = None) -> list[str]:
         """Return the plan of a playbook, a line a boot, each with its command line.
 
         Kernels that are not built yet stand as their names; nothing is built or booted.
         """
-        playbook = load_playbook(file)
+        playbook = on_host(load_playbook(file), host)
         specs = {name: load_kernel_spec(name, self.kernels) for name in playbook.kernels}
         target = make_target(playbook.target, cache_folder(), self.runner)
         lines = []
