@@ -7,7 +7,6 @@ Its commits are the same every time, so a second run finds every kernel built.
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from harness.build.cache import Cache, cache_folder
-from harness.build.source import ensure_source, pin_source
+from harness.build.worktree import ensure_repository
+from harness.process import SubprocessRunner
 from harness.spec.kernel import load_kernel_spec
 
 COMMITS, CULPRIT, BROKEN = 32, 21, 16  # the broken one is where plain bisection looks first
@@ -71,31 +71,11 @@ class Repository:
         return done.stdout.strip()
 
 
-def import_source(folder: Path, pristine: Path) -> None:
-    """Make a repository of one commit out of an unpacked source. About a minute."""
-    made = Repository(folder)
-    made.git("init", "-q", "--bare", str(folder))
-    quick = ["-c", "core.looseCompression=1", "-c", "core.fsync=none"]
-    made.git(*quick, "add", "-A", "-f", ".", GIT_WORK_TREE=str(pristine))
-    made.git("commit", "-q", "-m", "Linux 6.12", GIT_WORK_TREE=str(pristine))
-
-
 @pytest.fixture(scope="session")
-def imported(repository_root, tmp_path_factory):
-    """The repository of the source, made once and kept in the cache of built kernels."""
-    from harness.process import SubprocessRunner
-
-    cache = Cache(cache_folder())
+def imported(repository_root):
+    """The repository of the source, made once and kept in the cache. About a minute."""
     spec = load_kernel_spec("vmap-nodes", repository_root / "kernels")
-    source = pin_source(spec, cache, SubprocessRunner())
-    kept = cache.place("git", f"test-{source.digest[-16:]}.git")
-    with cache.lock(kept.name, lambda: None):
-        if not kept.is_dir():
-            fresh = kept.with_suffix(".new")
-            shutil.rmtree(fresh, ignore_errors=True)
-            import_source(fresh, ensure_source(source, cache, lambda: None))
-            fresh.rename(kept)
-    return kept
+    return ensure_repository(spec, Cache(cache_folder()), SubprocessRunner())
 
 
 @pytest.fixture(scope="session")
@@ -108,13 +88,11 @@ def history(imported, tmp_path):
     """A repository with the generated commits; returns it and the ids of GOOD and all commits."""
     folder = tmp_path / "history.git"
     made = Repository(folder)
-    subprocess.run(
-        ["git", "clone", "-q", "--bare", "--shared", str(imported), str(folder)], check=True
-    )
-    ids = [made.git("rev-parse", "HEAD")]
-    text = made.git("show", f"HEAD:{FILE}") + "\n"
+    made.git("clone", "-q", "--bare", "--shared", str(imported.folder), str(folder))
+    ids = [imported.base]
+    text = made.git("show", f"{ids[0]}:{FILE}") + "\n"
     assert text.count(ENTRY) == 1
-    made.git("read-tree", "HEAD")
+    made.git("read-tree", ids[0])
     for number in range(1, COMMITS + 1):
         text, subject = edit(text, number)
         blob = made.git("hash-object", "-w", "--stdin", text=text)
