@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
+_TETHER = ("setpriv", "--pdeathsig", "KILL", "--")  # it dies with a test run that is killed
 
 
 def make_key(path: Path) -> str:
@@ -54,7 +55,7 @@ class LoopbackServer:
         """Start it and wait until it answers."""
         with (self.folder / "sshd.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.wrapper, SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")],
+                [*_TETHER, *self.wrapper, SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")],
                 stderr=log,
                 start_new_session=True,
             )
