@@ -21,6 +21,7 @@ static unsigned waking;   /* vCPUs in state WAKING; see set_state() */
 static bool started;      /* the machine is built and the main loop has begun */
 static unsigned draining; /* holders that wait for others to leave their blocks */
 static bool granted[MAX_VCPUS];
+static int *woken; /* futex word of who has got the token and must be told; NULL: nobody */
 uint64_t ahead_most, drains;
 static uint64_t last_clock_ns; /* no reader may see time go back */
 
@@ -44,6 +45,28 @@ static void futex_wake(int *word)
 {
 	__atomic_store_n(word, 1, __ATOMIC_RELEASE);
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/*
+ * Wake the waiter on `word` when the lock is let go: a thread that is woken while it is held would
+ * run into it and sleep once more, at twice the price of a change of the token. Lock held.
+ */
+static void wake_after_unlock(int *word)
+{
+	if (woken)
+		futex_wake(woken);
+	__atomic_store_n(word, 1, __ATOMIC_RELEASE);
+	woken = word;
+}
+
+static void unlock(void)
+{
+	int *word = woken;
+
+	woken = NULL;
+	pthread_mutex_unlock(&lock);
+	if (word)
+		syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 static bool in_main_thread(void)
@@ -97,11 +120,11 @@ static void grant_next(void)
 	    (!v || main_loop.deadline <= v->slice_start)) {
 		main_loop.granted = true;
 		running++;
-		futex_wake(&main_loop.wake);
+		wake_after_unlock(&main_loop.wake);
 	} else if (v) {
 		granted[v->index] = true;
 		running++;
-		futex_wake(&v->wake);
+		wake_after_unlock(&v->wake);
 	}
 }
 
@@ -166,7 +189,7 @@ static void wait_for_token(struct vcpu *v)
 	grant_next();
 	while (!granted[v->index] && !draining) {
 		v->wake = 0;
-		pthread_mutex_unlock(&lock);
+		unlock();
 		while (!__atomic_load_n(&v->wake, __ATOMIC_ACQUIRE))
 			futex_wait(&v->wake, NULL);
 		pthread_mutex_lock(&lock);
@@ -201,7 +224,7 @@ void slice_over(unsigned int index, void *pc)
 		give_up_token(v);
 		wait_for_token(v);
 	}
-	pthread_mutex_unlock(&lock);
+	unlock();
 }
 
 /*
@@ -240,7 +263,7 @@ void leave_out(struct vcpu *v)
 		if (v->state == SPINNING) /* drained: nobody has brought it back */
 			bring_back_locked(v, 0);
 	}
-	pthread_mutex_unlock(&lock);
+	unlock();
 }
 
 static uint64_t now_here(void)
@@ -262,7 +285,7 @@ void bring_back(struct vcpu *v, uint64_t when)
 	bring_back_locked(v, when);
 	end_own_slice();
 	grant_next();
-	pthread_mutex_unlock(&lock);
+	unlock();
 }
 
 /* --- what QEMU tells --- */
@@ -298,7 +321,7 @@ void vcpu_sleeps(void *cond)
 	set_state(v, HALTED);
 	give_up_token(v);
 	grant_next();
-	pthread_mutex_unlock(&lock);
+	unlock();
 }
 
 void vcpu_resumes(qemu_plugin_id_t id, unsigned int index)
@@ -313,7 +336,7 @@ void vcpu_resumes(qemu_plugin_id_t id, unsigned int index)
 		set_state(v, WAKING);
 		grant_next();
 	}
-	pthread_mutex_unlock(&lock);
+	unlock();
 }
 
 /* Some thread wakes whoever waits on `cond`: an interrupt, if that is a vCPU's halt condition. */
@@ -339,7 +362,7 @@ void kicked(void *cond)
 		grant_next();
 		break;
 	}
-	pthread_mutex_unlock(&lock);
+	unlock();
 }
 
 /* --- the main loop --- */
@@ -356,7 +379,7 @@ void main_loop_waits(uint64_t deadline_ns)
 	main_loop.granted = false;
 	main_loop.wake = 0;
 	grant_next();
-	pthread_mutex_unlock(&lock);
+	unlock();
 }
 
 /* Wait for its turn, `timeout_ms` of real time at most. */
@@ -377,7 +400,7 @@ void main_loop_resumes(void)
 	else if (main_loop.deadline != NEVER && main_loop.now < main_loop.deadline)
 		main_loop.now = main_loop.deadline;
 	main_loop.waits = main_loop.granted = false;
-	pthread_mutex_unlock(&lock);
+	unlock();
 }
 
 /* A vCPU has work for the main loop (a new timer, say), or something has come from outside. */
@@ -393,7 +416,7 @@ void main_loop_notified(void)
 		end_own_slice();
 		grant_next();
 	}
-	pthread_mutex_unlock(&lock);
+	unlock();
 }
 
 /* --- waiting for each other inside QEMU --- */
@@ -420,7 +443,7 @@ void others_may_finish(bool may)
 		if (!in_main_thread())
 			futex_wake(&main_loop.wake);
 	}
-	pthread_mutex_unlock(&lock);
+	unlock();
 }
 
 /* Virtual ns as the calling thread sees them: a vCPU its own time, others the main loop's. */
