@@ -3,6 +3,6 @@
 
 demo: ; @setup/install.sh && .venv/bin/vmapbench run playbooks/smoke.yaml
 test: ; @setup/install.sh test && .venv/bin/python -m pytest
-unit: ; @setup/install.sh && .venv/bin/python -m pytest -q tests/unit
+unit: ; @setup/install.sh && .venv/bin/python -m pytest -q -n 2 tests/unit
 lint: ; @setup/install.sh && .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 bench: ; @setup/install.sh && .venv/bin/python -m benchmarks
