@@ -10,6 +10,7 @@ no attribute of a tree or of a user takes effect, and a series touches nothing o
 
 import fnmatch
 import hashlib
+import io
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from harness.build.series import Patch, Series, printable
 from harness.build.source import ensure_source, pin_source
 from harness.errors import InputError
 from harness.process import Completed, Runner
-from harness.spec.kernel import GitSource, KernelSpec, TarballSource, TreeSource
+from harness.spec.kernel import GitSource, KernelSpec, Source, TarballSource, TreeSource
 
 PATCH_LIMIT = 32 << 20  # bytes; two commits that lie further apart are unpacked each for itself
 
@@ -191,7 +192,7 @@ def kernel_at(
     patch = f"patches/{name}-{repository.tree_of(commit)[:12]}.patch"
     size = _keep_difference(repository, commit, kernels / patch)
     changed: dict[str, object] = {"name": name, "folder": kernels.resolve()}
-    changed["source"] = _from_anywhere(recipe)
+    changed["source"] = from_anywhere(recipe)
     if size > PATCH_LIMIT:
         changed |= {"source": GitSource(git=str(repository.folder), ref=commit), "patches": ()}
     elif size:
@@ -205,8 +206,9 @@ def kernel_at(
 def write_kernel(spec: KernelSpec) -> None:
     """Write the kernel file of `spec` into its folder, for whoever loads it by name."""
     kept = spec.model_dump(mode="json", exclude={"name", "folder"})
-    with (spec.folder / f"{spec.name}.yaml").open("w", encoding="utf-8") as stream:
-        YAML(typ="safe").dump(kept, stream)
+    stream = io.StringIO()
+    YAML(typ="safe").dump(kept, stream)
+    write_atomically(spec.folder / f"{spec.name}.yaml", stream.getvalue())
 
 
 def changed_files(repository: Repository, old: str, new: str) -> list[tuple[str, str]]:
@@ -321,7 +323,7 @@ def source_place(recipe: KernelSpec, git: str) -> str:
     return str(local.resolve()) if local.exists() else git
 
 
-def _from_anywhere(recipe: KernelSpec) -> object:
+def from_anywhere(recipe: KernelSpec) -> Source:
     """Return the recipe's source as a kernel file in another folder has to name it."""
     match recipe.source:
         case TarballSource(tarball=name) as source:
@@ -329,6 +331,8 @@ def _from_anywhere(recipe: KernelSpec) -> object:
             return source.model_copy(update={"tarball": str(path)})
         case TreeSource(tree=name):
             return TreeSource(tree=str((recipe.folder / Path(name).expanduser()).resolve()))
+        case GitSource(git=place, ref=ref):
+            return GitSource(git=source_place(recipe, place), ref=ref)
     return recipe.source
 
 

@@ -1,0 +1,89 @@
+"""`vmapbench nightly`: measures what is new every night, and says so when something changed."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import KernelsOption, ReportsOption
+from harness.cli.progress import Lines
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("nightly")(nightly)
+
+
+def nightly(
+    file: Annotated[Path, typer.Argument(help="What to measure every night; docs/nightly.md.")],
+    kernels: KernelsOption = Path("kernels"),
+    reports: ReportsOption = Path("reports"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print tonight's plan only.")] = False,
+    install: Annotated[
+        bool, typer.Option("--install", help="Write a systemd service and its timer.")
+    ] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="For --install: by default the user's systemd folder.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="The summary line only.")] = False,
+) -> None:
+    """Measure every candidate against its baseline, within the night's time, and tell what is new.
+
+    Prints one line. Exit code 0: nothing got worse; 1: something did, or a candidate is broken;
+    2 and 3: the night failed. What was begun goes on with the next call.
+    """
+    from harness.nightly.deliver import channels
+    from harness.nightly.night import Night, local_now
+    from harness.run.session import Session
+    from harness.spec.nightly import load_nightly
+
+    spec = load_nightly(file)
+    if install:
+        _install(spec.name, _units(file, kernels, reports), to)
+        return
+    observer = _Silent() if quiet else Lines()
+    session = Session(kernels, reports, observer, observer.build)
+    send = channels(spec.notices, os.environ)
+    night = Night(spec, session, local_now, send, observer.say)
+    if dry_run:
+        typer.echo("\n".join(night.plan_lines()))
+        return
+    outcome = night.carry_out()
+    for error in outcome.errors:
+        typer.echo(f"vmapbench: {error}", err=True)
+    typer.echo(outcome.summary)
+    raise typer.Exit(outcome.exit_code)
+
+
+class _Silent(Lines):
+    """For cron, where every line is a mail."""
+
+    def say(self, words: str) -> None:
+        """Keep quiet."""
+
+
+def _units(file: Path, kernels: Path, reports: Path) -> dict[str, str]:
+    """Return the units that run exactly this interpreter on exactly these folders."""
+    from harness.nightly.timer import render_units
+    from harness.spec.nightly import load_nightly
+
+    argv = [sys.executable, "-m", "harness.cli.main", "nightly", str(file.resolve()), "--quiet"]
+    argv += ["--kernels", str(kernels.resolve()), "--reports", str(reports.resolve())]
+    return dict(render_units(load_nightly(file), argv, str(Path.cwd())))
+
+
+def _install(name: str, units: dict[str, str], to: Path | None) -> None:
+    import platformdirs
+
+    folder = to or platformdirs.user_config_path("systemd") / "user"
+    for unit, text in units.items():
+        typer.echo(f"--- {folder / unit}\n{text}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for unit, text in units.items():
+        (folder / unit).write_text(text, encoding="utf-8")
+    timer = f"vmapbench-{name}.timer"
+    typer.echo(
+        f"written; next: systemctl --user daemon-reload && systemctl --user enable --now {timer}"
+    )

@@ -1,0 +1,1 @@
+"""Nights: what to measure, in which order, and what of it is news."""

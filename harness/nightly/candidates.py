@@ -1,0 +1,292 @@
+"""From what the file names (a branch, a mailbox, patches) to kernels that can be built tonight."""
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.build.cache import Cache
+from harness.build.series import Series, load_maildir, load_mbox, load_patches, printable
+from harness.build.worktree import (
+    Repository,
+    apply_series,
+    ensure_repository,
+    fetch_commit,
+    from_anywhere,
+    kernel_at,
+    source_place,
+    write_kernel,
+)
+from harness.errors import InputError, ToolError
+from harness.process import Runner
+from harness.spec.kernel import GitSource, KernelSpec, load_kernel_spec
+from harness.spec.nightly import CandidateSpec, NightlySpec
+
+COMMITS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One kernel to measure. `kernel`: its name, which goes on over the nights; `id`: its contents.
+
+    `baseline`: the name of what it is compared with; both kernel files are in `folder`. `commits`:
+    those of a branch since last time, one line each. `message_id`: of a series that was sent.
+    """
+
+    key: str
+    kernel: str
+    baseline: str
+    id: str
+    title: str
+    folder: Path
+    series: bool
+    message_id: str = ""
+    commits: tuple[str, ...] = ()
+    tip: str = ""
+    once: bool = False  # not measured again in later nights
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A candidate that is no kernel. `where`: its name, with the series' where it has several."""
+
+    where: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Finds tonight's kernels. `folder`: where their files are written; `tips`: see `State`."""
+
+    spec: NightlySpec
+    folder: Path
+    cache: Cache
+    runner: Runner
+    anchors: dict[str, str] = field(default_factory=dict)
+    tips: dict[str, str] = field(default_factory=dict)
+
+    def find(self, candidate: CandidateSpec, recipe: KernelSpec) -> list[Revision | Failed]:
+        """Return the kernels of a candidate; what one of its series lacks ends only that series.
+
+        `recipe`: the baseline. Raises nothing that the candidate itself is to blame for.
+        """
+        try:
+            if candidate.branch is not None:
+                return list(self._branch(candidate, recipe))
+            found = self._series(candidate)
+        except (InputError, ToolError) as error:
+            return [Failed(candidate.name, str(error))]
+        revisions: list[Revision | Failed] = []
+        for series in found:
+            many = candidate.mbox is not None or candidate.maildir is not None
+            name = _kernel_name(series) if many else candidate.name
+            try:
+                revisions.append(self._applied(candidate, recipe, series, name))
+            except (InputError, ToolError) as error:
+                revisions.append(Failed(name, str(error)))
+        return revisions
+
+    def _series(self, candidate: CandidateSpec) -> list[Series]:
+        if candidate.patches is not None:
+            return [load_patches(self.spec.path(candidate.patches))]
+        if candidate.mbox is not None:
+            return load_mbox(self.spec.path(candidate.mbox))
+        if candidate.maildir is not None:
+            return load_maildir(self.spec.path(candidate.maildir))
+        assert candidate.message_id is not None
+        return [fetch_series(candidate.message_id, candidate.archive, self.runner)]
+
+    def _applied(
+        self, candidate: CandidateSpec, recipe: KernelSpec, series: Series, name: str
+    ) -> Revision:
+        """Return the kernel of a series on its base, beside the kernel of that base."""
+        based, note = self._based(candidate, recipe, series)
+        repository = ensure_repository(based, self.cache, self.runner)
+        tip = apply_series(repository, repository.base, series, candidate.allowed_paths)[-1]
+        trees = [repository.tree_of(commit) for commit in (repository.base, tip)]
+        digest = hashlib.sha256(" ".join([recipe.name, *trees]).encode()).hexdigest()[:16]
+        folder = self.folder / f"{name}-{digest}"
+        baseline = recipe.name if based is recipe else f"{name[:58]}-base"
+        write_kernel(kernel_at(based, repository, repository.base, baseline, folder))
+        version = f" v{series.version}" if series.version > 1 else ""
+        count = f"{len(series.patches)} patch{'es' if len(series.patches) > 1 else ''}"
+        title = f"{series.title}{version}, {count}{note}"
+        spec = kernel_at(based, repository, tip, name, folder)
+        write_kernel(spec.model_copy(update={"summary": title}))
+        return Revision(
+            key=name,
+            kernel=name,
+            baseline=baseline,
+            id=digest,
+            title=title,
+            folder=folder,
+            series=True,
+            message_id=series.message_id,
+        )
+
+    def _based(
+        self, candidate: CandidateSpec, recipe: KernelSpec, series: Series
+    ) -> tuple[KernelSpec, str]:
+        """Return what a series is applied to: `base`, else its own trailer, else the baseline."""
+        place = self._place(candidate, recipe)
+        if place is None:
+            if candidate.base:
+                raise InputError(
+                    f"candidate {candidate.name}: base: {candidate.base}: the source of "
+                    f"{recipe.name} is no git repository\n  next: name one with `git`"
+                )
+            unknown = ", without its base-commit, which the source does not tell"
+            return recipe, unknown if series.base_commit else ""
+        wanted = candidate.base or series.base_commit
+        if not wanted and candidate.git is None:
+            return recipe, ""
+        found = fetch_commit(place, wanted or "HEAD", self.cache, self.runner)
+        source = GitSource(git=str(found.folder), ref=found.base)
+        return recipe.model_copy(update={"source": source}), f" on {(wanted or 'HEAD')[:16]}"
+
+    def _branch(self, candidate: CandidateSpec, recipe: KernelSpec) -> Iterator[Revision]:
+        """Yield the tip of a branch, or each of its new commits, the oldest first."""
+        place = self._place(candidate, recipe)
+        if place is None:
+            raise InputError(
+                f"candidate {candidate.name}: the source of {recipe.name} is no git repository\n"
+                "  next: name the branch's repository with `git`"
+            )
+        assert candidate.branch is not None
+        repository = fetch_commit(place, candidate.branch, self.cache, self.runner)
+        tip, last = repository.base, self.tips.get(candidate.name, "")
+        commits = _commits_between(repository, last, tip)
+        each = candidate.commits == "each" and bool(commits)
+        for commit in [line.split()[0] for line in commits] if each else [tip]:
+            yield self._at_commit(candidate, recipe, repository, commit, commits, each)
+
+    def _at_commit(
+        self,
+        candidate: CandidateSpec,
+        recipe: KernelSpec,
+        repository: Repository,
+        commit: str,
+        commits: list[str],
+        each: bool,
+    ) -> Revision:
+        name = candidate.name
+        folder = self.folder / f"{name}-{commit[:16]}-{_recipe_digest(recipe)}"
+        if (folder / f"{name}.yaml").is_file():  # written last, in an earlier night
+            title = load_kernel_spec(name, folder).summary
+        else:
+            title = self._write_commit(candidate, recipe, repository, commit, folder)
+        return Revision(
+            key=f"{name}@{commit[:16]}" if each else name,
+            kernel=name,
+            baseline=recipe.name,
+            id=commit[:16],
+            title=title,
+            folder=folder,
+            series=False,
+            commits=tuple(f"{line[:12]} {line[41:]}" for line in commits[-COMMITS_SHOWN:]),
+            tip=commit,
+            once=each,
+        )
+
+    def _write_commit(
+        self,
+        candidate: CandidateSpec,
+        recipe: KernelSpec,
+        repository: Repository,
+        commit: str,
+        folder: Path,
+    ) -> str:
+        """Write the kernel files of a commit and of the baseline; return the commit's title."""
+        name = candidate.name
+        subject = printable(repository.read("show", "-s", "--format=%s", commit), 100)
+        title = f"{candidate.branch} at {commit[:12]} ({subject})"
+        anchored = Repository(
+            repository.folder, self._anchor(name, recipe, repository), self.runner
+        )
+        bare = recipe.model_copy(update={"patches": (), "source": GitSource(git="x", ref="x")})
+        spec = kernel_at(bare, anchored, commit, name, folder)
+        ensure_recipe(recipe, folder)
+        changed = {"patches": (*spec.patches, *recipe.patches), "summary": title}
+        write_kernel(spec.model_copy(update=changed))
+        return title
+
+    def _anchor(self, name: str, recipe: KernelSpec, repository: Repository) -> str:
+        """Return the commit whose source is unpacked; others of the branch are patches to it."""
+        if isinstance(recipe.source, GitSource):
+            place = source_place(recipe, recipe.source.git)
+            base = fetch_commit(place, recipe.source.ref, self.cache, self.runner).base
+            if repository.commit(base):
+                return base
+        kept = self.anchors.get(name, "")
+        if not kept or repository.commit(kept) is None:
+            self.anchors[name] = kept = repository.base
+        return kept
+
+    def _place(self, candidate: CandidateSpec, recipe: KernelSpec) -> str | None:
+        if candidate.git is not None:
+            local = self.spec.path(candidate.git)
+            return str(local) if local.exists() else candidate.git
+        if isinstance(recipe.source, GitSource):
+            return source_place(recipe, recipe.source.git)
+        return None
+
+
+def ensure_recipe(recipe: KernelSpec, folder: Path) -> None:
+    """Write the kernel file of the baseline itself, with what it needs, into `folder`."""
+    for file in (*recipe.patches, *recipe.fragments):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(recipe.folder / file, folder / file)
+    write_kernel(recipe.model_copy(update={"folder": folder, "source": from_anywhere(recipe)}))
+
+
+def _recipe_digest(recipe: KernelSpec) -> str:
+    """Return a digest of the baseline's kernel file and of what it names."""
+    total = hashlib.sha256(recipe.model_dump_json().encode())
+    for file in (*recipe.patches, *recipe.fragments):
+        total.update((recipe.folder / file).read_bytes())
+    return total.hexdigest()[:8]
+
+
+def fetch_series(message_id: str, archive: str, runner: Runner) -> Series:
+    """Return the series that a mail belongs to, its thread fetched by b4 from `archive`.
+
+    Raises ToolError where b4 is missing or the thread cannot be had.
+    """
+    with tempfile.TemporaryDirectory(prefix="vmapbench-b4-") as scratch:
+        done = runner.run(b4_argv(message_id, archive, Path(scratch)), cwd=Path(scratch))
+        if done.returncode or not (Path(scratch) / "thread").is_dir():
+            said = printable("; ".join(done.output.splitlines()[-3:]), 300)
+            raise ToolError(f"b4 did not fetch {message_id} from {archive}: {said or 'no reason'}")
+        found = load_maildir(Path(scratch) / "thread")
+    ours = [s for s in found if message_id in (s.message_id, s.key)] or found
+    if not ours:
+        raise ToolError(f"the thread of {message_id} in {archive} holds no patch")
+    return max(ours, key=lambda series: series.version)
+
+
+def b4_argv(message_id: str, archive: str, folder: Path) -> list[str]:
+    """Return the command that writes the thread of a mail into the maildir `folder/thread`."""
+    quiet = ["-q", "-n", "--no-stdin", "-c", f"b4.midmask={archive}/%s"]
+    return ["b4", *quiet, "mbox", "-C", "-M", "-o", str(folder), "-n", "thread", message_id]
+
+
+def _kernel_name(series: Series) -> str:
+    """Return a name for one series of a mailbox that stays when its next version comes.
+
+    Short, so that the tables of a mail have room for it.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", series.title.lower()).strip("-")[:14].strip("-")
+    digest = hashlib.sha256(series.key.encode("utf-8", "replace")).hexdigest()[:6]
+    return f"{slug or 'series'}-{digest}"
+
+
+def _commits_between(repository: Repository, last: str, tip: str) -> list[str]:
+    """Return `ID SUBJECT` of the first-parent commits after `last`, the oldest first."""
+    if not last or repository.commit(last) is None:
+        return []
+    words = ["--first-parent", "--reverse", "--no-commit-header", "--format=%H %s"]
+    listed = repository.read("rev-list", *words, f"{last}..{tip}")
+    return [printable(line, 140) for line in listed.splitlines()]

@@ -1,0 +1,138 @@
+"""Brings notices to people: by mail, to a web address, as a text to reply with.
+
+Secrets come from the environment and never show up in a message.
+"""
+
+import email.policy
+import email.utils
+import hashlib
+import json
+import re
+import smtplib
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from email.message import EmailMessage
+from pathlib import Path
+
+from harness.errors import InfrastructureError
+from harness.nightly.state import Letter
+from harness.spec.nightly import EmailSpec, NoticesSpec, WebhookSpec
+
+ATTACHED_LIMIT = 8 << 20  # bytes of a page; many servers take no mail above 10 MiB
+_TIMEOUT_S = 60
+
+Send = Callable[[Letter, Path | None], None]
+"""Delivers one notice, with the page of its run where there is one. Raises InfrastructureError."""
+
+
+def channels(spec: NoticesSpec, environment: Mapping[str, str]) -> dict[str, Send]:
+    """Return how to reach whoever the file names, by channel. Reads the secrets."""
+    found: dict[str, Send] = {}
+    if spec.email:
+        mail = spec.email
+        password = environment.get(mail.variable)
+        found["email"] = lambda letter, page: send_mail(
+            compose(letter, mail, page, spec.pages), mail, password
+        )
+    if spec.webhook:
+        hook = spec.webhook
+        found["webhook"] = lambda letter, page: post(letter, page, spec.pages, hook, environment)
+    return found
+
+
+def compose(letter: Letter, spec: EmailSpec, page: Path | None, pages: str | None) -> EmailMessage:
+    """Return the mail: its text fit for a reply, the page attached, or linked where it is served.
+
+    The same notice has the same Message-ID, so that a mail sent twice is shown once.
+    """
+    message = EmailMessage(policy=email.policy.SMTP)
+    message["From"], message["To"] = spec.sender, ", ".join(spec.to)
+    message["Subject"] = f"[vmapbench] {_line(letter.title)}"
+    message["Date"] = email.utils.format_datetime(email.utils.localtime())
+    digest = hashlib.sha256(letter.key.encode("utf-8", "replace")).hexdigest()[:32]
+    message["Message-ID"] = f"<{digest}@{spec.sender.partition('@')[2]}>"
+    message["Auto-Submitted"] = "auto-generated"
+    if re.fullmatch(r"[^\s<>]+", letter.message_id):
+        message["In-Reply-To"] = message["References"] = f"<{letter.message_id}>"
+    link = page_link(letter, pages)
+    message.set_content(letter.text + (f"\n\nPage: {link}" if link else "") + "\n", cte="8bit")
+    if not link and page and page.stat().st_size <= ATTACHED_LIMIT:
+        content = page.read_bytes()
+        message.add_attachment(content, maintype="text", subtype="html", filename="vmapbench.html")
+    return message
+
+
+def page_link(letter: Letter, pages: str | None) -> str:
+    """Return the address of the notice's page, where pages are served."""
+    return f"{pages.rstrip('/')}/{letter.page}" if pages and letter.page else ""
+
+
+def send_mail(message: EmailMessage, spec: EmailSpec, password: str | None) -> None:
+    """Hand a mail to the server. Raises InfrastructureError, without the password."""
+    where = f"{spec.host}:{spec.port}"
+    if spec.user and not password:
+        raise InfrastructureError(f"mail through {where}: ${spec.variable} is not set")
+    try:
+        context = ssl.create_default_context()
+        if spec.security == "tls":
+            server: smtplib.SMTP = smtplib.SMTP_SSL(
+                spec.host, spec.port, timeout=_TIMEOUT_S, context=context
+            )
+        else:
+            server = smtplib.SMTP(spec.host, spec.port, timeout=_TIMEOUT_S)
+        with server:
+            if spec.security == "starttls":
+                server.starttls(context=context)
+            if spec.user:
+                server.login(spec.user, password or "")
+            server.send_message(message)
+    except (OSError, smtplib.SMTPException) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise InfrastructureError(
+            f"mail through {where}: {said.replace(password, '***') if password else said}"
+        ) from None
+
+
+def post(
+    letter: Letter,
+    page: Path | None,
+    pages: str | None,
+    spec: WebhookSpec,
+    environment: Mapping[str, str],
+) -> None:
+    """POST a notice as JSON. Raises InfrastructureError, without address or credentials."""
+    url = spec.url or environment.get(spec.url_variable or "", "")
+    named = spec.url or f"${spec.url_variable}"
+    if not re.match(r"https?://", url):
+        raise InfrastructureError(f"webhook {named}: not set, or no http address")
+    headers = {"Content-Type": "application/json", "User-Agent": "vmapbench"}
+    if spec.variable:
+        if not environment.get(spec.variable):
+            raise InfrastructureError(f"webhook {named}: ${spec.variable} is not set")
+        headers["Authorization"] = environment[spec.variable]
+    body = {
+        "version": 1,
+        "key": letter.key,
+        "title": letter.title,
+        "text": letter.text,
+        "night": letter.date,
+        "worse": letter.worse,
+        "page": page_link(letter, pages) or (str(page) if page else ""),
+    }
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(url, data, headers)  # noqa: S310 http and https only, above
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+            answer.read(1)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise InfrastructureError(f"webhook {named}: answered {error.code}") from None
+    except (OSError, ValueError) as error:
+        kind = type(getattr(error, "reason", error)).__name__
+        raise InfrastructureError(f"webhook {named}: not reached ({kind})") from None
+
+
+def _line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]

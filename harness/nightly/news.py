@@ -1,0 +1,150 @@
+"""What of a night is news: each change is told once, whatever the later nights say of it. Pure.
+
+What has been told stands in `State.told` by a key; here the keys are made. A change of level is one
+change for all cases and thread counts of a kernel line: whatever follows it in the same direction
+within the nights that the settling takes is the same one, found in another figure.
+"""
+
+import hashlib
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.analysis.changepoints import Change, Direction
+from harness.analysis.compare import Word
+from harness.nightly.order import SETTLED
+from harness.nightly.state import Letter
+
+_WIDTH = 72
+_SHOWN = 12  # figures of a notice; the page has all
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a notice is about. `context`: lines that say where a change may come from."""
+
+    name: str
+    title: str
+    night: str
+    message_id: str = ""
+    context: tuple[str, ...] = ()
+
+
+def change_letters(
+    changes: Sequence[Change],
+    order: Mapping[str, int],
+    told: Mapping[str, str],
+    subjects: Mapping[str, Subject],
+    baselines: Sequence[str],
+) -> list[Letter]:
+    """Return a notice for each change that has not been told, the baselines' first.
+
+    `order`: number of each run, by time, of the line it measured; `told`: keys as in `State`;
+    `subjects`: by kernel line. A change that the baseline shows as well is the machine's: one
+    notice for all.
+    """
+    known = [_told_change(key) for key in told if key.startswith("change|")]
+    letters = []
+    for line in sorted(
+        {change.series.line for change in changes}, key=lambda x: x not in baselines
+    ):
+        for direction in Direction:
+            news = [c for c in changes if (c.series.line, c.direction) == (line, direction)]
+            fresh = [c for c in news if not _follows(c, known, order, baselines)]
+            if not fresh:
+                continue
+            first = min(fresh, key=lambda change: order.get(change.at_run, 0))
+            subject = subjects.get(line, Subject(line, line, first.at[:10]))
+            key = f"change|{line}|{direction}|{first.series.host}|{first.at_run}"
+            known.append(_told_change(key))
+            letters.append(_change_letter(key, fresh, subject, line in baselines))
+    return letters
+
+
+def _told_change(key: str) -> tuple[str, str, str, str]:
+    _, line, direction, host, run = key.split("|")
+    return line, direction, host, run
+
+
+def _follows(
+    change: Change,
+    known: Iterable[tuple[str, str, str, str]],
+    order: Mapping[str, int],
+    baselines: Sequence[str],
+) -> bool:
+    """Return whether a change is one that has been told: of the line or of the baseline."""
+    at = order.get(change.at_run, 0)
+    for line, direction, host, run in known:
+        same = (direction, host) == (change.direction, change.series.host)
+        ours = line == change.series.line or line in baselines
+        if same and ours and run in order and abs(order[run] - at) <= SETTLED:
+            return True
+    return False
+
+
+def _change_letter(key: str, changes: Sequence[Change], subject: Subject, machine: bool) -> Letter:
+    largest = max(changes, key=lambda change: abs(change.size_percent))
+    title = f"{subject.name} is {largest.direction}: {_size(largest)} since {largest.at[:10]}"
+    lines = _wrapped(f"{title}; settled by the night of {subject.night}.")
+    if machine:
+        lines += ["", *_wrapped("This is the baseline, which nobody changed: look at the machine.")]
+    lines += ["", "  change    95 % interval       since       what"]
+    for change in sorted(changes, key=lambda c: -abs(c.size_percent))[:_SHOWN]:
+        interval = f"{change.low_percent:+.1f} to {change.high_percent:+.1f} %"
+        what = f"{change.series.case}, {change.series.workload}, {change.series.nr_threads} threads"
+        lines.append(f"  {change.size_percent:+6.1f} %  {interval:<18}  {change.at[:10]}  {what}")
+    if len(changes) > _SHOWN:
+        lines.append(f"  and {len(changes) - _SHOWN} more")
+    lines += ["", "Percentages are of the time before: above 0 takes longer."]
+    lines += ["", *subject.context] if subject.context else []
+    worse = largest.direction is Direction.SLOWER
+    return Letter(key, title, "\n".join(lines), subject.night, worse=worse)
+
+
+def _size(change: Change) -> str:
+    return f"{change.size_percent:+.1f} % in {change.series.case}"
+
+
+def series_letter(
+    subject: Subject, revision: str, playbook: str, words: Sequence[str], text: str
+) -> Letter:
+    """Return the verdict on a series. `words`: of the comparison's rows; `text`: for a mail."""
+    found = [word for word in (Word.SLOWER, Word.FASTER) if word in words]
+    said = " and ".join(found) if found else "makes no difference"
+    slower = Word.SLOWER in words
+    return Letter(
+        key=f"series|{subject.name}|{revision}|{playbook}",
+        title=f"{subject.name} is {said} ({playbook})" if found else f"{subject.name} {said}",
+        text="\n".join([*_wrapped(f"Measured: {subject.title}."), "", text]),
+        date=subject.night,
+        worse=slower,
+        message_id=subject.message_id,
+    )
+
+
+def verdict_letter(
+    subject: Subject, revision: str, playbook: str, verdict: str, reason: str
+) -> Letter:
+    """Return the news that a kernel crashed, warned, hung or did not build."""
+    title = f"{subject.name}: {verdict} ({playbook})"
+    lines = [*_wrapped(f"Measured: {subject.title}."), "", f"Verdict: {verdict}", *_wrapped(reason)]
+    lines += ["", *subject.context] if subject.context else []
+    key = f"verdict|{subject.name}|{revision}|{playbook}|{verdict}"
+    return Letter(key, title, "\n".join(lines), subject.night, "", True, subject.message_id)
+
+
+def failure_letter(where: str, words: str, night: str) -> Letter:
+    """Return the news that a candidate is no kernel, or that a night went wrong."""
+    digest = hashlib.sha256(f"{where} {words}".encode("utf-8", "replace")).hexdigest()[:12]
+    lines = [f"The night of {night} had to do without {where}:", "", *_indented(words)]
+    title = f"{where}: {words.splitlines()[0][:120] if words else 'failed'}"
+    return Letter(f"failure|{where}|{digest}", title, "\n".join(lines), night, worse=True)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, break_on_hyphens=False)
+
+
+def _indented(text: str) -> list[str]:
+    wrapped = (textwrap.wrap(line, _WIDTH - 2) or [""] for line in text.splitlines())
+    return [f"  {line}" for lines in wrapped for line in lines]

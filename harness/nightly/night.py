@@ -1,0 +1,345 @@
+"""One night: find the kernels, measure the most informative first, tell what is new.
+
+Every step leaves a whole state behind it and can be done twice, so a night that was killed goes on
+where it was: runs in the store (a run is found again by its playbook's text), the rest in
+`harness.nightly.state`.
+"""
+
+import contextlib
+import dataclasses
+import datetime as dt
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.build.cache import Cache, cache_folder, write_atomically
+from harness.errors import InfrastructureError, InputError, VmapbenchError
+from harness.nightly.candidates import Failed, Finder, Revision
+from harness.nightly.curfew import Curfew, TimeUp
+from harness.nightly.deliver import Send
+from harness.nightly.findings import night_news, run_news
+from harness.nightly.news import failure_letter
+from harness.nightly.order import Job, fits, ranked
+from harness.nightly.state import (
+    Letter,
+    NightRecord,
+    PairRecord,
+    State,
+    alone,
+    load_state,
+)
+from harness.nightly.work import Work, expected_s, render_playbook
+from harness.report.write import Written, write_results
+from harness.run.session import Session
+from harness.spec.kernel import load_kernel_spec
+from harness.spec.nightly import NightlySpec
+from harness.spec.playbook import load_playbook
+from harness.store.store import Store
+
+Clock = Callable[[], dt.datetime]
+Write = Callable[[Store, str, Path], Written]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a night went. `summary`: one line, for cron; `errors`: what went wrong on the way."""
+
+    summary: str
+    exit_code: int
+    errors: tuple[str, ...] = ()
+
+
+def local_now() -> dt.datetime:
+    """Return the time in the machine's own zone: nights are where the user is."""
+    return dt.datetime.now().astimezone()
+
+
+def night_of(now: dt.datetime) -> str:
+    """Return the date on which the night began: from noon to noon, in the clock's own zone."""
+    return (now - dt.timedelta(hours=12)).date().isoformat()
+
+
+def missed_nights(last: str, night: str) -> int:
+    """Return how many nights lie between two dates."""
+    if not last:
+        return 0
+    days = (dt.date.fromisoformat(night) - dt.date.fromisoformat(last)).days
+    return max(0, days - 1)
+
+
+@dataclass
+class Night:
+    """The nights of one file. `say` is told what happens, a line each; `send`: see `deliver`."""
+
+    spec: NightlySpec
+    session: Session
+    clock: Clock
+    send: Mapping[str, Send] = field(default_factory=dict)
+    say: Callable[[str], None] = lambda _: None
+    write: Write = write_results
+
+    @property
+    def folder(self) -> Path:
+        """Where state, notices and kernel files are kept."""
+        return self.session.reports / "nightly" / self.spec.name
+
+    def carry_out(self) -> Outcome:
+        """Do tonight's work, or the rest of it. Raises InputError where another process does."""
+        with alone(self.folder):
+            state = load_state(self.folder / "state.json")
+            night = open_night(state, self.clock())
+            if night.ended:
+                errors = self._deliver(state)
+                return Outcome(f"{night.summary} (done before)", 3 if errors else 0, errors)
+            try:
+                return self._carry_out(state, night)
+            except VmapbenchError as error:
+                self._tell(
+                    state, [failure_letter(f"night {self.spec.name}", str(error), night.date)]
+                )
+                self._deliver(state)
+                raise
+
+    def plan_lines(self) -> list[str]:
+        """Return what tonight would be, a line a job, in order; changes no state, boots nothing."""
+        state = load_state(self.folder / "state.json")
+        night = open_night(state, self.clock())
+        with tempfile.TemporaryDirectory(prefix="vmapbench-nightly-") as scratch:
+            works, failed = self._plan(state, Path(scratch))
+        lines = [f"night of {night.date}, {self.spec.budget_h:g} h"]
+        left_s = self._until(night).timestamp() - self.clock().timestamp()
+        for number, job in enumerate(ranked([w.job for w in works], state.pairs, night.done)):
+            pair = state.pairs.get(job.key)
+            fit = fits(job, pair, left_s, first=number == 0)
+            takes_s = pair.elapsed_s if pair and pair.elapsed_s else job.expected_s
+            left_s -= takes_s if fit else 0
+            when = "tonight" if fit else "another night"
+            title = next(w.revision.title for w in works if w.job is job)
+            lines.append(f"{when}: {job.key}, about {takes_s / 60:.0f} min: {title}")
+        return lines + [f"not measured: {item.where}: {item.words}" for item in failed]
+
+    def _carry_out(self, state: State, night: NightRecord) -> Outcome:
+        missed = missed_nights(state.nights[-2].date if len(state.nights) > 1 else "", night.date)
+        state.save()
+        works, failed = self._plan(state, self.folder / "kernels")
+        for item in failed:
+            night.failures[item.where] = item.words
+            self._tell(state, [failure_letter(item.where, item.words, night.date)])
+        interrupted = self._measure(state, night, works)
+        if interrupted:
+            return Outcome(f"nightly {self.spec.name} {night.date}: interrupted", 130)
+        with contextlib.closing(self.session.open_store()) as store:
+            self._tell(state, night_news(store, state, works, night))
+        return self._close(state, night, works, missed)
+
+    def _until(self, night: NightRecord) -> dt.datetime:
+        began = dt.datetime.fromisoformat(night.began)
+        return began + dt.timedelta(hours=self.spec.budget_h)
+
+    def _plan(self, state: State, folder: Path) -> tuple[list[Work], list[Failed]]:
+        """Return tonight's jobs and the candidates that are none."""
+        cache, runner = Cache(cache_folder()), self.session.runner
+        finder = Finder(self.spec, folder, cache, runner, state.anchors, state.tips)
+        works: list[Work] = []
+        failed: dict[str, Failed] = {}
+        found: dict[tuple[str, str], list[Revision | Failed]] = {}
+        for name in self.spec.playbooks:
+            playbook = load_playbook(self.spec.path(name))
+            recipe = load_kernel_spec(playbook.baseline, self.session.kernels)
+            for candidate in self.spec.candidates:
+                at = (candidate.name, recipe.name)
+                if at not in found:
+                    found[at] = finder.find(candidate, recipe)
+                for item in found[at]:
+                    if isinstance(item, Failed):
+                        failed[item.where] = item
+                        continue
+                    key = f"{item.key}|{playbook.name}"
+                    pair = state.pairs.get(key, PairRecord())
+                    if not (item.once and pair.revision == item.id):
+                        job = Job(key, item.id, expected_s(playbook))
+                        works.append(Work(job, item, playbook))
+        return works, list(failed.values())
+
+    def _measure(self, state: State, night: NightRecord, works: Sequence[Work]) -> bool:
+        """Measure until the work or the time is over; return whether the user stopped it."""
+        curfew = Curfew(self.session.observer, self.clock, self._until(night))
+        by_job = {(work.job.key, work.job.revision): work for work in works}
+        while True:
+            left = ranked([work.job for work in works], state.pairs, night.done)
+            left_s = (self._until(night) - self.clock()).total_seconds()
+            fitting = (
+                job
+                for job in left
+                if fits(job, state.pairs.get(job.key), left_s, first=not night.done)
+            )
+            job = next(fitting, None)
+            if job is None:
+                break
+            try:
+                if self._one(state, night, by_job[job.key, job.revision], curfew):
+                    return True
+            except TimeUp:
+                self.say("the night's time is over")
+                break
+        for job in left:
+            pair = state.pairs.setdefault(job.key, PairRecord())
+            if pair.begun or pair.revision != job.revision:
+                pair.waiting_since = pair.waiting_since or night.date
+        state.save()
+        return False
+
+    def _one(self, state: State, night: NightRecord, work: Work, curfew: Curfew) -> bool:
+        """Measure one candidate on one playbook; return whether the user interrupted it."""
+        pair = state.pairs.setdefault(work.job.key, PairRecord())
+        if pair.begun_revision != work.job.revision:
+            pair.begun, pair.begun_revision = "", work.job.revision
+        pair.begun = pair.begun or render_playbook(work, night.date)
+        state.save()
+        self.say(f"{work.job.key}: {work.revision.title}")
+        try:
+            run_id = self._booted(work, pair, curfew)
+        except TimeUp:
+            raise
+        except VmapbenchError as error:
+            night.failures[work.job.key] = str(error)
+            self._tell(state, [failure_letter(work.job.key, str(error), night.date)])
+            if isinstance(error, InputError):
+                pair.begun = ""  # it would fail again: begin anew
+            run_id = ""
+        if run_id is None:
+            return True
+        if run_id:
+            self._finish(state, night, work, pair, run_id)
+        night.done.append(f"{work.job.key} {work.job.revision}")
+        state.save()
+        return False
+
+    def _booted(self, work: Work, pair: PairRecord, curfew: Curfew) -> str | None:
+        """Return the ended run of a job, carrying it out as far as that is not done yet."""
+        session = dataclasses.replace(
+            self.session, observer=curfew, kernels=work.revision.folder, now=self.clock
+        )
+        with contextlib.closing(session.open_store()) as store:
+            known = store.runs_of(pair.begun)
+        ended = [run_id for run_id, over in known.items() if over]
+        if ended:
+            return ended[-1]
+        if known:
+            with contextlib.suppress(InputError):  # its kernels are other ones by now
+                done = session.resume(list(known)[-1])
+                return None if done.interrupted else done.run_id
+        file = self.folder / "playbooks" / f"{work.playbook.name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, pair.begun)
+        done = session.run(file)
+        return None if done.interrupted else done.run_id
+
+    def _finish(
+        self, state: State, night: NightRecord, work: Work, pair: PairRecord, run_id: str
+    ) -> None:
+        """Take up an ended run: its page, its news, what the next nights have to know of it."""
+        with contextlib.closing(self.session.open_store()) as store:
+            written = self.write(store, run_id, self.session.reports)
+        self._tell(state, run_news(written.report, work, night, self.spec, state))
+        pair.nights = pair.nights + 1 if pair.revision == work.job.revision else 1
+        pair.revision, pair.night = work.job.revision, night.date
+        pair.elapsed_s = sum(boot.elapsed_s for boot in written.report.boots)
+        pair.begun, pair.waiting_since = "", ""
+
+    def _tell(self, state: State, letters: Sequence[Letter]) -> None:
+        """Take up notices that have not been told; from here on they are not lost."""
+        for letter in letters:
+            if letter.key in state.told:
+                continue
+            name = hashlib.sha256(letter.key.encode("utf-8", "replace")).hexdigest()[:8]
+            file = self.folder / "notices" / f"{letter.date}-{name}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, f"{letter.title}\n\n{letter.text}\n")
+            self.say(f"notice: {letter.title} ({file})")
+            state.told[letter.key] = letter.date
+            letter.to = list(self.send)
+            state.outbox.append(letter)
+        state.save()
+
+    def _deliver(self, state: State) -> tuple[str, ...]:
+        """Send what waits; what cannot be sent waits for the next night."""
+        errors = []
+        for letter in list(state.outbox):
+            page = self.session.reports / letter.page if letter.page else None
+            for channel in [name for name in letter.to if name in self.send]:
+                try:
+                    self.send[channel](letter, page if page and page.is_file() else None)
+                except InfrastructureError as error:
+                    errors.append(f"notice {letter.title!r} waits: {error}")
+                    continue
+                letter.to.remove(channel)
+                state.save()
+            if not set(letter.to) & set(self.send):
+                state.outbox.remove(letter)
+        state.save()
+        return tuple(dict.fromkeys(errors))
+
+    def _close(
+        self, state: State, night: NightRecord, works: Sequence[Work], missed: int
+    ) -> Outcome:
+        errors = self._deliver(state)
+        forget_mended(state, night)
+        move_tips(state, works)
+        letters = [key for key, date in state.told.items() if date == night.date]
+        done, wanted = len(night.done), len(works)
+        minutes = (self.clock() - dt.datetime.fromisoformat(night.began)).total_seconds() / 60
+        facts = [
+            f"{done} of {wanted} measured",
+            *([f"{wanted - done} carried over"] if wanted > done else []),
+            f"{len(letters)} news",
+            *([f"{len(night.failures)} failed"] if night.failures else []),
+            *([f"{missed} nights missed before"] if missed else []),
+            *([f"{len(errors)} notices not delivered"] if errors else []),
+        ]
+        night.summary = (
+            f"nightly {self.spec.name} {night.date}: {', '.join(facts)}; {minutes:.0f} min"
+        )
+        night.ended = self.clock().isoformat(timespec="seconds")
+        state.save()
+        worse = bool(night.failures) or night.worse
+        return Outcome(night.summary, 3 if errors else int(worse), errors)
+
+
+def open_night(state: State, now: dt.datetime) -> NightRecord:
+    """Return tonight's record; an earlier night that never ended is ended by it."""
+    date = night_of(now)
+    if state.nights and state.nights[-1].date == date:
+        return state.nights[-1]
+    for night in state.nights:
+        night.ended = night.ended or "cut short"
+    state.nights.append(NightRecord(date, now.isoformat(timespec="seconds")))
+    return state.nights[-1]
+
+
+def forget_mended(state: State, night: NightRecord) -> None:
+    """Forget failures that did not come again, so that the next one is news."""
+    for key in [key for key in state.told if key.startswith("failure|")]:
+        if key.split("|")[1] not in night.failures and state.told[key] != night.date:
+            del state.told[key]
+
+
+def move_tips(state: State, works: Sequence[Work]) -> None:
+    """Note how far each branch has been measured on every playbook."""
+    for work in works:
+        revision = work.revision
+        if not revision.tip:
+            continue
+        ours = [w for w in works if w.revision.kernel == revision.kernel]
+        stuck = _first_unmeasured(state, ours)
+        if stuck is None or not any(w.revision.id == revision.id for w in ours[stuck:]):
+            state.tips[revision.kernel] = revision.tip
+
+
+def _first_unmeasured(state: State, works: Sequence[Work]) -> int | None:
+    for number, work in enumerate(works):
+        if state.pairs.get(work.job.key, PairRecord()).revision != work.job.revision:
+            return number
+    return None

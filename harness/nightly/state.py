@@ -1,0 +1,137 @@
+"""What one night leaves to the next: a JSON file that is replaced whole or not at all.
+
+The results are in the store; here is what the store does not know: what was asked and not finished,
+and what the user has been told. A harness that is killed at any point finds either the old file or
+the new one, and every step can be done twice.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+
+VERSION = 1
+_NIGHTS = 400  # that are remembered
+
+
+@dataclass
+class NightRecord:
+    """One night. `began`: ISO time; `ended`: empty while it is under way; `summary`: its line."""
+
+    date: str
+    began: str
+    ended: str = ""
+    summary: str = ""
+    done: list[str] = field(default_factory=list)  # keys of jobs that were finished in it
+    failures: dict[str, str] = field(default_factory=dict)  # what went wrong: where -> words
+    worse: bool = False  # whether something is slower or broken since tonight
+
+
+@dataclass
+class PairRecord:
+    """One candidate on one playbook. `revision`: last one measured whole, in the night `night`.
+
+    `begun`: playbook text of a run of `begun_revision` that was not finished, else empty.
+    """
+
+    revision: str = ""
+    night: str = ""
+    nights: int = 0  # in which that revision was measured
+    elapsed_s: float = 0.0  # of the last run
+    waiting_since: str = ""  # the night in which it was wanted first and not finished
+    begun: str = ""
+    begun_revision: str = ""
+
+
+@dataclass
+class Letter:
+    """A notice that has to reach someone. `to`: channels that have not had it yet."""
+
+    key: str
+    title: str
+    text: str
+    date: str
+    page: str = ""
+    worse: bool = False
+    message_id: str = ""  # of the mail that it answers
+    to: list[str] = field(default_factory=list)
+
+
+@dataclass
+class State:
+    """All of it."""
+
+    path: Path
+    nights: list[NightRecord] = field(default_factory=list)
+    pairs: dict[str, PairRecord] = field(default_factory=dict)
+    anchors: dict[str, str] = field(default_factory=dict)  # candidate -> commit diffs start from
+    tips: dict[str, str] = field(default_factory=dict)  # branch candidate -> last commit taken up
+    told: dict[str, str] = field(default_factory=dict)  # key of a notice -> the night it was made
+    outbox: list[Letter] = field(default_factory=list)
+
+    def save(self) -> None:
+        """Replace the file; once this returns, a power cut does not take it back."""
+        kept = {key: value for key, value in asdict(self).items() if key != "path"}
+        kept["nights"] = kept["nights"][-_NIGHTS:]
+        partial = self.path.with_name(f".{self.path.name}.new")
+        with partial.open("w", encoding="utf-8") as stream:
+            json.dump({"version": VERSION, **kept}, stream, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def load_state(path: Path) -> State:
+    """Return the state at `path`, or a fresh one. Raises InputError for one that is not ours."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return State(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot read the state of the nights: {error}") from error
+    if not isinstance(kept, dict) or kept.pop("version", None) != VERSION:
+        raise InputError(f"{path}: no state of version {VERSION}; move it away to begin anew")
+    return State(
+        path,
+        [NightRecord(**night) for night in kept["nights"]],
+        {key: PairRecord(**pair) for key, pair in kept["pairs"].items()},
+        kept["anchors"],
+        kept["tips"],
+        kept["told"],
+        [_letter(letter) for letter in kept["outbox"]],
+    )
+
+
+def _letter(kept: dict[str, Any]) -> Letter:
+    return Letter(**kept)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the nights of `folder`. Raises InputError where another vmapbench does.
+
+    The kernel drops the lock with the process, however that ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            holder = lock.read(20).strip() or "unknown"
+            raise InputError(f"{folder}: another vmapbench is at it (process {holder})") from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

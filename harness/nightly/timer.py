@@ -1,0 +1,55 @@
+"""systemd units that start a night. Pure: texts; whoever has shown them writes them."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from harness.spec.nightly import NightlySpec
+
+
+def render_units(spec: NightlySpec, argv: Sequence[str], folder: str) -> Mapping[str, str]:
+    """Return file name to text of a service and its timer.
+
+    `argv` starts the night in `folder`. A night that the machine slept through is caught up when
+    it is on again; secrets are read from a file that is the user's to write.
+    """
+    name = f"vmapbench-{spec.name}"
+    service = f"""\
+[Unit]
+Description=vmapbench night {_value(spec.name)}
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=oneshot
+WorkingDirectory={_value(folder)}
+ExecStart={" ".join(map(_word, argv))}
+# VMAPBENCH_SMTP_PASSWORD=... and the like, one a line; not readable for others
+EnvironmentFile=-%E/vmapbench/{_value(spec.name)}.env
+# 1: something got worse, and the notice says what; the night itself went well
+SuccessExitStatus=1
+TimeoutStartSec={int(spec.budget_h * 3600) + 2 * 3600}
+TimeoutStopSec=120
+"""
+    timer = f"""\
+[Unit]
+Description=Start of vmapbench night {_value(spec.name)}
+
+[Timer]
+OnCalendar=*-*-* {spec.at}:00
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+    return {f"{name}.service": service, f"{name}.timer": timer}
+
+
+def _value(text: str) -> str:
+    """Return text for the value of a unit's key: `%` and line ends mean nothing in it."""
+    return re.sub(r"[\r\n]", " ", text).replace("%", "%%")
+
+
+def _word(text: str) -> str:
+    """Return one word of ExecStart, quoted where systemd would take it apart."""
+    escaped = _value(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    return escaped if re.fullmatch(r"[\w./:=@+,%-]+", escaped) else f'"{escaped}"'

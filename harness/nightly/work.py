@@ -1,0 +1,48 @@
+"""A night's job as a playbook: the one that the user wrote, with tonight's kernels in it."""
+
+import datetime as dt
+import io
+from dataclasses import dataclass
+
+from ruamel.yaml import YAML
+
+from harness.build.series import printable
+from harness.nightly.candidates import Revision
+from harness.nightly.order import Job
+from harness.run.plan import plan_jobs
+from harness.spec.playbook import Playbook
+
+_BOOT_S = 20.0  # of a boot around its loads, where nothing has been measured yet
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job measures: a kernel against its baseline on the target of a playbook."""
+
+    job: Job
+    revision: Revision
+    playbook: Playbook
+
+
+def render_playbook(work: Work, night: str) -> str:
+    """Return the playbook of a job that was begun in `night`; no two jobs have the same text.
+
+    The order of the boots is another one every night.
+    """
+    revision = work.revision
+    plain = work.playbook.model_dump(mode="json", exclude={"name", "text"})
+    plain |= {"kernels": [revision.baseline, revision.kernel], "baseline": revision.baseline}
+    plain["seed"] = work.playbook.seed + dt.date.fromisoformat(night).toordinal()
+    if not plain["question"]:
+        plain["question"] = printable(f"Does anything change with {revision.title}?")
+    stream = io.StringIO()
+    YAML(typ="safe").dump(plain, stream)
+    head = f"# night of {night}: {work.job.key} {revision.id}, {revision.title}"
+    return f"{printable(head, 400)}\n{stream.getvalue()}"
+
+
+def expected_s(playbook: Playbook) -> float:
+    """Return how long two kernels on `playbook` take, as far as the playbook knows."""
+    pair = ("baseline", "candidate")
+    jobs = plan_jobs(playbook.model_copy(update={"kernels": pair, "baseline": pair[0]}))
+    return sum(job.expected_s * len(job.loads) + _BOOT_S for job in jobs)

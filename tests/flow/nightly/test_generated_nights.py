@@ -1,0 +1,54 @@
+"""180 nights through git, store, change points and notices. The boots' times are generated."""
+
+import random
+
+from harness.report.collect import RunReport
+from harness.report.write import Written
+from tests.flow.workplace import BRANCH
+
+NIGHTS, PLANTED = 180, 120
+DELAY = 5  # nights within which a step of 5 % in 2 % noise is found: docs/history.md
+
+
+def without_page(store, run_id, reports):
+    """Pages and comparisons have tests of their own; here they would only take time."""
+    of_run = store.load_run(run_id), store.jobs(run_id), store.boots(run_id)
+    frames = store.samples_frame(run_id), store.boots_frame(run_id)
+    return Written(RunReport(*of_run, *frames, None), reports / run_id / "index.html")
+
+
+class Noise:
+    """Generated times: 2 % from night to night, 0.5 % from boot to boot; seeded."""
+
+    def __init__(self, seed, slow):
+        self.random, self.slow, self.night = random.Random(seed), slow, 1.0
+
+    def next_night(self):
+        self.night = self.random.gauss(1, 0.02)
+
+    def __call__(self, spec, now):
+        patch = "".join((spec.folder / name).read_text() for name in spec.patches)
+        level = 1.05 if self.slow in patch else 1.0
+        return int(200_000 * level * self.night * self.random.gauss(1, 0.005))
+
+
+def test_of_180_generated_nights_the_one_with_the_regression_is_told_once(workplace):
+    workplace.write = without_page
+    workplace.time_us = noise = Noise(seed=8, slow="return 9;")
+    file = workplace.file(BRANCH)
+    codes, slow_commit = {}, ""
+    for night in range(NIGHTS):
+        noise.next_night()
+        if night == PLANTED:
+            slow_commit = workplace.commit(9, "mm/vmalloc: Tidy up")
+        elif night % 10 == 5 and night < PLANTED:
+            workplace.commit(night, "mm/vmalloc: Something harmless")
+        if night % 37 != 36:  # the machine was off
+            codes[night] = workplace.night(file).carry_out().exit_code
+        workplace.next_night()
+    told = [night for night, code in codes.items() if code]
+    ((letter, _),) = workplace.sent
+    assert letter.title.startswith("topic is slower: +")
+    assert told == [night for night in told if PLANTED <= night < PLANTED + DELAY]
+    assert len(told) == 1
+    assert slow_commit[:12] in letter.text

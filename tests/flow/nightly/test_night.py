@@ -1,0 +1,331 @@
+"""Whole nights with a real git, store and state; the boots' times are made up."""
+
+import os
+import random
+import signal
+
+import pytest
+
+from harness.errors import InfrastructureError, InputError
+from harness.nightly.state import alone, load_state
+from harness.report.write import write_results
+from harness.store.store import open_store
+from tests.flow.workplace import BRANCH
+
+EACH = [BRANCH[0] | {"commits": "each"}]
+
+
+def state(workplace):
+    return load_state(workplace.reports / "nightly/tonight/state.json")
+
+
+def runs(workplace):
+    store = open_store(workplace.reports / "vmapbench.db")
+    frame = store.list_runs()
+    store.close()
+    return frame
+
+
+def test_a_night_measures_the_branch_against_its_baseline(workplace):
+    workplace.commit(2)
+    outcome = workplace.night(workplace.file(BRANCH)).carry_out()
+    assert outcome.exit_code == 0
+    assert outcome.summary == "nightly tonight 2026-01-01: 1 of 1 measured, 0 news; 6 min"
+    assert sorted(workplace.boots) == ["base"] * 3 + ["topic"] * 3
+    assert len(set(workplace.built)) == 2
+    assert workplace.sent == []
+    again = workplace.night(workplace.file(BRANCH)).carry_out()
+    assert again.summary.endswith("(done before)")
+    assert len(workplace.boots) == 6
+
+
+def test_missed_nights_are_said_and_their_commits_caught_up(workplace):
+    file = workplace.file(EACH)
+    workplace.night(file).carry_out()
+    commits = [workplace.commit(value, f"mm: {value}")[:12] for value in (2, 3)]
+    workplace.next_night(days=4)
+    outcome = workplace.night(file).carry_out()
+    assert "2 of 2 measured" in outcome.summary
+    assert "3 nights missed before" in outcome.summary
+    said = " ".join(workplace.said)
+    assert all(commit in said for commit in commits)
+    workplace.next_night()
+    workplace.night(file).carry_out()  # nothing new: the tip again
+    assert state(workplace).tips["topic"].startswith(commits[-1])
+    assert "topic|quick" in state(workplace).pairs
+
+
+def test_what_the_night_is_too_short_for_comes_first_in_the_next(workplace):
+    for value in (2, 3, 4):
+        workplace.commit(value, f"mm: {value}")
+    names = ("one", "two", "three")
+    candidates = [{"name": n, "branch": f"main~{i}", "git": "linux"} for i, n in enumerate(names)]
+    file = workplace.file(candidates, budget_h=0.15)  # 9 minutes: a run and a half
+    summaries = []
+    for _ in range(3):
+        summaries.append(workplace.night(file).carry_out().summary)
+        workplace.next_night()
+    assert set(workplace.boots) == {"base", *names}
+    assert "1 of 3 measured, 2 carried over" in summaries[0]
+
+
+def test_a_run_that_the_night_is_too_short_for_goes_on_in_the_next(workplace):
+    workplace.commit(2)
+    file = workplace.file(BRANCH, budget_h=0.05)  # 3 minutes: 3 of the 6 boots
+    first = workplace.night(file).carry_out()
+    assert "0 of 1 measured, 1 carried over" in first.summary
+    assert len(workplace.boots) == 3
+    workplace.next_night()
+    second = workplace.night(file).carry_out()
+    assert "1 of 1 measured" in second.summary
+    assert len(workplace.boots) == 6
+    assert len(runs(workplace)) == 1
+
+
+def test_a_newer_tip_is_measured_rather_than_the_rest_of_the_old_one(workplace):
+    workplace.commit(2)
+    file = workplace.file(BRANCH, budget_h=0.05)
+    workplace.night(file).carry_out()
+    workplace.commit(3)
+    workplace.next_night()
+    file = workplace.file(BRANCH)
+    workplace.night(file).carry_out()
+    assert list(runs(workplace).passed) == [3, 6]
+
+
+def killed_in_a_boot(workplace, file, boot):
+    """Carry a night out in a process of its own that dies with SIGKILL; return whether it did."""
+    child = os.fork()
+    if child == 0:
+
+        def die(number):
+            if number == boot:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        workplace.before_boot = die
+        try:
+            workplace.night(file).carry_out()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_killed_at_any_boot_a_night_goes_on_and_loses_nothing(workplace):
+    workplace.commit(2)
+    candidates = [*BRANCH, {"name": "older", "branch": "main~1", "git": "linux"}]
+    file = workplace.file(candidates)
+    moments = random.Random(5)
+    for _ in range(4):
+        assert killed_in_a_boot(workplace, file, moments.randint(1, 3))
+    outcome = workplace.night(file).carry_out()
+    assert "2 of 2 measured" in outcome.summary
+    frame = runs(workplace)
+    assert list(frame.passed) == [6, 6]  # two runs, however often it was begun
+    assert frame.boots.sum() == 12
+
+
+def killed_at_a_save(workplace, file, save):
+    """Likewise, at the moment that the state has been replaced for the `save`th time."""
+    child = os.fork()
+    if child == 0:
+        from harness.nightly import state as module
+
+        count, keep = [0], module.State.save
+
+        def save_and_die(self):
+            keep(self)
+            count[0] += 1
+            if count[0] == save:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        module.State.save = save_and_die
+        try:
+            workplace.night(file).carry_out()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_killed_between_any_two_steps_a_night_is_carried_out_once(workplace):
+    workplace.commit(2)
+    file = workplace.file(BRANCH)
+    save = 1
+    while killed_at_a_save(workplace, file, save):
+        save += 1
+        assert save < 30
+    assert list(runs(workplace).passed) == [6]
+    assert state(workplace).nights[-1].ended
+    assert state(workplace).pairs["topic|quick"].nights == 1
+
+
+def test_two_at_a_time_are_refused(workplace):
+    night = workplace.night(workplace.file(BRANCH))
+    with alone(night.folder), pytest.raises(InputError, match=f"process {os.getpid()}"):
+        night.carry_out()
+
+
+def test_a_candidate_that_fails_ends_alone_and_is_told_once(workplace):
+    gone = {"name": "gone", "branch": "no-such-branch", "git": "linux"}
+    file = workplace.file([gone, *BRANCH])
+    for _ in range(3):
+        outcome = workplace.night(file).carry_out()
+        assert "1 of 1 measured" in outcome.summary
+        assert "1 failed" in outcome.summary
+        assert outcome.exit_code == 1
+        workplace.next_night()
+    assert len(workplace.sent) == 1
+    assert "no-such-branch" in workplace.titles[0]
+    workplace.git("branch", "no-such-branch")  # mended
+    assert workplace.night(file).carry_out().exit_code == 0
+    workplace.next_night()
+    workplace.git("branch", "-D", "no-such-branch")  # and broken again: that is news
+    workplace.night(file).carry_out()
+    assert len(workplace.sent) == 2
+
+
+def test_a_kernel_that_does_not_build_or_crashes_is_news_once(workplace):
+    workplace.commit(2)
+    file = workplace.file(BRANCH)
+    workplace.broken = {"topic"}
+    assert workplace.night(file).carry_out().exit_code == 1
+    workplace.next_night()
+    assert workplace.night(file).carry_out().exit_code == 0  # nothing new
+    assert workplace.titles == ["topic: build failed (quick)"]
+    assert "mm/vmalloc.c:1: error: no" in workplace.sent[0][0].text
+    workplace.broken = set()
+    workplace.time_us = lambda spec, now: "Oops" if spec.name == "topic" else 2000
+    workplace.next_night()
+    workplace.night(file).carry_out()
+    assert workplace.titles[1:] == ["topic: crashed (quick)"]
+
+
+def test_a_night_that_fails_is_news_too(workplace):
+    file = workplace.file(BRANCH)
+    (workplace.kernels / "base.yaml").unlink()
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"base\.yaml"):
+            workplace.night(file).carry_out()
+        workplace.next_night()
+    assert len(workplace.sent) == 1
+    assert workplace.titles[0].startswith("night tonight: cannot read")
+
+
+def test_notices_that_cannot_be_sent_wait(workplace):
+    def refuse(letter, page):
+        raise InfrastructureError("mail through nowhere:25: refused")
+
+    file = workplace.file([{"name": "gone", "branch": "no-such-branch", "git": "linux"}])
+    good, workplace.send = workplace.send, {"made-up": refuse}
+    outcome = workplace.night(file).carry_out()
+    assert outcome.exit_code == 3
+    assert "mail through nowhere:25: refused" in outcome.errors[0]
+    workplace.send = good
+    assert workplace.night(file).carry_out().exit_code == 0  # the same night, done before
+    assert len(workplace.sent) == 1
+    assert state(workplace).outbox == []
+
+
+MAIL = """From mboxrd@z Thu Jan  1 00:00:00 1970
+From: A <a@b.example>
+Subject: [PATCH{version}] mm/vmalloc: Return {value}
+Date: Tue, 02 Jan 2024 19:46:0{value} +0100
+Message-ID: <{version}@b.example>
+{more}
+
+---
+diff --git a/mm/vmalloc.c b/mm/vmalloc.c
+--- a/mm/vmalloc.c
++++ b/mm/vmalloc.c
+@@ -2,4 +2,4 @@
+ int vmalloc_value(void)
+ {{
+-\treturn 1;
++\treturn {value};
+ }}
+
+"""
+
+
+def test_a_series_from_a_mailbox_gets_one_verdict_a_version(workplace):
+    first = MAIL.format(version="", value=9, more="")
+    (workplace.folder / "inbox").write_text(first)
+    wobble = random.Random(1)
+
+    def time_us(spec, now):
+        patch = "".join((spec.folder / name).read_text() for name in spec.patches)
+        return int((3000 if "return 9" in patch else 2000) * wobble.gauss(1, 0.002))
+
+    workplace.time_us, workplace.write = time_us, write_results
+    file = workplace.file([{"name": "inbox", "mbox": "inbox"}])
+    assert workplace.night(file).carry_out().exit_code == 1
+    (letter, page) = workplace.sent[0]
+    assert letter.title.endswith("is slower (quick)")
+    assert letter.message_id == "@b.example"
+    assert max(map(len, letter.text.splitlines())) <= 72
+    assert page.is_file()
+    workplace.next_night()
+    assert workplace.night(file).carry_out().exit_code == 0
+    assert len(workplace.sent) == 1
+    better = MAIL.format(version=" v2", value=2, more="In-Reply-To: <@b.example>")
+    (workplace.folder / "inbox").write_text(first + better)
+    workplace.next_night()
+    workplace.night(file).carry_out()
+    assert len(workplace.sent) == 1  # no difference any more: quiet
+    assert len({name for name in workplace.boots if name != "base"}) == 1  # one line
+
+
+def test_a_hostile_mail_leaves_nothing_and_ends_alone(workplace):
+    evil = MAIL.format(version="", value=9, more="").replace("mm/vmalloc.c", "../../../evil")
+    (workplace.folder / "inbox").write_text(evil + MAIL.format(version=" v2", value=2, more=""))
+    file = workplace.file([{"name": "inbox", "mbox": "inbox"}])
+    outcome = workplace.night(file).carry_out()
+    assert "1 of 1 measured" in outcome.summary
+    assert "1 failed" in outcome.summary
+    assert list(workplace.folder.rglob("*evil*")) == []
+
+
+def test_a_series_may_not_change_what_a_build_runs(workplace):
+    evil = MAIL.format(version="", value=9, more="").replace("mm/vmalloc.c", "Makefile")
+    (workplace.folder / "inbox").write_text(evil)
+    outcome = workplace.night(workplace.file([{"name": "inbox", "mbox": "inbox"}])).carry_out()
+    assert outcome.exit_code == 1
+    assert workplace.built == []
+
+
+def test_a_base_that_the_series_names_is_its_baseline(workplace):
+    base = workplace.git("rev-parse", "HEAD")
+    workplace.commit(5)
+    workplace.git("tag", "-f", "v1")  # the baseline's source has moved on
+    text = MAIL.format(version="", value=2, more="")
+    text = text.replace("\n\n---", f"\n\nWhy.\n\nbase-commit: {base}\n---")
+    (workplace.folder / "inbox").write_text(text)
+    outcome = workplace.night(workplace.file([{"name": "inbox", "mbox": "inbox"}])).carry_out()
+    assert "1 of 1 measured" in outcome.summary, workplace.said
+    assert sum(name.endswith("-base") for name in workplace.boots) == 3
+
+
+def test_a_dry_run_says_the_order_and_changes_nothing(workplace):
+    workplace.commit(2)
+    gone = {"name": "gone", "branch": "no-such-branch", "git": "linux"}
+    lines = workplace.night(workplace.file([*BRANCH, gone], budget_h=1)).plan_lines()
+    assert lines[0] == "night of 2026-01-01, 1 h"
+    assert lines[1].startswith("tonight: topic|quick, about 8 min: main at ")
+    assert lines[2].startswith("not measured: gone: ")
+    assert not workplace.reports.exists()
+    assert workplace.boots == []
+
+
+def test_the_machines_own_change_is_one_notice(workplace):
+    wobble = random.Random(3)
+    level = [1.0]
+    workplace.time_us = lambda spec, now: int(20_000 * level[0] * wobble.gauss(1, 0.002))
+    file = workplace.file(BRANCH)
+    for night in range(14):
+        level[0] = 1.2 if night >= 9 else 1.0
+        workplace.night(file).carry_out()
+        workplace.next_night()
+    (letter,) = [letter for letter, _ in workplace.sent]
+    assert letter.title.startswith("base is slower")
+    assert "look at the machine" in letter.text

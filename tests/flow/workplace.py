@@ -1,0 +1,161 @@
+"""A workplace for whole nights: real git trees, a real store, and boots with made-up times."""
+
+import datetime as dt
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+from harness.errors import KernelBuildError
+from harness.nightly.night import Night
+from harness.report.collect import collect_report
+from harness.report.write import Written
+from harness.run.session import Session
+from harness.spec.nightly import load_nightly
+from harness.targets.base import BootResult
+from harness.verdict import Verdict
+from tests.flow.fakes import Silent, fake_kernel, render_fake_log
+
+TOY = Path(__file__).parents[1] / "toy_kernel"
+PLAYBOOK = """
+version: 1
+kernels: [base]
+baseline: base
+target: {kind: qemu, cpus: 2}
+workloads:
+  - name: w
+    parameters: {nr_threads: 2, run_test_mask: 1, test_loop_count: 100}
+    expected_s: 60
+repeats: 3
+noise: {other_share: 100, steal_share: 100, throttles: 1000000}
+"""
+KERNEL = "version: 1\nsource: {git: ../linux, ref: v1}\nfragments: [base.config]\n"
+UTC = dt.UTC
+
+
+def without_page(store, run_id, reports):
+    """Pages have tests of their own; drawing them takes most of a made-up night."""
+    return Written(collect_report(store, run_id), reports / run_id / "index.html")
+
+
+class MadeUpTarget:
+    """Boots nothing: the times are those that `time_us` gives a kernel and a moment."""
+
+    disturbed_by_host = False
+
+    def __init__(self, workplace):
+        self.workplace = workplace
+
+    def check(self):
+        pass
+
+    def command_lines(self, request):
+        return [("made-up", request.kernel.spec.name)]
+
+    def machine(self):
+        return {"kind": "made up"}
+
+    def close(self):
+        pass
+
+    def boot(self, request, progress):
+        place = self.workplace
+        place.boots.append(request.kernel.spec.name)
+        place.now += dt.timedelta(seconds=place.boot_takes_s)
+        if place.before_boot:
+            place.before_boot(len(place.boots))
+        spec = request.kernel.spec
+        time_us = place.time_us(spec, place.now)
+        good = isinstance(time_us, int)
+        return BootResult(
+            verdict=Verdict.PASSED if good else Verdict.CRASHED,
+            reason="" if good else time_us,
+            console=request.folder / "console.log",
+            kernel_log=render_fake_log(2, time_us) if good else None,
+            load_ns=(time_us * 1000,) if good else (),
+            argv=("made-up",),
+            elapsed_s=float(place.boot_takes_s),
+            facts={"host_cores": 2},
+        )
+
+
+class Workplace:
+    """Everything of a user: git tree, kernel and playbook files, reports, and a clock."""
+
+    def __init__(self, folder, module):
+        self.folder, self.module = folder, module
+        self.reports, self.kernels, self.tree = (
+            folder / n for n in ("reports", "kernels", "linux")
+        )
+        self.now = dt.datetime(2026, 1, 1, 23, 0, tzinfo=UTC)
+        self.boots, self.sent, self.said, self.built = [], [], [], []
+        self.before_boot, self.boot_takes_s = None, 60
+        self.broken = set()
+        self.time_us = lambda spec, now: 2000
+        self.send = {"made-up": lambda letter, page: self.sent.append((letter, page))}
+        self.write = without_page
+        self.kernels.mkdir()
+        shutil.copytree(TOY, self.tree)
+        (self.kernels / "base.config").write_text("CONFIG_SMP=y\n")
+        (self.kernels / "base.yaml").write_text(KERNEL)
+        (folder / "quick.yaml").write_text(PLAYBOOK)
+        self.git("init", "-q", "-b", "main")
+        self.git("add", "-A")
+        self.git("commit", "-qm", "first")
+        self.git("tag", "v1")
+
+    def git(self, *words):
+        identity = ["-c", "user.name=u", "-c", "user.email=u@x", "-c", "core.hooksPath=/dev/null"]
+        done = subprocess.run(
+            ["git", "-C", str(self.tree), *identity, *words],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.strip()
+
+    def commit(self, value, subject="mm/vmalloc: Change"):
+        """Put a commit on the branch that lets the toy's vmalloc return `value`."""
+        file = self.tree / "mm/vmalloc.c"
+        file.write_text(f"/* a stand-in */\nint vmalloc_value(void)\n{{\n\treturn {value};\n}}\n")
+        self.git("commit", "-qam", subject)
+        return self.git("rev-parse", "HEAD")
+
+    def file(self, candidates, **more):
+        path = self.folder / "tonight.yaml"
+        lines = ["version: 1", "playbooks: [quick.yaml]", f"candidates: {json.dumps(candidates)}"]
+        path.write_text("\n".join([*lines, *(f"{k}: {json.dumps(v)}" for k, v in more.items())]))
+        return path
+
+    def build(self, spec, cache, runner, progress):
+        """A kernel of files: its key follows from what it is made of, as a real one's does."""
+        if spec.name in self.broken:
+            raise KernelBuildError(f"kernel {spec.name} does not build: mm/vmalloc.c:1: error: no")
+        content = json.dumps(
+            [spec.source.model_dump(), *((spec.folder / p).read_text() for p in spec.patches)]
+        )
+        key = f"{abs(hash(content)):x}"
+        self.built.append(key)
+        built = fake_kernel(self.folder / "built" / key, spec.name, self.module)
+        return type(built).at(built.folder, spec, key, "6.12.0", {"SLUB_TINY": "n"})
+
+    def night(self, file):
+        session = Session(
+            self.kernels,
+            self.reports,
+            Silent(),
+            target=lambda *_: MadeUpTarget(self),
+            build=self.build,
+        )
+        tell = self.said.append
+        return Night(load_nightly(file), session, lambda: self.now, self.send, tell, self.write)
+
+    def next_night(self, days=1):
+        self.now = (self.now + dt.timedelta(days=days)).replace(hour=23, minute=0, second=0)
+
+    @property
+    def titles(self):
+        return [letter.title for letter, _ in self.sent]
+
+
+BRANCH = [{"name": "topic", "branch": "main", "git": "linux"}]
