@@ -49,10 +49,6 @@ class Firefox:
         shot = self._send("browsingContext.captureScreenshot", context=self._tab, origin="document")
         path.write_bytes(base64.b64decode(shot["data"]))
 
-    def close(self):
-        """End the browser."""
-        self._send("browser.close")
-
     def _send(self, method, **params):
         self._sent += 1
         self._socket.send(json.dumps({"id": self._sent, "method": method, "params": params}))
@@ -80,13 +76,12 @@ def running_firefox(profile, downloads):
     log = profile / "stderr.log"
     with log.open("w") as stderr, subprocess.Popen(argv, stdout=stderr, stderr=stderr) as process:
         try:
-            with connect(f"{_address(log, process)}/session", max_size=None, proxy=None) as socket:
-                firefox = Firefox(socket)
-                yield firefox
-                firefox.close()
-            process.wait(60)
+            with connect(
+                f"{_address(log, process)}/session", max_size=None, proxy=None, close_timeout=1
+            ) as socket:
+                yield Firefox(socket)
         finally:
-            process.kill()
+            process.kill()  # asked to close, it may take minutes on a busy machine
 
 
 def _address(log, process):
