@@ -17,8 +17,8 @@ from harness.targets.simulated.machine import (
     plugin_options,
 )
 from harness.targets.simulated.plugin import ensure_plugin
-from harness.targets.simulated.profile import parse_counts
-from harness.targets.simulated.target import ACCELERATOR, SimulatedTarget
+from harness.targets.simulated.profile import parse_counts, parse_system_map, parse_windows
+from harness.targets.simulated.target import ACCELERATOR, SimulatedTarget, Simulation
 from harness.testmod.log import parse_log
 from harness.verdict import Verdict
 
@@ -159,11 +159,16 @@ class ScriptedTarget(SimulatedTarget):
 def boot(built, tmp_path):
     """Boots a shipped kernel on the simulated machine."""
 
-    def boot_once(name: str, cpus: int = 8, lines: tuple[str, ...] = ()):
+    def boot_once(
+        name: str,
+        cpus: int = 8,
+        lines: tuple[str, ...] = (),
+        simulation: Simulation = Simulation(),  # noqa: B008  (frozen)
+    ):
         folder = tmp_path / name
         folder.mkdir()
         spec = playbook.SimulatedTarget(kind="simulated", cpus=cpus)
-        target = ScriptedTarget(spec, tmp_path / "cache", SubprocessRunner())
+        target = ScriptedTarget(spec, tmp_path / "cache", SubprocessRunner(), simulation=simulation)
         target.lines = lines
         load = f"nr_threads={cpus} run_test_mask=1 test_loop_count=300"
         request = BootRequest(built("node-limit"), cpus, (load,), 1024, 300.0, folder)
@@ -179,6 +184,23 @@ def test_a_kernel_gives_the_same_times_twice(boot):
     assert len(parse_log(first.kernel_log)[0].summaries) == 8
     assert first.kernel_log == second.kernel_log
     assert first.load_ns == second.load_ns
+
+
+def test_windows_count_every_allocation_of_every_worker(boot, built, tmp_path):
+    symbols = parse_system_map(built("node-limit").system_map.read_text())
+    places = ("alloc_vmap_area", "free_vmap_area_noflush")
+    counted = tuple(symbols.address_of(place) for place in places)
+    result = boot("windows", 2, simulation=Simulation(window_ms=0.1, counted=counted))
+    assert result.verdict is Verdict.PASSED
+    windows = parse_windows((tmp_path / "windows" / "windows.txt").read_text())
+    ends = [window.until_ns for window in windows]
+    assert ends == sorted(ends)
+    made = [
+        now - before for before, now in zip(windows[0].executed, windows[-1].executed, strict=True)
+    ]
+    # 2 workers, 300 loops, and what loading a module allocates; a few frees come later.
+    assert 600 <= made[0] <= 700
+    assert 590 <= made[1] <= 700
 
 
 def test_five_minutes_of_work_and_sleep_show_no_stall(boot):
