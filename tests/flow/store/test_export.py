@@ -51,7 +51,9 @@ def exported(store, form, run_id=RUN):
 
 
 def test_every_format_says_what_it_is_and_writes_something(store):
-    assert set(export.formats()) == {"csv", "json", "junit", "kcidb", "ktap", "parquet", "pts"}
+    assert set(export.formats()) == {
+        *("csv", "json", "junit", "kcidb", "ktap", "parquet", "pts", "pts_log"),
+    }
     for form, what in export.formats().items():
         assert what.endswith(".")
         assert exported(store, form)
