@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +77,11 @@ class State:
 
     def save(self) -> None:
         """Replace the file; once this returns, a power cut does not take it back."""
-        kept = {key: value for key, value in asdict(self).items() if key != "path"}
-        kept["nights"] = kept["nights"][-_NIGHTS:]
+        kept = vars(self) | {"version": VERSION, "nights": self.nights[-_NIGHTS:]}
+        del kept["path"]
         partial = self.path.with_name(f".{self.path.name}.new")
         with partial.open("w", encoding="utf-8") as stream:
-            json.dump({"version": VERSION, **kept}, stream, indent=1)
+            stream.write(json.dumps(kept, default=vars))  # in one go: ten times a night
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(self.path)

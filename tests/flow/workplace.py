@@ -72,7 +72,7 @@ class MadeUpTarget:
             reason="" if good else time_us,
             console=request.folder / "console.log",
             kernel_log=render_fake_log(2, time_us) if good else None,
-            load_ns=(time_us * 1000,) if good else (),
+            load_ns=(time_us * 1000,) if good and place.times_the_load else (),
             argv=("made-up",),
             elapsed_s=float(place.boot_takes_s),
             facts={"host_cores": 2},
@@ -90,7 +90,7 @@ class Workplace:
         self.now = dt.datetime(2026, 1, 1, 23, 0, tzinfo=UTC)
         self.boots, self.sent, self.said, self.built = [], [], [], []
         self.before_boot, self.boot_takes_s = None, 60
-        self.broken = set()
+        self.broken, self.times_the_load = set(), True
         self.time_us = lambda spec, now: 2000
         self.send = {"made-up": lambda letter, page: self.sent.append((letter, page))}
         self.write = without_page
