@@ -56,29 +56,38 @@ class NodeRules:
     _late_frees: Counter[int] = field(default_factory=Counter)
     _last_cpu: dict[int, int] = field(default_factory=dict)
     _lazy_at_start: int | None = None  # of the purge under way
+    _early: list[Violation] = field(default_factory=list)  # uses of lazy areas, to be explained
 
     def run(self, events: Iterable[Event]) -> list[Violation]:
         """Return every violation."""
         for index, event in enumerate(events):
-            faults = self._check(event)
+            faults = self._check(event, index)
             self.violations += [Violation(index, event, fault) for fault in faults]
             self._last_cpu[event.where.pid] = event.where.cpu
             self.checked += 1
+        self._blame_early()
+        self.violations.sort(key=lambda violation: violation.index)
         return self.violations
 
-    def _check(self, event: Event) -> list[str]:
+    def _check(self, event: Event, index: int) -> list[str]:
         match event:
             case Allocated(failed=False):
-                return self._allocated(event)
+                return self._allocated(event, index)
             case Freed():
                 return self._freed(event)
             case WorkStarted(function="drain_vmap_area_work"):
+                self._blame_early()
                 self._purge_started()
             case Purged():
                 return self._purged(event)
         return []
 
-    def _allocated(self, event: Allocated) -> list[str]:
+    def _blame_early(self) -> None:
+        """A purge that begins only now, or never, explains no earlier use of a lazy area."""
+        self.violations += self._early
+        self._early = []
+
+    def _allocated(self, event: Allocated, index: int) -> list[str]:
         faults = []
         start, end = event.address, event.address + event.size
         if start % event.alignment:
@@ -87,7 +96,11 @@ class NodeRules:
             faults.append(f"{start:#x} is outside its range")
         nodes = self._nodes_of(event)
         for area in self._overlapping(start, end):
-            if fault := self._reuse(area, start, end, nodes):
+            if area.state == "lazy" and self._lazy_at_start is None:
+                name = f"[{area.start:#x}, {area.end:#x})"
+                what = f"overlaps the lazy area {name}, and no purge has run since it was freed"
+                self._early.append(Violation(index, event, what))
+            elif fault := self._reuse(area, start, end, nodes):
                 faults.append(fault)
             self._forget(area)
         owner = event.where.cpu % self.rules.nodes if nodes else None
@@ -113,9 +126,7 @@ class NodeRules:
                 return f"overlaps the busy area {name}"
             self._late_frees[start] += 1
             return None
-        if area.state == "lazy":
-            if self._lazy_at_start is None:
-                return f"overlaps the lazy area {name}, and no purge has run since it was freed"
+        if area.state == "lazy":  # of a purge under way
             return None
         pooled = area.owner is not None and area.pool[1] <= self.rules.pool_limit_pages
         if not pooled or (exact and area.owner in nodes):
@@ -148,7 +159,10 @@ class NodeRules:
 
     def _purged(self, event: Purged) -> list[str]:
         if self._lazy_at_start is None:
-            self._purge_started()  # not in a work item: only its end is seen
+            # Not in a work item (a module's memory is freed): only its end is seen, and another
+            # CPU may have used what it had already returned.
+            self._early = []
+            self._purge_started()
         waiting = self._lazy_at_start or 0
         faults = []
         if event.areas < waiting:

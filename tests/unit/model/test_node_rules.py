@@ -7,7 +7,7 @@ import pytest
 from harness.model.allocator import Allocator
 from harness.model.node_rules import NodeRules
 from harness.model.suspects import SUSPECTS
-from harness.model.trace import Allocated, Freed, Purged
+from harness.model.trace import Allocated, Freed, Purged, WorkStarted
 from tests.kernel_traces import RULES, workload
 
 
@@ -66,6 +66,20 @@ def test_lazy_space_given_out_before_a_purge_is_caught():
         )
 
     assert "no purge has run" in tampered(reuse)
+
+
+def test_a_purge_of_which_only_the_end_is_seen_explains_a_use_before_it():
+    events = workload(Allocator(RULES))
+    freed = events[first(events, Freed)]
+    again = next(e for e in events if isinstance(e, Allocated) and e.address == freed.address)
+    purged = events[first(events, Purged)]
+    started = WorkStarted(purged.where, "drain_vmap_area_work")
+    used = [again, freed, again]
+    assert NodeRules(RULES).run([*used, purged]) == []
+    for unexplained in (used, [*used, started, purged]):
+        (violation,) = NodeRules(RULES).run(unexplained)
+        assert violation.index == 2
+        assert "no purge has run" in violation.what
 
 
 def test_a_double_free_is_caught():
