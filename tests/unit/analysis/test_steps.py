@@ -32,7 +32,7 @@ def test_the_oracle_has_series_with_and_without_steps():
     assert {len(row["otava"]) for row in rows} == {0, 1, 2}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6), size=st.sampled_from([-0.3, -0.1, 0.1, 0.5]))
 def test_a_large_step_is_found_once_and_its_interval_holds_it(seed, size):
     values = series(seed, nights=60, noise=0.01)
@@ -40,12 +40,12 @@ def test_a_large_step_is_found_once_and_its_interval_holds_it(seed, size):
     steps = find_steps(values)
     assert len(steps) == 1
     assert 39 <= steps[0].at <= 40  # a clipped odd night just before may be taken for the first
-    assert 42 <= steps[0].found <= 45
+    assert steps[0].at + 2 <= steps[0].found <= 45
     assert steps[0].low < steps[0].shift < steps[0].high
     assert abs(steps[0].shift - np.log1p(size)) < 0.05
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6), seen=st.integers(30, 80))
 def test_later_nights_neither_add_nor_take_back_news_of_the_past(seed, seen):
     values = series(seed, nights=80, noise=0.015)
