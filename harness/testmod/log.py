@@ -57,15 +57,17 @@ class ModuleLog:
 
 # One pattern for all lines, so that a log is scanned once. Numbers are bounded: a hostile log
 # shall not make the parser build a huge integer. A kernel's first line ends the run before it.
+# The counts stay in one piece, since most lines of a run have the same.
 _LINE = re.compile(
-    r"Summary: (\w{1,64}) passed: (\d{1,10}) failed: (\d{1,10})(?: xfailed: (\d{1,10}))?"
-    r" repeat: (\d{1,10}) loops: (\d{1,10}) avg: (\d{1,20}) usec"
+    r"Summary: (\w{1,64}) passed: "
+    r"(\d{1,10} failed: \d{1,10}(?: xfailed: \d{1,10})? repeat: (\d{1,10} loops: \d{1,10}))"
+    r" avg: (\d{1,20}) usec"
     r"|All test took worker(\d{1,5})=(\d{1,20}) cycles"
     r"|Failed to start (\d{1,5}) kthread"
     r"|Linux version (\d)"
 )
-# case, passed, failed, xfailed, repeat, loops, avg; worker, cycles; unstarted worker; boot: those
-# of one alternative, and "" for all others
+# case, counts, repeat and loops, avg; worker, cycles; unstarted worker; boot: those of one
+# alternative, and "" for all others
 _Line = tuple[str, ...]
 
 
@@ -87,16 +89,16 @@ def parse_log(text: str) -> list[ModuleLog]:
 def _lines(text: str) -> list[_Line]:
     lines: list[_Line] = _LINE.findall(text)
     heads = text.count("Summary: ") + text.count("All test took worker")
-    if heads <= sum(1 for line in lines if line[0] or line[7]):
+    if heads <= sum(1 for line in lines if line[0] or line[4]):
         return lines
     return _LINE.findall(mend_lines(text))
 
 
 @functools.lru_cache(maxsize=1024)
-def _counts(texts: _Line) -> tuple[int, int, int | None, int, int]:
-    """Return passed, failed, xfailed, repeat and loops; most lines of a run have the same."""
-    passed, failed, xfailed, repeat, loops = texts
-    return int(passed), int(failed), int(xfailed) if xfailed else None, int(repeat), int(loops)
+def _counts(text: str) -> tuple[int, int, int | None, int, int]:
+    """Return passed, failed, xfailed, repeat and loops."""
+    passed, failed, *xfailed, repeat, loops = map(int, text.split()[::2])
+    return passed, failed, xfailed[0] if xfailed else None, repeat, loops
 
 
 class _Run:
@@ -105,31 +107,31 @@ class _Run:
         self._totals: dict[int, WorkerTotal] = {}
         self._unstarted: list[int] = []
         self._open: dict[str, _Line] = {}  # summaries whose worker is not known yet
-        self._counts: _Line = ()  # repeat and loops of the open summaries
+        self._counts = ""  # repeat and loops of the open summaries
 
     def takes(self, line: _Line) -> bool:
         """Take `line`, unless it can only belong to another run."""
         if case := line[0]:
-            if self._open and (case in self._open or line[4:6] != self._counts):
+            if self._open and (case in self._open or line[2] != self._counts):
                 return False
             self._open[case] = line
-            self._counts = line[4:6]
-        elif line[7]:
-            worker = int(line[7])
+            self._counts = line[2]
+        elif line[4]:
+            worker = int(line[4])
             if worker in self._totals:
                 return False
             self._assign(worker)
-            self._totals[worker] = WorkerTotal(worker, int(line[8]))
-        elif line[10] or self._totals or self._open:  # a boot has nothing more to say
+            self._totals[worker] = WorkerTotal(worker, int(line[5]))
+        elif line[7] or self._totals or self._open:  # a boot has nothing more to say
             return False
         else:
-            self._unstarted.append(int(line[9]))
+            self._unstarted.append(int(line[6]))
         return True
 
     def split(self, line: _Line) -> "_Run":
         """End this run before `line` and return the next one."""
         following = _Run()
-        if line[7]:  # the summaries before a total are of the total's worker
+        if line[4]:  # the summaries before a total are of the total's worker
             following._open, self._open = self._open, {}
         self.close()
         return following
@@ -141,7 +143,7 @@ class _Run:
     def _assign(self, worker: int) -> None:
         make = Summary._make
         self._summaries += [
-            make((worker, line[0], *_counts(line[1:6]), int(line[6])))
+            make((worker, line[0], *_counts(line[1]), int(line[3])))
             for line in self._open.values()
         ]
         self._open = {}
