@@ -107,7 +107,7 @@ class _Watcher:
         async with _monitor(child, socket, self._folder) as client:
             listener = EventListener(("SHUTDOWN",))
             client.register_listener(listener)
-            self.facts |= await _arrange_cpus(client)
+            self.facts |= await _arrange_cpus(client, child.pid)
             while child.poll() is None and listener.empty():
                 ending = self._limit_passed(time.monotonic() - started)
                 if ending:
@@ -150,11 +150,11 @@ class _Watcher:
         self.facts["run_delay_ns"] = max(delay, self.facts.get("run_delay_ns", 0))
 
 
-async def _arrange_cpus(client: QMPClient) -> dict[str, Any]:
-    """Pin each vCPU thread to a core of its own when there are enough; return what was done."""
+async def _arrange_cpus(client: QMPClient, pid: int) -> dict[str, Any]:
+    """Pin each vCPU thread to one of QEMU's cores if there are enough; return what was done."""
     cpus = cast("list[dict[str, Any]]", await client.execute("query-cpus-fast"))
     threads = [cpu["thread-id"] for cpu in cpus]
-    cores = sorted(os.sched_getaffinity(0))
+    cores = sorted(os.sched_getaffinity(pid))
     pinned = len(threads) < len(cores)  # one core stays for QEMU's main loop and the harness
     if pinned:
         for thread, core in zip(threads, cores, strict=False):

@@ -25,6 +25,7 @@ from harness.spec import playbook
 from harness.targets.accelerator import qemu_version
 from harness.targets.base import BootRequest, BootResult, Progress
 from harness.targets.qemu import BOOT_PARAMETERS, Guest, boot_guest, qemu_argv
+from harness.targets.simulated.core import one_core
 from harness.targets.simulated.machine import (
     Machine,
     load_machine,
@@ -114,15 +115,16 @@ class SimulatedTarget:
         check_kernel(request)
         plugin = ensure_plugin(self._cache, self._runner)
         self._prepare(request, plugin)
-        result = boot_guest(
-            lambda monitor: self._argv(request, monitor, plugin),
-            request,
-            self._nonce,
-            self.limits(request),
-            self._runner,
-            progress,
-            {"LD_PRELOAD": str(plugin)},
-        )
+        with one_core(self._cache / "simulated" / "cores") as core:
+            result = boot_guest(
+                lambda monitor: ["taskset", "-c", str(core), *self._argv(request, monitor, plugin)],
+                request,
+                self._nonce,
+                self.limits(request),
+                self._runner,
+                progress,
+                {"LD_PRELOAD": str(plugin)},
+            )
         self._write_profile(request)
         return result
 
