@@ -28,6 +28,10 @@ from harness.errors import InputError
 from harness.verdict import Verdict
 
 WHOLE_LOAD = "whole load"  # pseudo-case: the wall time of the load call, the series' own figure
+# A worker that is done sleeps 10 ms at a time until the module, which ends one by one,
+# comes to it (lib/test_vmalloc.c, test_func).
+_END_OF_A_WORKER_NS = 10_000_000
+_ENDS_SHARE = 0.05  # of the load call, above which it says too little about the allocator
 NOISE_LIMIT = 0.10  # where not even a 10 % change would have shown, the boots were too noisy
 
 Conditions = Mapping[tuple[str, int], Mapping[str, str]]
@@ -44,6 +48,7 @@ class Metric(StrEnum):
     MEAN = "worker mean"
     MAX = "slowest worker"
     LOAD = "load call"
+    LAST = "last worker"  # the whole load where ending the workers is too much of the load call
 
 
 class Word(StrEnum):
@@ -143,10 +148,24 @@ def boot_times(samples: pd.DataFrame, passed: pd.DataFrame) -> pd.DataFrame:
         fairness=seen["rate"] ** 2 / (seen["workers"] * seen["square"]),
     )
     slowest = _metric(seen, Metric.MAX, seen["max_us"])
-    whole = described[described["load_ns"].notna()]
-    load = whole.assign(case=WHOLE_LOAD, loops=0, repeat=0)
-    load = _metric(load, Metric.LOAD, load["load_ns"].astype("float64") / 1000)
-    return pd.concat([mean, slowest, load], ignore_index=True)
+    return pd.concat([mean, slowest, *_whole_loads(samples, described)], ignore_index=True)
+
+
+def _whole_loads(samples: pd.DataFrame, described: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the rows of the whole load: of one condition all boots have the same metric."""
+    whole = described[described["load_ns"].notna()].assign(case=WHOLE_LOAD, loops=0, repeat=0)
+    shortest_ns = whole.groupby(CONDITION)["load_ns"].transform("min").astype("float64")
+    ends = _END_OF_A_WORKER_NS * whole["nr_threads"] > _ENDS_SHARE * shortest_ns
+    load = whole[~ends]
+    yield _metric(load, Metric.LOAD, load["load_ns"].astype("float64") / 1000)
+    last = whole[ends].set_index(["run_id", "boot"])
+    mine = samples[samples["boot"].isin(last.index.get_level_values("boot"))]
+    spent = (mine["avg_us"] * mine["repeat"].astype("int64")).groupby(
+        [mine["run_id"].astype(str), mine["boot"], mine["worker"]], sort=False
+    )
+    last_us = spent.sum().groupby(level=[0, 1], sort=False).max()
+    last = last.join(last_us.rename("last_us")).reset_index()
+    yield _metric(last, Metric.LAST, last["last_us"].astype("float64"))
 
 
 def _metric(frame: pd.DataFrame, metric: Metric, time_us: "pd.Series[Any]") -> pd.DataFrame:
@@ -318,6 +337,11 @@ def _notes(rows: pd.DataFrame, passed: pd.DataFrame, boots: pd.DataFrame) -> Ite
     if len(single):
         cases = ", ".join(sorted(single["case"].unique()))
         yield f"The sides have different cases: only common ones are compared, not {cases}."
+    if (rows["metric"] == Metric.LAST).any():
+        yield (
+            "The whole load ends here with the last worker's test: ending the workers, 10 ms each,"
+            f" is more than {_ENDS_SHARE:.0%} of the load call."
+        )
     if (rows["note"] == "loops or repeats differ between the sides").any():
         yield "Where loops or repeats differ between the sides, nothing is compared."
 

@@ -201,3 +201,25 @@ def test_like_machines_and_facts_of_one_side_only_do_not_matter():
     found = compare(samples, boots, "a", seed=1, conditions=conditions).rows
     assert set(found["word"]) == {"faster"}
     pd.testing.assert_frame_equal(found, compare(samples, boots, "a", seed=1).rows)
+
+
+def whole_loads(samples, boots):
+    times = boot_times(samples, boots)
+    return times[times["case"] == WHOLE_LOAD].sort_values("boot")
+
+
+def test_the_whole_load_is_the_load_call_while_ending_the_workers_is_little_of_it():
+    samples, boots = frames(workers=8, scale=10)  # 8 x 10 ms of 2.5 s
+    whole = whole_loads(samples, boots)
+    assert set(whole["metric"]) == {Metric.LOAD}
+    assert list(whole["time_us"]) == pytest.approx(list(boots["load_ns"] / 1000))
+
+
+def test_a_short_load_ends_with_its_last_worker_on_both_sides():
+    samples, boots = frames(workers=8)  # 8 x 10 ms of 250 ms
+    samples["repeat"] = 2
+    whole = whole_loads(samples, boots)
+    assert set(whole["metric"]) == {Metric.LAST}
+    first = samples[samples["boot"] == 0]
+    assert whole["time_us"].iloc[0] == 2 * first.groupby("worker")["avg_us"].sum().max()
+    assert any("last worker" in note for note in compare(samples, boots, "a", seed=1).notes)
