@@ -143,8 +143,7 @@ class _Run:
     def _assign(self, worker: int) -> None:
         make = Summary._make
         self._summaries += [
-            make((worker, line[0], *_counts(line[1]), int(line[3])))
-            for line in self._open.values()
+            make((worker, line[0], *_counts(line[1]), int(line[3]))) for line in self._open.values()
         ]
         self._open = {}
 
