@@ -14,14 +14,6 @@ from harness.errors import InputError, ToolError
 from harness.spec.host import load_host_file
 from harness.targets.ssh.lock import HostLock, break_lock, is_gone, read_lock, this_process
 from harness.targets.ssh.transport import HostShell
-from tests.flow.loopback import LoopbackServer
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = LoopbackServer(tmp_path_factory.mktemp("sshd") / "server")
-    yield server
-    server.stop()
 
 
 @pytest.fixture
@@ -32,13 +24,6 @@ def spec(server, tmp_path):
     (tmp_path / "box.yaml").write_text(text)
     (tmp_path / "state").mkdir()
     return load_host_file(tmp_path / "box.yaml")
-
-
-@pytest.fixture
-def shell(spec):
-    shell = HostShell(spec)
-    yield shell
-    shell.close()
 
 
 def untold(words):

@@ -10,25 +10,11 @@ from harness.targets.ssh.transport import ConnectionLostError, HostKeyError, Hos
 from tests.flow.loopback import LoopbackServer
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = LoopbackServer(tmp_path_factory.mktemp("sshd") / "server")
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def spec(server, tmp_path):
     server.trust(tmp_path / "known")
     (tmp_path / "box.yaml").write_text(server.host_text(known_hosts="known"))
     return load_host_file(tmp_path / "box.yaml")
-
-
-@pytest.fixture
-def shell(spec):
-    shell = HostShell(spec)
-    yield shell
-    shell.close()
 
 
 def test_words_arrive_as_they_are(shell):
