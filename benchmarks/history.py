@@ -103,6 +103,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--series", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--boots", type=int, nargs="+", default=[1, 3], help="a night")
     parser.add_argument("--residuals", nargs=2, metavar=("REPORTS", "RUN"))
     given = parser.parse_args()
     if given.residuals:
@@ -117,7 +118,7 @@ def main():
     began = time.process_time()
     draws = (("normal", normal), ("measured", measured), ("measured, in order", measured_in_order))
     for name, draw in draws:
-        for boots in (1, 3):
+        for boots in given.boots:
             measure(name, draw, boots, given.series, given.seed)
     print(f"\n{time.process_time() - began:.0f} CPU s")
 
