@@ -218,6 +218,7 @@ def test_the_whole_cycle_on_both_kernels(bench, method):
     [
         ("panics", "crashed", "Unable to mount root"),
         ("without-network", "no boot", "nobody confirmed this kernel"),
+        ("hangs", "no boot", "Waiting for root device"),
     ],
 )
 def test_a_kernel_that_fails_at_boot(bench, kernel, verdict, words):
