@@ -16,7 +16,7 @@ class Verdict(StrEnum):
     NOISY = "noisy"  # complete, but the host was disturbed beyond the noise gate
     TEST_FAILED = "test failed"  # a case counted failures that are not expected
     SPLAT = "splat"  # the kernel warned (WARNING, lockdep, stall ...) and went on
-    INCOMPLETE = "incomplete log"  # workers or cases are missing from the log
+    INCOMPLETE = "incomplete log"  # workers or cases are missing from the log, or CPUs
     MODULE_MISSING = "module missing"  # the guest could not load the module at all
     TIMED_OUT = "timed out"  # still talking at the deadline
     HUNG = "hung"  # silent for the grace period past the expected time

@@ -288,7 +288,7 @@ def _boot_once(
     log = result.kernel_log or read_console(result.console)
     findings = scan_console(log)
     splats = [finding for finding in findings if finding.severity is not Severity.NOTE]
-    verdict, reason, samples = judge_boot(result, loads[-1], findings)
+    verdict, reason, samples = judge_boot(result, loads[-1], findings, job.cpus)
     excess = noise.excess(prepared.playbook.noise) if target.disturbed_by_host else ""
     if verdict is Verdict.PASSED and excess:
         verdict, reason = Verdict.NOISY, excess
@@ -337,14 +337,18 @@ def read_console(console: Path) -> str:
 
 
 def judge_boot(
-    result: BootResult, workload: Workload, findings: Sequence[Finding]
+    result: BootResult, workload: Workload, findings: Sequence[Finding], cpus: int
 ) -> tuple[Verdict, str, tuple[SampleRecord, ...]]:
     """Return the verdict on a boot once its log is read, why, and the samples of its last load.
 
-    A kernel that warned is no sample, however complete its numbers are.
+    A kernel that warned, or that runs fewer than `cpus`, is no sample, however complete its numbers
+    are.
     """
     if result.verdict is not Verdict.PASSED or result.kernel_log is None:
         return result.verdict, result.reason, ()
+    online = int(result.facts.get("cpus", cpus))
+    if online < cpus:
+        return Verdict.INCOMPLETE, f"the kernel runs on {online} of {cpus} CPUs, see its log", ()
     runs = parse_log(result.kernel_log)
     if not runs:
         return Verdict.INCOMPLETE, "no line of test_vmalloc in the kernel log", ()

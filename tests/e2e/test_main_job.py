@@ -119,6 +119,16 @@ def test_a_run_that_never_had_a_quiet_host_fails_and_says_what_to_do(playbook, t
     assert "noise: {other_share: 0.5}" in done.stderr
 
 
+def test_a_kernel_that_leaves_cpus_alone_is_no_sample(playbook, tmp_path):
+    text = playbook.read_text().replace("repeats: 3", "repeats: 1")
+    playbook.write_text(text.replace("cpus: 2,", "cpus: 2, boot_parameters: [maxcpus=1],"))
+    reports = tmp_path / "reports"
+    vmapbench("run", playbook, "--reports", reports, expect=1)
+    boots = json.loads((reports / "latest" / "results.json").read_text())["boots"]
+    assert {boot["verdict"] for boot in boots} == {"incomplete log"}
+    assert {boot["reason"] for boot in boots} == {"the kernel runs on 1 of 2 CPUs, see its log"}
+
+
 def test_ctrl_c_keeps_a_valid_partial_result_and_no_qemu(playbook, tmp_path):
     reports = tmp_path / "reports"
     process = started("run", playbook, "--reports", reports)

@@ -50,6 +50,7 @@ FIXED_EXTRAS = (
     *("-seed", "1", "-rtc", "base=2026-01-01,clock=vm"),
     *("-global", "apic.vapic=off"),  # an option ROM that would make vCPUs wait for each other
 )
+MOST_CPUS = 255  # as an APIC's 8 bits address; more need x2APIC and a model of interrupt remapping
 NEEDED_CONFIG = {"CONFIG_HPET_TIMER": "y", "CONFIG_SMP": "y"}
 
 
@@ -205,7 +206,9 @@ def marked_script(loads: Sequence[str]) -> list[str]:
 
 
 def check_kernel(request: BootRequest) -> None:
-    """Raise InputError for a kernel that cannot keep virtual time."""
+    """Raise InputError for a kernel that cannot keep virtual time, or for too many CPUs."""
+    if request.cpus > MOST_CPUS:
+        raise InputError(f"the simulated machine: {request.cpus} CPUs, at most {MOST_CPUS}")
     lines = set(request.kernel.config.read_text(encoding="utf-8").splitlines())
     missing = [f"{k}={v}" for k, v in NEEDED_CONFIG.items() if f"{k}={v}" not in lines]
     if missing:

@@ -114,6 +114,11 @@ def test_a_kernel_without_hpet_is_refused_before_any_boot(request_):
         check_kernel(request_)
 
 
+def test_more_cpus_than_can_be_addressed_are_refused_before_any_boot(request_):
+    with pytest.raises(InputError, match="256 CPUs, at most 255"):
+        check_kernel(replace(request_, cpus=256))
+
+
 def test_an_old_qemu_is_refused_before_any_boot(tmp_path):
     with pytest.raises(ToolError, match=r"needs QEMU 9\.2\.0 or newer .* found 7\.2\.22"):
         target(tmp_path, OldQemu()).check()
