@@ -82,6 +82,8 @@ def test_children_die_with_a_harness_that_is_killed(tmp_path):
     )
     harness = subprocess.Popen([sys.executable, "-c", code])
     wait_until(lambda: pid_file.exists() and pid_file.read_text() != "")
+    comm = Path(f"/proc/{pid_file.read_text()}/comm")
+    wait_until(lambda: comm.read_text() == "sleep\n")  # until then setpriv may not have tied it yet
     harness.send_signal(signal.SIGKILL)
     harness.wait()
     wait_until(lambda: gone(int(pid_file.read_text())))
