@@ -5,6 +5,7 @@ way. The harness reaches it over ssh and its power switch, and each time it must
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -121,6 +122,11 @@ class Bench:
             assert process.poll() is None, (self.folder / "harness.log").read_text()
             assert time.monotonic() < deadline, self.box.last_words()
             time.sleep(0.2)
+
+    def staging(self):
+        """Whether files of a trial have arrived on the box."""
+        with contextlib.closing(self.box.as_root()) as shell:
+            return not shell.run(["test", "-e", "/var/lib/vmapbench/trial"]).returncode
 
     def trials(self):
         """How many trials there were."""
@@ -263,12 +269,41 @@ def with_undefined_instruction(module):
     return bytes(content)
 
 
+def test_a_connection_that_is_cut_in_mid_run_costs_nothing(bench):
+    process = bench.start("run", bench.playbook("lab-vmap-nodes", load=LONG_LOAD))
+    bench.wait_until(process, bench.testing)
+    bench.box.link(up=False)
+    bench.wait_until(process, lambda: "---- vmapbench: " in bench.seen().rpartition("] ")[2])
+    bench.box.link(up=True)
+    assert process.wait(PATIENCE_S) == 0, (bench.folder / "harness.log").read_text()
+    assert [boot["verdict"] for boot in bench.boots()] == ["passed"]
+    assert "---- vmapbench: connected again" in bench.seen()
+    assert bench.is_home()
+
+
 def test_a_reboot_in_the_middle_is_no_result(bench):
     process = bench.start("run", bench.playbook("lab-vmap-nodes", load=LONG_LOAD))
     bench.wait_until(process, bench.testing)
     bench.box.qmp("system_reset")
     assert process.wait(PATIENCE_S) == 0, (bench.folder / "harness.log").read_text()
     assert [boot["verdict"] for boot in bench.boots()] == ["interrupted", "passed"]
+    assert bench.is_home()
+
+
+def test_killed_in_each_phase_then_resumed(bench):
+    book = bench.playbook("lab-vmap-nodes", load=LONG_LOAD)
+    phases = (bench.staging, bench.booting, bench.testing)
+    with contextlib.closing(bench.box.as_root()) as shell:  # what the trial before has left
+        shell.run(["rm", "-rf", "/var/lib/vmapbench/trial"], check=True)
+    for number, reached in enumerate(phases):
+        bench.trials_before = bench.trials()
+        process = bench.start(*(["run", book] if number == 0 else ["run", "--resume", "latest"]))
+        bench.wait_until(process, reached)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    status, said = bench.run("run", "--resume", "latest")
+    assert status == 0, said
+    assert [boot["verdict"] for boot in bench.boots()] == ["passed"]
     assert bench.is_home()
 
 

@@ -82,10 +82,15 @@ class LoopbackServer:
         return [int(pid) for pid in out.stdout.split()]
 
     def cut(self):
-        """End every connection, as a cable that is pulled would; the server stays."""
+        """End every connection; the server stays."""
         for pid in self.connections():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def freeze(self):
+        """Let every connection go dead: what is sent is still acknowledged, nothing answers."""
+        for pid in self.connections():
+            os.kill(pid, signal.SIGSTOP)
 
     def stop(self):
         """End the server and what it serves."""

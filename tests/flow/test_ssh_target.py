@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from harness.errors import InfrastructureError, InputError
 from harness.process import SubprocessRunner
 from harness.spec import playbook
 from harness.targets.base import BootRequest
+from harness.targets.ssh import transport
 from harness.targets.ssh.home import known_good, wait_for
 from harness.targets.ssh.lock import read_lock
 from harness.targets.ssh.target import SshTarget
-from harness.targets.ssh.transport import HostShell
+from harness.targets.ssh.transport import ConnectionLostError, HostShell
 from harness.verdict import Verdict
 from tests.flow.fakes import fake_kernel
 from tests.flow.scripted_host import ScriptedHost, kernel_log
@@ -135,6 +137,33 @@ def test_a_cut_connection_costs_nothing(host, target, request_for):
     assert result.console.read_text().count("Linux version") == 1
 
 
+@pytest.mark.parametrize(
+    ("load_s", "expected_s"),
+    [
+        pytest.param("1", 1.0, id="past the grace, and the load is over"),
+        pytest.param("6", 8.0, id="while the load goes on"),
+    ],
+)
+def test_a_connection_that_goes_dead_costs_nothing(
+    host, target, request_for, monkeypatch, load_s, expected_s
+):
+    monkeypatch.setattr(transport, "DEAD_AFTER_S", 3.0)
+    monkeypatch.setattr(transport, "ALIVE_EVERY_S", 0.5)
+    host.set("load_s", load_s)
+    target.grace_s = 1.0
+    freezer = threading.Timer(0.5, host.freeze)
+
+    def on_phase(phase):
+        if phase == "testing":
+            freezer.start()
+
+    result = boot(target, request_for(expected_s=expected_s), on_phase)
+    freezer.join()
+    assert (result.verdict, result.reason) == (Verdict.PASSED, "")
+    assert result.load_ns == (5_000_000,)
+    assert "---- vmapbench: connected again" in result.console.read_text()
+
+
 def test_an_oops_ends_the_trial_and_its_words_are_kept(host, target, request_for):
     host.set("load_s", "60")
     host.on_load(
@@ -180,6 +209,26 @@ def test_a_trial_without_its_guard_is_not_gone_on_with(host, target, request_for
     with pytest.raises(InfrastructureError, match="guard does not run"):
         boot(target, request_for())
     assert wait_for(target.connect, known_good, 10)
+
+
+def test_a_host_that_still_restarts_is_waited_for(host, target, caplog):
+    host.stop()
+    with ThreadPoolExecutor(1) as pool:
+        checked = pool.submit(target.check)
+        while "waiting" not in caplog.text:
+            assert not checked.done(), checked.exception()
+            time.sleep(0.05)
+        host.start()
+        checked.result()
+    assert "it may be restarting: waiting up to 10 s" in caplog.text
+
+
+def test_a_host_that_never_answers_is_given_up(host, target):
+    host.stop()
+    boot = target.host.boot.model_copy(update={"answer_within_s": 1})
+    target.host = target.host.model_copy(update={"boot": boot})
+    with pytest.raises(ConnectionLostError, match="vmapbench host check box"):
+        target.check()
 
 
 def test_two_harnesses_at_once(host, target, request_for, tmp_path):

@@ -1,11 +1,14 @@
+import contextlib
 import hashlib
 import os
 import threading
+import time
 
 import pytest
 
 from harness.errors import InputError, ToolError
 from harness.spec.host import load_host_file
+from harness.targets.ssh import transport
 from harness.targets.ssh.transport import ConnectionLostError, HostKeyError, HostShell
 from tests.flow.loopback import LoopbackServer
 
@@ -78,6 +81,20 @@ def test_connection_cut_in_the_middle(server, shell):
     following.close()
     with pytest.raises(ConnectionLostError):
         shell.run(["true"])
+
+
+def test_connection_that_goes_dead(server, spec, monkeypatch):
+    monkeypatch.setattr(transport, "ALIVE_EVERY_S", 0.1)
+    monkeypatch.setattr(transport, "DEAD_AFTER_S", 1.0)
+    with contextlib.closing(HostShell(spec)) as shell:
+        following = shell.follow(["sleep", "60"], lambda _: None)
+        time.sleep(2)  # longer than the limit: a line that answers stays
+        assert shell.run(["echo", "here"]).stdout == "here\n"
+        assert not following.ended()
+        server.freeze()
+        with pytest.raises(ConnectionLostError, match="host box"):
+            shell.run(["true"], timeout_s=30)
+        assert following.ended()
 
 
 def test_unknown_key_is_refused(server, spec, tmp_path):

@@ -79,22 +79,24 @@ def bring_home(
     *,
     lease_s: float,
     crashed: bool = False,
+    waited: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Answer:
     """Return the host on its known-good kernel, with nothing armed.
 
     In this order: take it as it is; reboot it; wait for its guard and firmware; take its power
-    away. `lease_s`: how long a trial's guard may still wait. Raises InfrastructureError
-    when the host is lost until somebody presses its button.
+    away. `lease_s`: how long a trial's guard may still wait. `waited`: a host that is silent has
+    had the time for all that. Raises InfrastructureError when it is lost until somebody presses
+    its button.
     """
     answer = wait_for(connect, lambda _: True, within_s=5)
     if answer and not known_good(answer.running):
         tell("going back to the known-good kernel")
         restart(answer.shell, AT_ONCE if crashed else IN_ORDER)
         answer.shell.close()
-        answer = None
+        answer, waited = None, False
     if answer is None:
-        answer = _wait_home(spec, connect, runner, lease_s, tell)
+        answer = _wait_home(spec, connect, runner, lease_s, waited, tell)
     if method.armed(answer.shell):
         tell("a trial was armed and never started: disarming")
         carry_out(answer.shell, method.disarm())
@@ -106,12 +108,14 @@ def _wait_home(
     connect: Connect,
     runner: Runner,
     lease_s: float,
+    waited: bool,
     tell: Callable[[str], None],
 ) -> Answer:
-    answer_s = float(spec.boot.answer_within_s)
-    patience_s = answer_s if can_cycle(spec) else answer_s + lease_s
-    tell(f"waiting up to {patience_s:.0f} s for the known-good kernel")
-    answer = wait_for(connect, known_good, patience_s)
+    answer, answer_s = None, float(spec.boot.answer_within_s)
+    if not (waited and can_cycle(spec)):
+        patience_s = answer_s if can_cycle(spec) else answer_s + lease_s
+        tell(f"waiting up to {patience_s:.0f} s for the known-good kernel")
+        answer = wait_for(connect, known_good, patience_s)
     if answer is None and can_cycle(spec):
         tell("no answer: taking the power away")
         cycle_power(spec, runner)

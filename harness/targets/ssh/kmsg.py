@@ -50,8 +50,12 @@ class KmsgLog:
             self._look(line)
             self.note(line)
 
+    def listen(self) -> None:
+        """Count silence from now on: what was said before, a line that was cut may have lost."""
+        self._at = time.monotonic()
+
     def silent_s(self) -> float:
-        """Return for how many seconds no record has come."""
+        """Return for how many seconds of listening no record has come."""
         return time.monotonic() - self._at
 
     def _look(self, text: str) -> None:

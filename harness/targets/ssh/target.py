@@ -1,6 +1,7 @@
 """Lab hosts as targets: one trial boot for each request, and the machine always comes back."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -14,7 +15,7 @@ from harness.spec import playbook
 from harness.spec.host import HostSpec, load_host
 from harness.targets.base import BootRequest, BootResult, Progress
 from harness.targets.ssh.boot.method import Trial, arm, boot_method
-from harness.targets.ssh.home import IN_ORDER, Answer, bring_home, restart
+from harness.targets.ssh.home import IN_ORDER, Answer, bring_home, restart, wait_for
 from harness.targets.ssh.identity import Running
 from harness.targets.ssh.inventory import collect_inventory, note_changes
 from harness.targets.ssh.lock import HostLock, this_process
@@ -22,7 +23,7 @@ from harness.targets.ssh.power import reserve_argv
 from harness.targets.ssh.probe import check_host, count_cpus
 from harness.targets.ssh.shell import Shell
 from harness.targets.ssh.stage import Programs, ensure_programs, plan_trial, stage_trial
-from harness.targets.ssh.transport import HostShell
+from harness.targets.ssh.transport import ConnectionLostError, HostShell
 from harness.targets.ssh.trial import (
     GRACE_S,
     Findings,
@@ -33,6 +34,8 @@ from harness.targets.ssh.trial import (
 )
 from harness.targets.ssh.tuning import apply_tuning, restore_tuning, tuning_parameters
 from harness.verdict import Verdict
+
+_log = logging.getLogger(__name__)
 
 
 class SshTarget:
@@ -84,10 +87,22 @@ class SshTarget:
             self._runner.run(argv, deadline_s=60, check=True)
             self._reserved = True
         if not self._held:
-            with contextlib.closing(self.connect()) as shell:
+            with contextlib.closing(self._connect_patiently()) as shell:
                 shell.run(["mkdir", "-p", "--", self.host.state])
                 self._lock.acquire(shell, self._patience_s(), self._notes.append)
             self._held = True
+
+    def _connect_patiently(self) -> Shell:
+        """Return a connection to a host that an earlier run may have left restarting."""
+        try:
+            return self.connect()
+        except ConnectionLostError as error:
+            patience_s = float(self.host.boot.answer_within_s)
+            _log.warning("%s\n  it may be restarting: waiting up to %.0f s", error, patience_s)
+            answer = wait_for(self.connect, lambda _: True, patience_s)
+            if answer is None:
+                raise
+            return answer.shell
 
     def _refuse(self, shell: Shell) -> None:
         """Raise InputError with everything that forbids a run."""
@@ -164,7 +179,7 @@ class SshTarget:
     def _cpus(self) -> int:
         return int(self._machine.get("host_cpus", self._spec.cpus))
 
-    def _home(self, lease_s: float = 0.0, *, crashed: bool = False) -> Answer:
+    def _home(self, lease_s: float = 0.0, *, crashed: bool = False, waited: bool = False) -> Answer:
         answer = bring_home(
             self.host,
             self._method,
@@ -172,6 +187,7 @@ class SshTarget:
             self._runner,
             lease_s=lease_s or float(self.host.boot.confirm_within_s),
             crashed=crashed,
+            waited=waited,
             tell=self._notes.append,
         )
         self._machine["host_cpus"] = count_cpus(answer.shell)
@@ -251,7 +267,7 @@ class SshTarget:
         """Bring the host back and look for a panic's last words. A lost host is in the reason."""
         try:
             stuck = run.crashed or findings.verdict is Verdict.HUNG
-            answer = self._home(lease_s, crashed=stuck)
+            answer = self._home(lease_s, crashed=stuck, waited=run.unanswered)
         except InfrastructureError as error:
             if findings.verdict is Verdict.PASSED:
                 findings.reason = str(error)

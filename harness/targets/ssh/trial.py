@@ -68,6 +68,7 @@ class TrialRun:
         self._connect, self._progress, self._prepare = connect, progress, prepare
         self.log = KmsgLog(request.folder / "console.log")
         self.log.note(f"---- vmapbench: trial {trial.nonce} on host {spec.name}")
+        self.unanswered = False  # by then, guard and firmware would have brought the host back
         self._answer: Answer | None = None
         self._following: Following | None = None
 
@@ -119,6 +120,7 @@ class TrialRun:
         patience_s = 2.0 * boot.answer_within_s + boot.confirm_within_s + boot.panic_s
         answer = wait_for(self._connect, lambda now: now.boot_id != old_boot_id, patience_s)
         if answer is None:
+            self.unanswered = True
             raise TrialEndedError(Verdict.NO_BOOT, f"no answer for {patience_s:.0f} s after it")
         self._answer = answer
         if known_good(answer.running):
@@ -143,6 +145,7 @@ class TrialRun:
             )
 
     def _follow(self) -> None:
+        self.log.listen()
         self._following = self._shell.follow(FOLLOW, self.log.take, sudo=True)
 
     def _load(self, number: int, parameters: str) -> int:
@@ -163,26 +166,30 @@ class TrialRun:
 
     def _await_result(self, loading: Following, result: str) -> str:
         """Return the content of the loader's file, across cuts of the connection."""
-        began, pause_s = time.monotonic(), _POLL_S
+        began, cut = time.monotonic(), False
         while True:
             self._stop_at_crash()
-            if loading.ended():
+            ended, waited_s = loading.ended(), time.monotonic() - began
+            overdue = waited_s > self._request.expected_s + self._grace_s + self._more_s()
+            if ended or overdue:
                 try:
                     done = self._shell.run(["cat", "--", result])
                     if done.returncode == 0:
                         return done.stdout
-                    if pause_s == _POLL_S:  # no cut: the loader itself gave up
+                    if overdue:
+                        reason = (
+                            f"no output past the expected time ({waited_s:.0f} s after the load)"
+                        )
+                        raise TrialEndedError(Verdict.HUNG, reason)
+                    if not cut:
                         raise InfrastructureError(
                             f"host {self._spec.name}: the loader failed; is its disk full?"
                         )
                 except ConnectionLostError as error:
                     self._reconnect(str(error))
-                    pause_s = _AFTER_A_CUT_S
-            waited_s = time.monotonic() - began
-            if waited_s > self._request.expected_s + self._grace_s + self._more_s():
-                reason = f"no output past the expected time ({waited_s:.0f} s after the load)"
-                raise TrialEndedError(Verdict.HUNG, reason)
-            time.sleep(pause_s)
+                    cut = True
+                    continue
+            time.sleep(_AFTER_A_CUT_S if cut else _POLL_S)
 
     def _more_s(self) -> float:
         """Return how much longer a kernel that still talks may take."""
