@@ -5,6 +5,7 @@ interrupts and the order in which its CPUs touch memory follow the cost model an
 """
 
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from harness.guest.initramfs import (
     render_script,
     script_archive,
 )
-from harness.process import Runner
+from harness.process import Children, Runner
 from harness.spec import playbook
 from harness.targets.accelerator import qemu_version
 from harness.targets.base import BootRequest, BootResult, Progress
@@ -50,7 +51,9 @@ FIXED_EXTRAS = (
     *("-seed", "1", "-rtc", "base=2026-01-01,clock=vm"),
     *("-global", "apic.vapic=off"),  # an option ROM that would make vCPUs wait for each other
 )
-MOST_CPUS = 255  # as an APIC's 8 bits address; more need x2APIC and a model of interrupt remapping
+MOST_CPUS = 512  # MAX_VCPUS in sim.h
+MOST_XAPIC_CPUS = 255  # as 8 bits address; more need x2APIC, and that remapped interrupts
+X2APIC_EXTRAS = ("-device", "intel-iommu,intremap=on,eim=on")
 NEEDED_CONFIG = {"CONFIG_HPET_TIMER": "y", "CONFIG_SMP": "y"}
 
 
@@ -81,7 +84,7 @@ class SimulatedTarget:
         self._spec, self._cache, self._runner = spec, cache, runner
         self._machine = machine or load_machine(spec.machine)
         self._simulation = simulation or Simulation()
-        self._nonce = ""
+        self._children = Children(runner)
 
     def check(self) -> None:
         """Raise ToolError where QEMU is too old, or the compiler or a tool is missing."""
@@ -93,6 +96,14 @@ class SimulatedTarget:
             )
         ensure_init(self._cache, self._runner)
         ensure_plugin(self._cache, self._runner)
+
+    def side_by_side(self, memory_mib: int) -> int:
+        """Return how many machines this host's cores and half of its memory can simulate at once.
+
+        Virtual time knows nothing of the others, so each gives what it would give alone.
+        """
+        host_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+        return max(1, min(len(os.sched_getaffinity(0)), host_mib // 2 // memory_mib))
 
     def machine(self) -> Mapping[str, Any]:
         """Return what is kept with every sample."""
@@ -115,14 +126,14 @@ class SimulatedTarget:
         """Boot, load the module, collect, power off, and write profile.json into the folder."""
         check_kernel(request)
         plugin = ensure_plugin(self._cache, self._runner)
-        self._prepare(request, plugin)
+        nonce = self._prepare(request, plugin)
         with one_core(self._cache / "simulated" / "cores") as core:
             result = boot_guest(
                 lambda monitor: ["taskset", "-c", str(core), *self._argv(request, monitor, plugin)],
                 request,
-                self._nonce,
+                nonce,
                 self.limits(request),
-                self._runner,
+                self._children,
                 progress,
                 {"LD_PRELOAD": str(plugin)},
             )
@@ -130,17 +141,20 @@ class SimulatedTarget:
         return result
 
     def close(self) -> None:
-        """Nothing is held between boots."""
+        """End what is under way."""
+        self._children.end()
 
-    def _prepare(self, request: BootRequest, plugin: Path) -> None:
-        self._nonce = new_nonce()
+    def _prepare(self, request: BootRequest, plugin: Path) -> str:
+        """Write the initramfs and the command; return the nonce of the boot."""
+        nonce = new_nonce()
         init = ensure_init(self._cache, self._runner)
-        script = render_script(self._nonce, self.script(request))
+        script = render_script(nonce, self.script(request))
         archive = base_archive(init.read_bytes(), request.kernel.module.read_bytes())
         (request.folder / "initramfs").write_bytes(archive + script_archive(script))
         command = shlex.join(self._argv(request, request.folder / "qmp", plugin))
         text = f"LD_PRELOAD={shlex.quote(str(plugin))} {command}\n"
         (request.folder / "command.txt").write_text(text, encoding="utf-8")
+        return nonce
 
     def script(self, request: BootRequest) -> Sequence[str]:
         """Return the lines that the guest's init carries out."""
@@ -184,6 +198,7 @@ class SimulatedTarget:
             cpu_model=CPU_MODEL,
             extra=(
                 *FIXED_EXTRAS,
+                *(X2APIC_EXTRAS if request.cpus > MOST_XAPIC_CPUS else ()),
                 # Guests of many workers hold pages that nobody touches: more than the host has.
                 *("-object", f"memory-backend-ram,id=ram,size={request.memory_mib}M,reserve=off"),
                 *("-machine", "memory-backend=ram"),
@@ -210,11 +225,14 @@ def check_kernel(request: BootRequest) -> None:
     if request.cpus > MOST_CPUS:
         raise InputError(f"the simulated machine: {request.cpus} CPUs, at most {MOST_CPUS}")
     lines = set(request.kernel.config.read_text(encoding="utf-8").splitlines())
-    missing = [f"{k}={v}" for k, v in NEEDED_CONFIG.items() if f"{k}={v}" not in lines]
+    needed = dict(NEEDED_CONFIG)
+    if request.cpus > MOST_XAPIC_CPUS:
+        needed |= {"CONFIG_X86_X2APIC": "y", "CONFIG_IRQ_REMAP": "y"}
+    missing = [f"{k}={v}" for k, v in needed.items() if f"{k}={v}" not in lines]
     if missing:
         raise InputError(
-            f"kernel {request.kernel.spec.name}: the simulated machine needs {', '.join(missing)} "
-            f"in its configuration ({request.kernel.config})"
+            f"kernel {request.kernel.spec.name}: {request.cpus} simulated CPUs need "
+            f"{', '.join(missing)} in its configuration ({request.kernel.config})"
         )
 
 
