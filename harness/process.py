@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Timer
+from threading import Lock, Timer
 from typing import IO, Protocol
 
-from harness.errors import ToolError
+from harness.errors import InfrastructureError, ToolError
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,21 @@ class Child:
             os.killpg(self._popen.pid, number)
 
 
-class Runner(Protocol):
+class Spawner(Protocol):
+    """What starts programs in the background."""
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> Child:
+        """Start `argv` in the background, stdout and stderr to `log`."""
+
+
+class Runner(Spawner, Protocol):
     """What the rest of the package may do with programs. Tests hand in their own."""
 
     def run(
@@ -88,6 +102,16 @@ class Runner(Protocol):
     ) -> Completed:
         """Run `argv` to its end; see `SubprocessRunner.run`."""
 
+
+class Children:
+    """Starts children for several threads, so that another thread can end them all."""
+
+    def __init__(self, runner: Spawner):
+        """`runner` starts them."""
+        self._runner, self._mutex = runner, Lock()
+        self._running: list[Child] = []
+        self._ended = False
+
     def spawn(
         self,
         argv: Sequence[str],
@@ -96,7 +120,20 @@ class Runner(Protocol):
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> Child:
-        """Start `argv` in the background, stdout and stderr to `log`."""
+        """Start `argv` as `Runner.spawn` does. Raises InfrastructureError after `end`."""
+        with self._mutex:
+            if self._ended:
+                raise InfrastructureError(f"{argv[0]} is not started: the run is being ended")
+            child = self._runner.spawn(argv, cwd=cwd, env=env, log=log)
+            self._running = [other for other in self._running if other.poll() is None] + [child]
+        return child
+
+    def end(self) -> None:
+        """Kill what runs, and start nothing any more. Idempotent."""
+        with self._mutex:
+            self._ended = True
+            for child in self._running:
+                child.kill()
 
 
 class SubprocessRunner:

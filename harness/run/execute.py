@@ -1,11 +1,14 @@
 """Carries a playbook out: build, check, boot in the planned order, keep every boot at once."""
 
+import contextlib
 import datetime as dt
+import functools
 import hashlib
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -221,27 +224,63 @@ def carry_on(
 ) -> None:
     """Boot whatever `run_id` still lacks. `folder`: the run's; logs go to `folder/logs`.
 
-    Every boot is kept as soon as it ends. Raises InfrastructureError when the same job was spoiled
-    `ATTEMPTS` times; what was measured until then stays.
+    As many boots at once as the target can have, each kept as soon as it ends. Raises
+    InfrastructureError when the same job was spoiled `ATTEMPTS` times; what was measured stays.
     """
     boots = store.boots(run_id)
     pending = pending_jobs(prepared.jobs, boots)
     observer.planned(run_id, len(prepared.jobs), len(prepared.jobs) - len(pending))
-    while pending:
-        job, attempt = pending[0]
-        observer.boot_began(job, attempt)
-        record = _boot_once(
-            job, attempt, prepared, target, folder, observer, read_host, locate_stack
-        )
-        store.record_boot(run_id, record)
-        boots.append(record)
-        pending = pending_jobs(prepared.jobs, boots)
-        observer.boot_ended(job, record, len(pending))
-        if record.verdict is Verdict.INTERRUPTED and attempt >= ATTEMPTS:
-            raise InfrastructureError(
-                f"boot {job.position} ({job.kernel}, {job.workload}) was spoiled {attempt} times, "
-                f"last: {record.reason}\n  mend it, then: vmapbench run --resume {run_id}"
-            )
+    most = target.side_by_side(max((_memory_mib(job, prepared) for job, _ in pending), default=1))
+    boot = functools.partial(
+        _boot_once,
+        prepared=prepared,
+        target=target,
+        folder=folder,
+        observer=observer,
+        read_host=read_host,
+        locate_stack=locate_stack,
+    )
+    under_way: dict[Future[BootRecord], tuple[JobRecord, int]] = {}
+    with ThreadPoolExecutor(most) if most > 1 else _Here() as pool, _or_end(target):
+        while pending:
+            begun = {job.position for job, _ in under_way.values()}
+            free = [(job, attempt) for job, attempt in pending if job.position not in begun]
+            for job, attempt in free[: most - len(under_way)]:
+                observer.boot_began(job, attempt)
+                under_way[pool.submit(boot, job, attempt)] = (job, attempt)
+            for ended in wait(under_way, return_when=FIRST_COMPLETED).done:
+                job, attempt = under_way.pop(ended)
+                record = ended.result()
+                store.record_boot(run_id, record)
+                boots.append(record)
+                pending = pending_jobs(prepared.jobs, boots)
+                observer.boot_ended(job, record, len(pending))
+                if record.verdict is Verdict.INTERRUPTED and attempt >= ATTEMPTS:
+                    raise InfrastructureError(
+                        f"boot {job.position} ({job.kernel}, {job.workload}) was spoiled {attempt} "
+                        f"times, last: {record.reason}\n"
+                        f"  mend it, then: vmapbench run --resume {run_id}"
+                    )
+
+
+@contextlib.contextmanager
+def _or_end(target: Target) -> Iterator[None]:
+    """End the boots that are under way when something goes wrong."""
+    try:
+        yield
+    except BaseException:
+        target.close()
+        raise
+
+
+class _Here(Executor):
+    """Does the work at once, in this thread: Ctrl-C ends it where it is."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """See `Executor.submit`; what `fn` raises is raised here."""
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
 
 
 def _boot_once(
@@ -319,12 +358,20 @@ def _request(
         kernel=prepared.kernels[job.kernel],
         cpus=job.cpus,
         loads=tuple(load.render_parameters() for load in loads),
-        memory_mib=prepared.playbook.target.memory_mib
-        or max(load.memory_mib(job.cpus) for load in loads),
+        memory_mib=_memory_mib(job, prepared),
         expected_s=job.expected_s * len(loads),
         folder=folder,
         repeat=job.repeat,
     )
+
+
+def _memory_mib(job: JobRecord, prepared: Prepared) -> int:
+    """Return the memory of a job's guest: what the playbook says, or what its cases hold."""
+    given = prepared.playbook.target.memory_mib
+    if given or job.kernel in prepared.broken:
+        return given or 1
+    module = prepared.modules[job.kernel]
+    return max(check_workload(load, module).memory_mib(job.cpus) for load in job.loads)
 
 
 def _host_cpus(result: BootResult) -> int:

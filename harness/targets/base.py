@@ -57,6 +57,12 @@ class Target(Protocol):
 
     disturbed_by_host: bool
 
+    def side_by_side(self, memory_mib: int) -> int:
+        """Return how many boots may be under way at once, each with so much memory. At least 1.
+
+        Above 1, `boot` is called from several threads, and `close` ends boots under way.
+        """
+
     def command_lines(self, request: BootRequest) -> list[tuple[str, ...]]:
         """Return what `boot` would execute, for `--dry-run`. No effects."""
 

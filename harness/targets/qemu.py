@@ -19,7 +19,7 @@ from harness.guest.initramfs import (
     render_script,
     script_archive,
 )
-from harness.process import Runner
+from harness.process import Runner, Spawner
 from harness.spec import playbook
 from harness.targets.accelerator import (
     CPU_MODEL,
@@ -116,6 +116,10 @@ class QemuTarget:
                     f"accelerator kvm: {probe.reason}; `accelerator: auto` would take TCG here"
                 )
 
+    def side_by_side(self, memory_mib: int) -> int:  # noqa: ARG002
+        """Return 1: boots at once would disturb each other."""
+        return 1
+
     def accelerator(self) -> str:
         """Return `kvm` or `tcg`; the first call may boot the probe guest."""
         if not self._accelerator:
@@ -205,7 +209,7 @@ def boot_guest(
     request: BootRequest,
     nonce: str,
     limits: BootLimits,
-    runner: Runner,
+    runner: Spawner,
     progress: Progress,
     env: Mapping[str, str] | None = None,
 ) -> BootResult:

@@ -15,7 +15,7 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 
 from harness.errors import InfrastructureError
 from harness.guest.frames import parse_frames
-from harness.process import Child, Runner
+from harness.process import Child, Spawner
 from harness.targets.base import Progress
 from harness.targets.outcome import Ending, Judgement, judge_guest
 
@@ -55,7 +55,7 @@ def watch_guest(
     nonce: str,
     loads: int,
     limits: BootLimits,
-    runner: Runner,
+    runner: Spawner,
     progress: Progress,
     env: Mapping[str, str] | None = None,
 ) -> Outcome:

@@ -185,3 +185,44 @@ def test_faults_of_a_playbook_have_line_numbers(playbook):
     done = vmapbench("check", playbook, expect=2)
     assert f"{playbook}:5: target.qemu.cpus" in done.stderr
     assert f"{playbook}:10: repeats" in done.stderr
+
+
+SIMULATED = """
+version: 1
+kernels: [single-node, node-limit]
+baseline: single-node
+target: {kind: simulated, cpus: 2}
+workloads:
+  - name: small
+    parameters: {nr_threads: 2, run_test_mask: 1, test_loop_count: 300}
+    expected_s: 20
+repeats: 2
+"""
+
+
+def times(reports):
+    """The times of the latest run, without what tells one run from another."""
+    rows = csv.DictReader((reports / "latest" / "samples.csv").read_text().splitlines())
+    return sorted((row["kernel"], row["worker"], row["avg_us"]) for row in rows)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core simulates one machine")
+def test_simulated_machines_side_by_side_give_what_each_gives_alone(built, tmp_path):
+    built("single-node"), built("node-limit")
+    playbook = tmp_path / "small.yaml"
+    playbook.write_text(SIMULATED)
+    together, alone = tmp_path / "small-together", tmp_path / "small-alone"
+    process = started("run", playbook, "--reports", together)
+    while qemus() < 2:
+        assert process.poll() is None, process.stdout.read().decode()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == 130, output
+    assert qemus() == 0
+    vmapbench("run", "--resume", "latest", "--reports", together)
+    core = min(os.sched_getaffinity(0))
+    argv = ["taskset", "-c", str(core), *command("run", playbook, "--reports", alone)]
+    subprocess.run(argv, cwd=REPOSITORY, capture_output=True, timeout=900, check=True)
+    assert len(times(alone)) == 2 * 2 * 2
+    assert times(together) == times(alone)

@@ -44,6 +44,9 @@ class FakeTarget:
 
     disturbed_by_host = True
 
+    def side_by_side(self, memory_mib):
+        return 1
+
     def __init__(self, *results):
         self.results = itertools.chain(results, itertools.repeat("good"))
         self.requests = []

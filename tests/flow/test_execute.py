@@ -1,5 +1,7 @@
 """Whole runs on a fake target: order, verdicts, repetition, resumption, what the store keeps."""
 
+import threading
+
 import pytest
 
 from harness.errors import InfrastructureError, InputError, KernelBuildError
@@ -134,6 +136,57 @@ def test_an_interrupted_run_goes_on_where_it_was(build, store, tmp_path):
     carry_on(run_id, prepared, target, store, tmp_path / run_id, observer, quiet_host)
     assert observer.done == 2
     assert [position for position, _ in observer.ended] == [0, 1, 2, 3, 4, 5]
+
+
+class PairTarget(FakeTarget):
+    """Two boots at once: neither ends before the other has begun, or the target is closed."""
+
+    def __init__(self, *results):
+        super().__init__(*results)
+        self.both, self.closed = threading.Barrier(2, timeout=30), False
+
+    def side_by_side(self, memory_mib):
+        return 2
+
+    def close(self):
+        self.closed = True
+        self.both.abort()
+
+    def boot(self, request, progress):
+        try:
+            self.both.wait()
+        except threading.BrokenBarrierError as error:
+            raise InfrastructureError("ended") from error
+        return super().boot(request, progress)
+
+
+def test_boots_side_by_side(build, store, tmp_path):
+    target = PairTarget(*["good", "broken"] * 2)
+    observer = Silent()
+    prepared = prepare(fake_playbook(), build, target)
+    run_id = begin_run(prepared, store)
+    carry_on(run_id, prepared, target, store, tmp_path / run_id, observer, quiet_host)
+    assert pending_jobs(store.jobs(run_id), store.boots(run_id)) == []
+    verdicts = list(store.boots_frame(run_id).verdict)
+    assert (verdicts.count("passed"), verdicts.count("interrupted")) == (6, 2)
+    assert not target.closed
+
+
+def test_an_interrupt_ends_every_boot_under_way(build, store, tmp_path):
+    class Impatient(Silent):
+        def boot_began(self, job, attempt):
+            if self.began:
+                raise KeyboardInterrupt
+            self.began = True
+
+    target, observer = PairTarget(), Impatient()
+    observer.began = False
+    prepared = prepare(fake_playbook(), build, target)
+    run_id = begin_run(prepared, store)
+    with pytest.raises(KeyboardInterrupt):
+        carry_on(run_id, prepared, target, store, tmp_path / run_id, observer, quiet_host)
+    assert target.closed
+    assert store.boots(run_id) == []
 
 
 def test_a_kernel_that_does_not_build_is_a_verdict_of_its_boots(build, store, tmp_path):

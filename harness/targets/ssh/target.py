@@ -80,6 +80,10 @@ class SshTarget:
             self.close()
             raise
 
+    def side_by_side(self, memory_mib: int) -> int:  # noqa: ARG002
+        """Return 1: it is one host."""
+        return 1
+
     def hold(self) -> None:
         """Take the host for this process, until `close`. Raises InputError when it is taken."""
         argv = reserve_argv(self.host, "acquire")
