@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ToolError
+from harness.errors import InfrastructureError, ToolError
+from harness.process import Children
 
 
 def gone(pid: int) -> bool:
@@ -73,10 +74,19 @@ def test_kill_ends_a_child_that_ignores_sigterm(runner, tmp_path):
     assert child.kill() == -signal.SIGKILL  # idempotent
 
 
+def test_all_children_end_at_once_and_none_is_started_any_more(runner):
+    children = Children(runner)
+    sleepers = [children.spawn(["sleep", "60"]) for _ in range(3)]
+    children.end()
+    assert [child.poll() is None for child in sleepers] == [False] * 3
+    with pytest.raises(InfrastructureError, match="sleep is not started"):
+        children.spawn(["sleep", "60"])
+
+
 def test_children_die_with_a_harness_that_is_killed(tmp_path):
     pid_file = tmp_path / "pid"
     code = (
-        "import time; from harness.process import SubprocessRunner\n"
+        "import time; from harness.process import Children, SubprocessRunner\n"
         f"child = SubprocessRunner().spawn(['sleep', '300'])\n"
         f"open({str(pid_file)!r}, 'w').write(str(child.pid)); time.sleep(300)"
     )
