@@ -79,7 +79,7 @@ class Bar(Lines):
         super().__init__()
         self._progress = progress
         self._task = progress.add_task("preparing", total=None)
-        self._under_way: list[str] = []
+        self._under_way: dict[int, str] = {}  # by position in the plan
 
     def planned(self, run_id: str, jobs: int, done: int) -> None:
         """See `harness.run.execute.Observer`."""
@@ -89,19 +89,18 @@ class Bar(Lines):
     def boot_began(self, job: JobRecord, attempt: int) -> None:
         """See `harness.run.execute.Observer`."""
         again = f" (attempt {attempt})" if attempt > 1 else ""
-        self._under_way.append(f"{job.kernel}, {job.workload}{again}")
+        self._under_way[job.position] = f"{job.kernel}, {job.workload}{again}"
 
     def phase(self, words: str) -> None:
         """See `harness.run.execute.Observer`."""
-        boots = self._under_way
+        boots = list(self._under_way.values())
         what = boots[0] if len(boots) == 1 else f"{len(boots)} boots at once"
         self._progress.update(self._task, description=f"{what}: {words}{self.eta()}")
 
     def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
         """See `harness.run.execute.Observer`."""
         super().boot_ended(job, record, left)
-        what = f"{job.kernel}, {job.workload}"
-        self._under_way = [words for words in self._under_way if not words.startswith(what)]
+        del self._under_way[job.position]
         self._progress.update(self._task, completed=self._done)
 
     def build(self, build: BuildProgress) -> None:
