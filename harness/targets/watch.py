@@ -109,6 +109,7 @@ class _Watcher:
             client.register_listener(listener)
             self.facts |= await _arrange_cpus(client, child.pid)
             while child.poll() is None and listener.empty():
+                _heed_interrupt()
                 ending = self._limit_passed(time.monotonic() - started)
                 if ending:
                     return ending
@@ -116,7 +117,9 @@ class _Watcher:
                 await asyncio.sleep(_POLL_S)
             await asyncio.sleep(0)  # let an event that came with the end be delivered
             if not listener.empty():
-                return _ending_of(await listener.get(), child, self._folder)
+                event = await listener.get()
+                _heed_interrupt()
+                return _ending_of(event, child, self._folder)
         if child.wait(5) == 0:
             return Ending.POWERED_OFF  # the event was lost with the connection
         raise _died(child, self._folder)
@@ -148,6 +151,17 @@ class _Watcher:
                 schedstat = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text(encoding="ascii")
                 delay += int(schedstat.split()[1])
         self.facts["run_delay_ns"] = max(delay, self.facts.get("run_delay_ns", 0))
+
+
+def _heed_interrupt() -> None:
+    """Raise the cancellation that Ctrl-C asked for, where somebody has swallowed it.
+
+    `asyncio.wait_for` does in Python 3.11 when what it waits for comes at the same moment; the
+    greeting of QEMU's monitor is waited for with it (github.com/python/cpython, issue 81839).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _arrange_cpus(client: QMPClient, pid: int) -> dict[str, Any]:

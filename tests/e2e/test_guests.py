@@ -1,5 +1,7 @@
 """Real kernels in real guests, and every way in which a boot can go wrong."""
 
+import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -8,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from qemu.qmp import QMPClient
 
 from harness.errors import InfrastructureError
 from harness.process import SubprocessRunner
@@ -79,6 +82,23 @@ def qemu_of(folder):
             if b"qemu-system" in command.split(b"\0")[0] and str(folder).encode() in command:
                 found.append(int(entry.name))
     return found
+
+
+def test_an_interrupt_counts_even_where_the_monitor_swallows_it(target, request_for, monkeypatch):
+    """As asyncio.wait_for can, when the greeting comes at the same moment (made to happen)."""
+    connect = QMPClient.connect
+
+    async def connect_and_swallow(self, address):
+        await connect(self, address)
+        os.kill(os.getpid(), signal.SIGINT)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+
+    monkeypatch.setattr(QMPClient, "connect", connect_and_swallow)
+    request = request_for("vmap-nodes")
+    with pytest.raises(KeyboardInterrupt):
+        boot(target, request)
+    assert qemu_of(request.folder) == []
 
 
 @pytest.mark.parametrize(
