@@ -1,5 +1,6 @@
 """Closes tests off from the user's home, settings and network, and offers what they share."""
 
+import signal
 import socket
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from harness.process import SubprocessRunner
+
+# What a shell starts in the background ignores Ctrl-C, and so does what that starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test is timed: a busy machine is not a defect.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
