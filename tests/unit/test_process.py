@@ -86,7 +86,7 @@ def test_all_children_end_at_once_and_none_is_started_any_more(runner):
 def test_children_die_with_a_harness_that_is_killed(tmp_path):
     pid_file = tmp_path / "pid"
     code = (
-        "import time; from harness.process import Children, SubprocessRunner\n"
+        "import time; from harness.process import SubprocessRunner\n"
         f"child = SubprocessRunner().spawn(['sleep', '300'])\n"
         f"open({str(pid_file)!r}, 'w').write(str(child.pid)); time.sleep(300)"
     )
