@@ -92,11 +92,9 @@ void profile_sample(struct vcpu *v, uint64_t pc)
 		write_window(now);
 }
 
-/* Leave out the samples that would have been due by now. */
-void profile_skip(struct vcpu *v)
+/* Leave out the samples that would have been due by `now`. */
+void profile_skip(struct vcpu *v, uint64_t now)
 {
-	uint64_t now = now_of(v);
-
 	if (now >= v->next_sample)
 		v->next_sample += ((now - v->next_sample) / model.sample + 1) * model.sample;
 }
