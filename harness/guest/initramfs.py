@@ -6,9 +6,9 @@ are packed once per kernel and the script of a boot is a second, tiny archive be
 """
 
 import hashlib
-import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -112,14 +112,11 @@ def ensure_program(
     if program.is_file():
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
-    text, partial = (program.with_suffix(f".{os.getpid()}{end}") for end in (".c", ".new"))
-    text.write_bytes(source)
-    try:
-        done = runner.run(init_argv(compiler, text, partial), deadline_s=120)
+    with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
+        text, compiled = Path(scratch) / f"{name}.c", Path(scratch) / name
+        text.write_bytes(source)
+        done = runner.run(init_argv(compiler, text, compiled), deadline_s=120)
         if done.returncode:
             raise ToolError(f"compiling {name}.c failed: {describe_failure(done)}")
-        partial.replace(program)
-    finally:
-        text.unlink(missing_ok=True)
-        partial.unlink(missing_ok=True)
+        compiled.replace(program)
     return program

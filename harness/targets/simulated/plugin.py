@@ -1,7 +1,6 @@
 """Compiles the simulator (plugin/*.c) at first use; the result is kept by content."""
 
 import hashlib
-import os
 import shutil
 import tempfile
 from importlib.resources import files
@@ -44,10 +43,9 @@ def ensure_plugin(cache: Path, runner: Runner, compiler: str = "gcc") -> Path:
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         for name, text in texts.items():
             (Path(scratch) / name).write_bytes(text)
-        partial = library.with_suffix(f".{os.getpid()}.new")
-        done = runner.run(plugin_argv(compiler, Path(scratch), partial), deadline_s=120)
+        compiled = Path(scratch) / library.name
+        done = runner.run(plugin_argv(compiler, Path(scratch), compiled), deadline_s=120)
         if done.returncode:
-            partial.unlink(missing_ok=True)
             raise ToolError(f"compiling the simulated machine failed: {describe_failure(done)}")
-        partial.replace(library)
+        compiled.replace(library)
     return library
