@@ -2,6 +2,7 @@
 
 import re
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,11 +180,13 @@ def boot(built, tmp_path):
     return boot_once
 
 
-def test_a_kernel_gives_the_same_times_twice(boot):
-    first, second = boot("first"), boot("second")
+@pytest.mark.parametrize("cpus", [8, 64])
+def test_a_kernel_gives_the_same_times_twice(boot, cpus):
+    with ThreadPoolExecutor() as both:
+        first, second = both.map(boot, ("first", "second"), (cpus, cpus))
     assert first.verdict is second.verdict is Verdict.PASSED
     assert first.facts["clocksource"] == "hpet"
-    assert len(parse_log(first.kernel_log)[0].summaries) == 8
+    assert len(parse_log(first.kernel_log)[0].summaries) == cpus
     assert first.kernel_log == second.kernel_log
     assert first.load_ns == second.load_ns
 
