@@ -2,7 +2,7 @@
 .PHONY: demo test unit lint bench
 
 demo: ; @setup/install.sh && .venv/bin/vmapbench run playbooks/smoke.yaml
-test: ; @setup/install.sh test && .venv/bin/python -m pytest
+test: ; @setup/install.sh test && .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 30
 unit: ; @setup/install.sh && .venv/bin/python -m pytest -q -n 2 tests/unit
 lint: ; @setup/install.sh && .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 bench: ; @setup/install.sh && .venv/bin/python -m benchmarks
