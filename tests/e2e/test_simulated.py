@@ -191,6 +191,17 @@ def test_a_kernel_gives_the_same_times_twice(boot, cpus):
     assert first.load_ns == second.load_ns
 
 
+def test_lines_that_no_atomic_and_no_spin_loop_uses_may_cost_nothing(boot, tmp_path):
+    locks_only = Simulation(switches=(("full_coherence", 0),))
+    assert boot("locks", simulation=locks_only).verdict is Verdict.PASSED
+    assert boot("all").verdict is Verdict.PASSED
+    locks, every = (
+        parse_counts((tmp_path / name / "counts.txt").read_text())[-1] for name in ("locks", "all")
+    )
+    assert 1000 < locks["misses"] < every["misses"]
+    assert locks["spins_left_out"] > 1000
+
+
 def test_windows_count_every_allocation_of_every_worker(boot, built, tmp_path):
     symbols = parse_system_map(built("node-limit").system_map.read_text())
     places = ("alloc_vmap_area", "free_vmap_area_noflush")

@@ -34,7 +34,7 @@ struct line {
 	uint16_t owner;      /* vCPU that wrote it last */
 	uint16_t reader;     /* vCPU of another core that read it since */
 	uint16_t watchers;   /* spinning vCPUs to bring back when it is written */
-	bool contended;      /* touched by an atomic: worth following in `locks` mode */
+	bool contended;      /* an atomic or a spin loop uses it: followed in any case */
 };
 
 struct copy {
@@ -136,6 +136,7 @@ void on_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, vo
 		return;
 	if (line->tag != tag)
 		enter(line, tag, now_of(v));
+	line->contended |= v->spin.armed;
 	if (line->owner != NOBODY && line->owner != v->index) {
 		stall_until(v, line->written_at);
 		stall(v, transfer_cost(v, line->owner));
