@@ -1,7 +1,10 @@
 """Checks a trace of several CPUs, event by event, against the invariants and the node rules.
 
 With several CPUs the order of the events is only nearly that of what they report, so addresses
-cannot be predicted. What is checked holds in every order, so that a right kernel breaks no rule:
+cannot be predicted. A free is reported after it was done, and a virtual CPU may be stopped between:
+then the purge, and whoever uses the area next, are seen first. That can be said of the first free
+alone that a task reports after a purge. What is checked holds in every order, so that a right
+kernel breaks no rule:
 
 - an address is aligned, in its range, and no part of it is busy, or lazy without a purge since;
 - what is freed was busy;
@@ -55,6 +58,10 @@ class NodeRules:
     _decayed: Counter[tuple[int | None, int]] = field(default_factory=Counter)
     _late_frees: Counter[int] = field(default_factory=Counter)
     _last_cpu: dict[int, int] = field(default_factory=dict)
+    # Tasks that have reported a free since the last purge; None before the first one.
+    _freeing: set[int] | None = None
+    # Uses of busy areas, by the address that a free may be reported late for.
+    _unreported: dict[int, Violation] = field(default_factory=dict)
     _lazy_at_start: int | None = None  # of the purge under way
     _early: list[Violation] = field(default_factory=list)  # uses of lazy areas, to be explained
 
@@ -66,6 +73,7 @@ class NodeRules:
             self._last_cpu[event.where.pid] = event.where.cpu
             self.checked += 1
         self._blame_early()
+        self.violations += self._unreported.values()
         self.violations.sort(key=lambda violation: violation.index)
         return self.violations
 
@@ -101,7 +109,10 @@ class NodeRules:
                 what = f"overlaps the lazy area {name}, and no purge has run since it was freed"
                 self._early.append(Violation(index, event, what))
             elif fault := self._reuse(area, start, end, nodes):
-                faults.append(fault)
+                if area.state == "busy" and area.start not in self._unreported:
+                    self._unreported[area.start] = Violation(index, event, fault)
+                else:
+                    faults.append(fault)
             self._forget(area)
         owner = event.where.cpu % self.rules.nodes if nodes else None
         self._areas[start] = _Area(start, end, owner, "busy")
@@ -142,11 +153,20 @@ class NodeRules:
         if self._late_frees[event.address]:
             self._late_frees[event.address] -= 1
             return []
+        late = self._freeing is not None and event.where.pid not in self._freeing
+        if self._freeing is not None:
+            self._freeing.add(event.where.pid)
+        if late and event.address in self._unreported:
+            del self._unreported[event.address]
+            return []
         area = self._areas.get(event.address)
         if area is None or area.state != "busy":
             return [f"frees {event.address:#x}, which is not busy"]
-        area.state = "lazy"
-        self._lazy.append(area)
+        if late:  # the purge before may have taken it
+            self._return(area)
+        else:
+            area.state = "lazy"
+            self._lazy.append(area)
         return []
 
     def _purge_started(self) -> None:
@@ -169,10 +189,13 @@ class NodeRules:
             faults.append(f"the purge took {event.areas} areas; {waiting} were lazy before it")
         for area in self._lazy:
             if area.state == "lazy":
-                area.state = "returned"
-                self._returned[area.pool] += 1
-        self._lazy, self._lazy_at_start = [], None
+                self._return(area)
+        self._lazy, self._lazy_at_start, self._freeing = [], None, set()
         return faults
+
+    def _return(self, area: _Area) -> None:
+        area.state = "returned"
+        self._returned[area.pool] += 1
 
     def _overlapping(self, start: int, end: int) -> list[_Area]:
         first = max(bisect_right(self._starts, start) - 1, 0)

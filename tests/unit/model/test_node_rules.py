@@ -1,5 +1,6 @@
 """The rules for several CPUs: silent on a right allocator, loud on a wrong one."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,45 @@ def test_a_right_allocator_breaks_no_rule(cpus, seed):
     rules = NodeRules(RULES)
     assert rules.run(workload(Allocator(RULES), seed, cpus=cpus)) == []
     assert rules.checked > 3000
+
+
+def with_late_frees(events, chance):
+    """Return the trace of CPUs that are stopped between a free and its report, past a purge."""
+    events = list(events)
+    pids = {event.where.pid for event in events}
+    for number in range(sum(isinstance(event, Purged) for event in events)):
+        for pid in sorted(pids):
+            purges = [index for index, event in enumerate(events) if isinstance(event, Purged)]
+            purged = purges[number]
+            own = [index for index, event in enumerate(events) if event.where.pid == pid]
+            earlier = [index for index in own if index < purged]
+            later = [index for index in own if index > purged] or [len(events)]
+            if earlier and isinstance(events[earlier[-1]], Freed):
+                events.insert(chance.randrange(purged + 1, later[0] + 1), events[earlier[-1]])
+                del events[earlier[-1]]
+    return events
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("cpus", [2, 8])
+def test_frees_that_are_reported_after_their_purge_break_no_rule(cpus, seed):
+    events = workload(Allocator(RULES), seed, cpus=cpus)
+    late = with_late_frees(events, random.Random(seed))
+    assert late != events
+    assert [violation.what for violation in NodeRules(RULES).run(late)] == []
+
+
+def test_a_late_free_excuses_one_use_only():
+    events = workload(Allocator(RULES))
+    purged = first(events, Purged)
+    freed = [event for event in events[purged:] if isinstance(event, Freed)][:2]
+    again = [
+        next(e for e in events if isinstance(e, Allocated) and e.address == free.address)
+        for free in freed
+    ]
+    (violation,) = NodeRules(RULES).run([*again, events[purged], *freed, *again])
+    assert violation.index == 6
+    assert "no purge has run" in violation.what
 
 
 def test_a_single_node_breaks_no_rule():
