@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from lab_bench import Bench
+from lab_box import LabBox, ensure_image
 
 from harness.build.cache import cache_folder
 from harness.build.kernel import ensure_kernel
@@ -38,3 +40,26 @@ def screenshots():
     folder = Path(__file__).parents[2] / "reports" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory):
+    return ensure_image(tmp_path_factory.mktemp("settling"))
+
+
+@pytest.fixture(scope="module")
+def box(image, tmp_path_factory):
+    """One machine for all tests: each must leave it as it found it."""
+    box = LabBox(image, tmp_path_factory.mktemp("box"))
+    try:
+        box.as_root().close()
+        methods = ("kexec", "grub")
+        box.allow(*(box.host(method, boot=box.boot_text(method)) for method in methods))
+        yield box
+    finally:
+        box.stop()
+
+
+@pytest.fixture
+def bench(box, tmp_path):
+    return Bench(tmp_path, box)
