@@ -8,14 +8,13 @@ are packed once per kernel and the script of a boot is a second, tiny archive be
 import hashlib
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from harness.errors import ToolError
-from harness.process import Runner, describe_failure
+from harness.build.program import compile_once
+from harness.process import Runner
 
 INIT_SOURCE = files("harness.guest") / "init.c"
 
@@ -109,14 +108,10 @@ def ensure_program(
     """Return a small static program compiled from `source`; see `ensure_init`."""
     digest = hashlib.sha256(source + compiler.encode()).hexdigest()[:16]
     program = cache / "guest" / f"{name}-{digest}"
-    if program.is_file():
-        return program
-    program.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
-        text, compiled = Path(scratch) / f"{name}.c", Path(scratch) / name
-        text.write_bytes(source)
-        done = runner.run(init_argv(compiler, text, compiled), deadline_s=120)
-        if done.returncode:
-            raise ToolError(f"compiling {name}.c failed: {describe_failure(done)}")
-        compiled.replace(program)
-    return program
+    return compile_once(
+        program,
+        {f"{name}.c": source},
+        lambda folder, output: init_argv(compiler, folder / f"{name}.c", output),
+        f"{name}.c",
+        runner,
+    )

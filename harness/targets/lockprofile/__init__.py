@@ -2,14 +2,14 @@
 
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+from harness.build.program import compile_once
 from harness.errors import ToolError
-from harness.process import Runner, describe_failure
+from harness.process import Runner
 from harness.spec import playbook
 from harness.targets.base import BootRequest
 from harness.targets.qemu import Guest, QemuTarget
@@ -29,19 +29,21 @@ def lock_functions(system_map: str) -> list[str]:
 
 
 def ensure_lock_plugin(folder: Path, runner: Runner, compiler: str = "gcc") -> Path:
-    """Compile the plugin into `folder` and return it. Raises ToolError."""
+    """Return the plugin, compiled into `folder` unless it is there. Raises ToolError."""
     if shutil.which(compiler) is None:
         raise ToolError(f"the lock profile is compiled when it is asked for: {compiler} not found")
-    library = folder / "locks.so"
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        for entry in (_OWN, *(_SHARED / name for name in _SHARED_NAMES)):
-            (Path(scratch) / entry.name).write_bytes(entry.read_bytes())
-        sources = [str(Path(scratch) / name) for name in ("locks.c", "decode.c")]
-        flags = ["-O2", "-Wall", "-fPIC", "-shared", "-fvisibility=hidden", "-Wl,-z,lazy"]
-        done = runner.run([compiler, *flags, "-o", str(library), *sources], deadline_s=120)
-    if done.returncode:
-        raise ToolError(f"compiling the lock profile failed: {describe_failure(done)}")
-    return library
+    entries = (_OWN, *(_SHARED / name for name in _SHARED_NAMES))
+    flags = ["-O2", "-Wall", "-fPIC", "-shared", "-fvisibility=hidden", "-Wl,-z,lazy"]
+    return compile_once(
+        folder / "locks.so",
+        {entry.name: entry.read_bytes() for entry in entries},
+        lambda scratch, output: [
+            *[compiler, *flags, "-o", str(output)],
+            *(str(scratch / name) for name in ("locks.c", "decode.c")),
+        ],
+        "the lock profile",
+        runner,
+    )
 
 
 class LockProfileTarget(QemuTarget):
@@ -58,9 +60,7 @@ class LockProfileTarget(QemuTarget):
 
     def guest(self, request: BootRequest) -> Guest:
         """Return the machine, the plugin included."""
-        library = request.folder / "locks.so"
-        if not library.exists():
-            ensure_lock_plugin(request.folder, self._runner)
+        library = ensure_lock_plugin(request.folder, self._runner)
         symbols = request.kernel.system_map.read_text(encoding="ascii", errors="replace")
         words = [f"lock={address}" for address in lock_functions(symbols)]
         out = str(request.folder / PROFILE).replace(",", ",,")

@@ -2,12 +2,12 @@
 
 import hashlib
 import shutil
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 
+from harness.build.program import compile_once
 from harness.errors import ToolError
-from harness.process import Runner, describe_failure
+from harness.process import Runner
 
 SOURCES = files("harness.targets.simulated") / "plugin"
 # The plugin interface with conditional callbacks (9.1) and reading of guest memory (9.2).
@@ -39,13 +39,10 @@ def ensure_plugin(cache: Path, runner: Runner, compiler: str = "gcc") -> Path:
         return library
     if shutil.which(compiler) is None:
         raise ToolError(f"the simulated machine is compiled at first use: {compiler} not found")
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
-        for name, text in texts.items():
-            (Path(scratch) / name).write_bytes(text)
-        compiled = Path(scratch) / library.name
-        done = runner.run(plugin_argv(compiler, Path(scratch), compiled), deadline_s=120)
-        if done.returncode:
-            raise ToolError(f"compiling the simulated machine failed: {describe_failure(done)}")
-        compiled.replace(library)
-    return library
+    return compile_once(
+        library,
+        texts,
+        lambda folder, output: plugin_argv(compiler, folder, output),
+        "the simulated machine",
+        runner,
+    )

@@ -1,0 +1,35 @@
+"""Small C programs of the package, compiled when they are first needed."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from harness.errors import ToolError
+from harness.process import Runner, describe_failure
+
+
+def compile_once(
+    output: Path,
+    sources: Mapping[str, bytes],
+    argv: Callable[[Path, Path], list[str]],
+    what: str,
+    runner: Runner,
+) -> Path:
+    """Return `output`, compiled from `sources` (content by file name) unless it is there.
+
+    `argv` returns the command for the folder of the sources and the file to write. Several threads
+    or processes may do this at once: nobody sees a part of it. Raises ToolError, which says `what`.
+    """
+    if output.is_file():
+        return output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
+        folder = Path(scratch)
+        for name, content in sources.items():
+            (folder / name).write_bytes(content)
+        compiled = folder / output.name
+        done = runner.run(argv(folder, compiled), deadline_s=120)
+        if done.returncode:
+            raise ToolError(f"compiling {what} failed: {describe_failure(done)}")
+        compiled.replace(output)
+    return output
