@@ -58,8 +58,8 @@ class NodeRules:
     _decayed: Counter[tuple[int | None, int]] = field(default_factory=Counter)
     _late_frees: Counter[int] = field(default_factory=Counter)
     _last_cpu: dict[int, int] = field(default_factory=dict)
-    # Tasks that have reported a free since the last purge; None before the first one.
-    _freeing: set[int] | None = None
+    _purges: int = 0  # that have ended
+    _purges_at_free: dict[int, int] = field(default_factory=dict)  # by task: when it last freed
     # Uses of busy areas, by the address that a free may be reported late for.
     _unreported: dict[int, Violation] = field(default_factory=dict)
     _lazy_at_start: int | None = None  # of the purge under way
@@ -153,9 +153,8 @@ class NodeRules:
         if self._late_frees[event.address]:
             self._late_frees[event.address] -= 1
             return []
-        late = self._freeing is not None and event.where.pid not in self._freeing
-        if self._freeing is not None:
-            self._freeing.add(event.where.pid)
+        late = self._purges_at_free.get(event.where.pid, 0) < self._purges
+        self._purges_at_free[event.where.pid] = self._purges
         if late and event.address in self._unreported:
             del self._unreported[event.address]
             return []
@@ -190,7 +189,8 @@ class NodeRules:
         for area in self._lazy:
             if area.state == "lazy":
                 self._return(area)
-        self._lazy, self._lazy_at_start, self._freeing = [], None, set()
+        self._lazy, self._lazy_at_start = [], None
+        self._purges += 1
         return faults
 
     def _return(self, area: _Area) -> None:
