@@ -100,7 +100,7 @@ class SimulatedTarget:
     def side_by_side(self, memory_mib: int) -> int:
         """Return how many machines this host's cores and half of its memory can simulate at once.
 
-        Virtual time knows nothing of the others.
+        Virtual time knows nothing of the others, so each gives what it would give alone.
         """
         host_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
         return max(1, min(len(os.sched_getaffinity(0)), host_mib // 2 // memory_mib))

@@ -92,9 +92,11 @@ void profile_sample(struct vcpu *v, uint64_t pc)
 		write_window(now);
 }
 
-/* Leave out the samples that would have been due by `now`. */
-void profile_skip(struct vcpu *v, uint64_t now)
+/* It has slept until its slice_start: leave out the samples that would have been due by then. */
+void profile_skip(struct vcpu *v)
 {
+	uint64_t now = v->slice_start;
+
 	if (now >= v->next_sample)
 		v->next_sample += ((now - v->next_sample) / model.sample + 1) * model.sample;
 }

@@ -355,7 +355,7 @@ void kicked(void *cond)
 			set_state(v, WAKING);
 			if (v->slice_start < when)
 				v->slice_start = when;
-			profile_skip(v, v->slice_start); /* sleep is not CPU time */
+			profile_skip(v); /* sleep is not CPU time */
 		} else {
 			bring_back_locked(v, now_here());
 		}
@@ -465,14 +465,13 @@ uint64_t clock_of_this_thread(void)
 void schedule_init(void)
 {
 	running = 1; /* the main thread holds a token until its first poll */
-	/*
-	 * Until all have slept once, nobody runs: the threads start in the host's order, and each
-	 * may make QEMU move the scores.
-	 */
-	waking = vcpu_count;
-	for (unsigned i = 0; i < MAX_VCPUS; i++) {
+	for (unsigned i = 0; i < vcpu_count; i++) {
 		vcpus[i].index = i;
-		vcpus[i].state = i < vcpu_count ? WAKING : HALTED;
+		/*
+		 * Until all have slept once, nobody runs: the threads start in the host's order,
+		 * and each may make QEMU move the scores.
+		 */
+		set_state(&vcpus[i], WAKING);
 		vcpus[i].core = i / model.per_core;
 		/* spread, so that not all are asked at the same instant */
 		vcpus[i].next_sample = model.sample + i * (model.sample / 64 + 1);

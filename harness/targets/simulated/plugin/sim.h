@@ -185,7 +185,7 @@ void note_load(struct vcpu *v, qemu_plugin_meminfo_t info, uint64_t address, uin
 /* --- profile.c --- */
 void profile_init(void);
 void profile_sample(struct vcpu *v, uint64_t pc);
-void profile_skip(struct vcpu *v, uint64_t now);
+void profile_skip(struct vcpu *v);
 void profile_wait(struct vcpu *v, uint64_t ticks);
 void on_mark(unsigned int vcpu, void *pc);
 void on_counted(unsigned int vcpu, void *which);
