@@ -1,8 +1,11 @@
 # Each target is one line that calls the tool itself. NO_INSTALL=1 only names what is missing.
-.PHONY: demo test unit lint bench
+.PHONY: demo test test-all unit lint bench
+
+PYTEST = .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 30
 
 demo: ; @setup/install.sh && .venv/bin/vmapbench run playbooks/smoke.yaml
-test: ; @setup/install.sh test && .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 30
+test: ; @setup/install.sh test && $(PYTEST) -m "not long"
+test-all: ; @setup/install.sh test && $(PYTEST)
 unit: ; @setup/install.sh && .venv/bin/python -m pytest -q -n 2 tests/unit
 lint: ; @setup/install.sh && .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 bench: ; @setup/install.sh && .venv/bin/python -m benchmarks
