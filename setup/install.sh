@@ -28,17 +28,6 @@ present() {
     [ -z "$2" ] || dpkg --compare-versions "${version#*=}" ge 1:9.2
 }
 
-# Debian's mirror is wherever this machine already takes its packages from.
-add_suite() {
-    apt-cache policy | grep -q "n=$1\b\|a=$1\b" && return
-    mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
-        sed -n "s/ $VERSION_CODENAME\$//p" | head -n 1)
-    say "adding $1 from $mirror"
-    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$mirror" "$1" \
-        /usr/share/keyrings/debian-archive-keyring.gpg |
-        $root tee "/etc/apt/sources.list.d/$1.sources" >/dev/null
-}
-
 root=
 [ "$(id -u)" = 0 ] || root=sudo
 missing=$(wanted | while read -r name suite; do present "$name" "$suite" || echo "$name${suite:+/$suite}"; done)
@@ -56,7 +45,7 @@ if [ -n "$missing" ]; then
     fi
     $root apt-get update -qq
     for suite in $(printf '%s\n' $missing | sed -n 's,.*/,,p' | sort -u); do
-        add_suite "$suite"
+        $root setup/add-suite.sh "$suite"
         $root apt-get update -qq
     done
     say "installing:" $missing
