@@ -8,6 +8,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from harness.process import SubprocessRunner
+from tests.cpu_time import (  # noqa: F401  hooks
+    pytest_runtest_logstart,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
 
 # What a shell starts in the background ignores Ctrl-C, and so does what that starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
