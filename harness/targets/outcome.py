@@ -15,6 +15,7 @@ class Ending(StrEnum):
 
     POWERED_OFF = "powered off"
     RESET = "reset itself"  # what a panic does under panic=-1
+    NO_OUTPUT = "printed nothing"
     NOT_READY = "did not reach init in time"
     SILENT = "fell silent"
     DEADLINE = "was still running at the deadline"
@@ -29,6 +30,7 @@ class Judgement:
     kernel_log: str | None
     load_ns: tuple[int, ...]
     facts: dict[str, Any]
+    reached_init: bool
 
 
 _CRASH = re.compile(r"Kernel panic - not syncing.*|Oops: .*|BUG: .*|kernel BUG at .*")
@@ -49,6 +51,7 @@ def judge_guest(
         kernel_log=log.content if log else None,
         load_ns=tuple(_integer(fields.get("elapsed_ns")) for fields in load_fields),
         facts=_facts(frames),
+        reached_init=_reached_init(frames),
     )
 
 
@@ -61,7 +64,7 @@ def _verdict(
     log: Frame | None,
     waited_s: float,
 ) -> tuple[Verdict, str]:
-    ready = any(frame.name == "ready" for frame in frames)
+    ready = _reached_init(frames)
     crash = _CRASH.search(console)
     if ending is not Ending.POWERED_OFF and crash:
         where = "" if ready else " before init"
@@ -84,6 +87,10 @@ def _verdict(
     if log is None or not log.complete:
         return Verdict.INCOMPLETE, "the guest's kernel log did not arrive whole"
     return Verdict.PASSED, ""
+
+
+def _reached_init(frames: list[Frame]) -> bool:
+    return any(frame.name == "ready" for frame in frames)
 
 
 def _facts(frames: list[Frame]) -> dict[str, Any]:

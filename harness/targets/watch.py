@@ -1,4 +1,8 @@
-"""Runs one QEMU guest to its end, under QMP, with a deadline for each phase."""
+"""Runs one QEMU guest to its end, under QMP, with a deadline for each phase.
+
+Deadlines are counted on the guest's clock (`harness.targets.guestclock`): a busy host makes a boot
+longer, not worse.
+"""
 
 import asyncio
 import contextlib
@@ -17,6 +21,7 @@ from harness.errors import InfrastructureError
 from harness.guest.frames import parse_frames
 from harness.process import Child, Spawner
 from harness.targets.base import Progress
+from harness.targets.guestclock import GuestClock
 from harness.targets.outcome import Ending, Judgement, judge_guest
 
 ArgvFor = Callable[[Path], list[str]]
@@ -29,11 +34,15 @@ _ROOM_BYTES = 32 << 20  # a boot needs an initramfs and logs
 
 @dataclass(frozen=True)
 class BootLimits:
-    """Seconds of host time. Past `boot_s + test_s`, silence of `grace_s` is a hang."""
+    """Seconds on the guest's clock. Past `boot_s + test_s`, silence of `grace_s` is a hang.
+
+    `first_output_s`: when a guest that has printed nothing at all is ended; None: with `boot_s`.
+    """
 
     boot_s: float
     test_s: float
     grace_s: float = 30.0
+    first_output_s: float | None = None
 
     @property
     def deadline_s(self) -> float:
@@ -88,6 +97,7 @@ def watch_guest(
         judgement.kernel_log,
         judgement.load_ns,
         facts,
+        judgement.reached_init,
         tuple(argv),
         elapsed_s,
     )
@@ -97,23 +107,29 @@ class _Watcher:
     def __init__(self, folder: Path, nonce: str, limits: BootLimits, progress: Progress):
         self._folder, self._limits, self._progress = folder, limits, progress
         self._ready_mark = f"<<{nonce} begin ready>>".encode()
-        self._size, self._last_growth, self._ready_at = 0, time.monotonic(), 0.0
+        self._size, self._last_growth = 0, 0.0
+        self._ready_at: float | None = None
         self.facts: dict[str, Any] = {}
 
     async def follow(self, child: Child, socket: Path) -> Ending:
         """Return how the guest ended; kill nothing (the caller does)."""
-        started = time.monotonic()
         self._progress("booting")
-        async with _monitor(child, socket, self._folder) as client:
+        started = time.monotonic()
+        within_s = self._limits.first_output_s or _CONNECT_S
+        async with _monitor(child, socket, self._folder, within_s) as client:
             listener = EventListener(("SHUTDOWN",))
             client.register_listener(listener)
             self.facts |= await _arrange_cpus(client, child.pid)
+            threads, cores = self.facts["vcpu_threads"], self.facts["host_cores"]
+            clock = GuestClock(child.pid, threads, cores)
             while child.poll() is None and listener.empty():
                 _heed_interrupt()
-                ending = self._limit_passed(time.monotonic() - started)
+                self._note_growth(clock.elapsed_s(), time.monotonic() - started)
+                ending = self._limit_passed(clock.elapsed_s())
+                self.facts["guest_s"] = round(clock.elapsed_s(), 1)
+                self.facts["run_delay_ns"] = clock.waited_ns
                 if ending:
                     return ending
-                self._read_run_delay(child.pid)
                 await asyncio.sleep(_POLL_S)
             await asyncio.sleep(0)  # let an event that came with the end be delivered
             if not listener.empty():
@@ -124,33 +140,28 @@ class _Watcher:
             return Ending.POWERED_OFF  # the event was lost with the connection
         raise _died(child, self._folder)
 
-    def _limit_passed(self, elapsed_s: float) -> Ending | None:
-        now = time.monotonic()
+    def _note_growth(self, now_s: float, host_s: float) -> None:
+        """Note what the guest has written, at `now_s` on its clock, `host_s` after its start."""
         size = sum(_size(self._folder / name) for name in ("console.log", "report"))
-        if size != self._size:
-            self._size, self._last_growth = size, now
-            self._note_ready(now)
-        limits = self._limits
-        silent = now - self._last_growth > limits.grace_s
-        if not self._ready_at and elapsed_s > limits.boot_s and silent:
-            return Ending.NOT_READY
-        if self._ready_at and now - self._ready_at > limits.test_s and silent:
-            return Ending.SILENT
-        return Ending.DEADLINE if elapsed_s > limits.deadline_s else None
-
-    def _note_ready(self, now: float) -> None:
-        if not self._ready_at and self._ready_mark in _read(self._folder / "report"):
-            self._ready_at = now
+        if size == self._size:
+            return
+        self._size, self._last_growth = size, now_s
+        if self._ready_at is None and self._ready_mark in _read(self._folder / "report"):
+            self._ready_at = now_s
+            self.facts["ready_s"] = round(host_s, 1)
             self._progress("testing")
 
-    def _read_run_delay(self, pid: int) -> None:
-        """Note how long the vCPU threads have waited for a core, in ns (proc(5), schedstat)."""
-        delay = 0
-        for thread in self.facts["vcpu_threads"]:
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                schedstat = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text(encoding="ascii")
-                delay += int(schedstat.split()[1])
-        self.facts["run_delay_ns"] = max(delay, self.facts.get("run_delay_ns", 0))
+    def _limit_passed(self, now_s: float) -> Ending | None:
+        limits = self._limits
+        silent = now_s - self._last_growth > limits.grace_s
+        if not self._size and limits.first_output_s and now_s > limits.first_output_s:
+            return Ending.NO_OUTPUT
+        if self._ready_at is None:
+            if now_s > limits.boot_s and silent:
+                return Ending.NOT_READY
+        elif now_s - self._ready_at > limits.test_s and silent:
+            return Ending.SILENT
+        return Ending.DEADLINE if now_s > limits.deadline_s else None
 
 
 def _heed_interrupt() -> None:
@@ -178,16 +189,18 @@ async def _arrange_cpus(client: QMPClient, pid: int) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def _monitor(child: Child, socket: Path, folder: Path) -> AsyncIterator[QMPClient]:
+async def _monitor(
+    child: Child, socket: Path, folder: Path, within_s: float
+) -> AsyncIterator[QMPClient]:
     """Connect to QEMU's monitor. Raises InfrastructureError when QEMU ends before it answers."""
     client = QMPClient("vmapbench")
-    deadline = time.monotonic() + _CONNECT_S
+    clock = GuestClock(child.pid, [child.pid], 1)
     while True:
         try:
             await client.connect(str(socket))
             break
         except (QMPError, OSError) as error:
-            if child.poll() is not None or time.monotonic() > deadline:
+            if child.poll() is not None or clock.elapsed_s() > within_s:
                 raise _died(child, folder) from error
             await asyncio.sleep(_POLL_S)
     try:

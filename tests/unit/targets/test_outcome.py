@@ -28,6 +28,7 @@ def test_a_whole_report_passes():
     ("frames", "console", "ending", "verdict", "words"),
     [
         ([], "", Ending.POWERED_OFF, Verdict.NO_BOOT, "init never reported"),
+        ([], "", Ending.NO_OUTPUT, Verdict.NO_BOOT, "printed nothing"),
         ([], "", Ending.NOT_READY, Verdict.NO_BOOT, "did not reach init"),
         ([], "", Ending.RESET, Verdict.NO_BOOT, "reset itself"),
         ([], PANIC, Ending.RESET, Verdict.CRASHED, "before init: Kernel panic"),
@@ -65,6 +66,7 @@ def test_every_failure_has_its_own_verdict(frames, console, ending, verdict, wor
     judgement = judge(frames, console, ending)
     assert judgement.verdict is verdict
     assert words in judgement.reason
+    assert judgement.reached_init == (READY in frames)
 
 
 def test_memory_is_kept_in_order():
