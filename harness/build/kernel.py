@@ -1,5 +1,6 @@
 """From a kernel specification to a built kernel, cached by content."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from harness.build.cache import Cache, file_digest
 from harness.build.construct import build_kernel
 from harness.build.plan import BuildPlan, plan_build
-from harness.build.record import read_record
+from harness.build.record import past_builds, read_record
 from harness.build.source import ensure_source
 from harness.errors import InputError, KernelBuildError
 from harness.process import Runner
@@ -131,6 +132,15 @@ def load_built(folder: Path, spec: KernelSpec | None = None) -> BuiltKernel:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: no finished build: {error}") from error
+
+
+def newest_kernel(cache: Cache) -> BuiltKernel | None:
+    """Return the kernel that was built last and is whole; None where the cache has none."""
+    for folder, record in past_builds(cache):
+        cache.hold(record["key"])
+        with contextlib.suppress(InputError):
+            return load_built(folder)
+    return None
 
 
 def _keep_log(plan: BuildPlan, folder: Path, cache: Cache) -> Path | None:

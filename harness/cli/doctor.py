@@ -20,17 +20,25 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     reports: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("reports"),
+    again: Annotated[
+        bool, typer.Option("--again", help="Try KVM anew, whatever an earlier boot showed.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check toolchain, QEMU, KVM (by booting a guest), memory, disk and rights.
+    """Check toolchain, QEMU, KVM (by booting Linux under it), memory, disk and rights.
 
+    What is known of KVM holds until this machine boots again or QEMU changes; --again asks anew.
     Exit code 3 when something that the main job needs is missing.
     """
     from harness.build.cache import cache_folder
     from harness.process import SubprocessRunner
     from harness.run.doctor import Health, Patient, examine
 
-    findings = examine(Patient(SubprocessRunner(), cache_folder(), reports))
+    def tell(words: str) -> None:
+        typer.echo(words, err=True)
+
+    patient = Patient(SubprocessRunner(), cache_folder(), reports, tell)
+    findings = examine(patient, again=again)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

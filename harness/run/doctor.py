@@ -2,14 +2,25 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from harness.errors import ToolError
+from harness.build.cache import Cache
+from harness.build.kernel import newest_kernel
+from harness.errors import InfrastructureError, ToolError
 from harness.process import Runner
-from harness.targets.accelerator import ensure_kvm_probe, probe_accelerator, qemu_version
+from harness.spec import playbook
+from harness.targets.accelerator import (
+    KvmState,
+    forget_kvm,
+    probe_accelerator,
+    qemu_version,
+)
+from harness.targets.base import BootRequest
+from harness.targets.qemu import QemuTarget
 
 PLUGIN_QEMU = (9, 2)  # the plugin interface that the simulated machine needs
 _BUILD_PROGRAMS = ("make", "flex", "bison", "bc", "ld", "xz", "git", "cpp")
@@ -35,11 +46,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Patient:
-    """What is looked at: how to run programs, and the folders whose disks matter."""
+    """What is looked at: how to run programs, and the folders whose disks matter.
+
+    `tell` takes what a check that takes long is doing.
+    """
 
     runner: Runner
     cache: Path
     reports: Path
+    tell: Callable[[str], None] = lambda _: None
 
 
 def check_toolchain(patient: Patient) -> Finding:
@@ -110,15 +125,42 @@ def check_tcg(patient: Patient) -> Finding:
 
 
 def check_kvm(patient: Patient) -> Finding:
-    """A probe guest under KVM; the answer is remembered until the host boots again."""
+    """Whether Linux runs under KVM, by booting a built kernel where nobody knows yet."""
+    target = QemuTarget(playbook.QemuTarget(kind="qemu"), patient.cache, patient.runner)
     try:
-        probe = ensure_kvm_probe(patient.cache, patient.runner)
+        if target.kvm().state is KvmState.UNTRIED:
+            _boot_built_kernel(target, patient)
+        kvm = target.kvm()
     except ToolError as error:
         return Finding("KVM", Health.WARN, str(error), "install QEMU first")
-    if probe.works:
-        return Finding("KVM", Health.OK, probe.reason)
-    remedy = "none needed: guests run under TCG; for KVM use a host whose /dev/kvm works"
-    return Finding("KVM", Health.WARN, probe.reason, remedy)
+    health = Health.OK if kvm.state is KvmState.RUNS_LINUX else Health.WARN
+    return Finding("KVM", health, f"{kvm.state}: {kvm.seen}", _KVM_REMEDIES[kvm.state])
+
+
+_ASK_AGAIN = "once that has changed: vmapbench doctor --again"
+_KVM_REMEDIES = {
+    KvmState.RUNS_LINUX: "",
+    KvmState.UNTRIED: "vmapbench build single-node, then ask again: a built kernel is booted",
+    KvmState.NO_LINUX: f"none needed: guests run under TCG; {_ASK_AGAIN}",
+    KvmState.NO_GUEST: f"none needed: guests run under TCG; {_ASK_AGAIN}",
+    KvmState.NO_DEVICE: "none needed: guests run under TCG; for KVM: modprobe kvm_intel or kvm_amd,"
+    " join the group kvm",
+}
+
+
+def _boot_built_kernel(target: QemuTarget, patient: Patient) -> None:
+    """Boot the newest kernel of the cache, if it has one, so that `target` learns of KVM."""
+    kernel = newest_kernel(Cache(patient.cache))
+    if kernel is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="vmapbench-doctor-") as folder:
+        request = BootRequest(kernel, 2, (), 512, 10.0, Path(folder))
+        words = f"booting Linux {kernel.release} under KVM"
+        patient.tell(words)
+        try:
+            target.boot(request, lambda phase: patient.tell(f"{words}: {phase}"))
+        except InfrastructureError as error:
+            patient.tell(str(error))
 
 
 def check_memory(_: Patient) -> Finding:
@@ -175,6 +217,11 @@ CHECKS: tuple[Callable[[Patient], Finding], ...] = (
 )
 
 
-def examine(patient: Patient) -> list[Finding]:
-    """Return every check's finding, in order. Takes up to 10 s once per boot of the host (KVM)."""
+def examine(patient: Patient, *, again: bool = False) -> list[Finding]:
+    """Return every check's finding, in order; `again`: forget what is remembered of KVM first.
+
+    Takes up to a minute once per boot of the host, where a kernel is booted under KVM.
+    """
+    if again:
+        forget_kvm(patient.cache)
     return [check(patient) for check in CHECKS]

@@ -15,7 +15,7 @@ CpuCount = Annotated[int, Field(ge=1, le=1024)]
 
 
 class QemuTarget(Document):
-    """A QEMU guest. `accelerator: auto` takes KVM only when a probe guest boots under it."""
+    """A QEMU guest. `accelerator: auto` takes KVM only where Linux is known to run under it."""
 
     kind: Literal["qemu"]
     cpus: CpuCount = 2

@@ -1,16 +1,20 @@
-"""Whether KVM really runs a guest here.
+"""Whether KVM runs Linux here, as far as this host has shown.
 
-On some machines (nested virtualisation) /dev/kvm opens, reports its API, creates a machine and
-hangs in the first instruction, so only a guest that ran proves anything. The probe guest is a
-firmware image of one instruction sequence at the reset vector: it ends QEMU through the
-isa-debug-exit device with a status that nothing else gives.
+On some machines (nested virtualisation, software KVM) /dev/kvm opens, creates a machine, even runs
+a few instructions, and then no Linux ever prints a byte. So there are two tests. The probe guest is
+a firmware image of one instruction sequence at the reset vector: it ends QEMU through the
+isa-debug-exit device with a status that nothing else gives. A real kernel that reaches its init is
+the other, and only that one is a proof; a first boot gives it (see `harness.targets.qemu`).
 """
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
+from harness.build.cache import write_atomically
 from harness.errors import ToolError
 from harness.process import Runner
 
@@ -21,20 +25,44 @@ QEMU = "qemu-system-x86_64"
 # refuse just that.
 MACHINE = "q35,hpet=on"
 CPU_MODEL = "max,-hypervisor"
+KVM_DEVICE = Path("/dev/kvm")
+_MEMORY = "kvm.json"  # in the cache
 PROBE_DEADLINE_S = 10.0
+# How long a guest under KVM may print nothing as long as no Linux has run under it, in seconds.
+FIRST_OUTPUT_S = 30.0
+FIRST_OUTPUT_SOFTWARE_S = 10.0  # where the CPU has no virtualisation of its own: a software KVM
 # mov al, 0x10; out 0xf4, al; hlt; jmp back to hlt
 _PROBE_CODE = bytes.fromhex("b010 e6f4 f4 ebfd")
 _PROBE_STATUS = (0x10 << 1) | 1  # what isa-debug-exit makes of 0x10
 
 
-@dataclass(frozen=True)
-class KvmProbe:
-    """The answer, and for which boot of the host and which QEMU it holds."""
+class KvmState(StrEnum):
+    """What is known of KVM on this host, from worst to best."""
 
-    works: bool
-    reason: str
+    NO_DEVICE = "no device"
+    NO_GUEST = "no guest runs"  # not even the probe guest
+    NO_LINUX = "Linux does not run"
+    UNTRIED = "Linux not tried"
+    RUNS_LINUX = "Linux runs"
+
+
+@dataclass(frozen=True)
+class Kvm:
+    """What is known of KVM, and for which boot of the host, QEMU and guest machine it holds.
+
+    `seen`: in words, what the state rests on.
+    """
+
+    state: KvmState
+    seen: str
     boot_id: str
     qemu: str
+    guest: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether a boot under KVM is worth trying."""
+        return self.state in (KvmState.UNTRIED, KvmState.RUNS_LINUX)
 
 
 def probe_image() -> bytes:
@@ -44,29 +72,33 @@ def probe_image() -> bytes:
     return bytes(image)
 
 
-def probe_argv(accelerator: str, image: Path) -> list[str]:
+def probe_argv(accelerator: str, image: Path, cpu_model: str = CPU_MODEL) -> list[str]:
     """Return the command of the probe guest."""
     return [
         *[QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-        *["-machine", MACHINE, "-cpu", CPU_MODEL, "-smp", "2", "-m", "16"],
+        *["-machine", MACHINE, "-cpu", cpu_model, "-smp", "2", "-m", "16"],
         *["-accel", accelerator, "-bios", str(image)],
         *["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"],
     ]
 
 
 def probe_accelerator(
-    accelerator: str, cache: Path, runner: Runner, deadline_s: float = PROBE_DEADLINE_S
+    accelerator: str,
+    cache: Path,
+    runner: Runner,
+    cpu_model: str = CPU_MODEL,
+    deadline_s: float = PROBE_DEADLINE_S,
 ) -> tuple[bool, str]:
     """Boot the probe guest; return whether it ran to its end, and why (not)."""
     cache.mkdir(parents=True, exist_ok=True)
     image = cache / "probe.bin"
     image.write_bytes(probe_image())
-    done = runner.run(probe_argv(accelerator, image), deadline_s=deadline_s)
+    done = runner.run(probe_argv(accelerator, image, cpu_model), deadline_s=deadline_s)
     if done.timed_out:
         return False, f"a probe guest did not end within {deadline_s:g} s"
     if done.returncode != _PROBE_STATUS:
-        last = done.output.strip().splitlines()[-1:] or ["no message"]
-        return False, f"QEMU exited with {done.returncode}: {last[0]}"
+        lines = [line for line in done.output.splitlines() if line and "warning:" not in line]
+        return False, f"QEMU exited with {done.returncode}: {(lines or ['no message'])[0]}"
     return True, f"a probe guest booted in {done.elapsed_s:.1f} s"
 
 
@@ -86,20 +118,61 @@ def qemu_version(runner: Runner) -> tuple[int, int, int]:
     return major, minor, micro
 
 
-def ensure_kvm_probe(cache: Path, runner: Runner, device: Path = Path("/dev/kvm")) -> KvmProbe:
-    """Return whether KVM works, asked at most once per boot of the host and version of QEMU."""
-    boot_id, qemu = host_boot_id(), ".".join(map(str, qemu_version(runner)))
+def find_kvm(cache: Path, runner: Runner, cpu_model: str = CPU_MODEL) -> Kvm:
+    """Return what is known of KVM; the first call of a boot of the host runs the probe guest.
+
+    Raises ToolError where there is no QEMU.
+    """
+    device = KVM_DEVICE
+    asked = Kvm(
+        KvmState.NO_DEVICE,
+        f"there is no {device}",
+        host_boot_id(),
+        ".".join(map(str, qemu_version(runner))),
+        f"{MACHINE} {cpu_model}",
+    )
+    if not device.exists():
+        return asked
     if not os.access(device, os.R_OK | os.W_OK):
-        return KvmProbe(False, f"{device} cannot be opened", boot_id, qemu)
-    remembered = cache / "kvm-probe.json"
+        return replace(asked, seen=f"{device} may not be opened by this user")
+    known = _remembered(cache)
+    if known and replace(known, state=asked.state, seen=asked.seen) == asked:
+        return known
+    works, seen = probe_accelerator("kvm", cache, runner, cpu_model)
+    found = replace(asked, state=KvmState.UNTRIED if works else KvmState.NO_GUEST, seen=seen)
+    return remember_kvm(found, cache)
+
+
+def remember_kvm(kvm: Kvm, cache: Path) -> Kvm:
+    """Keep what is known until the host boots again, or QEMU or the guest machine changes."""
+    cache.mkdir(parents=True, exist_ok=True)
+    write_atomically(cache / _MEMORY, json.dumps(asdict(kvm)))
+    return kvm
+
+
+def forget_kvm(cache: Path) -> None:
+    """Have the next `find_kvm` ask anew."""
+    (cache / _MEMORY).unlink(missing_ok=True)
+
+
+def _remembered(cache: Path) -> Kvm | None:
     try:
-        known = KvmProbe(**json.loads(remembered.read_text(encoding="utf-8")))
-        if (known.boot_id, known.qemu) == (boot_id, qemu):
-            return known
-    except (OSError, ValueError, TypeError):
-        pass  # never asked, or an unreadable answer: ask
-    probe = KvmProbe(*probe_accelerator("kvm", cache, runner), boot_id, qemu)
-    partial = remembered.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(asdict(probe)), encoding="utf-8")
-    partial.replace(remembered)
-    return probe
+        kept = json.loads((cache / _MEMORY).read_text(encoding="utf-8"))
+        return Kvm(**{**kept, "state": KvmState(kept["state"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # never asked, or an unreadable answer
+
+
+def first_output_s(cpu_flags: Sequence[str]) -> float:
+    """Return how long a guest may print nothing on a host whose KVM has not run Linux yet."""
+    hardware = {"vmx", "svm"} & set(cpu_flags)
+    return FIRST_OUTPUT_S if hardware else FIRST_OUTPUT_SOFTWARE_S
+
+
+def host_cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Return the flags of this host's first CPU; none where they cannot be read."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return next((line.split() for line in lines if line.startswith("flags")), [])

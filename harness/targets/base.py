@@ -36,7 +36,8 @@ class BootResult:
 
     `kernel_log` is the guest's whole log as framed by init, None when it never came; `load_ns` the
     wall time of each load call on the guest's clock, in ns; `facts` what the guest said of itself
-    (cpus, clocksource, vmap_nodes, meminfo ...).
+    (cpus, clocksource, vmap_nodes, meminfo ...). `reached_init`: whether the kernel came as far as
+    to run a program of ours.
     """
 
     verdict: Verdict  # as far as the target can tell; the log may make it worse
@@ -47,6 +48,7 @@ class BootResult:
     argv: tuple[str, ...]
     elapsed_s: float
     facts: Mapping[str, Any] = field(default_factory=dict)
+    reached_init: bool = True
 
 
 class Target(Protocol):

@@ -6,11 +6,11 @@ through the second serial port (see `harness.guest`), the kernel's console goes 
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError, ToolError
+from harness.errors import InfrastructureError, InputError, ToolError
 from harness.guest.initramfs import (
     base_archive,
     ensure_init,
@@ -25,11 +25,17 @@ from harness.targets.accelerator import (
     CPU_MODEL,
     MACHINE,
     QEMU,
-    ensure_kvm_probe,
+    Kvm,
+    KvmState,
+    find_kvm,
+    first_output_s,
+    host_cpu_flags,
     qemu_version,
+    remember_kvm,
 )
 from harness.targets.base import BootRequest, BootResult, Progress
 from harness.targets.watch import ArgvFor, BootLimits, watch_guest
+from harness.verdict import Verdict
 
 # `loglevel=6`: the console shows what a developer of a broken kernel needs, not each driver's line.
 # `oops=panic`: a kernel thread that oopsed would leave the loading thread waiting for ever.
@@ -99,42 +105,49 @@ class QemuTarget:
     """Guests on this machine. Times stand for a real machine only with a core for each vCPU."""
 
     disturbed_by_host = True
+    cpu_model = CPU_MODEL
 
     def __init__(self, spec: playbook.QemuTarget, cache: Path, runner: Runner):
         """`cache` keeps the compiled init and what is known of KVM."""
         self._spec, self._cache, self._runner = spec, cache, runner
-        self._accelerator = spec.accelerator if spec.accelerator != "auto" else ""
+        self._accelerator: str = spec.accelerator if spec.accelerator == "tcg" else ""
+        self._kvm: Kvm | None = None
 
     def check(self) -> None:
         """Raise ToolError where QEMU is missing or the accelerator asked for does not work."""
         qemu_version(self._runner)
         ensure_init(self._cache, self._runner)
-        if self._spec.accelerator == "kvm":
-            probe = ensure_kvm_probe(self._cache, self._runner)
-            if not probe.works:
-                raise ToolError(
-                    f"accelerator kvm: {probe.reason}; `accelerator: auto` would take TCG here"
-                )
+        if self._spec.accelerator == "kvm" and not self.kvm().usable:
+            raise self._refusal()
 
     def side_by_side(self, memory_mib: int) -> int:  # noqa: ARG002
         """Return 1: boots at once would disturb each other."""
         return 1
 
+    def kvm(self) -> Kvm:
+        """Return what is known of KVM; the first call may run the probe guest."""
+        if self._kvm is None:
+            self._kvm = find_kvm(self._cache, self._runner, self.cpu_model)
+        return self._kvm
+
     def accelerator(self) -> str:
-        """Return `kvm` or `tcg`; the first call may boot the probe guest."""
+        """Return `kvm` or `tcg`; the first call may run the probe guest."""
         if not self._accelerator:
-            works = ensure_kvm_probe(self._cache, self._runner).works
-            self._accelerator = "kvm" if works else "tcg"
+            usable = self._spec.accelerator == "kvm" or self.kvm().usable
+            self._accelerator = "kvm" if usable else "tcg"
         return self._accelerator
 
     def machine(self) -> Mapping[str, Any]:
-        """Return what is kept with every sample."""
+        """Return what is kept with every sample. `kvm`: why it is not used though it might be."""
+        accelerator = self.accelerator()
+        passed_over = accelerator == "tcg" and self._spec.accelerator == "auto"
         return {
             "kind": "qemu",
             "qemu": ".".join(map(str, qemu_version(self._runner))),
-            "accelerator": self.accelerator(),
+            "accelerator": accelerator,
             "clock": "the host's",
             **self._spec.model_dump(include={"sockets", "threads_per_core", "numa_nodes"}),
+            **({"kvm": self.kvm().seen} if passed_over else {}),
         }
 
     def command_lines(self, request: BootRequest) -> list[tuple[str, ...]]:
@@ -143,6 +156,13 @@ class QemuTarget:
 
     def boot(self, request: BootRequest, progress: Progress) -> BootResult:
         """Boot, load the module, collect, power off. Raises InfrastructureError only."""
+        if self._spec.accelerator != "tcg":
+            self._accelerator = ""  # decide anew: the boot before may have taught something
+        if self.accelerator() == "kvm" and self.kvm().state is not KvmState.RUNS_LINUX:
+            return self._first_boot_under_kvm(request, progress)
+        return self._boot(request, progress)
+
+    def _boot(self, request: BootRequest, progress: Progress) -> BootResult:
         self.prepare(request)
         return boot_guest(
             lambda monitor: self._argv(request, monitor),
@@ -151,6 +171,59 @@ class QemuTarget:
             self.limits(request),
             self._runner,
             progress,
+        )
+
+    def _first_boot_under_kvm(self, request: BootRequest, progress: Progress) -> BootResult:
+        """Boot where no Linux has run under KVM yet, and learn from it whether it can.
+
+        A boot that does not reach init, while nothing of it is the kernel's fault, is done again
+        under TCG. KVM is at fault where that one reaches init, the kernel where it does not.
+        """
+        result, seen = self._tried_under_kvm(request, progress)
+        if result and result.reached_init:
+            release, ready_s = result.facts.get("release", "Linux"), result.facts.get("ready_s")
+            after = f" after {ready_s} s" if ready_s is not None else ""
+            self._learn(KvmState.RUNS_LINUX, f"Linux {release} reached its init{after}")
+        if result and result.verdict is not Verdict.NO_BOOT:
+            return result
+        progress("booting again under TCG: nothing came of it under KVM")
+        _set_aside(request.folder, "kvm")
+        required = self._spec.accelerator == "kvm"
+        self._accelerator = "tcg"
+        again = self._boot(replace(request, loads=()) if required else request, progress)
+        if again.reached_init:
+            release = again.facts.get("release", "")
+            self._learn(
+                KvmState.NO_LINUX,
+                f"Linux {release} under KVM: {seen}; under TCG it reached its init",
+            )
+            if required:
+                raise self._refusal()
+            return again
+        self._kvm = replace(self.kvm(), seen="Linux reached its init neither under KVM nor TCG")
+        if required and result:
+            self._accelerator = "kvm"
+            return result
+        return again
+
+    def _tried_under_kvm(
+        self, request: BootRequest, progress: Progress
+    ) -> tuple[BootResult | None, str]:
+        """Return what a boot under KVM gave, if QEMU did not die of it, and what was seen."""
+        try:
+            result = self._boot(request, progress)
+        except InfrastructureError as error:
+            return None, str(error).partition("\n")[0]
+        return result, result.reason
+
+    def _learn(self, state: KvmState, seen: str) -> None:
+        self._kvm = remember_kvm(replace(self.kvm(), state=state, seen=seen), self._cache)
+
+    def _refusal(self) -> ToolError:
+        return ToolError(
+            f"accelerator kvm: KVM does not run Linux here: {self.kvm().seen}\n"
+            "  next: write  accelerator: auto  in the playbook's target, which takes TCG here\n"
+            "  to try KVM again: vmapbench doctor --again"
         )
 
     def prepare(self, request: BootRequest) -> None:
@@ -169,8 +242,11 @@ class QemuTarget:
 
     def limits(self, request: BootRequest) -> BootLimits:
         """Return how long each phase may take; TCG boots slow down with the vCPUs."""
-        boot_s = 60.0 + 4.0 * request.cpus if self.accelerator() == "tcg" else 60.0
-        return BootLimits(boot_s=boot_s, test_s=request.expected_s)
+        if self.accelerator() == "tcg":
+            return BootLimits(boot_s=60.0 + 4.0 * request.cpus, test_s=request.expected_s)
+        proven = self.kvm().state is KvmState.RUNS_LINUX
+        within_s = None if proven else first_output_s(host_cpu_flags())
+        return BootLimits(boot_s=60.0, test_s=request.expected_s, first_output_s=within_s)
 
     def close(self) -> None:
         """Nothing is held between boots."""
@@ -194,6 +270,7 @@ class QemuTarget:
                 *request.kernel.spec.boot_parameters,
             ),
             accelerator=self.accelerator(),
+            cpu_model=self.cpu_model,
             sockets=spec.sockets,
             threads_per_core=spec.threads_per_core,
             numa_nodes=min(spec.numa_nodes, request.cpus),
@@ -229,7 +306,17 @@ def boot_guest(
         argv=outcome.argv,
         elapsed_s=outcome.elapsed_s,
         facts=outcome.facts,
+        reached_init=outcome.reached_init,
     )
+
+
+def _set_aside(folder: Path, name: str) -> None:
+    """Move what a boot has left in its folder to a folder `name` in it."""
+    left = list(folder.iterdir())
+    aside = folder / name
+    aside.mkdir()
+    for path in left:
+        path.rename(aside / path.name)
 
 
 def make_target(spec: playbook.QemuTarget, cache: Path, runner: Runner) -> QemuTarget:

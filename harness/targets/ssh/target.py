@@ -223,6 +223,7 @@ class SshTarget:
             argv=tuple(trial.command_line.split()),
             elapsed_s=time.monotonic() - began,
             facts={**findings.facts, "notes": self._taken_notes()},
+            reached_init="cpus" in findings.facts,  # told by the confirmed trial
         )
 
     def _taken_notes(self) -> list[str]:

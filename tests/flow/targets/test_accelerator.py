@@ -1,6 +1,25 @@
-"""The probe guest, in a real QEMU."""
+"""The probe guest, in a real QEMU, and what is remembered of it."""
 
-from harness.targets.accelerator import ensure_kvm_probe, probe_accelerator, qemu_version
+import json
+
+import pytest
+
+from harness.targets.accelerator import (
+    KvmState,
+    find_kvm,
+    forget_kvm,
+    probe_accelerator,
+    qemu_version,
+    remember_kvm,
+)
+
+
+@pytest.fixture
+def device(tmp_path, monkeypatch):
+    device = tmp_path / "kvm"
+    device.touch()
+    monkeypatch.setattr("harness.targets.accelerator.KVM_DEVICE", device)
+    return device
 
 
 def test_real_qemu_tells_its_version(runner):
@@ -25,21 +44,28 @@ def test_a_probe_guest_that_hangs_costs_no_more_than_its_deadline(runner, tmp_pa
     assert "did not end" in reason
 
 
-def test_no_device_needs_no_probe(runner, tmp_path):
-    probe = ensure_kvm_probe(tmp_path, runner, device=tmp_path / "kvm")
-    assert not probe.works
-    assert "cannot be opened" in probe.reason
+def test_no_device_needs_no_probe(runner, tmp_path, device):
+    device.unlink()
+    kvm = find_kvm(tmp_path / "cache", runner)
+    assert (kvm.state, kvm.usable) == (KvmState.NO_DEVICE, False)
+    assert "there is no" in kvm.seen
+    assert not (tmp_path / "cache").exists()
 
 
-def test_the_answer_is_remembered_for_this_boot_only(runner, tmp_path):
-    device = tmp_path / "kvm"
-    device.touch()
-    first = ensure_kvm_probe(tmp_path, runner, device)
-    remembered = tmp_path / "kvm-probe.json"
-    written = remembered.stat().st_mtime_ns
-    assert ensure_kvm_probe(tmp_path, runner, device) == first
-    assert remembered.stat().st_mtime_ns == written
-    remembered.write_text(remembered.read_text().replace(first.boot_id, "another boot"))
-    assert ensure_kvm_probe(tmp_path, runner, device).boot_id == first.boot_id
-    remembered.write_text("{damaged")
-    assert ensure_kvm_probe(tmp_path, runner, device).boot_id == first.boot_id
+def test_the_answer_holds_for_this_boot_this_qemu_and_this_cpu_model(runner, tmp_path, device):
+    first = find_kvm(tmp_path, runner)
+    linux = remember_kvm(first.__class__(**{**vars(first), "state": KvmState.RUNS_LINUX}), tmp_path)
+    assert find_kvm(tmp_path, runner) == linux
+    remembered = tmp_path / "kvm.json"
+    text = remembered.read_text()
+    for key in ("boot_id", "qemu", "guest"):
+        remembered.write_text(json.dumps({**json.loads(text), key: "another"}))
+        assert find_kvm(tmp_path, runner) == first
+    remembered.write_text(text)
+    assert find_kvm(tmp_path, runner, "qemu64").state is not KvmState.RUNS_LINUX
+    for damaged in ("{damaged", "[]", '{"state": "odd"}', json.dumps({"state": "no device"})):
+        remembered.write_text(damaged)
+        assert find_kvm(tmp_path, runner) == first
+    remembered.write_text(text)
+    forget_kvm(tmp_path)
+    assert find_kvm(tmp_path, runner) == first
