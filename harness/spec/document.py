@@ -15,9 +15,13 @@ from harness.errors import InputError, SpecError
 class Document(BaseModel):
     """Base of everything that a user writes: strict types, unknown keys refused, immutable."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, regex_engine="python-re")
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, regex_engine="python-re", allow_inf_nan=False
+    )
 
 
+_FILE_BYTES = 128 << 10  # YAML is read at some 20 kB a second
+_VALUES = 100_000  # of a file, counting what an alias (*name) stands for each time
 DocumentT = TypeVar("DocumentT", bound=BaseModel)
 
 
@@ -27,9 +31,13 @@ def load_document(path: Path, model: type[DocumentT], /, **extra: Any) -> Docume
     Raises InputError when it cannot be read and SpecError with every fault and its line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            data = stream.read(_FILE_BYTES + 1)
+        text = data[:_FILE_BYTES].decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
+    if len(data) > _FILE_BYTES:
+        raise InputError(f"cannot read {path}: it is larger than {_FILE_BYTES >> 10} KiB")
     return parse_document(text, model, path, **extra)
 
 
@@ -47,8 +55,12 @@ def parse_document(
     if not isinstance(tree, CommentedMap):
         raise SpecError(path, ["1: expected a mapping of keys to values at top level"])
     try:
+        plain = _Plain().value_of(tree)
+    except _TooManyValuesError as error:
+        raise SpecError(path, [f"1: {error}"]) from error
+    try:
         # As JSON, so that strict types still take a YAML list for a tuple and a string for an enum.
-        return model.model_validate_json(json.dumps({**_plain(tree), **extra}, default=str))
+        return model.model_validate_json(json.dumps({**plain, **extra}, default=str))
     except ValidationError as error:
         faults = [
             f"{_line_of(tree, fault['loc'])}: {_key(fault['loc'])}{_describe(fault)}"
@@ -57,16 +69,37 @@ def parse_document(
         raise SpecError(path, faults) from error
 
 
-def _plain(node: Any) -> Any:
-    """Return ruamel's annotated tree as plain dicts, lists and scalars."""
-    if isinstance(node, CommentedMap):
-        return {_plain(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, CommentedSeq):
-        return [_plain(item) for item in node]
-    for scalar in (bool, int, float, str):
-        if isinstance(node, scalar):
-            return scalar(node)
-    return node
+class _TooManyValuesError(Exception):
+    """Aliases can make a small file stand for any number of values."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"it stands for more than {_VALUES:,} values, or for itself; "
+            "write fewer, and check its aliases (*name)"
+        )
+
+
+class _Plain:
+    """Makes plain dicts, lists and scalars of ruamel's annotated tree; at most `_VALUES` once."""
+
+    def __init__(self) -> None:
+        self._left = _VALUES
+
+    def value_of(self, node: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise _TooManyValuesError
+        try:
+            if isinstance(node, CommentedMap):
+                return {self.value_of(key): self.value_of(value) for key, value in node.items()}
+            if isinstance(node, CommentedSeq):
+                return [self.value_of(item) for item in node]
+        except RecursionError:
+            raise _TooManyValuesError from None
+        for scalar in (bool, int, float, str):
+            if isinstance(node, scalar):
+                return scalar(node)
+        return node
 
 
 def _line_of(node: Any, location: tuple[int | str, ...]) -> int:

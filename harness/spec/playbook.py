@@ -1,6 +1,8 @@
 """A playbook: which kernels to compare, on which target, under which workloads, how often."""
 
 import itertools
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +13,7 @@ from harness.spec.document import Document, load_document
 from harness.spec.kernel import BootParameter, Name
 
 ParameterValue = bool | int | str
+_BOOTS = 100_000  # of one playbook; at a boot a minute, more than two months
 CpuCount = Annotated[int, Field(ge=1, le=1024)]
 
 
@@ -114,9 +117,24 @@ class Playbook(Document):
             ("kernels", self.kernels),
             ("workloads", tuple(workload.name for workload in self.workloads)),
         ):
-            twice = sorted({name for name in names if names.count(name) > 1})
+            twice = sorted(name for name, times in Counter(names).items() if times > 1)
             if twice:
                 raise ValueError(f"{what} named twice: {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _boots_can_end(self) -> "Playbook":
+        points = sum(
+            math.prod(map(len, workload.sweep.values())) * max(1, len(workload.cpus))
+            for workload in self.workloads
+        )
+        boots = points * len(self.kernels) * self.repeats
+        if boots > _BOOTS:
+            raise ValueError(
+                f"it asks for {boots:,} boots ({points:,} workloads with their sweeps x "
+                f"{len(self.kernels)} kernels x {self.repeats} repeats), at most {_BOOTS:,} are "
+                "planned at once; sweep fewer values, or make several playbooks of it"
+            )
         return self
 
 

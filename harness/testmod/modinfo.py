@@ -32,8 +32,10 @@ class ModuleInfo:
     cases: Mapping[str, int]
 
 
+_MODINFO_BYTES = 1 << 20  # that of test_vmalloc has 2 KB
+_SECTIONS = 0xFF00  # SHN_LORESERVE: more need an extension of the format
 # "id: 16,   name: fix_align_alloc_test" in the description of run_test_mask
-_CASE = re.compile(r"id:\s*(\d+),\s*name:\s*(\w+)")
+_CASE = re.compile(r"id:\s*(\d{1,10}),\s*name:\s*(\w+)")
 
 
 def parse_modinfo(data: bytes) -> ModuleInfo:
@@ -42,13 +44,27 @@ def parse_modinfo(data: bytes) -> ModuleInfo:
     Raises InputError where it is no ELF file or has no .modinfo section.
     """
     try:
-        section = ELFFile(io.BytesIO(data)).get_section_by_name(".modinfo")
-        text = section.data().decode(errors="replace") if section else ""
+        text = _modinfo_bytes(ELFFile(io.BytesIO(data))).decode(errors="replace")
     except Exception as error:  # damaged bytes make pyelftools raise errors of many kinds
         raise InputError(f"not a kernel module: {error}") from error
     if not text:
         raise InputError("not a kernel module: it has no .modinfo section")
     return parse_modinfo_text(text)
+
+
+def _modinfo_bytes(elf: ELFFile) -> bytes:
+    """Return the section's bytes; b"" without one. Raises ValueError where no kernel has such."""
+    if elf.num_sections() > _SECTIONS:
+        raise ValueError(f"it has {elf.num_sections():,} sections, at most {_SECTIONS:,} are read")
+    section = elf.get_section_by_name(".modinfo")
+    if section is None:
+        return b""
+    if section.compressed or section["sh_type"] != "SHT_PROGBITS":
+        raise ValueError("its .modinfo is compressed or has no bytes in the file")
+    size = int(section["sh_size"])
+    if size > _MODINFO_BYTES:
+        raise ValueError(f"its .modinfo has {size:,} bytes, at most {_MODINFO_BYTES:,} are read")
+    return bytes(section.data())
 
 
 def parse_modinfo_text(text: str) -> ModuleInfo:

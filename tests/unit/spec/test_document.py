@@ -76,3 +76,33 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
 def test_any_text_is_a_document_or_an_input_error(text):
     with contextlib.suppress(InputError):
         parse_document(text, Outer)
+
+
+class Numbers(Document):
+    share: float = 0.0
+    many: tuple[tuple[int, ...], ...] = ()
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e999"])
+def test_a_number_without_an_end_is_refused(value):
+    with pytest.raises(SpecError, match="1: share: .*finite"):
+        parse_document(f"share: {value}\n", Numbers)
+
+
+def test_aliases_that_stand_for_billions_of_values_are_refused():
+    text = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+    for level in range(1, 9):
+        aliases = ", ".join([f"*a{level - 1}"] * 9)
+        text += f"a{level}: &a{level} [{aliases}]\n"
+    with pytest.raises(SpecError, match=r"more than 100,000 values.*aliases"):
+        parse_document(text, Numbers)
+
+
+def test_an_alias_is_good_to_say_a_thing_twice():
+    assert parse_document("many: [&a [1, 2], *a]\n", Numbers).many == ((1, 2), (1, 2))
+
+
+def test_a_file_that_nobody_wrote_by_hand_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "x.yaml").write_text("a: 1\n" * 30_000)
+    with pytest.raises(InputError, match="larger than"):
+        load_document(tmp_path / "x.yaml", Outer)

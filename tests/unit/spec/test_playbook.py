@@ -76,3 +76,11 @@ def test_a_playbook_for_lab_hosts_moves_to_another():
     assert on_host(playbook, "tr2").target.host == "tr2"
     with pytest.raises(InputError, match="no lab host"):
         on_host(parse_document(TEXT, Playbook), "tr2")
+
+
+def test_more_boots_than_anybody_waits_for_are_refused_with_their_number():
+    text = changed(("nr_threads: [1, 2]", f"nr_threads: {list(range(1, 1001))}"))
+    assert parse_document(text, Playbook).repeats == 3  # 12,000 boots
+    text += "repeats: 100\n"
+    with pytest.raises(SpecError, match=r"400,000 boots .*at most 100,000"):
+        parse_document(text, Playbook)

@@ -75,3 +75,35 @@ def test_damage_is_refused_politely_or_harmless(data):
 @given(st.text())
 def test_no_text_makes_it_raise(text):
     parse_modinfo_text(text)
+
+
+def section_header(module, index, **fields):
+    """Return `module` with fields of a section header changed, by their offset in it."""
+    offsets = {"type": (4, "<I"), "flags": (8, "<Q"), "size": (32, "<Q")}
+    changed = bytearray(module)
+    (table,) = struct.unpack_from("<Q", module, 40)
+    for name, value in fields.items():
+        offset, form = offsets[name]
+        struct.pack_into(form, changed, table + index * 64 + offset, value)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("index", "fields", "words"),
+    [
+        (1, {"flags": 0x800}, "compressed"),  # SHF_COMPRESSED: 1 MB can become gigabytes
+        (1, {"type": 8, "size": 1 << 40}, "no bytes in the file"),  # SHT_NOBITS
+        (1, {"size": 1 << 40}, "at most 1,048,576"),
+    ],
+)
+def test_a_modinfo_that_costs_memory_is_refused(index, fields, words):
+    zlib_header = struct.pack("<IIQQ", 1, 0, 1 << 40, 1)
+    with pytest.raises(InputError, match=words):
+        parse_modinfo(section_header(elf(zlib_header + modinfo(NEW).encode()), index, **fields))
+
+
+def test_a_section_table_of_billions_is_refused():
+    module = bytearray(section_header(elf(modinfo(NEW).encode()), 0, size=1 << 40))
+    struct.pack_into("<H", module, 60, 0)  # e_shnum 0: the number is the first section's size
+    with pytest.raises(InputError, match="sections"):
+        parse_modinfo(bytes(module))
