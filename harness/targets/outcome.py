@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from harness.guest.frames import Frame, parse_fields, parse_meminfo
+from harness.testmod.verdicts import first_crash
 from harness.verdict import Verdict
 
 
@@ -33,7 +34,6 @@ class Judgement:
     reached_init: bool
 
 
-_CRASH = re.compile(r"Kernel panic - not syncing.*|Oops: .*|BUG: .*|kernel BUG at .*")
 # The module's init ends with -EAGAIN on purpose (lib/test_vmalloc.c, vmalloc_test_init).
 _EXPECTED_ERRORS = (0, errno.EAGAIN)
 
@@ -65,10 +65,9 @@ def _verdict(
     waited_s: float,
 ) -> tuple[Verdict, str]:
     ready = _reached_init(frames)
-    crash = _CRASH.search(console)
-    if ending is not Ending.POWERED_OFF and crash:
+    if crash := first_crash(console):
         where = "" if ready else " before init"
-        return Verdict.CRASHED, f"the kernel crashed{where}: {crash[0].strip()[:200]}"
+        return Verdict.CRASHED, f"the kernel crashed{where}: {crash}"
     if not ready:
         return Verdict.NO_BOOT, f"init never reported: the guest {ending} ({waited_s:.0f} s)"
     if ending is Ending.RESET:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from harness.testmod.catalogue import CONDITIONS, Condition, Severity
-from harness.testmod.prefix import strip_colour
+from harness.testmod.prefix import message_of, strip_colour
 from harness.verdict import Verdict, worst
 
-__all__ = ["Finding", "Severity", "scan_console", "verdict_of"]
+__all__ = ["Finding", "Severity", "first_crash", "scan_console", "verdict_of"]
 
 _LINE_CHARACTERS = 1_000  # what is looked at of one line behind a start
 _PREFIX_CHARACTERS = 300  # and before it
@@ -57,6 +57,12 @@ class _Report:
 def verdict_of(findings: Iterable[Finding]) -> Verdict:
     """Return the worst that `findings` mean; none, or notes alone, is PASSED."""
     return worst([Verdict.PASSED, *(_VERDICTS[finding.severity] for finding in findings)])
+
+
+def first_crash(text: str) -> str:
+    """Return the line in which `text` first says that the kernel crashed, "" where it does not."""
+    crash = next((each for each in scan_console(text) if each.severity is Severity.CRASH), None)
+    return message_of(crash.excerpt.split("\n", 1)[0]).strip()[:200] if crash else ""
 
 
 def scan_console(text: str) -> tuple[Finding, ...]:

@@ -8,8 +8,7 @@ import re
 import time
 from pathlib import Path
 
-from harness.testmod.catalogue import Severity
-from harness.testmod.verdicts import scan_console
+from harness.testmod.verdicts import first_crash
 
 FOLLOW = ("cat", "/dev/kmsg")
 
@@ -59,5 +58,4 @@ class KmsgLog:
         return time.monotonic() - self._at
 
     def _look(self, text: str) -> None:
-        if not self.crash and any(f.severity is Severity.CRASH for f in scan_console(text)):
-            self.crash = text.strip()[:200]
+        self.crash = self.crash or first_crash(text)

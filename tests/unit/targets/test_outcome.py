@@ -10,6 +10,8 @@ READY = Frame("ready", "release=6.12 cpus=2 clocksource=tsc", True)
 LOADED = Frame("load", f"errno={errno.EAGAIN} elapsed_ns=1500", True)
 LOG = Frame("log", "[0.1] vmalloc: vmap nodes: 2 (limit 128)\n", True)
 PANIC = "[ 1.0] Kernel panic - not syncing: Attempted to kill init!\n"
+SLEEPING = "[ 1.0] BUG: sleeping function called from invalid context at mm/vmalloc.c:1\n"
+OOPS = "[ 1.0] Unable to handle kernel paging request at virtual address 8\n"
 
 
 def judge(frames, console="", ending=Ending.POWERED_OFF, loads=1):
@@ -34,6 +36,9 @@ def test_a_whole_report_passes():
         ([], PANIC, Ending.RESET, Verdict.CRASHED, "before init: Kernel panic"),
         ([READY], PANIC, Ending.RESET, Verdict.CRASHED, "crashed: Kernel panic"),
         ([READY], PANIC, Ending.SILENT, Verdict.CRASHED, "Kernel panic"),
+        ([READY], OOPS, Ending.SILENT, Verdict.CRASHED, "crashed: Unable to handle kernel"),
+        ([READY, LOADED, LOG], OOPS, Ending.POWERED_OFF, Verdict.CRASHED, "crashed: Unable"),
+        ([READY], SLEEPING, Ending.SILENT, Verdict.HUNG, "no output"),
         ([READY], "", Ending.RESET, Verdict.CRASHED, "without a word"),
         ([READY], "", Ending.SILENT, Verdict.HUNG, "no output"),
         ([READY], "", Ending.DEADLINE, Verdict.TIMED_OUT, "still running"),
