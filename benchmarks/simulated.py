@@ -3,7 +3,7 @@
     python -m benchmarks.simulated KERNEL-FOLDER [--cpus 64] [--loops 4000] [--mask 1] ...
 
 KERNEL-FOLDER is a kernel build folder (arch/x86/boot/bzImage, lib/test_vmalloc.ko, System.map,
-.config) whose source has kernels/patches/vmap-nodes-limit.patch, so that one binary is both sides.
+.config) whose source has kernels/patches/vmap-nodes-limit, so that one binary is both sides.
 Prints one JSON line for each boot.
 """
 

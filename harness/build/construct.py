@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.build.cache import Cache, file_digest, write_atomically
-from harness.build.kconfig import check_requests, critical_values, parse_config
+from harness.build.fragments import Configuration, choose, declared_symbols, load_requests
+from harness.build.kconfig import critical_values, parse_config
 from harness.build.patches import apply_patches
 from harness.build.plan import FORMAT, BuildPlan
 from harness.build.record import RECORD, find_base, usual_total
 from harness.build.tree import OBJECTS, lay_tree
-from harness.build.tuxmake import merge_fragments, run_tuxmake, shim_compiler, tuxmake_argv
+from harness.build.tuxmake import run_tuxmake, shim_compiler, tuxmake_argv
 from harness.errors import KernelBuildError
 from harness.process import Runner
 
@@ -50,10 +51,10 @@ def build_kernel(
     if base:
         cache.hold(base.key)
     based = lay_tree(pristine, tree, base, runner)
-    apply_patches(tree, plan.patches, runner)
+    patches = apply_patches(tree, plan.patches, runner)
     tell("configuring")
     path = shim_compiler(plan.toolchain, folder, shutil.which)
-    config = _configure(plan, tree, log, runner, environment, path)
+    configuration = _configure(plan, tree, log, runner, environment, path)
     total = None if based else usual_total(cache)
     tell("compiling", 0, total)
     targets = run_tuxmake(
@@ -72,7 +73,9 @@ def build_kernel(
         "origin": plan.source.origin,
         "spec": plan.spec.model_dump(mode="json"),
         "release": (tree / OBJECTS / "include/config/kernel.release").read_text().strip(),
-        "critical": critical_values(config),
+        "critical": critical_values(configuration.values, configuration.declared),
+        "chosen": configuration.chosen,
+        "patches": [str(path.relative_to(plan.spec.folder)) for path in patches],
         "base": base.key if base and based else None,
         "built_in": str(tree),
         "targets": targets,
@@ -89,26 +92,19 @@ def _configure(
     runner: Runner,
     environment: Mapping[str, str],
     path: str | None,
-) -> dict[str, str]:
+) -> Configuration:
     """Write `.config` from the fragments; every other symbol that can be off is off."""
-    requested = merge_fragments(tree, list(plan.fragments), log, runner)
-    output = tree.parent / "tuxmake-config"
-    run_tuxmake(
-        tuxmake_argv(
-            plan.toolchain,
-            tree,
-            output,
-            "config",
-            {**environment, "KCONFIG_ALLCONFIG": str(requested)},
-        ),
-        log,
-        runner,
-        lambda _: None,
-        path,
-    )
-    config = parse_config((tree / OBJECTS / ".config").read_text(encoding="utf-8"))
-    check_requests(plan.fragments, config)
-    return config
+    requested, made = tree / OBJECTS / "requested.config", tree / OBJECTS / ".config"
+    asking = {**environment, "KCONFIG_ALLCONFIG": str(requested)}
+    argv = tuxmake_argv(plan.toolchain, tree, tree.parent / "tuxmake-config", "config", asking)
+
+    def configure(text: str) -> dict[str, str]:
+        requested.write_text(text, encoding="utf-8")
+        made.unlink(missing_ok=True)  # tuxmake configures only where there is none
+        run_tuxmake(argv, log, runner, lambda _: None, path)
+        return parse_config(made.read_text(encoding="utf-8"))
+
+    return choose(load_requests(plan.fragments), declared_symbols(tree), configure)
 
 
 def _environment(pristine: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build.cache import Cache
+from harness.build.patches import patch_forms
 from harness.build.series import Series, load_mbox, load_patches
 from harness.errors import InputError
 from harness.process import Runner
@@ -153,10 +154,13 @@ def _lay_recipe(recipe: KernelSpec, what: str, cache: Cache) -> Path:
     folder = cache.place("histories", digest)
     (folder / "patches").mkdir(parents=True, exist_ok=True)
     for name in (*recipe.patches, *recipe.fragments):
-        if not (recipe.folder / name).is_file():
+        files = patch_forms(recipe.folder / name)
+        if not files:
             raise InputError(f"kernel {recipe.name}: {recipe.folder / name} does not exist")
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(recipe.folder / name, folder / name)
+        for file in files:
+            copy = folder / file.relative_to(recipe.folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
     return folder
 
 

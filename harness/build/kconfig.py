@@ -1,10 +1,7 @@
-"""Kernel configurations: what fragments ask for, what came of it, what changes a measurement."""
+"""Kernel configurations: the symbols of a `.config`, and which of them change a measurement."""
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-from harness.errors import InputError
+from collections.abc import Collection, Mapping
 
 CRITICAL = (
     # the slab allocator serves every vmap area
@@ -23,6 +20,7 @@ CRITICAL = (
     *("LOCKDEP", "PROVE_LOCKING", "DEBUG_ATOMIC_SLEEP", "PROVE_RCU", "RCU_EXPERT"),
     # pages, page tables and what watches them
     *("TRANSPARENT_HUGEPAGE", "SPARSEMEM_VMEMMAP", "DEBUG_VM", "DEBUG_PAGEALLOC", "PAGE_OWNER"),
+    "MEM_ALLOC_PROFILING",
     *("PAGE_POISONING", "PAGE_TABLE_CHECK", "INIT_ON_ALLOC_DEFAULT_ON", "INIT_ON_FREE_DEFAULT_ON"),
     *("KASAN", "KASAN_VMALLOC", "KMSAN", "KCSAN", "KFENCE", "DEBUG_KMEMLEAK", "DEBUG_OBJECTS"),
     *("MITIGATION_PAGE_TABLE_ISOLATION", "X86_5LEVEL", "VMAP_STACK"),
@@ -53,43 +51,34 @@ def parse_config(text: str) -> dict[str, str]:
     return values
 
 
-def check_requests(fragments: Sequence[Path], config: Mapping[str, str]) -> None:
-    """Raise InputError with every symbol that a fragment asks for and `config` does not have.
+def critical_values(config: Mapping[str, str], declared: Collection[str]) -> dict[str, str]:
+    """Return the measurement-critical symbols and their values.
 
-    A later fragment overrides an earlier one. A symbol that `config` does not know is "n".
+    A symbol that is off is "n"; one that is not among the `declared` symbols of the kernel's
+    Kconfig files, under no name it ever had, is "absent".
     """
-    asked: dict[str, tuple[str, Path]] = {}
-    for fragment in fragments:
-        for name, value in parse_config(fragment.read_text(encoding="utf-8")).items():
-            asked[name] = (value, fragment)
-    faults = [
-        f"  CONFIG_{name}: {fragment.name} asks for {value}, the kernel gives "
-        f"{config.get(name, 'n (it has no such symbol, or a dependency is missing)')}"
-        for name, (value, fragment) in asked.items()
-        if config.get(name, "n") != value
-    ]
-    if faults:
-        raise InputError(
-            "configuring the kernel: symbols were dropped after olddefconfig\n"
-            + "\n".join(faults)
-            + "\n  next: add what the symbol depends on, or take it out of the fragment"
-        )
-
-
-def critical_values(config: Mapping[str, str]) -> dict[str, str]:
-    """Return the measurement-critical symbols and their values; unset or unknown is "n"."""
-    values = {name: config.get(name, config.get(_FORMER.get(name, ""), "n")) for name in CRITICAL}
+    values = {}
+    for name in CRITICAL:
+        known = next((n for n in (name, _FORMER.get(name, name)) if n in declared), None)
+        values[name] = config.get(known, "n") if known else "absent"
     if values["BASE_SMALL"] == "0":  # a number until 6.10, a bool since
         values["BASE_SMALL"] = "n"
     return values
 
 
-def critical_differences(
-    one: Mapping[str, str], other: Mapping[str, str]
-) -> dict[str, tuple[str, str]]:
-    """Return the critical symbols in which two kernels differ, with both values."""
+def critical_differences(kernels: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Return symbol -> kernel -> value for the critical symbols in which `kernels` differ.
+
+    `kernels`: kernel name -> what `critical_values` returned for it. A symbol that is off in one
+    kernel and absent from another is no difference.
+    """
+    symbols = dict.fromkeys(symbol for critical in kernels.values() for symbol in critical)
+    rows = {
+        symbol: {name: critical.get(symbol, "absent") for name, critical in kernels.items()}
+        for symbol in symbols
+    }
     return {
-        name: (one.get(name, "n"), other.get(name, "n"))
-        for name in CRITICAL
-        if one.get(name, "n") != other.get(name, "n")
+        symbol: row
+        for symbol, row in rows.items()
+        if len({"n" if value == "absent" else value for value in row.values()}) > 1
     }

@@ -3,8 +3,8 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.build.cache import Cache, file_digest
@@ -30,7 +30,9 @@ class BuiltKernel:
     system_map: Path
     config: Path
     release: str  # what uname -r says
-    critical: Mapping[str, str]  # measurement-critical symbols and their values ("n" when unset)
+    critical: Mapping[str, str]  # measurement-critical symbols and their values
+    patches: Sequence[str] = ()  # those applied, below the kernels folder
+    chosen: Mapping[str, str] = field(default_factory=dict)  # symbol -> alternative of a fragment
 
     @classmethod
     def at(
@@ -40,6 +42,8 @@ class BuiltKernel:
         key: str = "",
         release: str = "",
         critical: Mapping[str, str] | None = None,
+        patches: Sequence[str] = (),
+        chosen: Mapping[str, str] | None = None,
     ) -> "BuiltKernel":
         """Return the build of `spec` whose artefacts lie in `folder`, or will."""
         return cls(
@@ -53,6 +57,8 @@ class BuiltKernel:
             config=folder / "config",
             release=release,
             critical=critical or {},
+            patches=patches,
+            chosen=chosen or {},
         )
 
     @property
@@ -127,9 +133,8 @@ def load_built(folder: Path, spec: KernelSpec | None = None) -> BuiltKernel:
             if file_digest(folder / name) != digest:
                 raise InputError(f"{folder / name}: its contents have changed since it was built")
         built_for = spec or KernelSpec.model_validate_json(json.dumps(record["spec"]))
-        return BuiltKernel.at(
-            folder, built_for, record["key"], record["release"], record["critical"]
-        )
+        facts = (record[name] for name in ("key", "release", "critical", "patches", "chosen"))
+        return BuiltKernel.at(folder, built_for, *facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: no finished build: {error}") from error
 

@@ -1,4 +1,8 @@
-"""Applies patches in order; one that does not apply is named with its file and hunk."""
+"""Applies patches in order; one that does not apply is named with its file and hunk.
+
+A patch is a file, or a folder with one file for each form of the code that the change exists for,
+of which the first that applies is taken, in the order of their names.
+"""
 
 import re
 from collections.abc import Sequence
@@ -29,15 +33,39 @@ def describe_rejection(output: str) -> str:
     return "; ".join(places or rest or [output.strip() or "git gave no reason"])
 
 
-def apply_patches(tree: Path, patches: Sequence[Path], runner: Runner) -> None:
-    """Apply `patches` to `tree`, in order. Raises InputError naming patch, file and hunk."""
+def patch_forms(patch: Path) -> tuple[Path, ...]:
+    """Return the files of a patch: itself, or those of a folder. Empty when there is none."""
+    if patch.is_dir():
+        return tuple(sorted(patch.glob("*.patch")))
+    return (patch,) if patch.is_file() else ()
+
+
+def flat_name(patch: str) -> str:
+    """Return the name under which a patch is kept with a run: its path in one word."""
+    return patch.removeprefix("patches/").replace("/", "-")
+
+
+def apply_patches(tree: Path, patches: Sequence[Path], runner: Runner) -> tuple[Path, ...]:
+    """Apply `patches` to `tree`, in order, and return the file that was taken of each.
+
+    Raises InputError naming patch, file and hunk of every form that did not apply.
+    """
+    # Without the ceiling git takes a cache inside some other repository for a part of it,
+    # and silently skips every file.
+    ceiling = {"GIT_CEILING_DIRECTORIES": str(tree.parent)}
+    taken = []
     for patch in patches:
-        # Without the ceiling git takes a cache inside some other repository for a part of it,
-        # and silently skips every file.
-        ceiling = {"GIT_CEILING_DIRECTORIES": str(tree.parent)}
-        done = runner.run(apply_argv(patch), cwd=tree, env=ceiling)
-        if done.returncode:
+        refused = []
+        for form in patch_forms(patch):
+            done = runner.run(apply_argv(form), cwd=tree, env=ceiling)
+            if done.returncode == 0:
+                taken.append(form)
+                break
+            refused.append(f"{form.name}: {describe_rejection(done.output)}")
+        else:
+            words = "\n  ".join(refused)
             raise InputError(
-                f"applying {patch} to {tree.name}: {describe_rejection(done.output)}\n"
+                f"applying {patch} to {tree.name}: {words}\n"
                 "  next: rebase the patch onto this source, or name the source that it is for"
             )
+    return tuple(taken)

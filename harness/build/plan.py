@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.build.cache import Cache, file_digest
+from harness.build.patches import patch_forms
 from harness.build.source import PinnedSource, pin_source
 from harness.build.tuxmake import Toolchain, probe_toolchain
 from harness.errors import InputError
 from harness.process import Runner
 from harness.spec.kernel import KernelSpec
 
-FORMAT = 1  # of kernel.json and of everything below kernels/KEY
+FORMAT = 2  # of kernel.json and of everything below kernels/KEY
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class BuildPlan:
         return {
             "format": FORMAT,
             "source": self.source.digest,
-            "patches": [file_digest(path) for path in self.patches],
+            "patches": [[file_digest(form) for form in patch_forms(path)] for path in self.patches],
             "fragments": [file_digest(path) for path in self.fragments],
             "architecture": self.spec.architecture,
             "toolchain": [self.toolchain.name, self.toolchain.version],
@@ -48,19 +49,18 @@ class BuildPlan:
 
 def plan_build(spec: KernelSpec, cache: Cache, runner: Runner) -> BuildPlan:
     """Pin what `spec` names. Raises InputError or ToolError when something is not there."""
-    files = {"patches": spec.patches, "fragments": spec.fragments}
+    patches = tuple(spec.folder / name for name in spec.patches)
+    fragments = tuple(spec.folder / name for name in spec.fragments)
     missing = [
-        f"{key}: {spec.folder / name} does not exist"
-        for key, names in files.items()
-        for name in names
-        if not (spec.folder / name).is_file()
+        *(f"patches: {path} does not exist" for path in patches if not patch_forms(path)),
+        *(f"fragments: {path} does not exist" for path in fragments if not path.is_file()),
     ]
     if missing:
         raise InputError(f"kernel {spec.name}: " + "; ".join(missing))
     return BuildPlan(
         spec,
         pin_source(spec, cache, runner),
-        tuple(spec.folder / name for name in spec.patches),
-        tuple(spec.folder / name for name in spec.fragments),
+        patches,
+        fragments,
         probe_toolchain(spec.toolchain, runner, shutil.which),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build.tree import OBJECTS
-from harness.errors import InfrastructureError, InputError, KernelBuildError, ToolError
+from harness.errors import InfrastructureError, KernelBuildError, ToolError
 from harness.process import Runner
 
 _STEP = re.compile(r"^  [A-Z][A-Z0-9_]+(?: \[M\])? +\S")
@@ -117,13 +117,3 @@ def first_error(output: str) -> str:
     """Return the line on which a build failed first: the compiler's word, else make's."""
     found = _FIRST_ERROR.search(output) or _MAKE_ERROR.search(output)
     return found[0].strip() if found else "the build failed without an error message"
-
-
-def merge_fragments(tree: Path, fragments: list[Path], log: Path, runner: Runner) -> Path:
-    """Merge `fragments` with the kernel's own script; return the file of requested symbols."""
-    objects = tree / OBJECTS
-    merge = ["scripts/kconfig/merge_config.sh", "-m", "-O", str(objects), *map(str, fragments)]
-    done = runner.run(["sh", *merge], cwd=tree, log=log)
-    if done.returncode:
-        raise InputError(f"merging {', '.join(p.name for p in fragments)}: {done.output.strip()}")
-    return (objects / ".config").replace(objects / "requested.config")

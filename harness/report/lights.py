@@ -1,8 +1,9 @@
 """What must hold for a run's figures to stand, each said in words."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from harness.build.kconfig import critical_differences
 from harness.testmod.workload import steady_loops
 from harness.verdict import Verdict
 
@@ -62,18 +63,10 @@ def _noise_light(view: "View") -> Light:
 
 
 def _config_light(view: "View") -> Light:
-    differing = critical_differences(view)
+    differing = critical_differences(view.report.run.critical)
     if not differing:
         return Light("Same config", "ok", "the symbols that change the measurement agree")
     return Light("Same config", "warn", f"differ, allowed by name: {', '.join(differing)}")
-
-
-def critical_differences(view: "View") -> dict[str, dict[str, Any]]:
-    """Return critical symbols in which the kernels differ: symbol -> kernel -> value."""
-    facts = {name: dict(k.get("critical") or {}) for name, k in view.report.run.kernels.items()}
-    symbols = sorted({symbol for critical in facts.values() for symbol in critical})
-    rows = {s: {name: critical.get(s) for name, critical in facts.items()} for s in symbols}
-    return {s: row for s, row in rows.items() if len({str(v) for v in row.values()}) > 1}
 
 
 def _steady_light(view: "View") -> Light:

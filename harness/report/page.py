@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from harness.build.kconfig import critical_differences
 from harness.report import charts, profile, published, resources, scaling
 from harness.report.against import (
     Expected,
@@ -22,7 +23,6 @@ from harness.report.against import (
 from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
 from harness.report.environment import environment, visible
-from harness.report.lights import critical_differences
 from harness.report.prediction import Prediction, load_prediction
 from harness.report.provenance import (
     command_lines,
@@ -89,7 +89,7 @@ def _values(report: RunReport, folder: Path) -> dict[str, Any]:
         "boots": list(enumerate(report.boots, start=1))[:_BOOTS_SHOWN],
         "jobs": {job.position: job for job in report.jobs},
         "machine": _machine(report),
-        "critical": critical_differences(view),
+        "critical": critical_differences(report.run.critical),
         "config_diff": dict(list(differences.items())[:_CONFIG_ROWS_SHOWN]),
         "config_diff_count": len(differences),
         "patches": kept_patches(folder, list(dict.fromkeys(patches))),

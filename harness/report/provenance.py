@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.build.patches import flat_name
 from harness.build.stack import annotate_stack
 from harness.report.collect import RunReport
 from harness.report.environment import visible
@@ -133,7 +134,7 @@ def kept_patches(folder: Path, names: Sequence[str]) -> Mapping[str, str]:
     """Return the text of the patches that were kept with the run, by their names."""
     found = {}
     for name in names:
-        file = folder / "patches" / Path(name).name
+        file = folder / "patches" / flat_name(name)
         if file.is_file():
             text = visible(file.read_text(encoding="utf-8", errors="replace"))
             cut = "\n[cut]" if len(text) > _PATCH_CHARACTERS else ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness import __version__
+from harness.build.kconfig import critical_differences
 from harness.build.kernel import BuiltKernel
 from harness.errors import InfrastructureError, InputError, KernelBuildError
 from harness.run.fingerprint import host_fingerprint
@@ -98,13 +99,12 @@ def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
 
 def refuse_unlike_configs(playbook: Playbook, kernels: Mapping[str, BuiltKernel]) -> None:
     """Raise InputError where kernels differ in a critical symbol that is not allowed by name."""
-    base = kernels.get(playbook.baseline)
-    faults = []
-    for name, kernel in kernels.items():
-        for symbol in sorted({*(base.critical if base else ()), *kernel.critical}):
-            ours, theirs = kernel.critical.get(symbol), base.critical.get(symbol) if base else None
-            if base and ours != theirs and symbol not in playbook.allow_config_differences:
-                faults.append(f"{symbol}: {playbook.baseline} has {theirs}, {name} has {ours}")
+    differing = critical_differences({name: kernel.critical for name, kernel in kernels.items()})
+    faults = [
+        f"{symbol}: " + ", ".join(f"{name} has {value}" for name, value in row.items())
+        for symbol, row in differing.items()
+        if symbol not in playbook.allow_config_differences
+    ]
     if faults:
         raise InputError(
             "the kernels' configurations differ in symbols that change the measurement:\n  "
@@ -182,12 +182,13 @@ def kernel_facts(kernel: BuiltKernel) -> dict[str, Any]:
         "release": kernel.release,
         "summary": kernel.spec.summary,
         "source": kernel.spec.source.model_dump(mode="json"),
-        "patches": list(kernel.spec.patches),
+        "patches": list(kernel.patches),
         "fragments": list(kernel.spec.fragments),
         "boot_parameters": list(kernel.spec.boot_parameters),
         "config_sha256": hashlib.sha256(kernel.config.read_bytes()).hexdigest(),
         "module_sha256": hashlib.sha256(kernel.module.read_bytes()).hexdigest(),
         "critical": dict(kernel.critical),
+        "chosen": dict(kernel.chosen),
         "compiler": compiler_of(kernel.config.read_text(encoding="utf-8", errors="replace")),
     }
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from harness.build.cache import cache_folder
 from harness.build.kernel import BuildProgress, BuiltKernel, ensure_kernel
 from harness.build.module import with_module_of
+from harness.build.patches import flat_name
 from harness.build.stack import locate_stack
 from harness.errors import InputError, SpecError
 from harness.process import Runner, SubprocessRunner
@@ -168,10 +169,10 @@ def keep_inputs(prepared: Prepared, folder: Path) -> None:
     (folder / "playbook.yaml").write_text(prepared.playbook.text, encoding="utf-8")
     for name, kernel in prepared.kernels.items():
         (configs / f"{name}.config").write_bytes(kernel.config.read_bytes())
-        for patch in kernel.spec.patches:
+        for patch in kernel.patches:
             source = kernel.spec.folder / patch
             if source.is_file():
-                (patches / source.name).write_bytes(source.read_bytes())
+                (patches / flat_name(patch)).write_bytes(source.read_bytes())
 
 
 @contextlib.contextmanager

@@ -20,6 +20,11 @@ class RunRecord:
     kernels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     finished_at: str | None = None
 
+    @property
+    def critical(self) -> Mapping[str, Mapping[str, str]]:
+        """Kernel name -> its measurement-critical symbols and their values."""
+        return {name: dict(facts.get("critical") or {}) for name, facts in self.kernels.items()}
+
 
 @dataclass(frozen=True)
 class JobRecord:

@@ -108,7 +108,7 @@ def _facts(frames: list[Frame]) -> dict[str, Any]:
         elif frame.name.startswith("/"):
             facts["files"][frame.name] = frame.content
     log = next((frame.content for frame in frames if frame.name == "log"), "")
-    nodes = re.search(r"vmalloc: vmap nodes: (\d+)", log)  # patches/vmap-nodes-limit.patch
+    nodes = re.search(r"vmalloc: vmap nodes: (\d+)", log)  # patches/vmap-nodes-limit
     facts["vmap_nodes"] = int(nodes[1]) if nodes else None
     return facts
 

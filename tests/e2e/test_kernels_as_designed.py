@@ -44,15 +44,15 @@ def test_two_cpus_keep_the_rules(tmp_path):
 @pytest.mark.parametrize(
     ("patch", "defect"),
     [
-        ("wrong-node-on-free", "wrong node on free"),
+        ("wrong-node-on-free.patch", "wrong node on free"),
         ("decay-of-half", "decay of 50 %"),
-        ("pool-limit-off-by-one", "pool limit off by one"),
-        ("lost-area-on-purge", "lost area on purge"),
-        ("ignored-alignment", "ignored alignment"),
+        ("pool-limit-off-by-one.patch", "pool limit off by one"),
+        ("lost-area-on-purge.patch", "lost area on purge"),
+        ("ignored-alignment.patch", "ignored alignment"),
     ],
 )
 def test_a_planted_defect_is_named(tmp_path, patch, defect):
-    plant = ("--patch", f"patches/planted/{patch}.patch")
+    plant = ("--patch", f"patches/planted/{patch}")
     result = validate(tmp_path, "vmap-nodes-traced", "--loops", "8000", *plant)
     best = result["explanations"][0]
     assert best["name"].startswith(defect)

@@ -21,6 +21,20 @@ def test_patches_apply_in_order(
         apply_patches(toy_tree, [one], runner)
 
 
+def test_of_a_folder_the_form_that_applies_is_taken(
+    tmp_path: Path, toy_tree: Path, kernels: Path, runner: SubprocessRunner
+) -> None:
+    forms = tmp_path / "forms"
+    forms.mkdir()
+    patch = (kernels / "two.patch").read_text()
+    (forms / "a.patch").write_text(patch.replace("return 1", "return 7"))
+    (forms / "b.patch").write_text(patch)
+    assert apply_patches(toy_tree, [forms], runner) == (forms / "b.patch",)
+    assert "return 2" in (toy_tree / "mm/vmalloc.c").read_text()
+    with pytest.raises(InputError, match=r"a\.patch: mm/vmalloc\.c: .*\n  b\.patch: mm/vmalloc"):
+        apply_patches(toy_tree, [forms], runner)
+
+
 def test_a_patch_applies_below_another_repository(
     tmp_path: Path, toy_tree: Path, kernels: Path, runner: SubprocessRunner
 ) -> None:

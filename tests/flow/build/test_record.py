@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.build.cache import Cache
-from harness.build.plan import BuildPlan
+from harness.build.plan import FORMAT, BuildPlan
 from harness.build.record import find_base, past_builds, usual_total
 from harness.build.source import PinnedSource
 from harness.build.tuxmake import Toolchain
@@ -31,7 +31,7 @@ def keep(cache: Cache, plan: BuildPlan) -> Callable[..., Path]:
         folder = cache.place("kernels", key)
         (folder / "tree/objects").mkdir(parents=True)
         known = {**plan.inputs, **inputs}
-        record = {"format": 1, "key": key, "inputs": known, "built_in": "/b", "base": base}
+        record = {"format": FORMAT, "key": key, "inputs": known, "built_in": "/b", "base": base}
         (folder / "kernel.json").write_text(json.dumps({**record, "targets": targets}))
         os.utime(folder / "kernel.json", (1e9 - age_s, 1e9 - age_s))
         return folder

@@ -142,4 +142,4 @@ def test_a_tree_is_taken_as_it_stands(pin: Pin, toy: Toy, cache: Cache, reposito
 
 def test_a_tree_needs_no_git(pin: Pin, toy: Toy, cache: Cache, toy_tree: Path) -> None:
     source = pin(toy(source={"tree": str(toy_tree)}))
-    assert (unpacked(source, cache) / "scripts/kconfig/merge_config.sh").is_file()
+    assert (unpacked(source, cache) / "scripts/kconfig/toyconf.sh").is_file()

@@ -1,0 +1,151 @@
+"""Configuration fragments: what they ask for, with alternatives, and whether a kernel gives it.
+
+A fragment is a `.config`, with one addition: a line may name alternatives, in order of preference,
+
+    CONFIG_PREEMPT_VOLUNTARY=y | CONFIG_PREEMPT_LAZY=y
+    CONFIG_SLUB_CPU_PARTIAL=y | absent
+
+of which the first that the kernel's own Kconfig grants is taken. `absent` is granted where no
+Kconfig file declares the symbol, and only there: a symbol that a kernel has and does not grant is
+a fault.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.build.kconfig import parse_config
+from harness.errors import InputError
+
+ABSENT = "absent"
+
+_DECLARATION = re.compile(rb"^(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One symbol (without `CONFIG_`) and the value asked for; ABSENT asks for no such symbol."""
+
+    symbol: str
+    value: str
+
+    def __str__(self) -> str:
+        """Return it as a fragment has it."""
+        return ABSENT if self.value == ABSENT else f"CONFIG_{self.symbol}={self.value}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One line of a fragment: settings of which the first possible one is wanted."""
+
+    alternatives: tuple[Setting, ...]
+    fragment: str  # the file's name, for messages
+
+
+def load_requests(fragments: Sequence[Path]) -> dict[str, Request]:
+    """Return symbol -> request of the fragments together; a later line replaces an earlier one.
+
+    A line with alternatives belongs to the symbol that it names first.
+    Raises InputError with the place of a line that cannot be read.
+    """
+    requests: dict[str, Request] = {}
+    for path in fragments:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                alternatives = _parse_line(line)
+            except ValueError as error:
+                raise InputError(f"{path}:{number}: {error}") from error
+            if alternatives:
+                requests[alternatives[0].symbol] = Request(alternatives, path.name)
+    return requests
+
+
+def _parse_line(line: str) -> tuple[Setting, ...]:
+    parts = [part.strip() for part in line.split(" | ")]
+    if line.lstrip().startswith("#") or len(parts) == 1:
+        return tuple(Setting(*item) for item in parse_config(line).items())
+    settings: list[Setting] = []
+    for part in parts:
+        named = parse_config(part)
+        if part == ABSENT and settings:
+            settings.append(Setting(settings[0].symbol, ABSENT))
+        elif len(named) == 1:
+            settings.append(Setting(*next(iter(named.items()))))
+        else:
+            raise ValueError(f"{part!r} is neither CONFIG_SYMBOL=value nor, last, `{ABSENT}`")
+    return tuple(settings)
+
+
+def declared_symbols(tree: Path) -> frozenset[str]:
+    """Return the symbols that any Kconfig file below `tree` declares."""
+    found: set[bytes] = set()
+    for folder, _, names in os.walk(tree):
+        for name in names:
+            if name.startswith("Kconfig"):
+                found.update(_DECLARATION.findall(Path(folder, name).read_bytes()))
+    return frozenset(symbol.decode() for symbol in found)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What came of the fragments in one kernel."""
+
+    values: Mapping[str, str]  # symbol -> value as `.config` has it
+    declared: frozenset[str]  # symbols that the kernel's Kconfig knows
+    chosen: Mapping[str, str]  # symbol -> the alternative taken, where a line named several
+
+
+def choose(
+    requests: Mapping[str, Request],
+    declared: frozenset[str],
+    configure: Callable[[str], Mapping[str, str]],
+) -> Configuration:
+    """Return the configuration with the first alternative of each request that the kernel grants.
+
+    `configure` takes the requested symbols as the text of a `.config` and returns what olddefconfig
+    made of it. It is called again while an alternative is left for what was not granted.
+    Raises InputError with every symbol that no alternative of its line could give.
+    """
+    place = dict.fromkeys(requests, 0)
+    while True:
+        taken = {name: request.alternatives[place[name]] for name, request in requests.items()}
+        values = configure("".join(f"{s}\n" for s in taken.values() if s.value != ABSENT))
+        refused = [
+            name for name, setting in taken.items() if not _granted(setting, values, declared)
+        ]
+        movable = [n for n in refused if place[n] + 1 < len(requests[n].alternatives)]
+        if not movable:
+            break
+        for name in movable:
+            place[name] += 1
+    if refused:
+        lines = [_fault(requests[name], values, declared) for name in refused]
+        raise InputError(
+            "configuring the kernel: symbols were dropped after olddefconfig\n"
+            + "\n".join(lines)
+            + "\n  next: add what the symbol depends on, name an alternative "
+            "(CONFIG_A=y | CONFIG_B=y, or | absent), or take it out of the fragment"
+        )
+    several = {name: str(taken[name]) for name, r in requests.items() if len(r.alternatives) > 1}
+    return Configuration(values, declared, several)
+
+
+def _granted(setting: Setting, values: Mapping[str, str], declared: frozenset[str]) -> bool:
+    if setting.value == ABSENT:
+        return setting.symbol not in declared
+    return values.get(setting.symbol, "n") == setting.value
+
+
+def _fault(request: Request, values: Mapping[str, str], declared: frozenset[str]) -> str:
+    asked = " | ".join(str(setting) for setting in request.alternatives)
+    gives = ", ".join(
+        f"{symbol}={values.get(symbol, _missing(symbol, declared))}"
+        for symbol in dict.fromkeys(setting.symbol for setting in request.alternatives)
+    )
+    return f"  {request.fragment} asks for {asked}; the kernel gives {gives}"
+
+
+def _missing(symbol: str, declared: frozenset[str]) -> str:
+    return "n (a dependency is missing)" if symbol in declared else "absent (it has no such symbol)"
