@@ -1,9 +1,10 @@
 # Each target is one line that calls the tool itself. NO_INSTALL=1 only names what is missing.
-.PHONY: demo test test-all unit lint bench
+.PHONY: demo smoke test test-all unit lint bench
 
 PYTEST = .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 30
 
-demo: ; @setup/install.sh && .venv/bin/vmapbench run playbooks/smoke.yaml
+demo: ; @setup/install.sh && .venv/bin/vmapbench run playbooks/demo.yaml
+smoke: ; @setup/install.sh && .venv/bin/vmapbench run playbooks/smoke.yaml
 test: ; @setup/install.sh test && $(PYTEST) -m "not long"
 test-all: ; @setup/install.sh test && $(PYTEST)
 unit: ; @setup/install.sh && .venv/bin/python -m pytest -q -n 2 tests/unit

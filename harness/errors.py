@@ -7,6 +7,7 @@
     ├── KernelBuildError        the kernel does not build: its verdict        exit code 1
     └── InfrastructureError     the machinery broke, no verdict was reached   exit code 3
         ├── ToolError           a program is missing, too old, or failed
+        │   └── UnsupportedError  a target that this machine cannot be
         └── StoreError          results cannot be kept or read
 
 A message says: doing what, to what (file and key, or host), found what, expected what, next step.
@@ -57,6 +58,10 @@ class InfrastructureError(VmapbenchError):
 
 class ToolError(InfrastructureError):
     """A program is missing, too old, or failed where only its failure explains it."""
+
+
+class UnsupportedError(ToolError):
+    """The machine cannot be the target that a playbook asks for; another playbook may run here."""
 
 
 class StoreError(InfrastructureError):

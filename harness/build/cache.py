@@ -3,6 +3,7 @@
     sources/DIGEST/        unpacked sources, never written again
     kernels/KEY/           finished builds; `kernel.json` records the digest of every artefact
     building/KEY.RANDOM/   builds under way, renamed to kernels/KEY when finished
+    predictions/           points of the timing model (harness/report/prediction.py)
     logs/                  logs of builds that failed
     locks/                 one lock file for each source and key
     uses/                  one lock file for each kernel and module, shared by who uses it

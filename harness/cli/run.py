@@ -107,8 +107,28 @@ def _run_once(
         if dry_run and file is not None:
             typer.echo("\n".join(session.plan_lines(file, host)))
             return False
-        ended = session.run(file, host) if file is not None else session.resume(str(resume))
+        if file is None:
+            ended = session.resume(str(resume))
+        else:
+            ended = _run_or_fall_back(session, file, host)
     return _show(session, ended, reports, as_json)
+
+
+def _run_or_fall_back(session: "Session", file: Path, host: str | None) -> "Ended":
+    """Carry out a playbook, or the one that it names for machines that cannot be its target."""
+    from harness.errors import UnsupportedError
+    from harness.run.session import fallback_file
+    from harness.spec.playbook import load_playbook
+
+    try:
+        return session.run(file, host)
+    except UnsupportedError as error:
+        name = load_playbook(file).fallback
+        if name is None:
+            raise
+        other = fallback_file(file, name)
+        typer.echo(f"{error}\n  running {other} instead", err=True)
+        return session.run(other, host)
 
 
 def _show(session: "Session", ended: "Ended", reports: Path, as_json: bool) -> bool:
@@ -123,7 +143,7 @@ def _show(session: "Session", ended: "Ended", reports: Path, as_json: bool) -> b
     if as_json:
         typer.echo(json.dumps(as_document(written.report), indent=2))
     else:
-        typer.echo(render_text(written.report))
+        typer.echo(render_text(written.report, written.published))
         typer.echo(f"page: {written.page}")
     if ended.interrupted:
         typer.echo(f"interrupted; go on with: vmapbench run --resume {ended.run_id}", err=True)

@@ -3,7 +3,8 @@
 A prediction stands only beside a machine whose costs are known: a simulated one, or a real one with
 a core for each CPU that a machine model describes. Emulated and overcommitted guests have none:
 their times are not those of any machine. It is made once, when a run is written, and kept in the
-run's folder, where the pages find it; a curve takes some seconds.
+run's folder, where the pages find it. A curve takes some seconds, so its points are kept in the
+cache as well, for other runs on the same machine model.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.compare import WHOLE_LOAD
+from harness.build.cache import Cache, cache_folder, write_atomically
 from harness.errors import InputError
 from harness.model.predict import load_calibration, pairs_per_loop, predict_point
 from harness.model.timing import SIZES, Design
@@ -142,9 +144,10 @@ def ensure_prediction(
 ) -> Prediction | None:
     """Return the prediction for a run, made and kept in its folder where it is not there yet.
 
-    None where no prediction applies. `folder` exists; `predict` makes a point for a machine model.
+    None where no prediction applies. `folder` exists; `predict` makes a point for a machine model,
+    by default the timing model, unless the cache has it.
     """
-    predict = predict or predict_setting
+    predict = predict or cached_predict(Cache(cache_folder()))
     wanted, machine = wanted_settings(view), machine_model(view)
     if not wanted or machine is None:
         return None
@@ -161,6 +164,22 @@ def ensure_prediction(
     text = json.dumps({"version": FORMAT, **asdict(made)}, indent=1)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
     return made
+
+
+def cached_predict(cache: Cache) -> Callable[[Setting, str], Point]:
+    """Return a `predict_setting` that keeps its points below `cache` and looks there first."""
+
+    def predict(setting: Setting, machine: str) -> Point:
+        name = "-".join(map(str, (machine, *setting, model_digest(machine))))
+        file = cache.place("predictions", f"{name}.json")
+        try:
+            return Point(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # not there yet, or no longer readable
+            point = predict_setting(setting, machine)
+            write_atomically(file, json.dumps(asdict(point)))
+            return point
+
+    return predict
 
 
 def model_digest(machine: str) -> str:

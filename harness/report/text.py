@@ -11,10 +11,13 @@ from harness.report.view import NOTHING, Effect, View, number, short_case, threa
 MAIL_COLUMNS = 72
 
 
-def render_text(report: RunReport) -> str:
-    """Return the answer and the ratio per case, 72 columns wide."""
+def render_text(report: RunReport, published: str = "") -> str:
+    """Return the answer and the ratio per case, 72 columns wide.
+
+    `published`: a sentence that stands below the answer.
+    """
     view = View(report)
-    lines = [*_wrapped(view.verdict_sentence), ""]
+    lines = [*_wrapped(view.verdict_sentence), *_wrapped(published), ""]
     for heading, effects in _by_size(view):
         lines += [heading, *_aligned(_effect_rows(effects, view)), ""]
     lines += [*_remarks(view), f"Run {report.run.id}, vmapbench {report.run.harness}."]

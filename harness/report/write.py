@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from harness.report.against import expected_curves, published_beside, published_words
 from harness.report.collect import RunReport, as_document, collect_report
 from harness.report.index import render_index
 from harness.report.page import render_page
@@ -20,10 +21,14 @@ from harness.store.store import Store
 
 @dataclass(frozen=True)
 class Written:
-    """What was written. `page`: the path of the page to open."""
+    """What was written. `page`: the path of the page to open.
+
+    `published`: the published ratio beside this run's, in words; empty where it says nothing.
+    """
 
     report: RunReport
     page: Path
+    published: str
 
 
 def write_results(store: Store, run_id: str, reports: Path) -> Written:
@@ -38,11 +43,13 @@ def write_results(store: Store, run_id: str, reports: Path) -> Written:
     _replace(folder / "results.json", document)
     with _replacing(folder / "samples.csv") as stream:
         csv.write(RunSource(store, run_id), stream)
-    ensure_prediction(View(report), folder)
+    view = View(report)
+    reference = published_beside(view, expected_curves(view, ensure_prediction(view, folder)))
     _replace(folder / "index.html", render_page(report, folder))
     _point_latest(reports, run_id)
     _replace(reports / "index.html", render_index(store, reports))
-    return Written(report, folder / "index.html")
+    words = published_words(reference) if reference else ""
+    return Written(report, folder / "index.html", words)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -72,11 +72,13 @@ class Prepared:
 
 
 def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
-    """Build the kernels and check every workload against every module and the target.
+    """Check the target, build the kernels, check every workload against every module.
 
-    Raises InputError for what the user can mend, before any boot. A kernel that does not build is
-    a verdict of its boots, unless none builds.
+    Raises InputError for what the user can mend, before any boot; UnsupportedError where this
+    machine cannot be the target, before any build. A kernel that does not build is a verdict of
+    its boots, unless none builds.
     """
+    target.check()
     kernels: dict[str, BuiltKernel] = {}
     broken: dict[str, str] = {}
     for name in playbook.kernels:
@@ -93,7 +95,6 @@ def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
     faults = sorted({fault for job in jobs for fault in _workload_faults(job, modules, given_mib)})
     if faults:
         raise InputError("the playbook's workloads do not fit:\n  " + "\n  ".join(faults))
-    target.check()
     return Prepared(playbook, [_job_record(job) for job in jobs], kernels, modules, broken)
 
 

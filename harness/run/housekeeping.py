@@ -48,7 +48,8 @@ class Choice:
 
 def find_items(cache: Cache, reports: Path) -> list[Item]:
     """Return everything that could be dropped, in use or not, the one used longest ago first."""
-    items = [*_builds(cache), *_dead_builds(cache), *_build_logs(cache), *_of_runs(reports)]
+    of_cache = [*_builds(cache), *_dead_builds(cache), *_build_logs(cache), *_predictions(cache)]
+    items = [*of_cache, *_of_runs(reports)]
     return sorted(items, key=lambda item: (not item.leftover, item.used_at, str(item.path)))
 
 
@@ -158,6 +159,10 @@ def _dead_builds(cache: Cache) -> Iterator[Item]:
 
 def _build_logs(cache: Cache) -> Iterator[Item]:
     yield from (_item("build log", path) for path in _entries(cache.folder / "logs"))
+
+
+def _predictions(cache: Cache) -> Iterator[Item]:
+    yield from (_item("prediction", path) for path in _entries(cache.folder / "predictions"))
 
 
 def _of_runs(reports: Path) -> Iterator[Item]:

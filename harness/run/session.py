@@ -204,6 +204,11 @@ def terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def fallback_file(file: Path, name: str) -> Path:
+    """Return where the fallback that the playbook `file` names lies: beside it."""
+    return file.with_name(f"{name}.yaml")
+
+
 def check_playbook(file: Path, kernels: Path) -> int:
     """Check a playbook and the kernel files it names; return the number of its boots.
 
@@ -217,6 +222,8 @@ def check_playbook(file: Path, kernels: Path) -> int:
             load_kernel_spec(name, kernels)
         except InputError as error:
             faults.append(f"1: kernels: {name}: {error}")
+    if playbook.fallback and not fallback_file(file, playbook.fallback).is_file():
+        faults.append(f"1: fallback: there is no {fallback_file(file, playbook.fallback)}")
     if faults:
         raise SpecError(file, faults)
     return len(plan_jobs(playbook))

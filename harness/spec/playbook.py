@@ -107,6 +107,7 @@ class Playbook(Document):
     allow_config_differences: tuple[str, ...] = ()
     module_source: Literal["own", "same"] = "own"  # same: the baseline's test_vmalloc.c for all
     noise: NoiseLimits = NoiseLimits()
+    fallback: Name | None = None  # playbook beside this one, for machines that cannot be the target
     text: str = ""  # the file as it was read, kept with the results
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,9 +43,15 @@ def command(*words):
     return [sys.executable, "-m", "harness.cli.main", *map(str, words)]
 
 
-def vmapbench(*words, expect=0):
+def vmapbench(*words, expect=0, env=None):
     done = subprocess.run(
-        command(*words), cwd=REPOSITORY, capture_output=True, text=True, timeout=900, check=False
+        command(*words),
+        cwd=REPOSITORY,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     assert done.returncode == expect, done.stderr + done.stdout
     assert "Traceback" not in done.stderr
@@ -226,3 +233,29 @@ def test_simulated_machines_side_by_side_give_what_each_gives_alone(built, tmp_p
     subprocess.run(argv, cwd=REPOSITORY, capture_output=True, timeout=900, check=True)
     assert len(times(alone)) == 2 * 2 * 2
     assert times(together) == times(alone)
+
+
+def test_where_qemu_is_too_old_to_simulate_the_fallback_runs(tmp_path, playbook):
+    """A stand-in gives the version of another release; it starts the real QEMU all the same."""
+    old = tmp_path / "old" / "qemu-system-x86_64"
+    old.parent.mkdir()
+    real = shutil.which("qemu-system-x86_64")
+    old.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" != --version ] || { echo "QEMU emulator version 8.2.2"; exit; }\n'
+        f'exec {real} "$@"\n'
+    )
+    old.chmod(0o755)
+    demo = tmp_path / "demo.yaml"
+    text = SMALL.replace("kind: qemu, cpus: 2, accelerator: tcg", "kind: simulated, cpus: 2")
+    demo.write_text(text.replace("repeats: 3", "repeats: 1") + "fallback: small\n")
+    slow_host = SMALL.replace("expected_s: 20", "expected_s: 300")
+    playbook.write_text(slow_host.replace("repeats: 3", "repeats: 1"))
+    path = {"PATH": f"{old.parent}:{os.environ['PATH']}"}
+    done = vmapbench("run", demo, "--reports", tmp_path / "reports", env=path)
+    assert "needs QEMU 9.2.0 or newer" in done.stderr
+    assert f"running {playbook} instead" in done.stderr
+    assert "-small-" in done.stdout.splitlines()[-1]
+    demo.write_text(text)  # without a fallback
+    done = vmapbench("run", demo, "--reports", tmp_path / "reports", env=path, expect=3)
+    assert "needs QEMU 9.2.0 or newer" in done.stderr

@@ -35,7 +35,7 @@ UTC = dt.UTC
 
 def without_page(store, run_id, reports):
     """Pages have tests of their own; drawing them takes most of a made-up night."""
-    return Written(collect_report(store, run_id), reports / run_id / "index.html")
+    return Written(collect_report(store, run_id), reports / run_id / "index.html", "")
 
 
 class MadeUpTarget:

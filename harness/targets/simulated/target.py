@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError, ToolError
+from harness.errors import InputError, UnsupportedError
 from harness.guest.initramfs import (
     base_archive,
     ensure_init,
@@ -87,10 +87,10 @@ class SimulatedTarget:
         self._children = Children(runner)
 
     def check(self) -> None:
-        """Raise ToolError where QEMU is too old, or the compiler or a tool is missing."""
+        """Raise UnsupportedError where QEMU is too old, ToolError where a tool is missing."""
         version = qemu_version(self._runner)
         if version < OLDEST_QEMU:
-            raise ToolError(
+            raise UnsupportedError(
                 f"the simulated machine needs QEMU {_dotted(OLDEST_QEMU)} or newer for its plugin "
                 f"interface, found {_dotted(version)}; Debian 12 has one in bookworm-backports"
             )

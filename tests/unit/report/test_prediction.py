@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from harness.build.cache import Cache
 from harness.report.against import (
     Expected,
     error_words,
@@ -15,8 +16,10 @@ from harness.report.against import (
 from harness.report.collect import collect_report
 from harness.report.prediction import (
     FILE,
+    FORMAT,
     Point,
     Prediction,
+    cached_predict,
     curve_cpus,
     ensure_prediction,
     load_prediction,
@@ -26,6 +29,7 @@ from harness.report.prediction import (
     predictable,
     wanted_settings,
 )
+from harness.report.text import render_text
 from harness.report.view import View
 from harness.report.write import write_results
 from tests.synthetic_runs import CASES, RUN, SIMULATED, write_synthetic_run
@@ -155,6 +159,32 @@ def test_published_point_stands_only_beside_its_own_setting(tmp_path):
     capped = {"release": "6.12.0", "boot_parameters": ["vmap_nodes=2"]}
     assert published_beside(with_plan(view, **{"synthetic-new": capped}), curves) is None
     assert published_beside(view, []) is None
+
+
+def test_a_point_is_worked_out_once_for_all_runs(tmp_path):
+    predict, setting = cached_predict(Cache(tmp_path)), ("fix_size", 2, 1)
+    assert predict(setting, "uniform") == predict_setting(setting, "uniform")
+    [kept] = (tmp_path / "predictions").iterdir()
+    other = replace(predict(setting, "uniform"), pairs_per_s=1.0)
+    kept.write_text(json.dumps(asdict(other)))
+    assert predict(setting, "uniform") == other
+    kept.write_text("{")
+    assert predict(setting, "uniform") == predict_setting(setting, "uniform")
+
+
+def test_published_ratio_stands_below_the_answer(tmp_path):
+    store = write_synthetic_run(tmp_path, repeats=3, thread_counts=(4,), target=PUBLISHED_MACHINE)
+    made = made_up(View(collect_report(store, RUN)), "threadripper-3970x")
+    folder = tmp_path / RUN
+    folder.mkdir(exist_ok=True)
+    (folder / FILE).write_text(json.dumps({"version": FORMAT, **asdict(made)}))
+    written = write_results(store, RUN, tmp_path)
+    store.close()
+    assert written.published.startswith("Published, 64 threads: 12.69x; predicted 64x")
+    header = written.page.read_text().partition("</h1>")[2].partition("</header>")[0]
+    assert written.published in header
+    answer = render_text(written.report, written.published).split("\n\n")[0]
+    assert answer.replace("\n", " ").endswith(written.published)
 
 
 def test_words_about_the_error(tmp_path):
