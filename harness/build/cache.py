@@ -26,6 +26,7 @@ from pathlib import Path
 import platformdirs
 
 from harness.errors import InfrastructureError
+from harness.files import replace_file
 
 
 def cache_folder() -> Path:
@@ -135,14 +136,5 @@ def remembered_digest(path: Path, cache: Cache) -> str:
         if known["identity"] == identity:
             return str(known["sha256"])
     digest = file_digest(path)
-    write_atomically(memory, json.dumps({"identity": identity, "sha256": digest}))
+    replace_file(memory, json.dumps({"identity": identity, "sha256": digest}))
     return digest
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file at `path` in one step; a reader sees all of it or none."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as stream:
-        stream.write(text)
-    temporary = Path(stream.name)
-    temporary.chmod(0o644)
-    temporary.replace(path)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from harness.build.cache import Cache, file_digest, write_atomically
+from harness.build.cache import Cache, file_digest
 from harness.build.fragments import Configuration, choose, declared_symbols, load_requests
 from harness.build.kconfig import critical_values, parse_config
 from harness.build.patches import apply_patches
@@ -17,6 +17,7 @@ from harness.build.record import RECORD, find_base, usual_total
 from harness.build.tree import OBJECTS, lay_tree
 from harness.build.tuxmake import run_tuxmake, shim_compiler, tuxmake_argv
 from harness.errors import KernelBuildError
+from harness.files import replace_file
 from harness.process import Runner
 
 _ARTEFACTS = {  # name in the entry: where kbuild leaves it
@@ -82,7 +83,7 @@ def build_kernel(
         "elapsed_s": round(time.monotonic() - started, 1),
         "artefacts": artefacts,
     }
-    write_atomically(folder / RECORD, json.dumps(record, indent=2) + "\n")
+    replace_file(folder / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def _configure(

@@ -15,6 +15,7 @@ from harness.build.cache import Cache
 from harness.build.patches import patch_forms
 from harness.build.series import Series, load_mbox, load_patches
 from harness.errors import InputError
+from harness.files import replace_file, replacement
 from harness.process import Runner
 from harness.spec.kernel import GitSource, KernelSpec
 
@@ -93,7 +94,7 @@ def series_history(recipe: KernelSpec, place: Path, cache: Cache) -> History:
     changes = [_change(0, recipe.name, recipe.name, recipe.summary or recipe.name)]
     for number, patch in enumerate(series.patches, start=1):
         changes.append(_change(number, patch.title, patch.name, patch.title))
-        _keep(folder / f"patches/{changes[-1].name}.patch", patch.mail)
+        replace_file(folder / f"patches/{changes[-1].name}.patch", patch.mail)
 
     def spec(number: int) -> KernelSpec:
         applied = [f"patches/{change.name}.patch" for change in changes[1 : number + 1]]
@@ -118,12 +119,6 @@ def load_series(place: Path) -> Series:
                 f"bisecting {place}: {patch.name}: found -p{patch.strip}, expected -p1"
             )
     return series
-
-
-def _keep(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(".new")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def _change(number: int, word: str, what: str, title: str, merge: bool = False) -> Change:
@@ -166,10 +161,9 @@ def _lay_recipe(recipe: KernelSpec, what: str, cache: Cache) -> Path:
 
 def _keep_difference(tree: Path, old: str, new: str, path: Path, runner: Runner) -> None:
     """Write what leads from commit `old` to `new`; plumbing, so that no user setting changes it."""
-    partial = path.with_suffix(".new")
-    form = ["--binary", "--full-index", "--no-renames", "-p", f"--output={partial.absolute()}"]
-    _git(tree, ["diff-tree", *form, old, new], runner)
-    partial.replace(path)
+    form = ["--binary", "--full-index", "--no-renames", "-p"]
+    with replacement(path.absolute()) as output:
+        _git(tree, ["diff-tree", *form, f"--output={output}", old, new], runner)
 
 
 def _commit_id(tree: Path, ref: str, runner: Runner) -> str:

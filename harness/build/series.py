@@ -17,6 +17,7 @@ from email.policy import compat32
 from pathlib import Path
 
 from harness.errors import InputError
+from harness.text import one_line
 
 MAIL_LIMIT = 8 << 20  # bytes; the largest patch mails on the lists are below 1 MiB
 
@@ -185,7 +186,7 @@ def parse_mails(texts: Iterable[bytes]) -> Iterator[_Mail]:
 def _parse_mail(text: bytes) -> _Mail | None:
     """Return what matters of a mail, or None when it holds no text."""
     message = BytesParser(policy=compat32).parsebytes(re.sub(rb"\AFrom [^\n]*\n", b"", text))
-    subject = printable(_header(message, "Subject"))
+    subject = one_line(_header(message, "Subject"), 200)
     tags = _TAGS.match(subject)
     tag = tags[1] if tags else ""
     number, version = _NUMBER.search(tag), _VERSION.search(tag)
@@ -193,9 +194,9 @@ def _parse_mail(text: bytes) -> _Mail | None:
     if body is None:
         return None
     name, address = email.utils.parseaddr(_header(message, "From").replace("\n", " "))
-    author = re.sub(r"[<>\"\\]", "", printable(name)).strip() or "Unknown"
+    author = re.sub(r"[<>\"\\]", "", one_line(name, 200)).strip() or "Unknown"
     address = (
-        address if re.fullmatch(r"[^\s<>]+@[^\s<>]+", printable(address)) else "unknown@invalid"
+        address if re.fullmatch(r"[^\s<>]+@[^\s<>]+", one_line(address, 200)) else "unknown@invalid"
     )
     identifiers = re.findall(r"<([^<>\s]{1,500})>", _header(message, "Message-ID"))
     references = _header(message, "References") + " " + _header(message, "In-Reply-To")
@@ -218,7 +219,7 @@ def _without_mail(name: str, text: bytes) -> _Mail:
     """Return a bare diff, as quilt keeps them, as if it had been sent."""
     date = datetime.fromtimestamp(0, UTC)
     unknown = "Unknown <unknown@invalid>"
-    return _Mail(name, (), unknown, unknown, date, printable(name), 1, None, 1, _unix(text))
+    return _Mail(name, (), unknown, unknown, date, one_line(name, 200), 1, None, 1, _unix(text))
 
 
 def _plain_mail(mail: _Mail) -> bytes:
@@ -279,17 +280,11 @@ def _header(message: Message, name: str) -> str:
 def _date(text: str) -> datetime:
     """Return a date of the years that git knows; what is no date is its first second."""
     try:
-        found = email.utils.parsedate_to_datetime(printable(text))
+        found = email.utils.parsedate_to_datetime(one_line(text, 200))
         found = found if found.tzinfo else found.replace(tzinfo=UTC)
         return found if 1971 <= found.year <= 2099 else datetime.fromtimestamp(0, UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return datetime.fromtimestamp(0, UTC)
-
-
-def printable(text: str, limit: int = 200) -> str:
-    """Return text as one line without control, direction or other invisible characters."""
-    clean = "".join(c if c.isprintable() and not "\ud800" <= c <= "\udfff" else " " for c in text)
-    return " ".join(clean.split())[:limit]
 
 
 def _sorted_entries(folder: Path) -> list[tuple[str, int]]:
@@ -323,7 +318,7 @@ def _quilt_entries(folder: Path) -> list[tuple[str, int]]:
 def _inside(folder: Path, name: str) -> Path:
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
-        raise InputError(f"{folder / 'series'}: {printable(name)} lies outside the folder")
+        raise InputError(f"{folder / 'series'}: {one_line(name)} lies outside the folder")
     return path
 
 

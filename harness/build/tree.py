@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.files import replacement
 from harness.process import Runner
 
 OBJECTS = "objects"
@@ -78,13 +79,12 @@ def _replace(ours: Path, theirs: Path, link: bool) -> None:
 
     What it was is a link into the pristine source, whose time is not ours to change.
     """
-    fresh = ours.with_name(f".{ours.name}.new")
-    if link:
-        fresh.hardlink_to(theirs)
-    else:
-        shutil.copyfile(ours, fresh)
-        shutil.copymode(ours, fresh)
-    fresh.replace(ours)
+    with replacement(ours) as fresh:
+        if link:
+            fresh.hardlink_to(theirs)
+        else:
+            shutil.copyfile(ours, fresh)
+            shutil.copymode(ours, fresh)
 
 
 def _source_files(tree: Path) -> Iterator[Path]:

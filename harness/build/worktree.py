@@ -19,13 +19,15 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from harness.build.cache import Cache, write_atomically
+from harness.build.cache import Cache
 from harness.build.patches import describe_rejection
-from harness.build.series import Patch, Series, printable
+from harness.build.series import Patch, Series
 from harness.build.source import ensure_source, pin_source
 from harness.errors import InputError
+from harness.files import replace_file, replacement
 from harness.process import Completed, Runner
 from harness.spec.kernel import GitSource, KernelSpec, Source, TarballSource, TreeSource
+from harness.text import one_line
 
 PATCH_LIMIT = 32 << 20  # bytes; two commits that lie further apart are unpacked each for itself
 
@@ -135,7 +137,7 @@ def _borrow(ours: Repository, place: str, ref: str) -> tuple[str | None, str]:
     if found.returncode:
         return None, _last_words(found.output)
     objects = (Path(place) / found.output.strip()).resolve()
-    write_atomically(ours.folder / "objects/info/alternates", f"{objects}\n")
+    replace_file(ours.folder / "objects/info/alternates", f"{objects}\n")
     wanted = ["--verify", "-q", "--end-of-options", f"{ref}^{{commit}}"]
     done = ours.runner.run([*theirs, *wanted], env=_ENVIRONMENT)
     return (None, "no such commit") if done.returncode else (ours.commit(done.output.strip()), "")
@@ -208,7 +210,7 @@ def write_kernel(spec: KernelSpec) -> None:
     kept = spec.model_dump(mode="json", exclude={"name", "folder"})
     stream = io.StringIO()
     YAML(typ="safe").dump(kept, stream)
-    write_atomically(spec.folder / f"{spec.name}.yaml", stream.getvalue())
+    replace_file(spec.folder / f"{spec.name}.yaml", stream.getvalue())
 
 
 def changed_files(repository: Repository, old: str, new: str) -> list[tuple[str, str]]:
@@ -286,7 +288,7 @@ def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path) -> str:
     if done.returncode:
         raise InputError(
             f"patch {patch.name} ({patch.title!r}) does not apply: "
-            f"{printable(describe_rejection(done.output), 1000)}\n"
+            f"{one_line(describe_rejection(done.output), 1000)}\n"
             "  next: name the commit that it is for as base, or rebase it"
         )
     found = repository.git("rev-parse", "HEAD", tree=tree)
@@ -299,10 +301,10 @@ def _refuse_strangers(
     """Raise InputError for links, and for files that the series has no business with."""
     for mode, name in changed_files(repository, base, tip):
         if mode not in ("100644", "100755", "000000"):
-            raise InputError(f"series {series.title!r}: {printable(name)} is a link; refused")
+            raise InputError(f"series {series.title!r}: {one_line(name)} is a link; refused")
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in paths):
             raise InputError(
-                f"series {series.title!r}: changes {printable(name)}, and only "
+                f"series {series.title!r}: changes {one_line(name)}, and only "
                 f"{', '.join(paths)} may be changed\n"
                 "  next: read the series, then widen `paths` (a build runs what Makefiles say)"
             )
@@ -310,10 +312,9 @@ def _refuse_strangers(
 
 def _keep_difference(repository: Repository, commit: str, path: Path) -> int:
     """Write what leads from the base to `commit`; return its size in bytes."""
-    partial = path.with_suffix(".new")
-    form = ["--binary", "--full-index", "--no-renames", "-p", f"--output={partial.absolute()}"]
-    repository.read("diff-tree", *form, repository.base, commit)
-    partial.replace(path)
+    form = ["--binary", "--full-index", "--no-renames", "-p"]
+    with replacement(path.absolute()) as output:
+        repository.read("diff-tree", *form, f"--output={output}", repository.base, commit)
     return path.stat().st_size
 
 
@@ -337,5 +338,5 @@ def from_anywhere(recipe: KernelSpec) -> Source:
 
 
 def _last_words(output: str) -> str:
-    lines = [printable(line, 400) for line in output.splitlines() if line.strip()]
+    lines = [one_line(line, 400) for line in output.splitlines() if line.strip()]
     return "; ".join(lines[-3:]) or "no message"

@@ -28,6 +28,6 @@ def opened_store(reports: Path) -> "Iterator[Store]":
 
 def shown(value: object, style: str = "") -> Text:
     """Return a value for a table: no markup and no control character of a log takes effect."""
-    from harness.report.environment import visible
+    from harness.text import visible
 
     return Text(visible("" if value is None else str(value)).replace("\n", " "), style=style)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.build.cache import Cache
-from harness.build.series import Series, load_maildir, load_mbox, load_patches, printable
+from harness.build.series import Series, load_maildir, load_mbox, load_patches
 from harness.build.worktree import (
     Repository,
     apply_series,
@@ -24,6 +24,7 @@ from harness.errors import InputError, ToolError
 from harness.process import Runner
 from harness.spec.kernel import GitSource, KernelSpec, load_kernel_spec
 from harness.spec.nightly import CandidateSpec, NightlySpec
+from harness.text import one_line
 
 COMMITS_SHOWN = 20
 
@@ -201,7 +202,7 @@ class Finder:
     ) -> str:
         """Write the kernel files of a commit and of the baseline; return the commit's title."""
         name = candidate.name
-        subject = printable(repository.read("show", "-s", "--format=%s", commit), 100)
+        subject = one_line(repository.read("show", "-s", "--format=%s", commit), 100)
         title = f"{candidate.branch} at {commit[:12]} ({subject})"
         anchored = Repository(
             repository.folder, self._anchor(name, recipe, repository), self.runner
@@ -258,7 +259,7 @@ def fetch_series(message_id: str, archive: str, runner: Runner) -> Series:
     with tempfile.TemporaryDirectory(prefix="vmapbench-b4-") as scratch:
         done = runner.run(b4_argv(message_id, archive, Path(scratch)), cwd=Path(scratch))
         if done.returncode or not (Path(scratch) / "thread").is_dir():
-            said = printable("; ".join(done.output.splitlines()[-3:]), 300)
+            said = one_line("; ".join(done.output.splitlines()[-3:]), 300)
             raise ToolError(f"b4 did not fetch {message_id} from {archive}: {said or 'no reason'}")
         found = load_maildir(Path(scratch) / "thread")
     ours = [s for s in found if message_id in (s.message_id, s.key)] or found
@@ -289,4 +290,4 @@ def _commits_between(repository: Repository, last: str, tip: str) -> list[str]:
         return []
     words = ["--first-parent", "--reverse", "--no-commit-header", "--format=%H %s"]
     listed = repository.read("rev-list", *words, f"{last}..{tip}")
-    return [printable(line, 140) for line in listed.splitlines()]
+    return [one_line(line, 140) for line in listed.splitlines()]

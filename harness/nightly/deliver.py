@@ -19,6 +19,7 @@ from pathlib import Path
 from harness.errors import InfrastructureError
 from harness.nightly.state import Letter
 from harness.spec.nightly import EmailSpec, NoticesSpec, WebhookSpec
+from harness.text import one_line
 
 ATTACHED_LIMIT = 8 << 20  # bytes of a page; many servers take no mail above 10 MiB
 _TIMEOUT_S = 60
@@ -49,7 +50,7 @@ def compose(letter: Letter, spec: EmailSpec, page: Path | None, pages: str | Non
     """
     message = EmailMessage(policy=email.policy.SMTP)
     message["From"], message["To"] = spec.sender, ", ".join(spec.to)
-    message["Subject"] = f"[vmapbench] {_line(letter.title)}"
+    message["Subject"] = f"[vmapbench] {one_line(letter.title, 200)}"
     message["Date"] = email.utils.format_datetime(email.utils.localtime())
     digest = hashlib.sha256(letter.key.encode("utf-8", "replace")).hexdigest()[:32]
     message["Message-ID"] = f"<{digest}@{spec.sender.partition('@')[2]}>"
@@ -132,7 +133,3 @@ def post(
     except (OSError, ValueError) as error:
         kind = type(getattr(error, "reason", error)).__name__
         raise InfrastructureError(f"webhook {named}: not reached ({kind})") from None
-
-
-def _line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]

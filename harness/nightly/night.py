@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.build.cache import Cache, cache_folder, write_atomically
+from harness.build.cache import Cache, cache_folder
 from harness.errors import InfrastructureError, InputError, VmapbenchError
+from harness.files import replace_file
 from harness.nightly.candidates import Failed, Finder, Revision
 from harness.nightly.curfew import Curfew, TimeUp
 from harness.nightly.deliver import Send
@@ -233,7 +234,7 @@ class Night:
                 return None if done.interrupted else done.run_id
         file = self.folder / "playbooks" / f"{work.playbook.name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, pair.begun)
+        replace_file(file, pair.begun)
         done = session.run(file)
         return None if done.interrupted else done.run_id
 
@@ -257,7 +258,7 @@ class Night:
             name = hashlib.sha256(letter.key.encode("utf-8", "replace")).hexdigest()[:8]
             file = self.folder / "notices" / f"{letter.date}-{name}.txt"
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, f"{letter.title}\n\n{letter.text}\n")
+            replace_file(file, f"{letter.title}\n\n{letter.text}\n")
             self.say(f"notice: {letter.title} ({file})")
             state.told[letter.key] = letter.date
             letter.to = list(self.send)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+from harness.files import replace_file
 
 VERSION = 1
 _NIGHTS = 400  # that are remembered
@@ -79,17 +80,7 @@ class State:
         """Replace the file; once this returns, a power cut does not take it back."""
         kept = vars(self) | {"version": VERSION, "nights": self.nights[-_NIGHTS:]}
         del kept["path"]
-        partial = self.path.with_name(f".{self.path.name}.new")
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(json.dumps(kept, default=vars))  # in one go: ten times a night
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(self.path, json.dumps(kept, default=vars), durable=True)
 
 
 def load_state(path: Path) -> State:

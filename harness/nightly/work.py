@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from ruamel.yaml import YAML
 
-from harness.build.series import printable
 from harness.nightly.candidates import Revision
 from harness.nightly.order import Job
 from harness.run.plan import plan_jobs
 from harness.spec.playbook import Playbook
+from harness.text import one_line
 
 _BOOT_S = 20.0  # of a boot around its loads, where nothing has been measured yet
 
@@ -34,11 +34,11 @@ def render_playbook(work: Work, night: str) -> str:
     plain |= {"kernels": [revision.baseline, revision.kernel], "baseline": revision.baseline}
     plain["seed"] = work.playbook.seed + dt.date.fromisoformat(night).toordinal()
     if not plain["question"]:
-        plain["question"] = printable(f"Does anything change with {revision.title}?")
+        plain["question"] = one_line(f"Does anything change with {revision.title}?")
     stream = io.StringIO()
     YAML(typ="safe").dump(plain, stream)
     head = f"# night of {night}: {work.job.key} {revision.id}, {revision.title}"
-    return f"{printable(head, 400)}\n{stream.getvalue()}"
+    return f"{one_line(head, 400)}\n{stream.getvalue()}"
 
 
 def expected_s(playbook: Playbook) -> float:

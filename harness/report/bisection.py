@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.bisection import Phase, State, plain_boots, step_count
-from harness.build.cache import write_atomically
+from harness.files import replace_file
 from harness.run.bisect import Outcome
 
 
@@ -58,8 +58,8 @@ def keep_outcome(outcome: Outcome, reports: Path) -> None:
     """Write the answer beside the run: bisection.txt to read, bisection.json for programs."""
     folder = reports / outcome.run_id
     document = json.dumps(as_document(outcome), indent=2)
-    write_atomically(folder / "bisection.json", document + "\n")
-    write_atomically(folder / "bisection.txt", render_outcome(outcome) + "\n")
+    replace_file(folder / "bisection.json", document + "\n")
+    replace_file(folder / "bisection.txt", render_outcome(outcome) + "\n")
 
 
 def render_progress(outcome: Outcome) -> str:

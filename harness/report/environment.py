@@ -16,11 +16,7 @@ from harness.report.view import (
     short_case,
     threads_words,
 )
-
-# Terminal sequences, control characters but tab and newline, and what turns the writing direction.
-_CONTROL = re.compile(
-    r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-)
+from harness.text import visible
 
 
 def environment() -> jinja2.Environment:
@@ -90,8 +86,3 @@ def signed(share: float) -> str:
 def plain(value: float) -> str:
     """Return what a table sorts by: six figures, nothing for a missing value."""
     return "" if isinstance(value, jinja2.Undefined) or pd.isna(value) else f"{value:.6g}"
-
-
-def visible(text: str) -> str:
-    """Return text without terminal sequences, control characters and direction overrides."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))

@@ -8,9 +8,10 @@ from typing import Any
 
 from harness.analysis.changepoints import follow
 from harness.report import trend
-from harness.report.environment import environment, visible
+from harness.report.environment import environment
 from harness.store.history import load_history
 from harness.store.store import Store
+from harness.text import visible
 
 
 @dataclass(frozen=True)

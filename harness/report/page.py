@@ -22,7 +22,7 @@ from harness.report.against import (
 )
 from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
-from harness.report.environment import environment, visible
+from harness.report.environment import environment
 from harness.report.prediction import Prediction, load_prediction
 from harness.report.provenance import (
     command_lines,
@@ -31,6 +31,7 @@ from harness.report.provenance import (
     kept_patches,
 )
 from harness.report.view import View
+from harness.text import visible
 
 _CHARACTERS = 1_990_000  # of a page; raw data that would make it larger are only beside it
 _SAMPLES_INSIDE = 200_000  # rows; more would not fit, so they are not even packed

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.compare import WHOLE_LOAD
-from harness.build.cache import Cache, cache_folder, write_atomically
+from harness.build.cache import Cache, cache_folder
 from harness.errors import InputError
+from harness.files import replace_file
 from harness.model.predict import load_calibration, pairs_per_loop, predict_point
 from harness.model.timing import SIZES, Design
 from harness.report import published
@@ -162,7 +163,7 @@ def ensure_prediction(
         return None
     made = Prediction(machine, CALIBRATION, made_from, points)
     text = json.dumps({"version": FORMAT, **asdict(made)}, indent=1)
-    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+    replace_file(folder / FILE, text + "\n")
     return made
 
 
@@ -176,7 +177,7 @@ def cached_predict(cache: Cache) -> Callable[[Setting, str], Point]:
             return Point(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):  # not there yet, or no longer readable
             point = predict_setting(setting, machine)
-            write_atomically(file, json.dumps(asdict(point)))
+            replace_file(file, json.dumps(asdict(point)))
             return point
 
     return predict

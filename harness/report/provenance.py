@@ -12,8 +12,8 @@ from pathlib import Path
 from harness.build.patches import flat_name
 from harness.build.stack import annotate_stack
 from harness.report.collect import RunReport
-from harness.report.environment import visible
 from harness.store.records import BootRecord
+from harness.text import visible
 from harness.verdict import Verdict
 
 _CONSOLE_TAIL_BYTES = 65_536

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from harness.analysis.compare import WHOLE_LOAD
 from harness.report.collect import RunReport
-from harness.report.environment import duration, si, visible
+from harness.report.environment import duration, si
 from harness.report.view import NOTHING, Effect, View, number, short_case, threads_words
+from harness.text import visible
 
 MAIL_COLUMNS = 72
 

@@ -1,14 +1,10 @@
 """Writes a run's results to its folder, each file whole or not at all, and the index over runs."""
 
 import json
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
+from harness.files import replace_file, replace_link, replacing
 from harness.report.against import expected_curves, published_beside, published_words
 from harness.report.collect import RunReport, as_document, collect_report
 from harness.report.index import render_index
@@ -40,36 +36,13 @@ def write_results(store: Store, run_id: str, reports: Path) -> Written:
     folder = reports / run_id
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps(as_document(report), indent=1, default=str, allow_nan=False)
-    _replace(folder / "results.json", document)
-    with _replacing(folder / "samples.csv") as stream:
+    replace_file(folder / "results.json", document)
+    with replacing(folder / "samples.csv") as stream:
         csv.write(RunSource(store, run_id), stream)
     view = View(report)
     reference = published_beside(view, expected_curves(view, ensure_prediction(view, folder)))
-    _replace(folder / "index.html", render_page(report, folder))
-    _point_latest(reports, run_id)
-    _replace(reports / "index.html", render_index(store, reports))
+    replace_file(folder / "index.html", render_page(report, folder))
+    replace_link(reports / "latest", run_id)  # relative: the folder may be moved
+    replace_file(reports / "index.html", render_index(store, reports))
     words = published_words(reference) if reference else ""
     return Written(report, folder / "index.html", words)
-
-
-def _replace(path: Path, text: str) -> None:
-    with _replacing(path) as stream:
-        stream.write(text.encode())
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("wb") as stream:
-            yield stream
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _point_latest(reports: Path, run_id: str) -> None:
-    temporary = reports / f".latest.{secrets.token_hex(4)}"
-    os.symlink(run_id, temporary)  # noqa: PTH211 relative on purpose: the folder may be moved
-    temporary.replace(reports / "latest")

@@ -18,6 +18,7 @@ from harness.errors import InputError, StoreError
 from harness.store import columns, schema
 from harness.store.connect import make_engine, migrate, transaction
 from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
+from harness.text import storable
 from harness.verdict import Verdict
 
 _COUNT_LIMIT, _TIME_LIMIT = 2**31, 2**63  # what the frames of the analysis hold
@@ -57,7 +58,7 @@ class Store:
     def create_run(self, run: RunRecord, jobs: Sequence[JobRecord]) -> None:
         """Keep a new run with all its planned jobs."""
         row = asdict(run) | {"plan": to_json(run.plan), "host": to_json(run.host)}
-        row |= {"playbook": plain(run.playbook)}
+        row |= {"playbook": storable(run.playbook)}
         kernels = [
             {"run_id": run.id, "name": name, "facts": to_json(facts)}
             for name, facts in row.pop("kernels").items()
@@ -95,7 +96,7 @@ class Store:
             name: getattr(boot, name)
             for name in ("position", "load_ns", "elapsed_s", "started_at", "folder")
         }
-        row |= {"reason": plain(boot.reason), "facts": to_json(boot.facts)}
+        row |= {"reason": storable(boot.reason), "facts": to_json(boot.facts)}
         row |= {"run_id": run_id, "verdict": boot.verdict.value}
         rows = [_sample_row(sample) for sample in boot.samples]
         doing = f"recording a boot of {run_id}"
@@ -149,7 +150,7 @@ class Store:
         Costs a scan of the runs.
         """
         table = schema.runs.c
-        query = sa.select(table.id, table.finished_at).where(table.playbook == plain(playbook))
+        query = sa.select(table.id, table.finished_at).where(table.playbook == storable(playbook))
         with transaction(self.engine, "looking for a run") as connection:
             rows = connection.execute(query.order_by(table.started_at, table.id)).all()
         return {row.id: row.finished_at is not None for row in rows}
@@ -270,11 +271,6 @@ def _sample_row(sample: SampleRecord) -> dict[str, Any]:
         if isinstance(value, int) and not 0 <= value < limit:
             raise StoreError(f"recording a boot: {sample.case}: {name} {value} is out of range")
     return row
-
-
-def plain(text: str) -> str:
-    """Return text that both databases take: no NUL, no lone surrogates (kernel logs hold any)."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def to_json(value: Mapping[str, Any] | Sequence[Any]) -> str:

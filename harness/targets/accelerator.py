@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from harness.build.cache import write_atomically
 from harness.errors import ToolError
+from harness.files import replace_file
 from harness.process import Runner
 
 QEMU = "qemu-system-x86_64"
@@ -146,7 +146,7 @@ def find_kvm(cache: Path, runner: Runner, cpu_model: str = CPU_MODEL) -> Kvm:
 def remember_kvm(kvm: Kvm, cache: Path) -> Kvm:
     """Keep what is known until the host boots again, or QEMU or the guest machine changes."""
     cache.mkdir(parents=True, exist_ok=True)
-    write_atomically(cache / _MEMORY, json.dumps(asdict(kvm)))
+    replace_file(cache / _MEMORY, json.dumps(asdict(kvm)))
     return kvm
 
 

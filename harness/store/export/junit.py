@@ -5,8 +5,8 @@ from typing import BinaryIO
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from harness.store.export import RunSource
-from harness.store.export._text import xml_text
 from harness.store.records import JobRecord
+from harness.text import escaped
 from harness.verdict import Verdict
 
 _OUTCOMES = {
@@ -19,9 +19,9 @@ _OUTCOMES = {
 
 def write(source: RunSource, stream: BinaryIO) -> None:
     """Write the verdicts; what is the machinery's fault is an error, the kernel's a failure."""
-    document = JUnitXml(xml_text(source.run_id))
+    document = JUnitXml(escaped(source.run_id))
     for kernel in dict.fromkeys(job.kernel for job in source.jobs):
-        suite = TestSuite(xml_text(f"{source.run_id}.{kernel}"))
+        suite = TestSuite(escaped(f"{source.run_id}.{kernel}"))
         suite.timestamp = source.run.started_at
         for job in source.jobs:
             if job.kernel == kernel:
@@ -35,13 +35,13 @@ def _case(source: RunSource, job: JobRecord) -> TestCase:
     verdict, reason = source.verdict(job)
     boot = source.last_boots.get(job.position)
     case = TestCase(
-        xml_text(f"{job.workload} boot {job.position}"),
-        classname=xml_text(f"vmapbench.{job.kernel}"),
+        escaped(f"{job.workload} boot {job.position}"),
+        classname=escaped(f"vmapbench.{job.kernel}"),
         time=boot.elapsed_s if boot else 0.0,
     )
     if verdict is not Verdict.PASSED:
         outcome = _OUTCOMES.get(verdict, Failure)
-        case.result = [outcome(xml_text(f"{verdict}: {reason}"), type_=verdict.value)]
+        case.result = [outcome(escaped(f"{verdict}: {reason}"), type_=verdict.value)]
     if boot:
-        case.system_out = xml_text(f"logs: {boot.folder}")
+        case.system_out = escaped(f"logs: {boot.folder}")
     return case

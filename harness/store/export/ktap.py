@@ -10,9 +10,9 @@ from typing import BinaryIO
 import pandas as pd
 
 from harness.store.export import RunSource
-from harness.store.export._text import one_line
 from harness.store.records import JobRecord
 from harness.testmod.log import Summary, unexpected_failures
+from harness.text import escaped_line
 from harness.verdict import Verdict
 
 _DIRECTIVES = {
@@ -28,7 +28,7 @@ def write(source: RunSource, stream: BinaryIO) -> None:
     """Write the verdicts, with the reason of a bad one as a diagnostic line above it."""
     cases: dict[object, pd.DataFrame] = dict(iter(source.samples.groupby("boot")))
     last = {boot.position: number for number, boot in enumerate(source.boots)}
-    stream.write(f"KTAP version 1\n# run: {one_line(source.run_id)}\n".encode())
+    stream.write(f"KTAP version 1\n# run: {escaped_line(source.run_id)}\n".encode())
     stream.write(f"1..{len(source.jobs)}\n".encode())
     for number, job in enumerate(source.jobs, start=1):
         lines = [*_cases(cases.get(last.get(job.position))), *_boot(source, job, number)]
@@ -38,7 +38,7 @@ def write(source: RunSource, stream: BinaryIO) -> None:
 def _boot(source: RunSource, job: JobRecord, number: int) -> Iterator[str]:
     verdict, reason = source.verdict(job)
     for line in reason.splitlines():
-        yield f"# {one_line(line)}"
+        yield f"# {escaped_line(line)}"
     good = verdict in (Verdict.PASSED, Verdict.SKIPPED, Verdict.NOISY)
     name = _name(f"{job.kernel} {job.workload} boot {job.position}")
     yield f"{'' if good else 'not '}ok {number} {name}{_DIRECTIVES.get(verdict, '')}"
@@ -61,4 +61,4 @@ def _cases(samples: pd.DataFrame | None) -> Iterator[str]:
 
 def _name(text: str) -> str:
     """Return a test's name: on one line, and without the mark that begins a directive."""
-    return re.sub("#", "%", one_line(text))
+    return re.sub("#", "%", escaped_line(text))

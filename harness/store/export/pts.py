@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.errors import InputError
 from harness.store.export import RunSource
-from harness.store.export._text import add_elements
+from harness.text import escaped
 from harness.verdict import Verdict
 
 _TITLE_LIMIT, _SYSTEM_LIMIT = 50, 128  # characters
@@ -25,7 +25,7 @@ def write(source: RunSource, stream: BinaryIO) -> None:
         raise InputError(f"{source.run_id}: no boot passed, and PTS has no result without a value")
     root = ET.Element("PhoronixTestSuite")
     changed = _time(source.run.finished_at or source.run.started_at)
-    add_elements(
+    _add_elements(
         ET.SubElement(root, "Generated"),
         Title=f"vmapbench {source.run.plan.get('name', '')}"[:_TITLE_LIMIT],
         LastModified=changed,
@@ -56,9 +56,15 @@ def _case_means(
         yield str(workload), threads, str(case), rows
 
 
+def _add_elements(parent: ET.Element, **texts: str) -> None:
+    """Add a child element with its text for each argument, in order."""
+    for name, text in texts.items():
+        ET.SubElement(parent, name).text = escaped(text)
+
+
 def _add_system(root: ET.Element, source: RunSource, kernel: str, changed: str) -> None:
     host, facts = source.run.host, source.run.kernels.get(kernel, {})
-    add_elements(
+    _add_elements(
         ET.SubElement(root, "System"),
         Identifier=kernel[:_SYSTEM_LIMIT],
         Hardware=f"Processor: {host.get('cpu', '')} ({host.get('cores', '?')} Cores), "
@@ -75,7 +81,7 @@ def _add_result(
     root: ET.Element, what: str, threads: object, scale: str, rows: pd.DataFrame
 ) -> None:
     result = ET.SubElement(root, "Result")
-    add_elements(
+    _add_elements(
         result,
         Identifier="local/vmapbench",
         Title="test_vmalloc",
@@ -89,7 +95,7 @@ def _add_result(
     data = ET.SubElement(result, "Data")
     for kernel, of_kernel in rows.groupby("kernel", observed=True):
         values = [float(value) for value in of_kernel["value"]]
-        add_elements(
+        _add_elements(
             ET.SubElement(data, "Entry"),
             Identifier=str(kernel)[:_SYSTEM_LIMIT],
             Value=f"{sum(values) / len(values):.9g}",

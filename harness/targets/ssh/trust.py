@@ -1,7 +1,6 @@
 """First contact: shows the key of a host, and remembers it when somebody has compared it."""
 
 import contextlib
-import os
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import fabric
 import paramiko
 
 from harness.errors import InputError
+from harness.files import replace_file
 from harness.spec.host import HostSpec
 from harness.targets.ssh.transport import (
     CONNECT_S,
@@ -99,9 +99,7 @@ def remember(spec: HostSpec, shown: Shown, *, replace: bool = False) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lines = list(_other_lines(file, shown.name)) if shown.known else _lines(file)
     line = f"{shown.name} {shown.key.get_name()} {shown.key.get_base64()}"
-    partial = file.with_name(f"{file.name}.{os.getpid()}.new")
-    partial.write_text("\n".join([*lines, line, ""]), encoding="utf-8")
-    partial.replace(file)
+    replace_file(file, "\n".join([*lines, line, ""]))
     return file
 
 

@@ -17,10 +17,10 @@ from harness.build.series import (
     load_mbox,
     load_patches,
     parse_mails,
-    printable,
     split_mbox,
 )
 from harness.errors import InputError
+from harness.text import one_line
 
 DIFF = """\
 ---
@@ -182,7 +182,7 @@ def encoded(text):
 )
 def test_a_hostile_subject_stays_one_printable_line(subject):
     (series,) = group_series(parse_mails([mail(subject).encode()]))
-    assert series.title == printable(series.title)
+    assert series.title == one_line(series.title, 200)
     assert len(series.title) <= 200
     plain = email.message_from_bytes(series.patches[0].mail)
     assert set(plain.keys()) == {

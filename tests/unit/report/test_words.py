@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from harness.analysis.compare import WHOLE_LOAD, Metric, Word
 from harness.report.charts import ratio_ticks
-from harness.report.environment import visible
 from harness.report.provenance import parse_config
 from harness.report.view import Effect, change, parameter_words, speed_words, verdict_sentence
+from harness.text import visible
 
 
 def effect(case, ratio, low, high, word, threads=64, detectable=0.05):

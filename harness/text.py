@@ -1,0 +1,53 @@
+"""Text that others wrote made fit for where it goes: terminal, page, chart, table, mail, XML.
+
+Kernels, mail, hosts, stores, playbooks and visitors choose what their text holds. One rule says
+which characters act instead of being read (`_UNSAFE`); each function below says what becomes of
+them. Every one of them returns text that it would return unchanged.
+"""
+
+import re
+
+# What a terminal takes as a command: CSI (colours, clear screen), OSC and its kin (title,
+# clipboard).
+_SEQUENCE = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"
+
+# Controls but tab and newline; what is invisible or turns the writing direction; what UTF-8 or XML
+# (https://www.w3.org/TR/xml/#charsets) cannot hold.
+_CHARACTERS = (
+    r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f"
+)
+_UNSAFE = re.compile(f"{_SEQUENCE}|[{_CHARACTERS}]")
+_UNSAFE_IN_LINE = re.compile(f"[{_CHARACTERS}\t\n]")
+
+
+def visible(text: str) -> str:
+    """Return `text` for people, lines kept: what acts stands as a replacement character."""
+    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """Return `text` for people as one line: what acts, and each run of blanks, is one blank.
+
+    `limit`: characters at most; for titles, header fields, and names in a message.
+    """
+    return " ".join(_UNSAFE.sub(" ", text).split())[:limit]
+
+
+def escaped(text: str) -> str:
+    """Return `text` for programs, lines kept: what acts is written out, like \\x1b."""
+    return _UNSAFE.sub(_written_out, text.replace("\r\n", "\n"))
+
+
+def escaped_line(text: str) -> str:
+    """Return `text` for programs as one line: also tab and newline are written out."""
+    return _UNSAFE_IN_LINE.sub(_written_out, text)
+
+
+def storable(text: str) -> str:
+    """Return `text` as both databases take it: without NUL and lone surrogates."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def _written_out(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
