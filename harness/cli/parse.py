@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from harness.errors import InputError
+from harness.testmod.decode import TEXT_BYTES, decode_log
 from harness.testmod.ktap import parse_ktap
 from harness.testmod.log import ModuleLog, Summary, missing_without_workload, parse_log
 from harness.testmod.verdicts import scan_console
@@ -30,7 +31,9 @@ def parse(
     Exit code 1 when the log holds no run of the module or an incomplete one; what is missing is
     named on standard error.
     """
-    text = _read(file)
+    text, remarks = _read(file)
+    for remark in remarks:
+        typer.echo(f"{file}: {remark}", err=True)
     runs = parse_log(text)
     missing = [missing_without_workload(run) for run in runs]
     shown = _render_json(text, runs, missing) if form == "json" else _render_csv(runs)
@@ -44,12 +47,12 @@ def parse(
         raise typer.Exit(1)
 
 
-def _read(file: str) -> str:
+def _read(file: str) -> tuple[str, list[str]]:
     try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        with sys.stdin.buffer if file == "-" else Path(file).open("rb") as stream:
+            return decode_log(stream.read(TEXT_BYTES + 1))
+    except (OSError, ValueError, InputError) as error:  # ValueError: a NUL in the path
         raise InputError(f"cannot read {file!r}: {error}") from error
-    return data.decode(errors="replace")
 
 
 def _render_json(text: str, runs: list[ModuleLog], missing: list[list[str]]) -> str:

@@ -9,11 +9,11 @@ the module's own words are looked for, wherever they stand.
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from harness.testmod.mending import mend_lines
 from harness.testmod.prefix import strip_colour
+from harness.testmod.rejoin import HEAD, SUMMARY, TOTAL, rejoin_lines
 
 
 class Summary(NamedTuple):
@@ -35,19 +35,24 @@ class Summary(NamedTuple):
 
 @dataclass(frozen=True)
 class WorkerTotal:
-    """A worker's whole test, in the cycles of its CPU's time stamp counter."""
+    """A worker's whole test; `unit` "cycles" of its CPU's time stamp counter, or "nsecs"."""
 
     worker: int
-    cycles: int
+    value: int
+    unit: str = "cycles"
 
 
 @dataclass(frozen=True)
 class ModuleLog:
-    """One run of the module, as far as the log has it."""
+    """One run of the module, as far as the log has it.
+
+    `not_understood`: lines that begin as the module's and do not go on so, the first ten.
+    """
 
     summaries: tuple[Summary, ...] = ()
     totals: tuple[WorkerTotal, ...] = ()
-    failed_workers: tuple[int, ...] = field(default=())  # "Failed to start N kthread"
+    failed_workers: tuple[int, ...] = ()  # "Failed to start N kthread"
+    not_understood: tuple[str, ...] = ()
 
     @property
     def cases(self) -> tuple[str, ...]:
@@ -59,16 +64,13 @@ class ModuleLog:
 # shall not make the parser build a huge integer. A kernel's first line ends the run before it.
 # The counts stay in one piece, since most lines of a run have the same.
 _LINE = re.compile(
-    r"Summary: (\w{1,64}) passed: "
-    r"(\d{1,10} failed: \d{1,10}(?: xfailed: \d{1,10})? repeat: (\d{1,10} loops: \d{1,10}))"
-    r" avg: (\d{1,20}) usec"
-    r"|All test took worker(\d{1,5})=(\d{1,20}) cycles"
-    r"|Failed to start (\d{1,5}) kthread"
-    r"|Linux version (\d)"
+    f"(?P<summary>{SUMMARY})|(?P<total>{TOTAL})"
+    r"|(?P<unstarted>Failed to start (\d{1,5}) kthread)"
+    r"|(?P<boot>Linux version \d)"
+    rf"|(?P<broken>{HEAD}[^\n]{{0,120}})"
 )
-# case, counts, repeat and loops, avg; worker, cycles; unstarted worker; boot: those of one
-# alternative, and "" for all others
-_Line = tuple[str, ...]
+_BROKEN_TOTAL = re.compile(r"All test took (?:(?:worker|CPU)(\d{1,5})=)?")
+_NOT_UNDERSTOOD = 10
 
 
 def parse_log(text: str) -> list[ModuleLog]:
@@ -77,21 +79,23 @@ def parse_log(text: str) -> list[ModuleLog]:
     A new run begins where a kernel boots, a worker comes that the run has had already, a case comes
     twice for one worker or with other loops, or a worker fails to start after others have reported.
     """
-    runs = [_Run()]
-    for line in _lines(strip_colour(text)):
-        if not runs[-1].takes(line):
-            runs.append(runs[-1].split(line))
-            runs[-1].takes(line)
-    runs[-1].close()
-    return [result for run in runs if (result := run.result()) != ModuleLog()]
+    text = strip_colour(text)
+    runs = _runs(text)
+    if any(run.not_understood for run in runs):
+        runs = _runs(rejoin_lines(text))
+    return runs
 
 
-def _lines(text: str) -> list[_Line]:
-    lines: list[_Line] = _LINE.findall(text)
-    heads = text.count("Summary: ") + text.count("All test took worker")
-    if heads <= sum(1 for line in lines if line[0] or line[4]):
-        return lines
-    return _LINE.findall(mend_lines(text))
+def _runs(text: str) -> list[ModuleLog]:
+    runs, current = [], _Run()
+    for line in _LINE.finditer(text):
+        if not current.takes(line):
+            following = current.split(line)
+            runs.append(current.result())
+            current = following
+            current.takes(line)
+    current.close()
+    return [run for run in (*runs, current.result()) if run != ModuleLog()]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -106,56 +110,86 @@ class _Run:
         self._summaries: list[Summary] = []
         self._totals: dict[int, WorkerTotal] = {}
         self._unstarted: list[int] = []
-        self._open: dict[str, _Line] = {}  # summaries whose worker is not known yet
-        self._counts = ""  # repeat and loops of the open summaries
+        self._broken: list[str] = []
+        # What came since the last total, whose worker is not known yet: summaries (case, counts,
+        # avg), their repeat and loops, and lines that were not understood.
+        self._open: dict[str, tuple[str, str, str]] = {}
+        self._counts = ""
+        self._open_broken: list[str] = []
 
-    def takes(self, line: _Line) -> bool:
+    def takes(self, line: re.Match[str]) -> bool:
         """Take `line`, unless it can only belong to another run."""
-        if case := line[0]:
-            if self._open and (case in self._open or line[2] != self._counts):
+        if line.lastgroup == "summary":
+            case, counts, repeat_loops, avg_us = line.group(2, 3, 4, 5)
+            if self._open and (case in self._open or repeat_loops != self._counts):
                 return False
-            self._open[case] = line
-            self._counts = line[2]
-        elif line[4]:
-            worker = int(line[4])
-            if worker in self._totals:
+            self._open[case] = (case, counts, avg_us)
+            self._counts = repeat_loops
+        elif line.lastgroup == "total":
+            worker, value, unit = line.group(7, 8, 9)
+            if int(worker) in self._totals:
                 return False
-            self._assign(worker)
-            self._totals[worker] = WorkerTotal(worker, int(line[5]))
-        elif line[7] or self._totals or self._open:  # a boot has nothing more to say
+            self._assign(int(worker))
+            self._totals[int(worker)] = WorkerTotal(int(worker), int(value), unit)
+        elif line.lastgroup == "broken":
+            self._take_broken(line["broken"])
+        elif line.lastgroup == "boot" or self._totals or self._open:  # a boot says nothing more
             return False
         else:
-            self._unstarted.append(int(line[6]))
+            self._unstarted.append(int(line[11]))
         return True
 
-    def split(self, line: _Line) -> "_Run":
+    def _take_broken(self, line: str) -> None:
+        if len(self._open_broken) < _NOT_UNDERSTOOD:
+            self._open_broken.append(line.strip())
+        total = _BROKEN_TOTAL.match(line)
+        if total:  # it ends a worker all the same
+            self._assign(int(total[1]) if total[1] else self._next_worker())
+
+    def split(self, line: re.Match[str]) -> "_Run":
         """End this run before `line` and return the next one."""
         following = _Run()
-        if line[4]:  # the summaries before a total are of the total's worker
+        if line.lastgroup == "total":  # the summaries before a total are of the total's worker
             following._open, self._open = self._open, {}
+            following._open_broken, self._open_broken = self._open_broken, []
         self.close()
         return following
 
     def close(self) -> None:
         """Give summaries without a total to the worker that would have come next."""
-        self._assign(max(self._totals, default=-1) + 1)
+        self._assign(self._next_worker())
+
+    def _next_worker(self) -> int:
+        last = self._summaries[-1].worker if self._summaries else -1
+        return max(last, max(self._totals, default=-1)) + 1
 
     def _assign(self, worker: int) -> None:
         make = Summary._make
         self._summaries += [
-            make((worker, line[0], *_counts(line[1]), int(line[3]))) for line in self._open.values()
+            make((worker, case, *_counts(counts), int(avg_us)))
+            for case, counts, avg_us in self._open.values()
         ]
         self._open = {}
+        room = _NOT_UNDERSTOOD - len(self._broken)
+        self._broken += self._open_broken[:room]
+        self._open_broken = []
 
     def result(self) -> ModuleLog:
         return ModuleLog(
-            tuple(self._summaries), tuple(self._totals.values()), tuple(self._unstarted)
+            tuple(self._summaries),
+            tuple(self._totals.values()),
+            tuple(self._unstarted),
+            tuple(self._broken),
         )
 
 
 def missing_lines(log: ModuleLog, nr_threads: int, cases: Sequence[str]) -> list[str]:
     """Return what a complete run would have and `log` has not, a sentence each; [] is complete."""
     faults = [f"worker {worker} could not be started" for worker in log.failed_workers]
+    faults += [
+        f"not understood (broken by another line, or of another version of the module): {line}"
+        for line in log.not_understood
+    ]
     seen: dict[int, set[str]] = {}
     for summary in log.summaries:
         seen.setdefault(summary.worker, set()).add(summary.case)
@@ -167,6 +201,8 @@ def missing_lines(log: ModuleLog, nr_threads: int, cases: Sequence[str]) -> list
         absent = [case for case in cases if case not in seen.get(worker, set())]
         if absent:
             faults.append(f"worker {worker}: no summary of {', '.join(absent)}")
+        if not absent and worker not in seen:
+            faults.append(f"worker {worker}: no summary")
         if worker not in totals:
             faults.append(f"worker {worker}: no total")
     return faults

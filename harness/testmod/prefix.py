@@ -1,18 +1,64 @@
-"""What consoles, dmesg and journals put around a kernel's line."""
+"""What consoles, journals, CI systems and mail put before a kernel's line: one grammar for all.
+
+The results' parser, the reader of KTAP, the catalogue's scan and the rejoining of broken lines know
+the same prefixes, because all of them ask here. A prefix is a sequence of pieces, in any order.
+"""
 
 import re
+from enum import StrEnum
+from typing import NamedTuple
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]{0,32}[A-Za-z]")
 
-# Level, kmsg record header, journal, time stamp in brackets (seconds, `dmesg -T`), caller id.
-_PREFIX = re.compile(
-    r"(?:<\d{1,4}>)?"
-    r"(?:\d{1,4},\d{1,20},\d{1,20},[^;\n]{1,64};)?"
-    r"(?:[^\n]{0,200}? kernel: ?)?"
-    r"(?:<\d{1,4}>)?"
-    r"(?:\[[ \d.:A-Za-z,+-]{1,40}\] ?)?"
-    r"(?:\[ *[TC]\d{1,10}\] ?)?"
+class Speaker(StrEnum):
+    """Who says a line, where its prefix tells."""
+
+    KERNEL = "kernel"
+    OTHER = "other"  # a daemon, by the journal; a program that writes to /dev/kmsg
+    DATED = "dated"  # a CI system has dated the line, and no kernel stamped it
+    UNKNOWN = "unknown"
+
+
+class Prefix(NamedTuple):
+    """`end`: where the message begins; `quotes`: how many "# " (kselftest's nesting) are in it."""
+
+    speaker: Speaker
+    quotes: int
+    end: int
+
+
+_DATE = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
+_PRINTK_TIME = r"\[ {0,12}\d{1,10}\.\d{1,9}(?:,\d{1,6})?\] ?"
+_CALLER = r"\[ {0,12}[TC]\d{1,10}\] ?"
+_IDENT = r"[\w.-]{1,64} (?P<ident>[^\s:\[]{1,64})(?:\[\d{1,10}\])?: ?"
+_PIECES = {
+    "printk": _PRINTK_TIME,
+    "caller": _CALLER,
+    "level (its facility is kern below 8)": r"<(?P<level>\d{1,4})>",
+    "/dev/kmsg, netconsole": r"(?P<record>\d{1,4}),\d{1,20},\d{1,20},[^;\n]{1,64};",
+    "dmesg -T": r"\[\w{3} \w{3} {1,2}\d{1,2} \d\d:\d\d:\d\d \d{4}\] ",
+    "dmesg -H": r"\[(?:\w{3}\d\d \d\d:\d\d| {0,8}\+\d{1,8}\.\d{1,9})\] ",
+    "dmesg -x": r"(?P<facility>\w{3,8}) {0,6}:\w{3,6} {0,4}: ?",
+    "syslog, RFC 5424": (
+        rf"1 {_DATE}(?:Z|[+-]\d\d:\d\d) \S{{1,64}} (?P<app>\S{{1,48}}) \S{{1,64}} \S{{1,32}} "
+        r"(?:-|\[[^\]\n]{0,99}\]) "
+    ),
+    "journal": rf"[^\W\d]{{2,12}}\.? {{1,2}}\d{{1,2}} \d\d:\d\d:\d\d(?:\.\d{{1,9}})? {_IDENT}",
+    "journal, ISO": rf"{_DATE}[+-]\d\d:?\d\d {_IDENT.replace('ident', 'iso_ident')}",
+    "CI (LAVA, GitHub), dmesg --time-format iso": rf"(?P<date>{_DATE}(?:Z|[+-]\d\d:?\d\d)? )",
+    "CI (kunit.py, Buildkite)": r"\[\d\d:\d\d:\d\d\] ",
+    "z/VM console": r"\d\d: (?=\[)",
+    "ftrace console": (
+        r"[^\n]{1,32}-\d{1,10} {1,8}\[\d{1,5}\] \S{4,6} {1,12}\d{1,10}\.\d{1,9}: console: "
+    ),
+    "mail": r">(?: |(?=>))",
+    "kselftest, TAP diagnostics": r"# (?!Subtest:)",
+}
+_PREFIX = re.compile("(?:" + "|".join(_PIECES.values()) + "){0,16}")
+_STAMP = re.compile(_PRINTK_TIME)
+_STAMPED_BEHIND_A_DATE = re.compile(
+    rf"^{_DATE}(?:Z|[+-]\d\d:?\d\d)? (?:<\d{{1,4}}>)?{_PRINTK_TIME}", re.M
 )
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,32}[A-Za-z]")
 
 
 def strip_colour(text: str) -> str:
@@ -20,7 +66,41 @@ def strip_colour(text: str) -> str:
     return _COLOUR.sub("", text) if "\x1b" in text else text
 
 
+def read_prefix(line: str) -> Prefix:
+    """Return what stands before the message of `line`."""
+    match = _PREFIX.match(line)
+    assert match is not None  # it matches the empty text
+    return Prefix(_speaker(match), match[0].count("# "), match.end())
+
+
 def message_of(line: str) -> str:
     """Return the kernel's own words in `line`, their indentation kept."""
-    match = _PREFIX.match(line)
-    return line[match.end() :] if match else line
+    return line[read_prefix(line).end :]
+
+
+def ci_dates_lines(text: str) -> bool:
+    """Return whether a CI system wrote `text`, and dates the kernel's lines beside its own."""
+    return bool(_STAMPED_BEHIND_A_DATE.search(text))
+
+
+def is_kernels(line: str, ci_dated: bool) -> bool:
+    """Return whether what follows `line`, the begin of a line, can be the kernel's word.
+
+    `ci_dated`: `ci_dates_lines` of the whole log.
+    """
+    speaker = read_prefix(line).speaker
+    if speaker is Speaker.DATED and ci_dated:
+        return bool(_STAMP.search(line))  # a stamp may stand behind a prompt
+    return speaker is not Speaker.OTHER
+
+
+def _speaker(match: re.Match[str]) -> Speaker:
+    if ident := match["ident"] or match["iso_ident"] or match["app"]:
+        return Speaker.KERNEL if ident == "kernel" else Speaker.OTHER
+    if facility := match["facility"]:
+        return Speaker.KERNEL if facility == "kern" else Speaker.OTHER
+    if level := match["record"] or match["level"]:
+        return Speaker.KERNEL if int(level) < 8 else Speaker.OTHER
+    if _STAMP.search(match[0]):
+        return Speaker.KERNEL
+    return Speaker.DATED if match["date"] else Speaker.UNKNOWN

@@ -4,12 +4,14 @@ All starts of the catalogue's rows are looked for in one pass; only where one st
 tried, anchored there and within a bounded window, so a hostile log costs no more than a long one.
 """
 
+import heapq
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.testmod.catalogue import CONDITIONS, Condition, Severity
-from harness.testmod.prefix import message_of, strip_colour
+from harness.testmod.prefix import ci_dates_lines, is_kernels, message_of, strip_colour
 from harness.verdict import Verdict, worst
 
 __all__ = ["Finding", "Severity", "first_crash", "scan_console", "verdict_of"]
@@ -19,7 +21,7 @@ _PREFIX_CHARACTERS = 300  # and before it
 _EXCERPT_LINES = 60
 _EXCERPT_CHARACTERS = 8_000
 _HEADING_LINES = 15  # how far behind its first line a report's stack begins
-_FINDINGS = 1_000  # a log with more says nothing new
+_KEPT = 20  # of one condition and severity; the others are read, and counted
 _VERDICTS = {
     Severity.NOTE: Verdict.PASSED,
     Severity.SPLAT: Verdict.SPLAT,
@@ -30,28 +32,35 @@ _RANKS = list(_VERDICTS)
 
 @dataclass(frozen=True)
 class Finding:
-    """A condition in a log. `line`: 1-based; `excerpt`: the report from there to its end."""
+    """A condition in a log. `line`: 1-based; `excerpt`: the report from there to its end.
+
+    `more`: how many later ones of the same condition the log has and this list has not.
+    """
 
     name: str
     severity: Severity
     line: int
     excerpt: str
+    more: int = 0
 
 
 @dataclass
 class _Report:
     condition: Condition
-    begin: int
+    begin: int  # of its first line
     end: int
 
     def covers(self, condition: Condition, at: int) -> bool:
         """Return whether `condition` at `at` is part of this report; it may give it its name."""
-        if at >= self.end:
+        if at >= self.end or _rank(condition) > _rank(self.condition):
             return False
-        if self.condition.weak and not condition.weak:
+        if self.condition.weak and not condition.weak and _rank(condition) == _rank(self.condition):
             self.condition = condition
-            return True
-        return _RANKS.index(condition.severity) <= _RANKS.index(self.condition.severity)
+        return True
+
+
+def _rank(condition: Condition) -> int:
+    return _RANKS.index(condition.severity)
 
 
 def verdict_of(findings: Iterable[Finding]) -> Verdict:
@@ -66,33 +75,53 @@ def first_crash(text: str) -> str:
 
 
 def scan_console(text: str) -> tuple[Finding, ...]:
-    """Return what the catalogue knows of in `text`, in order, at most 1000. Never raises.
+    """Return what the catalogue knows of in `text`, in order. Never raises.
 
     What one report says twice (a page fault, then its oops) is one finding, named by its first
-    line that is more than a frame; a worse condition inside it is a finding by itself.
+    line that is more than a frame; a worse condition inside it is a finding by itself. The first 20
+    of each condition are returned, the last of them with the number of the others.
     """
-    text = strip_colour(text)
-    reports: list[_Report] = []
-    for condition, at in _hits(text):
-        if reports and reports[-1].covers(condition, at):
-            continue
-        if len(reports) == _FINDINGS:
-            break
-        begin = text.rfind("\n", max(0, at - _PREFIX_CHARACTERS), at) + 1
-        begin = begin or max(0, at - _PREFIX_CHARACTERS)
-        reports.append(_Report(condition, begin, _end_of_report(text, at, condition)))
-    return tuple(_findings(text, reports))
-
-
-def _findings(text: str, reports: Iterable[_Report]) -> Iterator[Finding]:
-    line, counted = 1, 0
-    for report in reports:
+    text = "\n" + strip_colour(text)
+    findings: list[Finding] = []
+    counts: Counter[tuple[str, Severity]] = Counter()
+    last: dict[tuple[str, Severity], int] = {}  # where the last one kept stands in `findings`
+    line, counted = 0, 0
+    for report in _reports(_Log.of(text)):
         line, counted = line + text.count("\n", counted, report.begin), report.begin
-        name, severity, excuse = report.condition[0], report.condition[1], report.condition.excuse
-        excerpt = text[report.begin : report.end]
-        if excuse and re.search(excuse, excerpt):
-            severity = Severity.NOTE
-        yield Finding(name, severity, line, excerpt)
+        condition, excerpt = report.condition, text[report.begin : report.end]
+        excused = condition.excuse and re.search(condition.excuse, excerpt)
+        key = (condition.name, Severity.NOTE if excused else condition.severity)
+        counts[key] += 1
+        if counts[key] <= _KEPT:
+            last[key] = len(findings)
+            findings.append(Finding(*key, line, excerpt))
+    for key, place in last.items():
+        findings[place] = replace(findings[place], more=max(0, counts[key] - _KEPT))
+    return tuple(findings)
+
+
+@dataclass(frozen=True)
+class _Log:
+    text: str
+    ci_dates: bool
+    given: frozenset[str]  # of the words that rows ask for, those that it has
+
+    @classmethod
+    def of(cls, text: str) -> "_Log":
+        asked = {row.given for row in CONDITIONS if row.given}
+        return cls(text, ci_dates_lines(text), frozenset(each for each in asked if each in text))
+
+
+def _reports(log: _Log) -> Iterator[_Report]:
+    report = None
+    for row, at in _hits(log, 0, len(log.text)):
+        if report and report.covers(row, at):
+            continue
+        if report:
+            yield report
+        report = _Report(row, _line_begin(log.text, at), _end_of_report(log, at, row))
+    if report:
+        yield report
 
 
 def _trie(starts: Iterable[str]) -> str:
@@ -109,7 +138,14 @@ def _trie(starts: Iterable[str]) -> str:
 
 
 _BY_LENGTH = sorted({row.start for row in CONDITIONS}, key=len, reverse=True)
-_STARTS = re.compile(r"\b" + _trie(_BY_LENGTH))
+_INSIDE = [start for start in _BY_LENGTH if start.startswith(" ")]
+# Behind one of these and blanks the kernel's words begin. That it is one set of characters is what
+# makes the search quick.
+_STARTS = re.compile(
+    r"[\n\]:>;|*#\[(][ \t]{0,8}(?=("
+    + _trie(start for start in _BY_LENGTH if start not in _INSIDE)
+    + "))"
+)
 # For each start, the rows that may stand there: its own and those of shorter starts inside it.
 _ROWS = {
     start: [
@@ -123,17 +159,37 @@ _ROWS = {
 }
 
 
-def _hits(text: str) -> Iterator[tuple[Condition, int]]:
+def _hits(log: _Log, begin: int, end: int) -> Iterator[tuple[Condition, int]]:
     """Yield rows and where they stand, at most one for each line (or 1000 characters of one)."""
-    at = 0
-    while match := _STARTS.search(text, at):
-        begin, at = match.start(), match.end()
-        end = _line_end(text, begin)
-        for pattern, row in _ROWS[match[0]]:
-            if pattern.match(text, begin, end):
-                yield row, begin
-                at = max(at, end)
+    at, text = begin, log.text
+    for place, start in _starts(text, begin, end):
+        if place < at:
+            continue
+        line_end = _line_end(text, place)
+        for pattern, row in _ROWS[start]:
+            if pattern.match(text, place, line_end) and (not row.given or row.given in log.given):
+                if is_kernels(text[_line_begin(text, place) : place], log.ci_dates):
+                    yield row, place
+                at = line_end
                 break
+
+
+def _starts(text: str, begin: int, end: int) -> Iterator[tuple[int, str]]:
+    """Yield where starts of rows stand, in order."""
+    anchored = ((match.start(1), match[1]) for match in _STARTS.finditer(text, begin, end))
+    return heapq.merge(anchored, *(_places(start, text, begin, end) for start in _INSIDE))
+
+
+def _places(start: str, text: str, begin: int, end: int) -> Iterator[tuple[int, str]]:
+    while (begin := text.find(start, begin, end)) >= 0:
+        yield begin, start
+        begin += len(start)
+
+
+def _line_begin(text: str, at: int) -> int:
+    least = max(0, at - _PREFIX_CHARACTERS)
+    begin = text.rfind("\n", least, at)
+    return begin + 1 if begin >= 0 else least
 
 
 def _line_end(text: str, at: int) -> int:
@@ -146,12 +202,20 @@ _END = re.compile(r"---\[ end (?:trace|Kernel panic)[^\n]{0,200}")
 _STACK = re.compile(r"\+0x[0-9a-f]{1,8}/0x[^\n]{0,200}|</TASK>|\b(?:R[A-Z0-9]{2}|Code): ")
 
 
-def _end_of_report(text: str, at: int, condition: Condition) -> int:
+def _end_of_report(log: _Log, at: int, row: Condition) -> int:
     """Return where the report that begins at `at` ends: its end mark, else its last stack line."""
-    line_end = _line_end(text, at)
-    if condition.severity is Severity.NOTE:
+    text = log.text
+    line_end, limit = _line_end(text, at), min(at + _EXCERPT_CHARACTERS, len(text))
+    if row.severity is Severity.NOTE:
         return line_end
-    window = text[line_end : at + _EXCERPT_CHARACTERS]
+    if row.excuse:  # it excuses this report alone: another one ends it
+        others = (
+            _line_begin(text, place)
+            for other, place in _hits(log, line_end, limit)
+            if other.severity is not Severity.NOTE
+        )
+        limit = next(others, limit)
+    window = text[line_end:limit]
     window = "\n".join(window.split("\n", _EXCERPT_LINES)[:_EXCERPT_LINES])
     window = window.split(_CUT_HERE, 1)[0]  # the next report
     end = _END.search(window)

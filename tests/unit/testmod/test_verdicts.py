@@ -32,7 +32,8 @@ ROWS = {row.name: row for row in CONDITIONS}
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_a_line_that_a_kernel_printed_is_found_under_its_row_s_name(sample):
     for prefix in ["", "[    1.234567] ", "<4>[   12.5][  T49] ", "4,1,2,-;"]:
-        findings = scan_console(f"{prefix}hello\n{prefix}{sample.line}\n{prefix}bye\n")
+        given = ROWS[sample.name].given
+        findings = scan_console(f"{prefix}hello\n{prefix}{sample.line}\n{prefix}bye\n{given}\n")
         assert [(found.name, found.severity, found.line) for found in findings] == [
             (sample.name, ROWS[sample.name].severity, 2)
         ]

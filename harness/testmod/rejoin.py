@@ -6,32 +6,38 @@
 A wrong number is worse than a missing line, so what could be read in two ways stays broken.
 """
 
+import itertools
 import re
 
 from harness.testmod.prefix import message_of
 
-_HEAD = re.compile(r"Summary: (?=\w{1,64}_test )|All test took worker")
-_WHOLE = re.compile(
-    r"(?:Summary: \w{1,64} passed: \d{1,10} failed: \d{1,10}(?: xfailed: \d{1,10})?"
-    r" repeat: \d{1,10} loops: \d{1,10} avg: \d{1,20} usec"
-    r"|All test took worker\d{1,5}=\d{1,20} cycles)"
+HEAD = r"(?:Summary: (?=\w{1,64}_test )|All test took (?=worker|CPU))"
+SUMMARY = (
+    r"Summary: (\w{1,64}) passed: "
+    r"(\d{1,10} failed: \d{1,10}(?: xfailed: \d{1,10})? repeat: (\d{1,10} loops: \d{1,10}))"
+    r" avg: (\d{1,20}) usec"
 )
+TOTAL = r"All test took (?:worker|CPU)(\d{1,5})=(\d{1,20}) (cycles|nsecs)"
+
+_HEAD = re.compile(HEAD)
+_WHOLE = re.compile(f"{SUMMARY}|{TOTAL}")
 _LINE_CHARACTERS = 400
 _LINES_APART = 3
-_MENDED = 200  # more broken lines than that is another illness
+_REJOINED = 200  # more broken lines than that have another cause
 
 
-def mend_lines(text: str) -> str:
+def rejoin_lines(text: str) -> str:
     """Return `text` with broken lines of the module made whole at the place of their first half."""
-    broken = [match for match in _HEAD.finditer(text) if not _WHOLE.match(text, match.start())]
+    heads = (match.start() for match in _HEAD.finditer(text))
+    broken = (begin for begin in heads if not _WHOLE.match(text, begin))
     pieces, at = [], 0
-    for match in broken[:_MENDED]:
-        begin = match.start()
+    for begin in itertools.islice(broken, _REJOINED):
         end = _line_end(text, begin)
-        whole = _mended(text[begin:end], _following_lines(text, end)) if begin >= at else None
-        if whole:
-            pieces += [text[at:begin], whole, "\n", text[begin:end]]
-            at = end
+        joined = _joined(text[begin:end], _following_lines(text, end)) if begin >= at else None
+        if joined:
+            whole, cut = joined
+            pieces += [text[at:begin], whole, "\n"]
+            at = begin + cut
     return "".join([*pieces, text[at:]])
 
 
@@ -48,15 +54,18 @@ def _following_lines(text: str, end: int) -> list[str]:
     return lines
 
 
-def _mended(head: str, following: list[str]) -> str | None:
-    """Return the line that `head`, cut somewhere, makes with the begin of a following line."""
+def _joined(head: str, following: list[str]) -> tuple[str, int] | None:
+    """Return the line that `head`, cut somewhere, makes with the begin of a following line.
+
+    And where it was cut: what stands behind in that line is another writer's.
+    """
     for line in following:
         for tail in dict.fromkeys((line, message_of(line))):
-            # From the longest head down: whatever the intruder wrote comes behind the cut.
+            # From the longest head down: whatever the other writer wrote comes behind the cut.
             for cut in range(len(head), len("Summary: "), -1):
                 whole = _WHOLE.match(head[:cut] + tail)
                 if whole and whole.end() > cut:
-                    return whole[0] if _is_certain(head, cut, tail) else None
+                    return (whole[0], cut) if _is_certain(head, cut, tail) else None
     return None
 
 

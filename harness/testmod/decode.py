@@ -1,0 +1,134 @@
+"""Makes text of the bytes in which kernel logs are kept, one line a record. Pure.
+
+Read are UTF-8, UTF-16 and UTF-32, gzip, JSON of `dmesg -J` and `journalctl -o json`, and mail in
+quoted-printable. A record of JSON becomes the line that syslog would make of it.
+"""
+
+import codecs
+import json
+import quopri
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from harness.errors import InputError
+
+TEXT_BYTES = 1 << 29  # of one log; a day of a chatty console has some ten million
+_LINE_CHARACTERS = 8_192  # the kernel's longest line has 2,048 (PRINTK_MESSAGE_MAX)
+_BOMS = (  # that of UTF-32 begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+)
+_JSON = re.compile(r'\s*\{\s*"')
+_JSON_BETWEEN = re.compile(r'[\s,\x1e\]}]*(?:\{\s*"dmesg"\s*:\s*\[)?\s*')
+_QUOTED_PRINTABLE = re.compile(
+    rb"=3D\d{1,20} (?:cycles|nsecs)|(?i:^Content-Transfer-Encoding: quoted-printable)", re.M
+)
+_LEVELS = {
+    "emerg": 0,
+    "alert": 1,
+    "crit": 2,
+    "err": 3,
+    "warn": 4,
+    "notice": 5,
+    "info": 6,
+    "debug": 7,
+}
+
+
+def decode_log(data: bytes) -> tuple[str, list[str]]:
+    """Return the lines of a kernel log in `data`, and what was left out of them, a sentence each.
+
+    Raises InputError where it is larger than `TEXT_BYTES`, packed or not.
+    """
+    data = _unpack(data)
+    if len(data) > TEXT_BYTES:
+        raise InputError(f"larger than {TEXT_BYTES >> 20} MiB: cut it in parts")
+    if _QUOTED_PRINTABLE.search(data):
+        data = quopri.decodestring(data)
+    text = _decode(data).replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
+    if _JSON.match(text):
+        text = "\n".join(_json_lines(text))
+    return _with_bounded_lines(text)
+
+
+def _unpack(data: bytes) -> bytes:
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(data, TEXT_BYTES + 1)
+    except zlib.error as error:
+        raise InputError(f"not the gzip file that it begins as: {error}") from error
+    return unpacked
+
+
+def _decode(data: bytes) -> str:
+    for bom, encoding in _BOMS:
+        if data.startswith(bom):
+            return data[len(bom) :].decode(encoding, errors="replace")
+    return data.decode(errors="replace")
+
+
+def _json_lines(text: str) -> Iterator[str]:
+    """Yield a line for each record, and what is no JSON as it is: a log may be cut anywhere."""
+    decoder, at = json.JSONDecoder(), 0
+    while True:
+        between = _JSON_BETWEEN.match(text, at)
+        at = between.end() if between else at
+        if at >= len(text):
+            return
+        try:
+            record, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            end = text.find("\n", at)
+            end = len(text) if end < 0 else end
+            yield text[at:end]
+            at = end
+            continue
+        if isinstance(record, dict):
+            yield from _record_lines(record)
+
+
+def _record_lines(record: dict[str, Any]) -> Iterator[str]:
+    """Return the lines of one record of `dmesg -J` or of a journal."""
+    message = record.get("msg", record.get("MESSAGE"))
+    if isinstance(message, list):  # bytes, where a journal's message is no plain text
+        message = bytes(b for b in message if isinstance(b, int) and 0 <= b < 256).decode(
+            errors="replace"
+        )
+    if not isinstance(message, str):
+        return
+    if "msg" in record:
+        level = record.get("pri", 6)
+        level = _LEVELS.get(level, level) if isinstance(level, str) else level
+        kernel = record.get("fac", "kern") in ("kern", 0)
+        time_s = record.get("time", 0.0)
+        stamp = f"[{time_s:12.6f}] " if isinstance(time_s, int | float) else ""
+        head = f"<{(0 if kernel else 8) | (level if isinstance(level, int) else 6)}>{stamp}"
+    else:
+        kernel = record.get("_TRANSPORT", "kernel") == "kernel"
+        head = "<6>" if kernel else f"<14>{record.get('SYSLOG_IDENTIFIER', '?')}: "
+    for line in message.split("\n"):
+        yield head + line
+
+
+def _with_bounded_lines(text: str) -> tuple[str, list[str]]:
+    lines = text.split("\n")
+    remarks = []
+    for number, line in enumerate(lines):
+        if len(line) > _LINE_CHARACTERS:
+            remarks.append(
+                f"line {number + 1} has {len(line):,} characters, "
+                f"the first {_LINE_CHARACTERS:,} were read"
+            )
+            lines[number] = line[:_LINE_CHARACTERS]
+    if not remarks:
+        return text, []
+    if len(remarks) > 3:
+        remarks = [*remarks[:3], f"and {len(remarks) - 3:,} more lines as long"]
+    return "\n".join(lines), remarks
