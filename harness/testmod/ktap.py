@@ -1,6 +1,7 @@
 """Reads KTAP (Documentation/dev-tools/ktap.rst) out of a kernel log. Pure; never raises on a log.
 
-A subtest's lines are indented deeper than its parent's result, which comes after them:
+A subtest's lines are indented deeper than its parent's result, or quoted once more by "# " as
+kselftest does with what its tests print; the parent's result comes after them:
 
     KTAP version 1
     1..1
@@ -11,12 +12,13 @@ A subtest's lines are indented deeper than its parent's result, which comes afte
     ok 1 suite
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from harness.testmod.prefix import message_of, strip_colour
+from harness.testmod.prefix import read_prefix, strip_colour
 
 
 class KtapStatus(StrEnum):
@@ -29,7 +31,7 @@ class KtapStatus(StrEnum):
     MISSING = "missing"  # planned, or begun by subtests, and no result came
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KtapResult:
     """One test. `reason`: the words behind SKIP or TODO; `planned`: its plan, None without one."""
 
@@ -54,7 +56,8 @@ class KtapResult:
         return any(item.status in (KtapStatus.FAILED, KtapStatus.MISSING) for item in self.walk())
 
 
-_TOKEN = re.compile(r"\b(?:K?TAP version|(?:not )?ok \d|1\.\.\d)|# Subtest:")
+_TOKEN = re.compile(r"ok \d|1\.\.\d|TAP version|# Subtest:")
+_BODY = re.compile(r"(?:K?TAP version|(?:not )?ok \d|1\.\.\d|# Subtest:)")
 _RESULT = re.compile(
     r"(?P<fault>not )?ok (?P<number>\d{1,9})(?: -)?(?: (?P<name>[^#\n]{0,500}))?"
     r"(?:# *(?P<directive>(?i:skip|todo|timeout|xfail|error))\S{0,20} ?(?P<reason>[^\n]{0,500}))?"
@@ -63,49 +66,134 @@ _PLAN = re.compile(r"1\.\.(\d{1,9})\s*(?:#|$)")
 _SUBTEST = re.compile(r"# Subtest: ?([^\n]{0,500})")
 _VERSION = re.compile(r"K?TAP version \d")
 _DEPTH = 64  # deeper nesting is noise
-_MISSING = 1_000  # of a plan of billions, so many missing tests are listed
+_RESULTS = 200_000  # of one log; all of the kernel's KUnit tests together have some 20,000
+_MISSING = 1_000  # of one log: of a plan of billions, so many missing tests are listed
+_LINE_CHARACTERS = 1_500
+
+_Indent = tuple[int, int]  # of quotes ("# "), of columns
 
 
 @dataclass
 class _Level:
-    indent: int
+    indent: _Indent
     planned: int | None = None
     title: str = ""
     results: list[KtapResult] = field(default_factory=list)
 
-    def whole(self) -> tuple[KtapResult, ...]:
-        """Return the results, and after them the tests of the plan that have none."""
-        seen = {result.number for result in self.results}
-        last = min(self.planned or 0, len(seen) + _MISSING)
-        absent = [number for number in range(1, last + 1) if number not in seen]
-        return (
-            *self.results,
-            *(KtapResult(number, "", KtapStatus.MISSING) for number in absent[:_MISSING]),
+
+class _Document:
+    """What is open of a KTAP document, and how many missing tests may yet be listed."""
+
+    def __init__(self) -> None:
+        self.levels: list[_Level] = []
+        self._missing = _MISSING
+
+    def take(self, indent: _Indent, body: str) -> None:
+        """Take a line below the outermost version line."""
+        if _VERSION.match(body):
+            self._enter(indent)
+        elif indent[0] not in {level.indent[0] for level in self.levels}:
+            return  # a diagnostic: nothing has begun at that depth of quotes
+        elif plan := _PLAN.match(body):
+            level = self._enter(indent)
+            level.planned = int(plan[1]) if level.planned is None else level.planned
+        elif title := _SUBTEST.match(body):
+            self._enter(indent).title = title[1].strip()
+        elif result := _RESULT.match(body):
+            below = self._close_below(indent)
+            self._enter(indent).results.append(self._result(result, below))
+
+    def close(self) -> tuple[KtapResult, ...]:
+        """End all levels and return the outermost one's tests."""
+        if not self.levels:
+            return ()
+        below = self._close_below((-1, -1))
+        if below:
+            self.levels[0].results.append(self._without_result(self.levels[0], below))
+        return self._whole(self.levels.pop())
+
+    def _enter(self, indent: _Indent) -> _Level:
+        """Return the level of `indent`, opened when it is deeper than the last one."""
+        levels = self.levels
+        if not levels or (indent > levels[-1].indent and len(levels) < _DEPTH):
+            levels.append(_Level(indent))
+        return levels[-1]
+
+    def _close_below(self, indent: _Indent) -> _Level | None:
+        """End the levels deeper than `indent` and return the outermost one of them."""
+        below = None
+        while len(self.levels) > 1 and self.levels[-1].indent > indent:
+            if below:
+                self.levels[-1].results.append(self._without_result(self.levels[-1], below))
+            below = self.levels.pop()
+        return below
+
+    def _result(self, match: re.Match[str], below: _Level | None) -> KtapResult:
+        return KtapResult(
+            number=int(match["number"]),
+            name=(match["name"] or "").strip(),
+            status=_status(bool(match["fault"]), (match["directive"] or "").lower()),
+            reason=(match["reason"] or "").strip() if match["directive"] else "",
+            planned=below.planned if below else None,
+            subtests=self._whole(below) if below else (),
         )
+
+    def _without_result(self, parent: _Level, below: _Level) -> KtapResult:
+        """Return the test whose subtests came and whose own result did not."""
+        return KtapResult(
+            number=parent.results[-1].number + 1 if parent.results else 1,
+            name=below.title,
+            status=KtapStatus.MISSING,
+            planned=below.planned,
+            subtests=self._whole(below),
+        )
+
+    def _whole(self, level: _Level) -> tuple[KtapResult, ...]:
+        """Return the results, and after them the tests of the plan that have none."""
+        seen = {result.number for result in level.results}
+        left = (level.planned or 0) - sum(1 for number in seen if number <= (level.planned or 0))
+        listed = min(left, self._missing)
+        absent = (number for number in itertools.count(1) if number not in seen)
+        missing = [
+            KtapResult(number, "", KtapStatus.MISSING)
+            for number in itertools.islice(absent, listed)
+        ]
+        self._missing -= listed
+        if left > listed:
+            words = f"and {left - listed:,} more without a result"
+            missing.append(KtapResult(next(absent), words, KtapStatus.MISSING))
+        return (*level.results, *missing)
 
 
 def parse_ktap(text: str) -> tuple[KtapResult, ...]:
     """Return the top-level tests of all KTAP documents in `text`, in order, with their subtests.
 
     Lines count from the first version line on. A new version line at the outermost level begins
-    another document. Other lines of the kernel, in between, do not matter.
+    another document. Other lines of the kernel, in between, do not matter. Of more than 200,000
+    lines of results the others are one missing test that says so.
     """
+    begin = text.find("TAP version ")
+    if begin < 0:
+        return ()
     top: list[KtapResult] = []
-    levels: list[_Level] = []
-    for indent, body in _ktap_lines(strip_colour(text)):
-        if _VERSION.match(body):
-            if levels and indent <= levels[0].indent:
-                top += _unwind(levels, -1)
-                levels = []
-            _enter(levels, indent)
-        elif levels:
-            _take(levels, max(indent, levels[0].indent), body)
-    return (*top, *_unwind(levels, -1))
+    document = _Document()
+    for number, (indent, body) in enumerate(_ktap_lines(strip_colour(text), begin)):
+        if number == _RESULTS:
+            words = f"more than {_RESULTS:,} lines of KTAP: the others were not read"
+            return (*top, *document.close(), KtapResult(0, words, KtapStatus.MISSING))
+        begins = bool(_VERSION.match(body))
+        if begins and document.levels and indent <= document.levels[0].indent:
+            top += document.close()
+        if document.levels:
+            document.take(max(indent, document.levels[0].indent), body)
+        elif begins:
+            document.take(indent, body)
+    return (*top, *document.close())
 
 
-def _ktap_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (indentation, text without it) of the lines that may be KTAP."""
-    at = 0
+def _ktap_lines(text: str, at: int) -> Iterator[tuple[_Indent, str]]:
+    """Yield (indentation, text without it) of the lines from `at` on that may be KTAP."""
+    at = text.rfind("\n", 0, at) + 1
     while match := _TOKEN.search(text, at):
         begin = text.rfind("\n", at, match.start()) + 1 or at
         end = text.find("\n", match.start())
@@ -113,50 +201,13 @@ def _ktap_lines(text: str) -> Iterator[tuple[int, str]]:
         at = end + 1
         if match.start() - begin > 300:
             continue
-        message = message_of(text[begin : min(end, begin + 1_500)].rstrip("\r"))
+        line = text[begin : min(end, begin + _LINE_CHARACTERS)]
+        prefix = read_prefix(line)
+        message = line[prefix.end :]
         body = message.lstrip(" \t")
-        if body.startswith("# Subtest") or _TOKEN.match(body):
-            yield len(message.expandtabs(4)) - len(body.expandtabs(4)), body.rstrip()
-
-
-def _enter(levels: list[_Level], indent: int) -> _Level:
-    """Return the level of `indent`, opened when it is deeper than the last one."""
-    if not levels or (indent > levels[-1].indent and len(levels) < _DEPTH):
-        levels.append(_Level(indent))
-    return levels[-1]
-
-
-def _take(levels: list[_Level], indent: int, body: str) -> None:
-    if plan := _PLAN.match(body):
-        level = _enter(levels, indent)
-        level.planned = int(plan[1]) if level.planned is None else level.planned
-    elif title := _SUBTEST.match(body):
-        _enter(levels, indent).title = title[1].strip()
-    elif result := _RESULT.match(body):
-        below = _close_below(levels, indent)
-        level = _enter(levels, indent)
-        level.results.append(_result(result, below))
-
-
-def _close_below(levels: list[_Level], indent: int) -> _Level | None:
-    """End the levels deeper than `indent` and return the outermost one of them."""
-    below = None
-    while len(levels) > 1 and levels[-1].indent > indent:
-        if below:
-            levels[-1].results.append(_without_result(levels[-1], below))
-        below = levels.pop()
-    return below
-
-
-def _result(match: re.Match[str], below: _Level | None) -> KtapResult:
-    return KtapResult(
-        number=int(match["number"]),
-        name=(match["name"] or "").strip(),
-        status=_status(bool(match["fault"]), (match["directive"] or "").lower()),
-        reason=(match["reason"] or "").strip() if match["directive"] else "",
-        planned=below.planned if below else None,
-        subtests=below.whole() if below else (),
-    )
+        if _BODY.match(body):
+            columns = len(message.expandtabs(4)) - len(body.expandtabs(4))
+            yield (prefix.quotes, columns), body.rstrip()
 
 
 def _status(fault: bool, directive: str) -> KtapStatus:
@@ -165,21 +216,3 @@ def _status(fault: bool, directive: str) -> KtapStatus:
     if directive in ("todo", "xfail"):
         return KtapStatus.TODO
     return KtapStatus.FAILED if fault or directive else KtapStatus.PASSED
-
-
-def _without_result(parent: _Level, below: _Level) -> KtapResult:
-    """Return the test whose subtests came and whose own result did not."""
-    number = max((result.number for result in parent.results), default=0) + 1
-    return KtapResult(
-        number, below.title, KtapStatus.MISSING, planned=below.planned, subtests=below.whole()
-    )
-
-
-def _unwind(levels: list[_Level], indent: int) -> tuple[KtapResult, ...]:
-    """End all levels and return the outermost one's tests."""
-    below = _close_below(levels, indent)
-    if not levels:
-        return ()
-    if below:
-        levels[0].results.append(_without_result(levels[0], below))
-    return levels[0].whole()

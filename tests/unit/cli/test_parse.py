@@ -1,4 +1,5 @@
 import csv
+import gzip
 import io
 import json
 from pathlib import Path
@@ -60,3 +61,18 @@ def test_an_unreadable_file_is_the_users_to_mend(run, tmp_path, name):
     status, out, err = run(f"{tmp_path}/{name}")
     assert (status, out) == (2, "")
     assert "cannot read" in err
+
+
+def test_a_long_line_is_cut_and_said_so_and_a_broken_one_is_named(run, tmp_path):
+    head = "[ 1.0] Summary: fix_size_alloc_test passed: 1 failed: 0 repeat: 1 loops: 2"
+    (tmp_path / "log").write_text(f"{'x' * 10_000}\n{head}\n")
+    status, out, err = run(tmp_path / "log")
+    assert status == 1
+    assert "line 1 has 10,000 characters" in err
+    assert "not understood" in err
+    assert "fix_size_alloc_test" in err
+
+
+def test_a_packed_log_is_read(run, tmp_path):
+    (tmp_path / "log").write_bytes(gzip.compress(WHOLE.read_bytes()))
+    assert run(tmp_path / "log")[0] == 0

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.testmod import ktap
 from harness.testmod.ktap import KtapResult, KtapStatus, parse_ktap
 
 KUNIT = """\
@@ -68,7 +69,32 @@ def test_without_a_version_line_nothing_is_ktap():
 
 
 def test_a_plan_of_billions_is_bounded():
-    assert len(parse_ktap("KTAP version 1\n1..999999999\nok 1 a\n")) <= 1_001
+    tests = parse_ktap("KTAP version 1\n1..999999999\nok 1 a\n")
+    assert len(tests) == 1_002
+    assert tests[-1].name == "and 999,998,998 more without a result"
+
+
+def test_plans_of_billions_inside_each_other_are_bounded_together():
+    text = "KTAP version 1\n" + "".join(
+        f"{'  ' * (n % 60)}1..999999999\n{'  ' * (n % 60)}ok 1 a\n" for n in range(3_000)
+    )
+    results = [each for top in parse_ktap(text) for each in top.walk()]
+    # For each plan: its result, what it misses in one line, and the parent that got no result.
+    assert len(results) < 3 * 3_000 + 1_000
+
+
+def test_more_lines_than_any_test_suite_has_are_not_read_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(ktap, "_RESULTS", 100)
+    results = parse_ktap("KTAP version 1\n" + "ok 1 a\n" * 1_000)
+    assert len(results) == 100
+    assert results[-1].name == "more than 100 lines of KTAP: the others were not read"
+    assert results[-1].bad
+
+
+def test_what_kselftest_quotes_is_a_subtest_once_a_version_line_is_quoted():
+    text = "TAP version 13\n1..1\n# ok 7 a diagnostic\n# TAP version 13\n# 1..1\n"
+    text += "# # ok 8 another\n# not ok 1 inner\nnot ok 1 outer\n"
+    assert statuses(parse_ktap(text)) == [("outer", "failed"), ("inner", "failed")]
 
 
 NAMES = st.text("abcdefgh_", min_size=1, max_size=8)

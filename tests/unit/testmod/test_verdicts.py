@@ -211,3 +211,50 @@ def test_no_text_near_the_patterns_makes_it_raise(text):
 @pytest.mark.timeout(20)
 def test_hostile_logs_of_some_hundred_kilobytes_end(text):
     assert len(scan_console(text)) <= 1000
+
+
+def test_the_first_of_a_condition_are_kept_and_the_others_counted():
+    text = "page dumped because: unmovable page\n" * 1_000 + "Kernel panic - not syncing: x\n"
+    findings = scan_console(text)
+    assert [found.severity for found in findings] == [Severity.NOTE] * 20 + [Severity.CRASH]
+    assert [found.more for found in findings[-2:]] == [980, 0]
+    assert findings[-1].line == 1_001
+
+
+EXCUSED = """\
+vmalloc_test/0: vmalloc error: size 4096, vm_struct allocation failed, mode:0xdc0(GFP_KERNEL)
+Call Trace:
+ align_shift_alloc_test+0x30/0x60 [test_vmalloc]
+"""
+
+
+def test_a_splat_behind_more_excused_reports_than_are_kept_is_found():
+    text = EXCUSED * 30 + EXCUSED.replace("align_shift", "fix_size")
+    assert verdict_of(scan_console(text)) is Verdict.SPLAT
+
+
+def test_a_note_inside_an_excused_report_does_not_end_it():
+    text = EXCUSED.replace("Call Trace", "** 1 printk messages dropped **\nCall Trace")
+    assert verdict_of(scan_console(text)) is Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Nov 23 03:00:09 lab1 qemu-system-x86[2044]: BUG: soft lockup - CPU#0 stuck",
+        "Nov 23 03:00:09 lab1 qemu[2044]: [    1.234567] Kernel panic - not syncing: a guest's",
+        "<14>[   12.0] a program: Kernel panic - not syncing: written to /dev/kmsg",
+        "30,339,102440639,-;systemd[1]: BUG: soft lockup",
+        "user  :notice: [  117.311739] BUG: soft lockup",
+        "<30>1 2025-01-01T00:00:01Z lab1 qemu 12 - - BUG: soft lockup",
+    ],
+)
+def test_what_another_than_the_kernel_says_is_no_finding(line):
+    assert scan_console(f"[    0.0] Linux version 6.12\n{line}\n") == ()
+
+
+def test_a_kernel_s_line_behind_a_prompt_is_found():
+    for prompt in ("login: ", "2025-01-01T00:00:01 root@board:~# "):
+        text = f"2025-01-01T00:00:00 [    0.000000] Linux version 6.12\n{prompt}"
+        text += "[   12.345678] BUG: soft lockup - CPU#0 stuck for 22s!\n"
+        assert verdict_of(scan_console(text)) is Verdict.SPLAT
