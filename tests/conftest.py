@@ -13,6 +13,10 @@ from tests.cpu_time import (  # noqa: F401  hooks
     pytest_runtest_makereport,
     pytest_terminal_summary,
 )
+from tests.fair_clock import (  # noqa: F401  hooks
+    pytest_timeout_cancel_timer,
+    pytest_timeout_set_timer,
+)
 
 # What a shell starts in the background ignores Ctrl-C, and so does what that starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
