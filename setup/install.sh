@@ -28,6 +28,15 @@ present() {
     [ -z "$2" ] || dpkg --compare-versions "${version#*=}" ge 1:9.2
 }
 
+# Print the suites of what is missing.
+suites() { printf '%s\n' $special | sed -n 's,.*/,,p' | sort -u; }
+
+# Without a terminal sudo cannot ask for a password.
+may_sudo() {
+    command -v sudo >/dev/null || return 1
+    sudo -n true 2>/dev/null || { [ -t 0 ] && sudo -v; }
+}
+
 root=
 [ "$(id -u)" = 0 ] || root=sudo
 missing=$(wanted | while read -r name suite; do present "$name" "$suite" || echo "$name${suite:+/$suite}"; done)
@@ -39,21 +48,28 @@ if [ -n "$missing" ]; then
         exit 3
     fi
     command -v apt-get >/dev/null || { say "no apt-get here: install them by hand"; exit 3; }
-    if [ -n "$root" ] && ! command -v sudo >/dev/null; then
-        say "neither root nor sudo here: run as root: apt-get install" $missing
+    plain=$(printf '%s\n' $missing | grep -v / || true)
+    special=$(printf '%s\n' $missing | grep / || true)
+    if [ -n "$root" ] && ! may_sudo; then
+        say "you are not root and may not use sudo; an administrator has to run:"
+        echo "    apt-get update"
+        for suite in $(suites); do
+            echo "    '$PWD/setup/add-suite.sh' $suite && apt-get update"
+        done
+        for package in $special; do echo "    apt-get install -t ${package#*/} ${package%/*}"; done
+        [ -z "$plain" ] || echo "    apt-get install --no-install-recommends" $plain
         exit 3
     fi
     $root apt-get update -qq
-    for suite in $(printf '%s\n' $missing | sed -n 's,.*/,,p' | sort -u); do
+    for suite in $(suites); do
         $root setup/add-suite.sh "$suite"
         $root apt-get update -qq
     done
     say "installing:" $missing
     # -t for the packages of a suite, so that what they depend on comes from it too.
-    plain=$(printf '%s\n' $missing | grep -v / || true)
     [ -z "$plain" ] || $root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends $plain >/dev/null
-    for package in $(printf '%s\n' $missing | grep / || true); do
+    for package in $special; do
         $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
             -t "${package#*/}" "${package%/*}" >/dev/null
     done
