@@ -1,7 +1,9 @@
 """Closes tests off from the user's home, settings and network, and offers what they share."""
 
+import contextlib
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,23 @@ def _local_only(connect):
 def runner():
     """Runs real programs."""
     return SubprocessRunner()
+
+
+@pytest.fixture
+def start():
+    """Starts a program like `subprocess.Popen`.
+
+    Whatever still runs when the test ends, however it ends, is killed and waited for: a child left
+    behind would fail another test, the one in which it is collected as garbage.
+    """
+    with contextlib.ExitStack() as started:
+
+        def start_program(argv, **options):
+            process = started.enter_context(subprocess.Popen(argv, **options))
+            started.callback(process.kill)
+            return process
+
+        yield start_program
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import subprocess
+import time
 from contextlib import contextmanager
 
 from websockets.sync.client import connect
@@ -53,7 +54,7 @@ class Firefox:
         self._sent += 1
         self._socket.send(json.dumps({"id": self._sent, "method": method, "params": params}))
         while True:
-            message = json.loads(self._socket.recv(timeout=120))
+            message = json.loads(self._socket.recv())
             if message.get("id") == self._sent:
                 assert message["type"] == "success", message
                 return message["result"]
@@ -86,12 +87,8 @@ def running_firefox(profile, downloads):
 
 def _address(log, process):
     """Return where the browser listens, once it says so."""
-    for _ in range(1200):
+    while process.poll() is None:
         if found := re.search(r"BiDi listening on (ws://\S+)", log.read_text(errors="replace")):
             return found[1]
-        try:
-            process.wait(0.1)
-        except subprocess.TimeoutExpired:
-            continue
-        break
+        time.sleep(0.1)
     raise AssertionError(f"Firefox did not start: {log.read_text(errors='replace')[-2000:]}")

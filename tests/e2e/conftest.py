@@ -61,5 +61,5 @@ def box(image, tmp_path_factory):
 
 
 @pytest.fixture
-def bench(box, tmp_path):
-    return Bench(tmp_path, box)
+def bench(box, tmp_path, start):
+    return Bench(tmp_path, box, start)

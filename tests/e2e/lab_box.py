@@ -17,7 +17,7 @@ from harness.targets.ssh.boot.method import boot_method
 from harness.targets.ssh.sudoers import render_sudoers
 from harness.targets.ssh.transport import ConnectionLostError, HostShell
 
-PATIENCE_S = 400  # for a boot of the known-good kernel under emulation, on a busy machine
+_FIRST_START_S = 400  # what a start may take before one was measured
 
 
 class LabBox:
@@ -59,8 +59,8 @@ class LabBox:
         return "".join(f"{key}: {value}\n" for key, value in keys.items())
 
     def boot_text(self, method: str) -> str:
-        """Return a `boot:` with the patience that this machine, as busy as it is, asks for."""
-        start_s = int(max(20, self.start_s)) if self.start_s else PATIENCE_S
+        """Return a `boot:` with the deadlines that this machine, as busy as it is, asks for."""
+        start_s = int(max(20, self.start_s)) if self.start_s else _FIRST_START_S
         clocks = {"confirm_within_s": 2 * start_s, "answer_within_s": 3 * start_s, "panic_s": 2}
         return json.dumps({"method": method, **clocks})
 
@@ -75,7 +75,6 @@ class LabBox:
         """Connect as whoever administers the machine. Waits while it starts."""
         spec = self.host("root", user="root", sudo="false")
         began = time.monotonic()
-        deadline = began + PATIENCE_S
         while True:
             try:
                 shell = HostShell(spec, connect_s=60)
@@ -83,7 +82,6 @@ class LabBox:
                 return shell
             except ConnectionLostError:
                 assert self.process.poll() is None, (self.folder / "qemu.log").read_text()
-                assert time.monotonic() < deadline, self.last_words()
                 time.sleep(1)
 
     def allow(self, *specs: HostSpec) -> None:
@@ -112,7 +110,7 @@ class LabBox:
     def stop(self) -> None:
         """End the machine; its snapshot goes with it."""
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait()
         self._log.close()
         self._sockets.cleanup()
 
@@ -155,9 +153,9 @@ def _settle(image: LabImage, scratch: Path) -> None:
     box = LabBox(image, scratch, keep=True)
     try:
         with contextlib.closing(box.as_root()) as shell:
-            shell.run(["update-grub"], check=True, timeout_s=PATIENCE_S)
+            shell.run(["update-grub"], check=True, timeout_s=3600)
             shell.run(["systemctl", "poweroff"])
-        box.process.wait(PATIENCE_S)
+        box.process.wait()
     finally:
         box.stop()
 

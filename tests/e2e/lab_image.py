@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.build.cache import Cache, cache_folder
 
 ACCOUNT = "lab"
-_FORMAT = "1"
+_FORMAT = "2"
 _DISK_MIB = 2048
 _FIRST_SECTOR = 2048  # of the root partition; GRUB's core image lies before it
 _UUID = "5ab0c3f2-6d7e-4a51-9c1f-0c7a3d2e1b44"
@@ -123,9 +123,9 @@ def build_image(folder: Path) -> None:
         *("--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"),
         *("--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=force-unsafe-io"),
         '--aptopt=Acquire::Check-Valid-Until "false"',
-        # The initial file system must have the drivers named before the kernel is configured.
-        f'--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d" && cp {q(str(overlay))}'
-        '/etc/initramfs-tools/conf.d/* "$1/etc/initramfs-tools/conf.d/"',
+        # Before the kernel is configured, so that its initial file system is made once, and right.
+        f"--essential-hook=cp -r --no-preserve=ownership {q(str(overlay))}/etc/initramfs-tools"
+        ' "$1/etc/"',
         f"--customize-hook=cp -r --no-preserve=ownership {q(str(overlay))}/. $1/",
         f'--customize-hook=sh -eu {q(str(folder / "setup"))} "$1" {q(" ".join(_MASKED))}',
         f'--customize-hook=sh -eu {q(str(folder / "pack"))} "$1" {q(str(folder))}',
@@ -167,7 +167,6 @@ chroot "$1" rm -f /etc/ssh/ssh_host_rsa_key /etc/ssh/ssh_host_ecdsa_key
 chroot "$1" install -d -o {ACCOUNT} /var/lib/vmapbench
 chroot "$1" systemctl enable systemd-networkd ssh
 chroot "$1" systemctl mask $2
-chroot "$1" update-initramfs -u
 chroot "$1" systemd-machine-id-setup
 chroot "$1" grub-mkimage -O i386-pc -p '(hd0,msdos1)/boot/grub' -o /boot/core.img {_GRUB_MODULES}
 mkdir -p "$1/boot/grub"

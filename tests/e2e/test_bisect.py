@@ -1,4 +1,4 @@
-"""Finds a planted slow-down among 32 real commits, on the simulated machine.
+"""Finds a planted slow-down among real commits, on the simulated machine.
 
 The history is generated: Debian's 6.12 source, of which each commit changes mm/vmalloc.c a little.
 Its commits are the same every time, so a second run finds every kernel built.
@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ from harness.build.worktree import ensure_repository
 from harness.process import SubprocessRunner
 from harness.spec.kernel import load_kernel_spec
 
-COMMITS, CULPRIT, BROKEN = 32, 21, 16  # the broken one is where plain bisection looks first
 FILE = "mm/vmalloc.c"
 PLAYBOOK = """\
 version: 1
@@ -35,14 +35,31 @@ repeats: 3
 ENTRY = "	if (WARN_ON_ONCE(!size))\n		return NULL;\n"  # of __vmalloc_node_range_noprof()
 
 
-def edit(text: str, number: int) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Plan:
+    """How many commits, which one is slow, and which does not build. `tried`: least and most."""
+
+    commits: int
+    culprit: int
+    broken: int
+    tried: tuple[int, int]
+
+
+# The broken one is where plain bisection looks first.
+PLANS = [
+    Plan(8, 6, 4, (3, 6)),
+    pytest.param(Plan(32, 21, 16, (5, 8)), marks=pytest.mark.long),
+]
+
+
+def edit(plan: Plan, text: str, number: int) -> tuple[str, str]:
     """Return the file as the commit of that number leaves it, and the commit's subject."""
-    if number == CULPRIT:
+    if number == plan.culprit:
         loop = "	for (int i = 0; i < 500; i++)\n		barrier();\n"
         return text.replace(ENTRY, ENTRY + loop), "mm/vmalloc: Settle before allocating"
-    if number == BROKEN:
+    if number == plan.broken:
         return text + "int vmalloc_broken(void) { return no_such_name; }\n", "mm/vmalloc: Break it"
-    if number == BROKEN + 1:
+    if number == plan.broken + 1:
         return text.replace("no_such_name", "0"), "mm/vmalloc: Mend it"
     if number % 2:
         return text + f"/* note {number} */\n", f"mm/vmalloc: Note {number}"
@@ -72,8 +89,9 @@ class Repository:
 
 
 @pytest.fixture(scope="session")
-def imported(repository_root):
+def imported(repository_root, built):
     """The repository of the source, made once and kept in the cache. About a minute."""
+    built("vmap-nodes")  # from whose objects every commit's kernel starts
     spec = load_kernel_spec("vmap-nodes", repository_root / "kernels")
     return ensure_repository(spec, Cache(cache_folder()), SubprocessRunner())
 
@@ -85,7 +103,11 @@ def repository_root():
 
 @pytest.fixture
 def history(imported, tmp_path):
-    """A repository with the generated commits; returns it and the ids of GOOD and all commits."""
+    """Makes a repository with a plan's commits; returns it and the ids of GOOD and all commits."""
+    return lambda plan: write_history(plan, imported, tmp_path)
+
+
+def write_history(plan, imported, tmp_path):
     folder = tmp_path / "history.git"
     made = Repository(folder)
     made.git("clone", "-q", "--bare", "--shared", str(imported.folder), str(folder))
@@ -93,8 +115,8 @@ def history(imported, tmp_path):
     text = made.git("show", f"{ids[0]}:{FILE}") + "\n"
     assert text.count(ENTRY) == 1
     made.git("read-tree", ids[0])
-    for number in range(1, COMMITS + 1):
-        text, subject = edit(text, number)
+    for number in range(1, plan.commits + 1):
+        text, subject = edit(plan, text, number)
         blob = made.git("hash-object", "-w", "--stdin", text=text)
         made.git("update-index", "--cacheinfo", f"100644,{blob},{FILE}")
         tree = made.git("write-tree")
@@ -102,10 +124,11 @@ def history(imported, tmp_path):
     return folder, ids
 
 
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: f"{plan.commits}-commits")
 def test_the_planted_commit_is_found_past_one_that_does_not_build(
-    history, repository_root, tmp_path
+    history, repository_root, tmp_path, plan
 ):
-    folder, ids = history
+    folder, ids = history(plan)
     (tmp_path / "slower.yaml").write_text(PLAYBOOK)
     argv = [sys.executable, "-m", "harness.cli.main", "bisect", ids[0], ids[-1]]
     argv += [str(tmp_path / "slower.yaml"), "--tree", str(folder), "--json"]
@@ -116,11 +139,12 @@ def test_the_planted_commit_is_found_past_one_that_does_not_build(
     found = json.loads(done.stdout)
     print(done.stderr)  # noqa: T201  what it took, for docs/performance.md
     print(json.dumps(found["boots"]), found["effect"])  # noqa: T201
-    assert [change["id"] for change in found["suspects"]] == [ids[CULPRIT]]
-    assert found["changes"][CULPRIT]["probability"] > 0.95
+    assert [change["id"] for change in found["suspects"]] == [ids[plan.culprit]]
+    assert found["changes"][plan.culprit]["probability"] > 0.95
     (skipped,) = found["skipped"].items()
-    assert skipped[0] == found["changes"][BROKEN]["name"]
+    assert skipped[0] == found["changes"][plan.broken]["name"]
     assert re.search(r"build failed.*no_such_name", skipped[1])
     tried = [change for change in found["changes"] if change["tried"]]
-    assert 5 <= len(tried) <= 8
+    least, most = plan.tried
+    assert least <= len(tried) <= most
     assert found["boots"]["all"] <= 2 * 3 + 3 * len(tried)

@@ -52,7 +52,7 @@ def from_disk(store, reports):
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=0)
         yield browser
         browser.close()
 
@@ -61,6 +61,7 @@ def browser():
 def page(browser, from_disk):
     """Yield the open index, and hold that it said nothing and asked for nothing."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(0)  # tests/fair_clock.py ends what hangs
     page = context.new_page()
     said, asked = [], []
     for event in ("console", "pageerror", "dialog"):
@@ -129,6 +130,7 @@ def test_fits_the_screen_and_is_accessible(page, width, scheme):
 
 def test_whole_without_javascript(browser, from_disk):
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(0)  # tests/fair_clock.py ends what hangs
     page = context.new_page()
     page.goto(from_disk)
     assert page.locator("figure.trend:visible").count() == 4
@@ -144,6 +146,7 @@ def test_served_from_the_same_templates(browser, store, reports):
     thread.start()
     try:
         page = browser.new_page()
+        page.set_default_timeout(0)
         page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
         assert page.locator("figure.trend").count() == 4
         linked = page.locator("figure.trend").first.locator("a[href]")

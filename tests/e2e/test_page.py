@@ -36,7 +36,7 @@ def url(tmp_path_factory):
 def browser():
     assert Path(CHROMIUM).exists(), "Chromium is not installed: setup/install.sh test"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=0)
         yield browser
         browser.close()
 
@@ -45,6 +45,7 @@ def browser():
 def page(browser, url):
     """Yield the open page, and hold that it said nothing and asked for nothing."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(0)  # tests/fair_clock.py ends what hangs
     page = context.new_page()
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text))
@@ -134,6 +135,7 @@ def test_dark_mode_and_print_change_the_paper(page, screenshots):
 
 def test_whole_without_javascript(browser, url):
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(0)  # tests/fair_clock.py ends what hangs
     page = context.new_page()
     page.goto(url)
     assert page.locator("#effects tbody tr").count() > 0

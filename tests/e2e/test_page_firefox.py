@@ -93,9 +93,7 @@ def test_number_leads_to_its_samples(page):
 def test_downloads_what_it_holds(page, downloads):
     for name in (f"{RUN}.csv", f"{RUN}.json"):
         page.evaluate(f"document.querySelector('a[download=\"{name}\"]').click()")
-        for _ in range(1200):
-            if (downloads / name).exists() and not list(downloads.glob("*.part")):
-                break
+        while not (downloads / name).exists() or list(downloads.glob("*.part")):
             time.sleep(0.1)
     with (downloads / f"{RUN}.csv").open() as file:
         assert "avg_us" in next(csv.reader(file))

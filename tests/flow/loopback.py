@@ -59,13 +59,12 @@ class LoopbackServer:
                 stderr=log,
                 start_new_session=True,
             )
-        for _ in range(400):
+        while self.process.poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
-            assert self.process.poll() is None, (self.folder / "sshd.log").read_text()
             time.sleep(0.025)
-        raise AssertionError("sshd does not listen")
+        raise AssertionError((self.folder / "sshd.log").read_text())
 
     def trust(self, file: Path):
         """Write its host key to a known_hosts file."""
@@ -96,7 +95,7 @@ class LoopbackServer:
         """End the server and what it serves."""
         self.cut()
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait()
 
     def host_text(self, **more) -> str:
         """A hosts file for this server."""

@@ -143,7 +143,7 @@ class PairTarget(FakeTarget):
 
     def __init__(self, *results):
         super().__init__(*results)
-        self.both, self.closed = threading.Barrier(2, timeout=30), False
+        self.both, self.closed = threading.Barrier(2, timeout=600), False
 
     def side_by_side(self, memory_mib):
         return 2

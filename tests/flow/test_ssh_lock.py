@@ -73,8 +73,8 @@ time.sleep(600)
 """
 
 
-def test_a_harness_killed_with_9_is_succeeded_here(shell, spec, tmp_path):
-    child = subprocess.Popen(
+def test_a_harness_killed_with_9_is_succeeded_here(shell, spec, tmp_path, start):
+    child = start(
         [sys.executable, "-c", HOLD, str(tmp_path / "box.yaml")], stdout=subprocess.PIPE, text=True
     )
     assert child.stdout.readline() == "held\n"

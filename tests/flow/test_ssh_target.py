@@ -328,12 +328,12 @@ time.sleep(60)
         *((phase, False) for phase in ("preparing the host", "booting", "testing")),
     ],
 )
-def test_killed_with_9_in_any_phase(host, tmp_path, request_for, repository, phase, held):
+def test_killed_with_9_in_any_phase(host, tmp_path, request_for, repository, phase, held, start):
     host.spec(tmp_path)
     host.set("load_s", "1")
     module = repository / "tests/data/test_vmalloc-6.12-modinfo.o"
     argv = [str(tmp_path), str(host.machine), phase, str(module), *(["stay"] if held else [])]
-    child = subprocess.Popen(
+    child = start(
         [sys.executable, "-c", BOOT, *argv],
         stdout=subprocess.PIPE,
         text=True,

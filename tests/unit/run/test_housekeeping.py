@@ -139,8 +139,7 @@ def test_a_kernel_that_is_being_dropped_is_waited_for(cache, reports):
         asking.start()
         asking.join(0.2)
         assert asking.is_alive()
-    asking.join(10)
-    assert not asking.is_alive()
+    asking.join()
 
 
 def test_builds_that_died_go_at_once_and_those_under_way_stay(cache, reports):
