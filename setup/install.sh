@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is missing: system packages from setup/packages.txt, Python packages from
-# requirements.lock into .venv. Usage: setup/install.sh [test]   NO_INSTALL=1 only names what is missing.
+# requirements.lock into .venv. Usage: setup/install.sh [test|linux7]   NO_INSTALL=1 only names what is missing.
 set -eu
 cd "$(dirname "$0")/.."
 groups="all ${1:-}"
@@ -15,7 +15,9 @@ wanted() {
         name=${entry%@*} suite=
         case $entry in
         *@bookworm-only) [ "${VERSION_CODENAME:-}" = bookworm ] || continue ;;
-        *@*) [ "${VERSION_CODENAME:-}" != bookworm ] || suite=${entry#*@} ;;
+        *@bookworm-*) [ "${VERSION_CODENAME:-}" != bookworm ] || suite=${entry#*@} ;;
+        *@trixie-*)
+            case ${VERSION_CODENAME:-} in bookworm | trixie) suite=${entry#*@} ;; esac ;;
         esac
         echo "$name $suite"
     done <setup/packages.txt
@@ -25,7 +27,9 @@ wanted() {
 present() {
     version=$(dpkg-query -W -f '${Status}=${Version}' "$1" 2>/dev/null) || return 1
     case $version in "install ok installed="*) ;; *) return 1 ;; esac
-    [ -z "$2" ] || dpkg --compare-versions "${version#*=}" ge 1:9.2
+    case $1/$2 in
+    qemu-*/?*) dpkg --compare-versions "${version#*=}" ge 1:9.2 ;;
+    esac
 }
 
 # Print the suites of what is missing.

@@ -70,7 +70,10 @@ def _existing(spec: KernelSpec, key: str, name: str) -> Path:
 def _debian_tarball(package: str) -> Path:
     path = DEBIAN_FOLDER / f"{package}.tar.xz"
     if not path.is_file():
-        raise InputError(f"kernel source {path} is missing\n  next: apt-get install {package}")
+        raise InputError(
+            f"kernel source {path} is missing\n  next: apt-get install {package}"
+            " (7.x: `setup/install.sh linux7` takes it from the backports)"
+        )
     return path
 
 
