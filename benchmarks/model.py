@@ -7,11 +7,12 @@ import random
 import sys
 import time
 
-from harness.model.allocator import Allocator, Rules, lazy_max_pages
+from harness.model.allocator import Allocator, Rules
 from harness.model.free_space import PAGE_SIZE
 from harness.model.predict import load_calibration, predict_point
 from harness.model.timing import Design
 from harness.targets.simulated.costs import machine_costs
+from harness.testmod.cases import lazy_max_pages
 
 OPERATIONS = 200_000
 

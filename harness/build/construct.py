@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.build.cache import Cache, file_digest
+from harness.build.features import allocator_features
 from harness.build.fragments import Configuration, choose, declared_symbols, load_requests
 from harness.build.kconfig import critical_values, parse_config
 from harness.build.patches import apply_patches
@@ -76,6 +77,7 @@ def build_kernel(
         "release": (tree / OBJECTS / "include/config/kernel.release").read_text().strip(),
         "critical": critical_values(configuration.values, configuration.declared),
         "chosen": configuration.chosen,
+        "features": allocator_features(pristine),  # a patch may be what is to be judged
         "patches": [str(path.relative_to(plan.spec.folder)) for path in patches],
         "base": base.key if base and based else None,
         "built_in": str(tree),

@@ -33,6 +33,7 @@ class BuiltKernel:
     critical: Mapping[str, str]  # measurement-critical symbols and their values
     patches: Sequence[str] = ()  # those applied, below the kernels folder
     chosen: Mapping[str, str] = field(default_factory=dict)  # symbol -> alternative of a fragment
+    features: Mapping[str, str] = field(default_factory=dict)  # of its source, see features.py
 
     @classmethod
     def at(
@@ -44,6 +45,7 @@ class BuiltKernel:
         critical: Mapping[str, str] | None = None,
         patches: Sequence[str] = (),
         chosen: Mapping[str, str] | None = None,
+        features: Mapping[str, str] | None = None,
     ) -> "BuiltKernel":
         """Return the build of `spec` whose artefacts lie in `folder`, or will."""
         return cls(
@@ -59,6 +61,7 @@ class BuiltKernel:
             critical=critical or {},
             patches=patches,
             chosen=chosen or {},
+            features=features or {},
         )
 
     @property
@@ -133,8 +136,8 @@ def load_built(folder: Path, spec: KernelSpec | None = None) -> BuiltKernel:
             if file_digest(folder / name) != digest:
                 raise InputError(f"{folder / name}: its contents have changed since it was built")
         built_for = spec or KernelSpec.model_validate_json(json.dumps(record["spec"]))
-        facts = (record[name] for name in ("key", "release", "critical", "patches", "chosen"))
-        return BuiltKernel.at(folder, built_for, *facts)
+        names = ("key", "release", "critical", "patches", "chosen", "features")
+        return BuiltKernel.at(folder, built_for, *(record[name] for name in names))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: no finished build: {error}") from error
 

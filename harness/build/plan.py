@@ -15,7 +15,7 @@ from harness.errors import InputError
 from harness.process import Runner
 from harness.spec.kernel import KernelSpec
 
-FORMAT = 2  # of kernel.json and of everything below kernels/KEY
+FORMAT = 3  # of kernel.json and of everything below kernels/KEY
 
 
 @dataclass(frozen=True)

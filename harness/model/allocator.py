@@ -22,15 +22,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from harness.model.free_space import PAGE_SIZE, FreeSpace
+from harness.testmod.cases import lazy_max_pages
 
 VMALLOC_START = 0xFFFFC90000000000
 VMALLOC_END = 0xFFFFE8FFFFFFFFFF
 """x86-64 with four-level page tables and no KASLR; the end is one byte below the next area."""
-
-
-def lazy_max_pages(online_cpus: int) -> int:
-    """Return how many lazily freed pages start a purge: log of the CPUs times 32 MiB."""
-    return online_cpus.bit_length() * (32 * 1024 * 1024 // PAGE_SIZE)
 
 
 def vmalloc_size(size: int) -> int:
@@ -38,11 +34,19 @@ def vmalloc_size(size: int) -> int:
     return -(-size // PAGE_SIZE) * PAGE_SIZE + PAGE_SIZE
 
 
+def decay_count(length: int, decay: float, spares_small_pools: bool) -> int:
+    """Return how many areas a pool of `length` loses in one purge, see `Rules`."""
+    everything = length if decay and not spares_small_pools else 0
+    return int(length * decay) or everything
+
+
 @dataclass(frozen=True)
 class Rules:
     """The design's constants, so that a what-if changes one of them.
 
-    `merge_lazy`: freed neighbours merge while still lazy, as before vmap nodes (Linux 6.1).
+    `spares_small_pools`: a pool too small for a quarter of it to be an area loses none in a purge,
+    as since Linux 6.19; before, it lost all. `merge_lazy`: freed neighbours merge while still lazy,
+    as before vmap nodes (Linux 6.1).
     """
 
     nodes: int = 1  # "number of nodes = number of possible CPUs, at most 128"; 1: no pools
@@ -50,6 +54,7 @@ class Rules:
     zone_pages: int = 16  # "the vmap space is cut into zones of 16 pages"
     pool_limit_pages: int = 256  # MAX_VA_SIZE_PAGES: "up to 256 pages"
     decay: float = 0.25  # `n_decay = len >> 2`: "decay each pool by 25 %"
+    spares_small_pools: bool = False
     merge_lazy: bool = False
     vmalloc_start: int = VMALLOC_START
     vmalloc_end: int = VMALLOC_END
@@ -221,8 +226,8 @@ class Allocator:
     def decay(self, node: VmapNode, full: bool) -> None:
         """`decay_va_pool_node`: give a quarter of each pool (or all) back to the free space.
 
-        A pool of up to three areas loses all of them: a quarter rounds to 0, and the kernel counts
-        down from there before it compares.
+        A quarter of up to three areas rounds to 0. Linux 6.12 counts down from there before it
+        compares, so that such a pool loses all of them; later kernels compare first.
         """
         decayed: list[VmapArea] = []
         for pages in sorted(node.pools):
@@ -233,7 +238,7 @@ class Allocator:
 
     def decay_count(self, length: int) -> int:
         """Return how many areas a pool of `length` loses in one purge."""
-        return int(length * self.rules.decay) or (length if self.rules.decay else 0)
+        return decay_count(length, self.rules.decay, self.rules.spares_small_pools)
 
     def purge_node(self, purge: Purge, index: int) -> None:
         """`purge_vmap_node`: fill this node's pools, and return the rest to the free space."""

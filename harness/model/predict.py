@@ -6,11 +6,11 @@ from importlib.resources import files
 from typing import Any
 
 from harness.errors import InputError
-from harness.model.allocator import lazy_max_pages
 from harness.model.bounds import Bounds, predict_bounds
 from harness.model.calibration import Calibration, parse_calibration
 from harness.model.costs import Machine, pair_costs
 from harness.model.timing import SIZES, Design, Prediction, Simulation
+from harness.testmod.cases import BY_SHORT_NAME
 
 PAIRS = 120_000
 """Pairs of one simulation: several purges even at 256 CPUs, and a second or two."""
@@ -72,14 +72,10 @@ def predict_point(
 def pairs_per_loop(case: str, cpus: int, loops: int) -> float:
     """Return how many allocations one of `loops` loops stands for, with the preparation's share.
 
-    A pass of full_fit first makes two arrays of lazy_max_pages() areas, one of long_busy_list
-    15,000 areas; the latter allocates twice a loop (lib/test_vmalloc.c).
+    A pass of some cases first makes thousands of areas (harness/testmod/cases.py).
     """
-    if case == "full_fit":
-        return 1 + 2 * lazy_max_pages(cpus) / loops
-    if case == "long_busy_list":
-        return 2 + 15_000 / loops
-    return 1.0
+    row = BY_SHORT_NAME[case]
+    return row.pairs + row.prepared(cpus) / loops
 
 
 def predict_curve(

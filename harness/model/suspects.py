@@ -78,12 +78,17 @@ def _changed(**changes: float) -> Make:
     return lambda rules: Allocator(replace(rules, **changes))  # type: ignore[arg-type]
 
 
+def _other_decay(rules: Rules) -> Allocator:
+    return Allocator(replace(rules, spares_small_pools=not rules.spares_small_pools))
+
+
 SUSPECTS: dict[str, Make] = {
     "wrong node on free: the address's instead of the allocating one": _AddressNode,
     "wrong node on free: one too far": _NextNode,
     "decay of 50 % instead of 25 %": _changed(decay=0.5),
     "decay of 100 % instead of 25 %": _changed(decay=1.0),
     "no decay": _changed(decay=0.0),
+    "decay of small pools by the other rule: all in 6.12, none since 6.19": _other_decay,
     "pool limit off by one: 255 pages instead of 256": _changed(pool_limit_pages=255),
     "pool limit off by one: 257 pages instead of 256": _changed(pool_limit_pages=257),
     "lost area on purge: the first of each node": _LosesFirst,

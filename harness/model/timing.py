@@ -14,21 +14,12 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harness.model.allocator import lazy_max_pages
+from harness.model.allocator import decay_count
 from harness.model.costs import Machine, PairCosts, Step
+from harness.testmod.cases import BY_SHORT_NAME, CASES, lazy_max_pages
 
-SIZES = {
-    "fix_size": (2,),
-    "full_fit": (2,),
-    "long_busy_list": (2, 101),
-    "random_size": tuple(range(2, 102)),
-    "random_size_align": tuple(range(2, 12)),
-    "fix_align": (6,),
-}
+SIZES = {case.short: case.areas for case in CASES if case.areas}
 """Pages that a case allocates, guard page included, equally often (lib/test_vmalloc.c)."""
-
-MISALIGNED = {"random_size_align": 9 / 23}
-"""How often an area from a pool is not aligned as asked: 10 of 23 alignments exceed a page."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +28,7 @@ class Design:
 
     nodes: int
     decay: float = 0.25
+    spares_small_pools: bool = False  # as since Linux 6.19
     pool_limit_pages: int = 256
     zone_pages: int = 16
     lazy_max: int | None = None
@@ -241,7 +233,7 @@ class Simulation:
         self._allocations += 1
         pool, nodes = self._pools[node], self._design.nodes
         if self._design.nodes > 1 and pool[size]:
-            missed = MISALIGNED.get(self._case, 0.0)
+            missed = BY_SHORT_NAME[self._case].misaligned
             if not missed or self._random.random() >= missed:
                 pool[size] -= 1
                 self._hits += 1
@@ -269,7 +261,7 @@ class Simulation:
         decayed = 0
         for pool in self._pools:
             for size, length in enumerate(pool):
-                loss = int(length * self._design.decay) or (length if self._design.decay else 0)
+                loss = decay_count(length, self._design.decay, self._design.spares_small_pools)
                 pool[size] -= loss
                 decayed += loss
         if decayed:

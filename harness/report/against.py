@@ -11,11 +11,11 @@ from harness.report.prediction import (
     Setting,
     curve_cpus,
     machine_model,
-    model_case,
     nodes_at,
     predictable,
 )
 from harness.report.view import Effect, Throughput, View, number, series_name
+from harness.testmod.cases import short_name
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _of_workload(
     workload = series_name(rows[0].workload)
     times: list[tuple[float, float]] = []
     for case, loops in loops_of.items():
-        settings: list[Setting] = [(model_case(case), cpus, count) for count in nodes]
+        settings: list[Setting] = [(short_name(case), cpus, count) for count in nodes]
         if not all(setting in prediction.by_setting for setting in settings):
             continue
         before_s, after_s = (prediction.loop_s(setting, loops) for setting in settings)

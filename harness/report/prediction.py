@@ -26,6 +26,7 @@ from harness.model.timing import SIZES, Design
 from harness.report import published
 from harness.report.view import Throughput, View
 from harness.targets.simulated.costs import machine_costs
+from harness.testmod.cases import short_name
 
 FILE = "prediction.json"
 FORMAT = 1
@@ -82,11 +83,6 @@ def machine_model(view: View) -> str | None:
     return next((model for words, model in _MODEL_OF_CPU.items() if words in cpu), None)
 
 
-def model_case(case: str) -> str:
-    """Return a case in the model's words: fix_size of fix_size_alloc_test."""
-    return case.removesuffix("_test").removesuffix("_alloc")
-
-
 def predictable(view: View) -> list[Throughput]:
     """Return what was measured of calibrated cases, one worker on each CPU, a case at a time."""
     cases: dict[str, set[str]] = {}
@@ -101,7 +97,7 @@ def predictable(view: View) -> list[Throughput]:
         same_areas = not any(load.get(name) for name in _OTHER_AREAS)
         return bool(row.nr_threads == row.cpus and alone and same_areas)
 
-    rows = [row for row in view.throughputs if model_case(row.case) in SIZES and suits(row)]
+    rows = [row for row in view.throughputs if short_name(row.case) in SIZES and suits(row)]
     return [row for row in rows if nodes_at(view, row.kernel, row.cpus)]
 
 
@@ -135,7 +131,7 @@ def wanted_settings(view: View) -> list[Setting]:
     if machine_model(view) is None or not (rows := predictable(view)):
         return []
     curve = curve_cpus(view, rows)
-    pairs = {(model_case(row.case), row.kernel) for row in rows}
+    pairs = {(short_name(row.case), row.kernel) for row in rows}
     found = {(case, cpus, nodes_at(view, kernel, cpus)) for case, kernel in pairs for cpus in curve}
     return sorted(setting for setting in found if setting[2])
 

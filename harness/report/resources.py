@@ -18,8 +18,9 @@ from harness.report.drawing import (
     facetted,
     log_ticks,
 )
-from harness.report.prediction import Prediction, model_case
+from harness.report.prediction import Prediction
 from harness.report.view import Throughput, View, number, short_case, threads_words
+from harness.testmod.cases import short_name
 from harness.verdict import Verdict
 
 _MEMORY_FIELDS = ("PageTables", "VmallocUsed", "LazilyFreed", "Slab", "KernelStack")
@@ -144,7 +145,7 @@ def draw_nodes(view: View, prediction: Prediction | None) -> Figure | None:
 def _predicted_per_s(
     rows: list[Throughput], nodes: Mapping[str, int], prediction: Prediction | None
 ) -> list[float | None]:
-    settings = [(model_case(row.case), row.cpus, nodes[row.kernel]) for row in rows]
+    settings = [(short_name(row.case), row.cpus, nodes[row.kernel]) for row in rows]
     known = prediction.by_setting if prediction else {}
     return [
         1 / prediction.loop_s(setting, row.loops) if prediction and setting in known else None

@@ -14,18 +14,11 @@ from harness.model.calibration import (
 from harness.process import Runner
 from harness.targets.base import BootRequest, Progress
 from harness.targets.lockprofile import PROFILE, LockProfileTarget
+from harness.testmod.cases import CASES
 from harness.verdict import Verdict
 
 POSSIBLE_CPUS = 64
-# name, bit of run_test_mask, loops
-CASES = (
-    ("fix_size", 1, 20_000),
-    ("full_fit", 2, 20_000),
-    ("long_busy_list", 4, 10_000),
-    ("random_size", 8, 3_000),
-    ("random_size_align", 32, 10_000),
-    ("fix_align", 16, 10_000),
-)
+CALIBRATED = tuple(case for case in CASES if case.calibration_loops)
 _WARM_UP = (1, 12_000)  # pools fill at the first purge
 _SETTINGS = {"1": "vmap_nodes=1", "many": "vmap_nodes=128"}
 
@@ -37,7 +30,7 @@ def calibrate(
 
     `folder` exists and is empty. Raises InfrastructureError when a boot gives no whole profile.
     """
-    cases: dict[str, dict[str, CaseProfile]] = {name: {} for name, _, _ in CASES}
+    cases: dict[str, dict[str, CaseProfile]] = {case.short: {} for case in CALIBRATED}
     symbols = kernel.system_map.read_text(encoding="ascii", errors="replace")
     for setting, parameter in _SETTINGS.items():
         place = folder / f"nodes-{setting}"
@@ -54,19 +47,19 @@ def profiles_of(text: str, symbols: str) -> Iterator[tuple[str, CaseProfile]]:
     parts = list(parse_lock_profile(text, symbols))
     # A mark before and after each load; what lies between two loads is a part as well.
     measured = parts[3::2]
-    if len(measured) < len(CASES):
+    if len(measured) < len(CALIBRATED):
         raise InfrastructureError(
-            f"the lock profile has {len(measured)} of {len(CASES)} cases; "
+            f"the lock profile has {len(measured)} of {len(CALIBRATED)} cases; "
             "the kernel must have all of test_vmalloc's first six"
         )
-    for (name, _, loops), part in zip(CASES, measured, strict=False):
-        yield name, profile_of_part(part, loops)
+    for case, part in zip(CALIBRATED, measured, strict=False):
+        yield case.short, profile_of_part(part, case.calibration_loops)
 
 
 def _boot(
     kernel: BuiltKernel, parameter: str, folder: Path, cache: Path, runner: Runner, say: Progress
 ) -> str:
-    loads = [_load(*_WARM_UP), *(_load(mask, loops) for _, mask, loops in CASES)]
+    loads = [_load(*_WARM_UP), *(_load(case.mask, case.calibration_loops) for case in CALIBRATED)]
     target = LockProfileTarget([parameter], cache, runner)
     target.check()
     request = BootRequest(

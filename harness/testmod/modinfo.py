@@ -1,4 +1,4 @@
-"""Reads what a test_vmalloc.ko says of itself: its parameters and its cases.
+"""Reads what a test_vmalloc.ko says of itself: its parameters, their defaults and its cases.
 
 Never a list in this code: newer kernels have more cases and more parameters.
 """
@@ -6,9 +6,11 @@ Never a list in this code: newer kernels have more cases and more parameters.
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from harness.errors import InputError
 
@@ -24,15 +26,22 @@ class Parameter:
 
 @dataclass(frozen=True)
 class ModuleInfo:
-    """The .modinfo section of a module. `cases`: log name -> bit of run_test_mask, in bit order."""
+    """What a module says of itself. `cases`: log name -> bit of run_test_mask, in bit order.
+
+    `defaults`: the values that its int and bool parameters are initialised with, where the file
+    has its symbols.
+    """
 
     name: str
     vermagic: str
     parameters: Mapping[str, Parameter]
     cases: Mapping[str, int]
+    defaults: Mapping[str, int] = field(default_factory=dict)
 
 
 _MODINFO_BYTES = 1 << 20  # that of test_vmalloc has 2 KB
+_DATA_BYTES = 1 << 20  # its .data has some hundred bytes
+_SIZES = {"int": 4, "uint": 4, "bool": 1}  # of the types that it uses, in bytes
 _SECTIONS = 0xFF00  # SHN_LORESERVE: more need an extension of the format
 # "id: 16,   name: fix_align_alloc_test" in the description of run_test_mask
 _CASE = re.compile(r"id:\s*(\d{1,10}),\s*name:\s*(\w+)")
@@ -44,12 +53,48 @@ def parse_modinfo(data: bytes) -> ModuleInfo:
     Raises InputError where it is no ELF file or has no .modinfo section.
     """
     try:
-        text = _modinfo_bytes(ELFFile(io.BytesIO(data))).decode(errors="replace")
+        elf = ELFFile(io.BytesIO(data))
+        text = _modinfo_bytes(elf).decode(errors="replace")
     except Exception as error:  # damaged bytes make pyelftools raise errors of many kinds
         raise InputError(f"not a kernel module: {error}") from error
     if not text:
         raise InputError("not a kernel module: it has no .modinfo section")
-    return parse_modinfo_text(text)
+    info = parse_modinfo_text(text)
+    return replace(info, defaults=_defaults(elf, info.parameters))
+
+
+def _defaults(elf: ELFFile, parameters: Mapping[str, Parameter]) -> dict[str, int]:
+    """Return the initial values of the variables behind `parameters`; {} without a symbol table.
+
+    `module_param(name, ...)` names the variable like the parameter.
+    """
+    symbols = elf.get_section_by_name(".symtab")
+    if not isinstance(symbols, SymbolTableSection):
+        return {}
+    found = {}
+    for name, parameter in parameters.items():
+        size = _SIZES.get(parameter.type)
+        for symbol in symbols.get_symbol_by_name(name) or []:
+            if size is None or symbol["st_size"] != size:
+                continue
+            value = _initial_value(elf, symbol["st_shndx"], symbol["st_value"], size)
+            if value is not None:
+                found[name] = value
+    return found
+
+
+def _initial_value(elf: ELFFile, index: object, offset: int, size: int) -> int | None:
+    """Return the number of `size` bytes at `offset` of section `index`, None where none is."""
+    if not isinstance(index, int) or index >= elf.num_sections():
+        return None
+    section = elf.get_section(index)
+    if section["sh_type"] == "SHT_NOBITS":
+        return 0  # .bss
+    if section["sh_type"] != "SHT_PROGBITS" or section["sh_size"] > _DATA_BYTES:
+        return None
+    raw = section.data()[offset : offset + size]
+    order: Literal["little", "big"] = "little" if elf.little_endian else "big"
+    return int.from_bytes(raw, order, signed=True) if len(raw) == size else None
 
 
 def _modinfo_bytes(elf: ELFFile) -> bytes:

@@ -1,17 +1,14 @@
-"""One load of the module: checked against its own .modinfo, and what it asks of the guest.
-
-Facts of the cases are those of lib/test_vmalloc.c in Linux 6.12.
-"""
+"""One load of the module: checked against its own .modinfo, and what it asks of the guest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.errors import ParameterError
+from harness.testmod.cases import BY_NAME, Case, LoadSize, lazy_max_pages
 from harness.testmod.modinfo import ModuleInfo
 
 Value = bool | int | str
 
-_PAGE_KIB = 4
 _INT_MAX = 2**31 - 1
 # Values that the module's code can stand. Its own clamp of nr_threads would hide a typing error.
 _RANGES: Mapping[str, tuple[int, int]] = {
@@ -20,6 +17,7 @@ _RANGES: Mapping[str, tuple[int, int]] = {
     "test_repeat_count": (1, _INT_MAX),
     "test_loop_count": (1, _INT_MAX),
     "nr_pages": (0, _INT_MAX),
+    "nr_pcpu_objects": (1, 10_000_000),
 }
 _DEFAULTS: Mapping[str, Value] = {
     "nr_threads": 1,
@@ -28,13 +26,10 @@ _DEFAULTS: Mapping[str, Value] = {
     "test_loop_count": 1_000_000,
     "nr_pages": 0,
     "use_huge": False,
-    "run_test_mask": _INT_MAX,
+    "nr_pcpu_objects": 35_000,
 }
+"""What lib/test_vmalloc.c has for parameters that a load does not name."""
 _BOOLS: Mapping[Value, bool] = {"y": True, "n": False, "1": True, "0": False, 1: True, 0: False}
-_PCPU_OBJECTS = 35_000  # pcpu_alloc_test, each on every CPU
-_PCPU_BYTES = 512  # and of random size up to a quarter page: the mean
-_BUSY_LIST_PAGES = 15_000 + 101  # long_busy_list_alloc_test: single pages, then areas of 100 and 1
-_DEFERRED_PAGES = 16_384  # kvfree_rcu tests: what waits for a grace period, as an upper bound
 _HUGE_PAGES = 512  # use_huge rounds an area up to 2 MiB
 _BASE_MIB = 192  # the kernel, its log buffer and the initramfs
 _CPU_MIB = 3  # per-CPU areas, stacks and page lists of one CPU
@@ -82,7 +77,8 @@ class Workload:
 
     def held_kib(self, cpus: int) -> int:
         """Return what all workers hold at the peak of the greediest selected case, in KiB."""
-        held = [self._held_by(case, cpus) for case in self.cases]
+        size = LoadSize(cpus, self.loops, self._area_pages(), int(self._value("nr_pcpu_objects")))
+        held = [(BY_NAME.get(name) or Case(name, 0)).held_kib(size) for name in self.cases]
         return self.nr_threads * max(held, default=0)
 
     def memory_mib(self, cpus: int) -> int:
@@ -93,20 +89,8 @@ class Workload:
         """
         return _BASE_MIB + _CPU_MIB * cpus + int(self.held_kib(cpus) * 1.3) // 1024
 
-    def _held_by(self, case: str, cpus: int) -> int:
-        """Return what one worker holds at the peak of `case`, in KiB."""
-        if case == "pcpu_alloc_test":
-            return _PCPU_OBJECTS * _PCPU_BYTES * cpus // 1024
-        if case == "full_fit_alloc_test":  # two arrays of lazy_max_pages() single pages each
-            return 2 * lazy_max_pages(cpus) * _PAGE_KIB
-        if case == "long_busy_list_alloc_test":
-            return _BUSY_LIST_PAGES * _PAGE_KIB
-        if case.startswith("kvfree_rcu_"):
-            return min(self.loops, _DEFERRED_PAGES) * _PAGE_KIB
-        return max(100, self._area_pages()) * _PAGE_KIB  # random_size_alloc_test: up to 100 pages
-
     def _area_pages(self) -> int:
-        """Return the size of one area of fix_size_alloc_test and vm_map_ram_test, in pages."""
+        """Return the size of one area of the cases that follow nr_pages, in pages."""
         pages = max(1, int(self._value("nr_pages")))
         return -(-pages // _HUGE_PAGES) * _HUGE_PAGES if self._value("use_huge") else pages
 
@@ -119,6 +103,9 @@ def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workl
 
     In the module's own default order each worker shuffles its cases, so that at one time different
     workers are in different cases and no case is measured alone.
+
+    A mask that they do not name is the module's own default: all cases in 6.12, the first three
+    since 7.0. It is passed all the same, so that every record of a boot shows it.
 
     Raises ParameterError, naming every unknown parameter and value out of range at once.
     """
@@ -136,7 +123,7 @@ def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workl
             faults.append(f"{name}: {error}")
     if "sequential_test_order" in module.parameters:
         good.setdefault("sequential_test_order", True)
-    mask = int(good.get("run_test_mask", _INT_MAX))
+    mask = int(good.setdefault("run_test_mask", _default_mask(module)))
     cases = tuple(case for case, bit in module.cases.items() if mask & bit)
     if module.cases and not cases and not faults:
         masks = ", ".join(f"{bit} {case}" for case, bit in module.cases.items())
@@ -160,9 +147,10 @@ def _check_value(name: str, value: Value, kind: str) -> Value:
     return value
 
 
-def lazy_max_pages(cpus: int) -> int:
-    """Return how many lazily freed pages start a purge (mm/vmalloc.c, lazy_max_pages)."""
-    return cpus.bit_length() * (32 << 20) // (_PAGE_KIB << 10)
+def _default_mask(module: ModuleInfo) -> int:
+    """Return the mask of the cases that the module runs when it is told none."""
+    every = sum(module.cases.values()) or _INT_MAX
+    return module.defaults.get("run_test_mask", every) & every
 
 
 def steady_loops(nr_threads: int, cpus: int) -> int:

@@ -5,9 +5,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from harness.model.allocator import Allocator, Rules, lazy_max_pages, vmalloc_size
+from harness.model.allocator import Allocator, Rules, vmalloc_size
 from harness.model.free_space import PAGE_SIZE
 from harness.model.invariants import check_allocator
+from harness.testmod.cases import lazy_max_pages
 
 
 class AllocatorMachine(RuleBasedStateMachine):

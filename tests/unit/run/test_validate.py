@@ -6,9 +6,10 @@ from dataclasses import asdict
 import pytest
 
 from harness.errors import InfrastructureError
-from harness.model.allocator import Allocator, Rules, lazy_max_pages
+from harness.model.allocator import Allocator, Rules
 from harness.model.suspects import SUSPECTS
-from harness.run.validate import CASES, rules_of, validate_folder
+from harness.run.validate import LOADS, rules_of, validate_folder
+from harness.testmod.cases import lazy_max_pages
 from tests.kernel_traces import RULES, render_trace, workload
 
 
@@ -74,10 +75,10 @@ def test_a_partial_trace_gives_no_verdict(tmp_path, damage):
     ],
 )
 def test_a_kernels_rules_follow_from_its_symbols(symbols, said, possible, expected):
-    assert rules_of(symbols, said, possible, 1) == expected
+    assert rules_of(symbols, {}, said, possible, 1) == expected
 
 
 def test_a_load_names_its_case():
-    assert CASES[1].load(1000, 2) == (
+    assert LOADS[1].load(1000, 2) == (
         "run_test_mask=1 nr_threads=2 test_loop_count=10 sequential_test_order=1 nr_pages=255"
     )

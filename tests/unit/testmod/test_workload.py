@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import ParameterError
-from harness.testmod.modinfo import parse_modinfo_text
-from harness.testmod.workload import check_workload, lazy_max_pages, steady_loops
+from harness.testmod.cases import lazy_max_pages
+from harness.testmod.modinfo import Parameter, parse_modinfo_text
+from harness.testmod.workload import check_workload, steady_loops
 
 CASES = ("fix_size", "full_fit", "long_busy_list", "random_size", "fix_align", "random_size_align")
 MODULE = parse_modinfo_text(
@@ -45,16 +46,44 @@ def test_a_mask_that_selects_nothing_is_refused_with_the_masks():
 
 def test_workers_run_the_same_case_together_unless_asked_otherwise():
     plain = check_workload({"nr_threads": 2}, MODULE)
-    assert plain.render_parameters() == "nr_threads=2 sequential_test_order=Y"
+    assert plain.render_parameters() == "nr_threads=2 sequential_test_order=Y run_test_mask=63"
     shuffled = check_workload({"sequential_test_order": False}, MODULE)
-    assert shuffled.render_parameters() == "sequential_test_order=N"
+    assert shuffled.render_parameters() == "sequential_test_order=N run_test_mask=63"
 
 
 def test_an_older_module_without_the_order_is_not_given_it():
     parameters = dict(MODULE.parameters)
     del parameters["sequential_test_order"]
     older = dataclasses.replace(MODULE, parameters=parameters)
-    assert check_workload({}, older).render_parameters() == ""
+    assert check_workload({}, older).render_parameters() == "run_test_mask=63"
+
+
+def test_without_a_mask_the_modules_own_default_counts_and_is_passed():
+    # 7.0 and later run the first three of 13 cases unless they are told otherwise
+    newer = dataclasses.replace(MODULE, defaults={"run_test_mask": 7})
+    load = check_workload({"nr_threads": 2}, newer)
+    assert load.parameters["run_test_mask"] == 7
+    assert load.expected_lines == 2 * 4
+    assert check_workload({}, dataclasses.replace(MODULE, defaults={})).expected_lines == 7
+
+
+@pytest.mark.parametrize("objects", [-5, 0, 10_000_001])
+def test_a_number_of_per_cpu_objects_that_cannot_be_is_refused(objects):
+    with pytest.raises(ParameterError, match=r"nr_pcpu_objects: found .*, expected 1 to"):
+        check_workload({"nr_pcpu_objects": objects}, with_parameter("nr_pcpu_objects"))
+
+
+def test_the_memory_of_per_cpu_objects_follows_their_number():
+    module = with_parameter("nr_pcpu_objects")
+    few = check_workload({"run_test_mask": 128, "nr_pcpu_objects": 100}, module)
+    usual = check_workload({"run_test_mask": 128}, module)
+    assert usual.held_kib(64) == 350 * few.held_kib(64)
+
+
+def with_parameter(name):
+    parameters = {**MODULE.parameters, name: Parameter(name, "int", "")}
+    cases = {**MODULE.cases, "pcpu_alloc_test": 128}
+    return dataclasses.replace(MODULE, parameters=parameters, cases=cases)
 
 
 def test_a_complete_log_has_a_line_per_worker_and_case_and_one_per_worker():

@@ -1,0 +1,33 @@
+"""What a kernel's source says of the allocator's design, by feature, never by version."""
+
+import re
+from pathlib import Path
+
+from harness.errors import InputError
+
+_FUNCTION = re.compile(r"^decay_va_pool_node\(.*?^}", re.MULTILINE | re.DOTALL)
+_DECAYS = (
+    # 6.12: `if (!--n_decay) break;` behind the release. A quarter of 1 to 3 areas rounds to 0, and
+    # counting down from there never meets 0 again: the pool loses all.
+    ("all", re.compile(r"list_del_init\(&va->list\);.*!--n_decay\b", re.DOTALL)),
+    # since 6.19: `if (!n_decay--) break;` before the release: the pool loses none.
+    ("none", re.compile(r"!n_decay--.*list_del_init\(&va->list\);", re.DOTALL)),
+)
+
+
+def allocator_features(tree: Path) -> dict[str, str]:
+    """Return the features of mm/vmalloc.c below `tree` that the model has to know.
+
+    `small_pools`: what a pool of one to three areas loses in a purge, "all" or "none"; missing
+    where the kernel has no pools, "unknown" where the code has a form that is not known here.
+    """
+    path = tree / "mm/vmalloc.c"
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; is {tree} the source of a kernel?") from error
+    function = _FUNCTION.search(text)
+    if function is None:
+        return {}
+    forms = [name for name, pattern in _DECAYS if pattern.search(function[0])]
+    return {"small_pools": forms[0] if len(forms) == 1 else "unknown"}
