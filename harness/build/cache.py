@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,8 +26,12 @@ from pathlib import Path
 
 import platformdirs
 
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, InputError
 from harness.files import replace_file
+
+# kbuild refuses a path with a space or a colon, LD_PRELOAD takes them for separators, and make and
+# QEMU give a meaning to more.
+_PORTABLE = re.compile(r"[\w./+@=~-]")
 
 
 def cache_folder() -> Path:
@@ -40,6 +45,15 @@ class Cache:
     """The folders of one cache. They come into being on first use."""
 
     folder: Path
+
+    def check_path(self) -> None:
+        """Raise InputError where no kernel can be built in a folder of this name."""
+        path = str(self.folder.absolute())
+        if odd := next((sign for sign in path if not _PORTABLE.fullmatch(sign)), None):
+            raise InputError(
+                f"the build cache {path!r}: kernels cannot be built in a path with {odd!r}\n"
+                "  next: set VMAPBENCH_CACHE to a folder without it, such as /var/tmp/vmapbench"
+            )
 
     def place(self, kind: str, name: str) -> Path:
         """Return `folder/kind/name`; its parent exists. Raises InfrastructureError."""

@@ -49,6 +49,7 @@ class BuildPlan:
 
 def plan_build(spec: KernelSpec, cache: Cache, runner: Runner) -> BuildPlan:
     """Pin what `spec` names. Raises InputError or ToolError when something is not there."""
+    cache.check_path()
     patches = tuple(spec.folder / name for name in spec.patches)
     fragments = tuple(spec.folder / name for name in spec.fragments)
     missing = [

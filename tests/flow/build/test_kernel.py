@@ -219,3 +219,13 @@ def _runs_in(process: Path, folder: Path) -> bool:
         return (process / "cwd").readlink().is_relative_to(folder)
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("name", ["a folder", "a:b", "a,b", "$HOME"])
+def test_a_cache_whose_path_kbuild_or_the_linker_would_misread_is_refused(
+    build, toy, tmp_path, name
+):
+    build.cache = Cache(tmp_path / name)
+    with pytest.raises(InputError, match="set VMAPBENCH_CACHE to a folder without it"):
+        build(toy())
+    assert not (tmp_path / name).exists()
