@@ -78,7 +78,7 @@ def build_kernel(
         "critical": critical_values(configuration.values, configuration.declared),
         "chosen": configuration.chosen,
         "features": allocator_features(pristine),  # a patch may be what is to be judged
-        "patches": [str(path.relative_to(plan.spec.folder)) for path in patches],
+        "patches": [plan.spec.name_of(path) for path in patches],
         "base": base.key if base and based else None,
         "built_in": str(tree),
         "targets": targets,

@@ -6,13 +6,12 @@ and no commit is unpacked whole.
 
 import hashlib
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build.cache import Cache
-from harness.build.patches import patch_forms
+from harness.build.patches import copy_inputs
 from harness.build.series import Series, load_mbox, load_patches
 from harness.errors import InputError
 from harness.files import replace_file, replacement
@@ -148,14 +147,7 @@ def _lay_recipe(recipe: KernelSpec, what: str, cache: Cache) -> Path:
     digest = hashlib.sha256(f"{recipe.model_dump_json()} {what}".encode()).hexdigest()[:24]
     folder = cache.place("histories", digest)
     (folder / "patches").mkdir(parents=True, exist_ok=True)
-    for name in (*recipe.patches, *recipe.fragments):
-        files = patch_forms(recipe.folder / name)
-        if not files:
-            raise InputError(f"kernel {recipe.name}: {recipe.folder / name} does not exist")
-        for file in files:
-            copy = folder / file.relative_to(recipe.folder)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+    copy_inputs(recipe, folder)
     return folder
 
 

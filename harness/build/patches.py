@@ -1,15 +1,17 @@
-"""Applies patches in order; one that does not apply is named with its file and hunk.
+"""Finds and applies patches; one that does not apply is named with its file and hunk.
 
 A patch is a file, or a folder with one file for each form of the code that the change exists for,
 of which the first that applies is taken, in the order of their names.
 """
 
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import InputError
 from harness.process import Runner
+from harness.spec.kernel import KernelSpec
 
 _REJECTED = re.compile(r"^error: patch failed: (?P<file>.+):(?P<line>\d+)$", re.MULTILINE)
 
@@ -38,6 +40,21 @@ def patch_forms(patch: Path) -> tuple[Path, ...]:
     if patch.is_dir():
         return tuple(sorted(patch.glob("*.patch")))
     return (patch,) if patch.is_file() else ()
+
+
+def copy_inputs(spec: KernelSpec, folder: Path) -> None:
+    """Copy the patches and fragments of `spec` below `folder`, under their names.
+
+    Raises InputError where one does not exist.
+    """
+    for name in (*spec.patches, *spec.fragments):
+        files = patch_forms(spec.place(name))
+        if not files:
+            raise InputError(f"kernel {spec.name}: {spec.place(name)} does not exist")
+        for file in files:
+            copy = folder / spec.name_of(file)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
 
 
 def flat_name(patch: str) -> str:

@@ -50,8 +50,8 @@ class BuildPlan:
 def plan_build(spec: KernelSpec, cache: Cache, runner: Runner) -> BuildPlan:
     """Pin what `spec` names. Raises InputError or ToolError when something is not there."""
     cache.check_path()
-    patches = tuple(spec.folder / name for name in spec.patches)
-    fragments = tuple(spec.folder / name for name in spec.fragments)
+    patches = tuple(spec.place(name) for name in spec.patches)
+    fragments = tuple(spec.place(name) for name in spec.fragments)
     missing = [
         *(f"patches: {path} does not exist" for path in patches if not patch_forms(path)),
         *(f"fragments: {path} does not exist" for path in fragments if not path.is_file()),

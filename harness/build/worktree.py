@@ -20,7 +20,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from harness.build.cache import Cache
-from harness.build.patches import describe_rejection
+from harness.build.patches import copy_inputs, describe_rejection
 from harness.build.series import Patch, Series
 from harness.build.source import ensure_source, pin_source
 from harness.errors import InputError
@@ -188,9 +188,7 @@ def kernel_at(
     starts from the recipe's objects. Writes patch, fragments and kernel file below `kernels`.
     """
     (kernels / "patches").mkdir(parents=True, exist_ok=True)
-    for file in (*recipe.patches, *recipe.fragments):
-        (kernels / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(recipe.folder / file, kernels / file)
+    copy_inputs(recipe, kernels)
     patch = f"patches/{name}-{repository.tree_of(commit)[:12]}.patch"
     size = _keep_difference(repository, commit, kernels / patch)
     changed: dict[str, object] = {"name": name, "folder": kernels.resolve()}
@@ -270,7 +268,7 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
         index = {"GIT_INDEX_FILE": f"{scratch}/index"}
         bare.read("read-tree", bare.base, env=index)
         for name in recipe.patches:
-            patch = (recipe.folder / name).resolve()
+            patch = recipe.place(name).resolve()
             done = bare.git("apply", "--cached", "--whitespace=nowarn", str(patch), env=index)
             if done.returncode:
                 words = describe_rejection(done.output)

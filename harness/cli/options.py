@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-KernelsOption = Annotated[Path, typer.Option("--kernels", help="Folder of the kernel files.")]
+KernelsOption = Annotated[Path, typer.Option("--kernels", help="Folder of your kernel files.")]
 ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of the results.")]
 
 

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    file: Annotated[Path, typer.Argument(help="A playbook.")],
+    file: Annotated[Path, typer.Argument(help="A playbook: its file, or a name.")],
     detect: Annotated[str, typer.Option(help="The change to be seen, like 3%.")] = "3%",
     power: Annotated[float, typer.Option(help="The chance to see it.", min=0.5, max=0.99)] = 0.8,
     pilot: Annotated[

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="A playbook.")],
+    file: Annotated[Path, typer.Argument(help="A playbook: its file, or a name.")],
     kernels: KernelsOption = Path("kernels"),
 ) -> None:
     """Check a playbook and the kernel files it names; every fault is listed with its line."""
@@ -31,7 +31,7 @@ def check(
 
 
 def run(
-    file: Annotated[Path | None, typer.Argument(help="A playbook.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A playbook: its file, or a name.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a run: its id, or latest.")] = None,
     hosts: Annotated[
         str | None, typer.Option(help="Lab hosts, one after the other: names, or label=WORD.")

@@ -2,13 +2,13 @@
 
 import hashlib
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.build.cache import Cache
+from harness.build.patches import copy_inputs, patch_forms
 from harness.build.series import Series, load_maildir, load_mbox, load_patches
 from harness.build.worktree import (
     Repository,
@@ -237,17 +237,16 @@ class Finder:
 
 def ensure_recipe(recipe: KernelSpec, folder: Path) -> None:
     """Write the kernel file of the baseline itself, with what it needs, into `folder`."""
-    for file in (*recipe.patches, *recipe.fragments):
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(recipe.folder / file, folder / file)
+    copy_inputs(recipe, folder)
     write_kernel(recipe.model_copy(update={"folder": folder, "source": from_anywhere(recipe)}))
 
 
 def _recipe_digest(recipe: KernelSpec) -> str:
     """Return a digest of the baseline's kernel file and of what it names."""
     total = hashlib.sha256(recipe.model_dump_json().encode())
-    for file in (*recipe.patches, *recipe.fragments):
-        total.update((recipe.folder / file).read_bytes())
+    for name in (*recipe.patches, *recipe.fragments):
+        for file in patch_forms(recipe.place(name)):
+            total.update(file.read_bytes())
     return total.hexdigest()[:8]
 
 

@@ -25,6 +25,7 @@ from harness.run.plan import plan_jobs
 from harness.spec.document import parse_document
 from harness.spec.kernel import load_kernel_spec
 from harness.spec.playbook import Playbook, TargetSpec, load_playbook, on_host
+from harness.spec.shipped import find_playbook
 from harness.store.store import Store, open_store
 from harness.targets.base import BootRequest, Target
 
@@ -170,7 +171,7 @@ def keep_inputs(prepared: Prepared, folder: Path) -> None:
     for name, kernel in prepared.kernels.items():
         (configs / f"{name}.config").write_bytes(kernel.config.read_bytes())
         for patch in kernel.patches:
-            source = kernel.spec.folder / patch
+            source = kernel.spec.place(patch)
             if source.is_file():
                 (patches / flat_name(patch)).write_bytes(source.read_bytes())
 
@@ -205,8 +206,9 @@ def terminate_as_interrupt() -> Iterator[None]:
 
 
 def fallback_file(file: Path, name: str) -> Path:
-    """Return where the fallback that the playbook `file` names lies: beside it."""
-    return file.with_name(f"{name}.yaml")
+    """Return the fallback that the playbook `file` names: beside it, or found as any playbook."""
+    beside = find_playbook(file).with_name(f"{name}.yaml")
+    return beside if beside.is_file() else find_playbook(Path(name))
 
 
 def check_playbook(file: Path, kernels: Path) -> int:

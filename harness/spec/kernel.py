@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from harness.errors import InputError
 from harness.spec.document import Document, load_document
+from harness.spec.shipped import find_kernel_file, shipped_folder, shipped_names
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*\.\.)[A-Za-z0-9._/+-]+$")]
@@ -45,7 +47,8 @@ Source = DebianSource | TarballSource | GitSource | TreeSource
 class KernelSpec(Document):
     """What to build and how it boots.
 
-    `patches` and `fragments` are paths below the kernels folder, applied in order.
+    `patches` and `fragments` are paths below the kernels folder, or below the shipped one where
+    that has none of the name, applied in order.
     `boot_parameters` are added to the command line of every boot of this kernel.
     """
 
@@ -58,14 +61,25 @@ class KernelSpec(Document):
     architecture: Literal["x86_64"] = "x86_64"
     toolchain: Annotated[str, Field(pattern=r"^(gcc|clang)(-[0-9]+)?$")] = "gcc"
     boot_parameters: tuple[BootParameter, ...] = ()
-    folder: Path  # the kernels folder that holds the file; set by `load_kernel_spec`
+    folder: Path  # the user's kernels folder; set by `load_kernel_spec`
+
+    def place(self, name: str) -> Path:
+        """Return where a patch or fragment of that name lies; it need not exist."""
+        return find_kernel_file(self.folder, name)
+
+    def name_of(self, path: Path) -> str:
+        """Return the name of a file whose `place` is `path`, or that lies in such a folder."""
+        shipped = shipped_folder() / "kernels"
+        return str(path.relative_to(shipped if path.is_relative_to(shipped) else self.folder))
 
 
 def load_kernel_spec(name: str, folder: Path) -> KernelSpec:
-    """Return the kernel that `folder/name.yaml` describes.
+    """Return the kernel that `folder/name.yaml` describes, or the shipped one of that name.
 
-    Raises InputError (unreadable) or SpecError (every fault with its line).
+    Raises InputError (missing, unreadable) or SpecError (every fault with its line).
     """
-    return load_document(
-        folder / f"{name}.yaml", KernelSpec, name=name, folder=str(folder.resolve())
-    )
+    file = find_kernel_file(folder, f"{name}.yaml")
+    if not file.exists():
+        known = ", ".join(shipped_names("kernels"))
+        raise InputError(f"no kernel {name}: there is no {file}; shipped are {known}")
+    return load_document(file, KernelSpec, name=name, folder=str(folder.resolve()))

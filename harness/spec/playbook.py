@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from harness.errors import InputError
 from harness.spec.document import Document, load_document
 from harness.spec.kernel import BootParameter, Name
+from harness.spec.shipped import find_playbook, shipped_names
 
 ParameterValue = bool | int | str
 _BOOTS = 100_000  # of one playbook; at a boot a minute, more than two months
@@ -107,7 +108,7 @@ class Playbook(Document):
     allow_config_differences: tuple[str, ...] = ()
     module_source: Literal["own", "same"] = "own"  # same: the baseline's test_vmalloc.c for all
     noise: NoiseLimits = NoiseLimits()
-    fallback: Name | None = None  # playbook beside this one, for machines that cannot be the target
+    fallback: Name | None = None  # playbook for machines that cannot be the target
     text: str = ""  # the file as it was read, kept with the results
 
     @model_validator(mode="after")
@@ -140,7 +141,11 @@ class Playbook(Document):
 
 
 def load_playbook(path: Path) -> Playbook:
-    """Return the playbook at `path`. Raises InputError or SpecError."""
+    """Return the playbook at `path`, see `find_playbook`. Raises InputError or SpecError."""
+    path = find_playbook(path)
+    if not path.exists():
+        known = ", ".join(shipped_names("playbooks"))
+        raise InputError(f"no playbook {path}: there is no such file; shipped are {known}")
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     return load_document(path, Playbook, name=path.stem, text=text)
 

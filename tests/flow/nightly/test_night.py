@@ -209,7 +209,7 @@ def test_a_night_that_fails_is_news_too(workplace):
             workplace.night(file).carry_out()
         workplace.next_night()
     assert len(workplace.sent) == 1
-    assert workplace.titles[0].startswith("night tonight: cannot read")
+    assert workplace.titles[0].startswith("night tonight: no kernel base")
 
 
 def test_notices_that_cannot_be_sent_wait(workplace):

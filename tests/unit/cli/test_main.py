@@ -16,7 +16,7 @@ def test_version_and_help(vmapbench):
 @pytest.mark.parametrize(
     ("words", "status", "says"),
     [
-        (["check", "/nothing/here.yaml"], 2, "cannot read /nothing/here.yaml"),
+        (["check", "/nothing/here.yaml"], 2, "no playbook /nothing/here.yaml"),
         (["parse", "/nothing/here"], 2, "cannot read"),
         (["frobnicate"], 2, "No such command"),
         (["run"], 2, "name a playbook, or --resume"),

@@ -1,0 +1,50 @@
+"""`vmapbench init`: the shipped kernels and playbooks, to start from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+KINDS = ("kernels", "playbooks")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("init")(init)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if it is not there.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be.")] = False,
+) -> None:
+    """Write the shipped kernels, patches, fragments and playbooks to FOLDER, as examples to edit.
+
+    Run from FOLDER, vmapbench takes these files before the shipped ones of the same name. A file
+    that is there and differs is never overwritten: then nothing is written at all.
+    """
+    from harness.errors import InputError
+    from harness.spec.shipped import shipped_folder
+
+    source = shipped_folder()
+    paths = sorted(
+        path.relative_to(source)
+        for kind in KINDS
+        for path in (source / kind).rglob("*")
+        if path.is_file()
+    )
+    try:
+        there = [path for path in paths if (folder / path).exists()]
+        differing = [p for p in there if (folder / p).read_bytes() != (source / p).read_bytes()]
+        if differing:
+            raise InputError(
+                f"{folder} has other files of these names: {', '.join(map(str, differing))}\n"
+                "  next: name another folder, or move them away"
+            )
+        new = [path for path in paths if path not in there]
+        for path in [] if dry_run else new:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes((source / path).read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot write the examples to {folder}: {error}") from error
+    typer.echo(f"{folder}: {'would write' if dry_run else 'wrote'} {len(new)} files")
+    typer.echo(f"next: cd {folder} && vmapbench run demo")
