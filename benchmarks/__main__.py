@@ -8,11 +8,6 @@ import benchmarks
 
 # These take minutes to hours: call them by name.
 NEED_WORDS = {"simulated", "build", "bisection", "demo"}
-    "simulated",
-    "build",
-    "bisection",
-    "demo",
-}  # which take minutes to hours: call them by name
 
 
 def main() -> None:
