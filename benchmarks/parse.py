@@ -2,8 +2,8 @@
 
 LOG is a real log of test_vmalloc (by default one of the test corpus). Its worker 0 is multiplied to
 64 workers x 11 cases, the 768 lines of a large machine: alone, with as many lines of other drivers,
-with ten times as many, and other drivers' lines alone. Each log is read over and over, and once as
-part of one text of 20 MB. Processor time, best of three.
+with ten times as many, other drivers' lines alone, and as many results of KTAP. Each log is read
+over and over, and once as part of one text of 20 MB. Processor time, best of three.
 """
 
 import re
@@ -34,10 +34,20 @@ def texts(log):
         ("and as many of other drivers", noise + run),
         ("and ten times as many", noise * 10 + run),
         ("other drivers alone", noise),
+        ("KTAP, a result a line", ktap_lines(768)),
     ):
         times = TARGET_BYTES // len(unit)
         yield f"{name}, {len(unit) / 1000:.0f} kB", unit, times
         yield f"  {times} of them in one text", unit * times, 1
+
+
+def ktap_lines(results):
+    suites = "".join(
+        f"[   12.345678]     ok {number % 12 + 1} some_case_of_a_suite_{number}\n"
+        + (f"[   12.345678] ok {number // 12 + 1} a_suite\n" if number % 12 == 11 else "")
+        for number in range(results)
+    )
+    return f"[   12.345678] KTAP version 1\n[   12.345678] 1..{results // 12}\n{suites}"
 
 
 def speed(read, text, times):

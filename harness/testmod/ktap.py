@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from harness.testmod.prefix import read_prefix, strip_colour
+from harness.testmod.prefix import split_prefix, strip_colour
 
 
 class KtapStatus(StrEnum):
@@ -151,7 +151,8 @@ class _Document:
     def _whole(self, level: _Level) -> tuple[KtapResult, ...]:
         """Return the results, and after them the tests of the plan that have none."""
         seen = {result.number for result in level.results}
-        left = (level.planned or 0) - sum(1 for number in seen if number <= (level.planned or 0))
+        planned = level.planned or 0
+        left = planned - sum(1 for number in seen if 1 <= number <= planned)
         listed = min(left, self._missing)
         absent = (number for number in itertools.count(1) if number not in seen)
         missing = [
@@ -202,12 +203,12 @@ def _ktap_lines(text: str, at: int) -> Iterator[tuple[_Indent, str]]:
         if match.start() - begin > 300:
             continue
         line = text[begin : min(end, begin + _LINE_CHARACTERS)]
-        prefix = read_prefix(line)
-        message = line[prefix.end :]
+        prefix, message = split_prefix(line)
         body = message.lstrip(" \t")
         if _BODY.match(body):
-            columns = len(message.expandtabs(4)) - len(body.expandtabs(4))
-            yield (prefix.quotes, columns), body.rstrip()
+            blanks = message[: len(message) - len(body)]
+            columns = len(blanks.expandtabs(4))
+            yield (prefix.count("# "), columns), body.rstrip()
 
 
 def _status(fault: bool, directive: str) -> KtapStatus:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from harness.testmod.cases import CASES
 from harness.testmod.prefix import strip_colour
-from harness.testmod.rejoin import HEAD, SUMMARY, TOTAL, rejoin_lines
+from harness.testmod.rejoin import HEADS, SUMMARY, TOTAL, rejoin_lines
 
 
 class Summary(NamedTuple):
@@ -64,12 +64,14 @@ class ModuleLog:
 # One pattern for all lines, so that a log is scanned once. Numbers are bounded: a hostile log
 # shall not make the parser build a huge integer. A kernel's first line ends the run before it.
 # The counts stay in one piece, since most lines of a run have the same.
+# Each alternative begins with a letter, outside of groups: that is what makes the search quick.
 _LINE = re.compile(
-    f"(?P<summary>{SUMMARY})|(?P<total>{TOTAL})"
-    r"|(?P<unstarted>Failed to start (\d{1,5}) kthread)"
-    r"|(?P<boot>Linux version \d)"
-    rf"|(?P<broken>{HEAD}[^\n]{{0,120}})"
+    rf"{SUMMARY}|{TOTAL}"
+    r"|Failed to start (\d{1,5}) kthread"
+    r"|Linux version (\d)"
+    r"|" + HEADS.replace("|", r"[^\n]{0,120}()|") + r"[^\n]{0,120}()"
 )
+_SUMMARY, _TOTAL, _UNSTARTED, _BOOT = 4, 7, 8, 9  # the last group that matched; above: broken
 _BROKEN_TOTAL = re.compile(r"All test took (?:(?:worker|CPU)(\d{1,5})=)?")
 _NOT_UNDERSTOOD = 10
 
@@ -120,24 +122,25 @@ class _Run:
 
     def takes(self, line: re.Match[str]) -> bool:
         """Take `line`, unless it can only belong to another run."""
-        if line.lastgroup == "summary":
-            case, counts, repeat_loops, avg_us = line.group(2, 3, 4, 5)
+        kind = line.lastindex
+        if kind == _SUMMARY:
+            case, counts, repeat_loops, avg_us = line.groups()[:4]
             if self._open and (case in self._open or repeat_loops != self._counts):
                 return False
             self._open[case] = (case, counts, avg_us)
             self._counts = repeat_loops
-        elif line.lastgroup == "total":
-            worker, value, unit = line.group(7, 8, 9)
-            if int(worker) in self._totals:
+        elif kind == _TOTAL:
+            worker, value, unit = int(line[5]), int(line[6]), line[7]
+            if worker in self._totals:
                 return False
-            self._assign(int(worker))
-            self._totals[int(worker)] = WorkerTotal(int(worker), int(value), unit)
-        elif line.lastgroup == "broken":
-            self._take_broken(line["broken"])
-        elif line.lastgroup == "boot" or self._totals or self._open:  # a boot says nothing more
+            self._assign(worker)
+            self._totals[worker] = WorkerTotal(worker, value, unit)
+        elif kind not in (_UNSTARTED, _BOOT):
+            self._take_broken(line[0])
+        elif kind == _BOOT or self._totals or self._open:  # a boot says nothing more
             return False
         else:
-            self._unstarted.append(int(line[11]))
+            self._unstarted.append(int(line[_UNSTARTED]))
         return True
 
     def _take_broken(self, line: str) -> None:
@@ -150,7 +153,7 @@ class _Run:
     def split(self, line: re.Match[str]) -> "_Run":
         """End this run before `line` and return the next one."""
         following = _Run()
-        if line.lastgroup == "total":  # the summaries before a total are of the total's worker
+        if line.lastindex == _TOTAL:  # the summaries before a total are of the total's worker
             following._open, self._open = self._open, {}
             following._open_broken, self._open_broken = self._open_broken, []
         self.close()

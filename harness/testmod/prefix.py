@@ -5,8 +5,8 @@ the same prefixes, because all of them ask here. A prefix is a sequence of piece
 """
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple
 
 
 class Speaker(StrEnum):
@@ -16,14 +16,6 @@ class Speaker(StrEnum):
     OTHER = "other"  # a daemon, by the journal; a program that writes to /dev/kmsg
     DATED = "dated"  # a CI system has dated the line, and no kernel stamped it
     UNKNOWN = "unknown"
-
-
-class Prefix(NamedTuple):
-    """`end`: where the message begins; `quotes`: how many "# " (kselftest's nesting) are in it."""
-
-    speaker: Speaker
-    quotes: int
-    end: int
 
 
 _DATE = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
@@ -66,16 +58,26 @@ def strip_colour(text: str) -> str:
     return _COLOUR.sub("", text) if "\x1b" in text else text
 
 
-def read_prefix(line: str) -> Prefix:
-    """Return what stands before the message of `line`."""
-    match = _PREFIX.match(line)
-    assert match is not None  # it matches the empty text
-    return Prefix(_speaker(match), match[0].count("# "), match.end())
+def split_prefix(line: str) -> tuple[str, str]:
+    """Return what stands before the message of `line`, and the message with its indentation."""
+    end = _match(line).end()
+    return line[:end], line[end:]
 
 
 def message_of(line: str) -> str:
     """Return the kernel's own words in `line`, their indentation kept."""
-    return line[read_prefix(line).end :]
+    return split_prefix(line)[1]
+
+
+def is_kernels(line: str, ci_dates: Callable[[], bool]) -> bool:
+    """Return whether what follows `line`, the begin of a line, can be the kernel's word.
+
+    `ci_dates`: returns `ci_dates_lines` of the whole log; called only where that decides.
+    """
+    speaker = _speaker(_match(line))
+    if speaker is Speaker.DATED and ci_dates():
+        return bool(_STAMP.search(line))  # a stamp may stand behind a prompt
+    return speaker is not Speaker.OTHER
 
 
 def ci_dates_lines(text: str) -> bool:
@@ -83,15 +85,10 @@ def ci_dates_lines(text: str) -> bool:
     return bool(_STAMPED_BEHIND_A_DATE.search(text))
 
 
-def is_kernels(line: str, ci_dated: bool) -> bool:
-    """Return whether what follows `line`, the begin of a line, can be the kernel's word.
-
-    `ci_dated`: `ci_dates_lines` of the whole log.
-    """
-    speaker = read_prefix(line).speaker
-    if speaker is Speaker.DATED and ci_dated:
-        return bool(_STAMP.search(line))  # a stamp may stand behind a prompt
-    return speaker is not Speaker.OTHER
+def _match(line: str) -> re.Match[str]:
+    match = _PREFIX.match(line)
+    assert match is not None  # it matches the empty text
+    return match
 
 
 def _speaker(match: re.Match[str]) -> Speaker:

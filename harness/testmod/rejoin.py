@@ -11,7 +11,7 @@ import re
 
 from harness.testmod.prefix import message_of
 
-HEAD = r"(?:Summary: (?=\w{1,64}_test )|All test took (?=worker|CPU))"
+HEADS = r"Summary: (?=\w{1,64}_test )|All test took (?=worker|CPU)"
 SUMMARY = (
     r"Summary: (\w{1,64}) passed: "
     r"(\d{1,10} failed: \d{1,10}(?: xfailed: \d{1,10})? repeat: (\d{1,10} loops: \d{1,10}))"
@@ -19,7 +19,7 @@ SUMMARY = (
 )
 TOTAL = r"All test took (?:worker|CPU)(\d{1,5})=(\d{1,20}) (cycles|nsecs)"
 
-_HEAD = re.compile(HEAD)
+_HEAD = re.compile(HEADS)
 _WHOLE = re.compile(f"{SUMMARY}|{TOTAL}")
 _LINE_CHARACTERS = 400
 _LINES_APART = 3

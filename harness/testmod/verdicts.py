@@ -4,6 +4,7 @@ All starts of the catalogue's rows are looked for in one pass; only where one st
 tried, anchored there and within a bounded window, so a hostile log costs no more than a long one.
 """
 
+import functools
 import heapq
 import re
 from collections import Counter
@@ -86,7 +87,7 @@ def scan_console(text: str) -> tuple[Finding, ...]:
     counts: Counter[tuple[str, Severity]] = Counter()
     last: dict[tuple[str, Severity], int] = {}  # where the last one kept stands in `findings`
     line, counted = 0, 0
-    for report in _reports(_Log.of(text)):
+    for report in _reports(_Log(text)):
         line, counted = line + text.count("\n", counted, report.begin), report.begin
         condition, excerpt = report.condition, text[report.begin : report.end]
         excused = condition.excuse and re.search(condition.excuse, excerpt)
@@ -100,16 +101,16 @@ def scan_console(text: str) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
-@dataclass(frozen=True)
 class _Log:
-    text: str
-    ci_dates: bool
-    given: frozenset[str]  # of the words that rows ask for, those that it has
-
-    @classmethod
-    def of(cls, text: str) -> "_Log":
+    def __init__(self, text: str):
+        self.text = text
         asked = {row.given for row in CONDITIONS if row.given}
-        return cls(text, ci_dates_lines(text), frozenset(each for each in asked if each in text))
+        self.given = {words for words in asked if words in text}
+        self.unmarked_to = 0  # where no line of a stack begins before, from the last report on
+
+    @functools.cached_property
+    def ci_dates(self) -> bool:
+        return ci_dates_lines(self.text)
 
 
 def _reports(log: _Log) -> Iterator[_Report]:
@@ -139,12 +140,13 @@ def _trie(starts: Iterable[str]) -> str:
 
 _BY_LENGTH = sorted({row.start for row in CONDITIONS}, key=len, reverse=True)
 _INSIDE = [start for start in _BY_LENGTH if start.startswith(" ")]
-# Behind one of these and blanks the kernel's words begin. That it is one set of characters is what
-# makes the search quick.
+_ANCHORED = [start for start in _BY_LENGTH if start not in _INSIDE]
+# Behind one of these characters and blanks the kernel's words begin. One set of characters at the
+# begin, no way back over the blanks, and another set before the trie make the search quick.
 _STARTS = re.compile(
-    r"[\n\]:>;|*#\[(][ \t]{0,8}(?=("
-    + _trie(start for start in _BY_LENGTH if start not in _INSIDE)
-    + "))"
+    r"[\n\]:>;|*#\[(][ \t]{0,8}+"
+    rf"(?=[{''.join(sorted({re.escape(start[0]) for start in _ANCHORED}))}])"
+    rf"(?=({_trie(_ANCHORED)}))"
 )
 # For each start, the rows that may stand there: its own and those of shorter starts inside it.
 _ROWS = {
@@ -168,7 +170,7 @@ def _hits(log: _Log, begin: int, end: int) -> Iterator[tuple[Condition, int]]:
         line_end = _line_end(text, place)
         for pattern, row in _ROWS[start]:
             if pattern.match(text, place, line_end) and (not row.given or row.given in log.given):
-                if is_kernels(text[_line_begin(text, place) : place], log.ci_dates):
+                if is_kernels(text[_line_begin(text, place) : place], lambda: log.ci_dates):
                     yield row, place
                 at = line_end
                 break
@@ -199,24 +201,33 @@ def _line_end(text: str, at: int) -> int:
 
 _CUT_HERE = "[ cut here ]"
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)[^\n]{0,200}")
+_MARK = re.compile(r"---\[ end |\+0x|</TASK>|(?:R[A-Z0-9]{2}|Code): ")
 _STACK = re.compile(r"\+0x[0-9a-f]{1,8}/0x[^\n]{0,200}|</TASK>|\b(?:R[A-Z0-9]{2}|Code): ")
 
 
 def _end_of_report(log: _Log, at: int, row: Condition) -> int:
     """Return where the report that begins at `at` ends: its end mark, else its last stack line."""
-    text = log.text
-    line_end, limit = _line_end(text, at), min(at + _EXCERPT_CHARACTERS, len(text))
+    line_end = _line_end(log.text, at)
     if row.severity is Severity.NOTE:
         return line_end
+    end = _end_of_stack(log, line_end, at + _EXCERPT_CHARACTERS)
     if row.excuse:  # it excuses this report alone: another one ends it
         others = (
-            _line_begin(text, place)
-            for other, place in _hits(log, line_end, limit)
+            _line_begin(log.text, place)
+            for other, place in _hits(log, line_end, end)
             if other.severity is not Severity.NOTE
         )
-        limit = next(others, limit)
-    window = text[line_end:limit]
-    window = "\n".join(window.split("\n", _EXCERPT_LINES)[:_EXCERPT_LINES])
+        end = max(line_end, next(others, end))
+    return end
+
+
+def _end_of_stack(log: _Log, line_end: int, limit: int) -> int:
+    text, begin = log.text, max(line_end, log.unmarked_to)
+    mark = _MARK.search(text, begin, limit)
+    log.unmarked_to = mark.start() if mark else max(begin, limit)
+    if not mark:
+        return line_end
+    window = "\n".join(text[line_end:limit].split("\n", _EXCERPT_LINES)[:_EXCERPT_LINES])
     window = window.split(_CUT_HERE, 1)[0]  # the next report
     end = _END.search(window)
     if end:

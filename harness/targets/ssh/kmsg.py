@@ -12,7 +12,7 @@ from harness.testmod.verdicts import first_crash
 
 FOLLOW = ("cat", "/dev/kmsg")
 
-_RECORD = re.compile(r"^\d{1,4},(\d{1,20}),(\d{1,20}),[^;]{1,64};(.*)$")
+_RECORD = re.compile(r"^(\d{1,4}),(\d{1,20}),(\d{1,20}),[^;]{1,64};(.*)$")
 
 
 class KmsgLog:
@@ -29,14 +29,16 @@ class KmsgLog:
         record = _RECORD.match(line)
         if record is None:
             return
-        sequence, time_us, text = int(record[1]), int(record[2]), record[3]
+        priority, sequence, time_us, text = *map(int, record.group(1, 2, 3)), record[4]
         if sequence <= self._last:
             return
         if self._last >= 0:
             self.lost += sequence - self._last - 1
         self._last, self._at = sequence, time.monotonic()
-        self._look(text)
-        self.note(f"[{time_us // 1_000_000:5}.{time_us % 1_000_000:06}] {text}")
+        speaker = "" if priority < 8 else f"<{priority}>"  # a program that writes to /dev/kmsg
+        line = f"{speaker}[{time_us // 1_000_000:5}.{time_us % 1_000_000:06}] {text}"
+        self._look(line)
+        self.note(line)
 
     def note(self, line: str) -> None:
         """Write a line of our own."""

@@ -74,6 +74,14 @@ def test_a_plan_of_billions_is_bounded():
     assert tests[-1].name == "and 999,998,998 more without a result"
 
 
+def test_a_test_of_number_0_is_in_no_plan():
+    assert statuses(parse_ktap("KTAP version 1\nok 0 a\n")) == [("a", "passed")]
+    assert statuses(parse_ktap("KTAP version 1\n1..1\nok 0 a\n")) == [
+        ("a", "passed"),
+        ("", "missing"),
+    ]
+
+
 def test_plans_of_billions_inside_each_other_are_bounded_together():
     text = "KTAP version 1\n" + "".join(
         f"{'  ' * (n % 60)}1..999999999\n{'  ' * (n % 60)}ok 1 a\n" for n in range(3_000)
