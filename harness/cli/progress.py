@@ -12,6 +12,7 @@ from rich.text import Text
 
 from harness.build.kernel import BuildProgress
 from harness.store.records import BootRecord, JobRecord
+from harness.verdict import Verdict
 
 
 def register(_: typer.Typer) -> None:
@@ -27,6 +28,7 @@ class Lines:
         self._began = time.monotonic()
         self._building = ("", "")
         self._run = ""
+        self._said: set[str] = set()
 
     def planned(self, run_id: str, jobs: int, done: int) -> None:
         """See `harness.run.execute.Observer`. Told once for a run that plans as it goes."""
@@ -48,6 +50,17 @@ class Lines:
         what = f"{job.kernel}, {job.workload}: {record.verdict}"
         why = f" ({record.reason})" if record.reason else ""
         self.say(f"{self._done}/{self._jobs} {what}{why}, {record.elapsed_s:.1f} s{self.eta()}")
+        if why_not_kvm := (record.facts.get("machine") or {}).get("kvm"):
+            self._say_once("kvm", f"guests run under TCG, not KVM: {why_not_kvm}")
+        if record.verdict is Verdict.NOISY:
+            from harness.run.noise import noise_advice
+
+            self._say_once("noise", noise_advice([record.facts]))
+
+    def _say_once(self, topic: str, words: str) -> None:
+        if topic not in self._said:
+            self._said.add(topic)
+            self.say(words)
 
     def build(self, build: BuildProgress) -> None:
         """A kernel build says how far it is; each phase is told once."""

@@ -136,6 +136,7 @@ def _show(session: "Session", ended: "Ended", reports: Path, as_json: bool) -> b
     from harness.report.collect import as_document
     from harness.report.text import render_text
     from harness.report.write import write_results
+    from harness.run.noise import noise_advice
     from harness.verdict import Verdict
 
     with contextlib.closing(session.open_store()) as store:
@@ -150,8 +151,8 @@ def _show(session: "Session", ended: "Ended", reports: Path, as_json: bool) -> b
         raise typer.Exit(130)
     if written.report.verdict is Verdict.NOISY:
         typer.echo(
-            "some boots never had a quiet host; run it again when nothing else runs there, or "
-            "state in the playbook what you accept, as in  noise: {other_share: 0.5}",
+            "some boots never had a quiet host\n"
+            + noise_advice(boot.facts for boot in written.report.boots),
             err=True,
         )
     return written.report.verdict.bad or written.report.verdict is Verdict.NOISY

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.build.kconfig import critical_differences
+from harness.run.diagnosis import no_boot_diagnosis
+from harness.run.noise import PROGRAMS_NAMED
 from harness.testmod.workload import steady_loops
 from harness.verdict import Verdict
 
@@ -45,6 +47,9 @@ def _verdict_light(view: "View") -> Light:
     bad = [boot for boot in view.report.boots if boot.verdict.bad]
     if not bad:
         return Light("Kernel log", "ok", "no boot crashed, hung, warned or failed a case")
+    diagnosis = no_boot_diagnosis(view.report.jobs, view.report.boots)
+    if diagnosis:
+        return Light("Kernel log", "fail", diagnosis)
     kinds = sorted({boot.verdict.value for boot in bad})
     boots = "1 boot" if len(bad) == 1 else f"{len(bad)} boots"
     return Light("Kernel log", "fail", f"{boots} discarded: {', '.join(kinds)}")
@@ -56,10 +61,23 @@ def _noise_light(view: "View") -> Light:
     noisy = sum(boot.verdict is Verdict.NOISY for boot in view.report.boots)
     lost = sum(verdict is Verdict.NOISY for verdict in view.report.verdicts.values())
     if lost:
-        return Light("Noise gate", "fail", f"{lost} planned boots never had a quiet host")
+        words = f"{lost} planned boots never had a quiet host{_disturbers(view)}"
+        return Light("Noise gate", "fail", words)
     if noisy:
-        return Light("Noise gate", "warn", f"{noisy} boots were disturbed and repeated")
+        words = f"{noisy} boots were disturbed and repeated{_disturbers(view)}"
+        return Light("Noise gate", "warn", words)
     return Light("Noise gate", "ok", "every boot within the limits for other load, steal, heat")
+
+
+def _disturbers(view: "View") -> str:
+    """Return the programs that took most CPU time during the noisy boots, largest first."""
+    shares: dict[str, float] = {}
+    for boot in view.report.boots:
+        if boot.verdict is Verdict.NOISY:
+            for name, share in (boot.facts.get("noise") or {}).get("programs") or ():
+                shares[name] = shares.get(name, 0.0) + share
+    largest = sorted(shares, key=lambda name: -shares[name])[:PROGRAMS_NAMED]
+    return f": by {', '.join(largest)}" if largest else ""
 
 
 def _config_light(view: "View") -> Light:
@@ -94,11 +112,17 @@ def _machine_light(view: "View") -> Light:
     kind = view.plan["target"]["kind"]
     if kind == "qemu" and cpus > cores:
         words = f"{cpus} vCPUs on {cores} cores: times do not stand for a real machine of that size"
-        return Light("Machine", "fail", words)
+        return Light("Machine", "fail", words + _why_not_kvm(view))
     if kind == "qemu" and _accelerators(view) != {"kvm"}:
         words = f"{cpus} vCPUs on {cores} cores, instructions emulated (TCG): no native times"
-        return Light("Machine", "warn", words)
+        return Light("Machine", "warn", words + _why_not_kvm(view))
     return Light("Machine", "ok", f"{cpus} CPUs, a core for each")
+
+
+def _why_not_kvm(view: "View") -> str:
+    machines = (boot.facts.get("machine") or {} for boot in view.report.boots)
+    why = next((str(machine["kvm"]) for machine in machines if machine.get("kvm")), "")
+    return f"; not under KVM: {why.rstrip('.')}" if why else ""
 
 
 def _accelerators(view: "View") -> set[str]:

@@ -41,9 +41,10 @@ class Discarded:
 
 
 def discarded_boots(report: RunReport, folder: Path) -> list[Discarded]:
-    """Return every boot without samples in the comparison. `folder`: the run's."""
+    """Return every boot that was tried and gave no samples. `folder`: the run's."""
     jobs = {job.position: job for job in report.jobs}
-    left = [(n, b) for n, b in enumerate(report.boots) if b.verdict is not Verdict.PASSED]
+    booted = (Verdict.PASSED, Verdict.SKIPPED)
+    left = [(n, b) for n, b in enumerate(report.boots) if b.verdict not in booted]
     found = []
     for place, (number, boot) in enumerate(left):
         excerpts = [

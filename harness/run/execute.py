@@ -7,7 +7,7 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from harness import __version__
 from harness.build.kconfig import critical_differences
 from harness.build.kernel import BuiltKernel
 from harness.errors import InfrastructureError, InputError, KernelBuildError
+from harness.run.diagnosis import ENOUGH, no_boot_diagnosis
 from harness.run.fingerprint import host_fingerprint
 from harness.run.noise import HostState, noise_between, own_cpu_s, read_host_state
 from harness.run.plan import Job, plan_jobs
@@ -226,8 +227,9 @@ def carry_on(
 ) -> None:
     """Boot whatever `run_id` still lacks. `folder`: the run's; logs go to `folder/logs`.
 
-    As many boots at once as the target can have, each kept as soon as it ends. Raises
-    InfrastructureError when the same job was spoiled `ATTEMPTS` times; what was measured stays.
+    As many boots at once as the target can have, each kept as soon as it ends; where none comes as
+    far as init the rest is left out. Raises InfrastructureError when the same job was spoiled
+    `ATTEMPTS` times; what was measured stays.
     """
     boots = store.boots(run_id)
     pending = pending_jobs(prepared.jobs, boots)
@@ -256,6 +258,9 @@ def carry_on(
                 store.record_boot(run_id, record)
                 boots.append(record)
                 pending = pending_jobs(prepared.jobs, boots)
+                if no_boot_diagnosis(prepared.jobs, boots):
+                    boots += _leave_out(run_id, store, pending, under_way.values())
+                    pending = pending_jobs(prepared.jobs, boots)
                 observer.boot_ended(job, record, len(pending))
                 if record.verdict is Verdict.INTERRUPTED and attempt >= ATTEMPTS:
                     raise InfrastructureError(
@@ -263,6 +268,32 @@ def carry_on(
                         f"times, last: {record.reason}\n"
                         f"  mend it, then: vmapbench run --resume {run_id}"
                     )
+
+
+def _leave_out(
+    run_id: str,
+    store: Store,
+    pending: Sequence[tuple[JobRecord, int]],
+    under_way: Iterable[tuple[JobRecord, int]],
+) -> list[BootRecord]:
+    """Keep of each job that has not begun that it was left out; return these records."""
+    begun = {job.position for job, _ in under_way}
+    left_out = [
+        BootRecord(
+            position=job.position,
+            verdict=Verdict.SKIPPED,
+            reason=f"left out: of {ENOUGH} boots before it none reached init",
+            load_ns=None,
+            elapsed_s=0.0,
+            started_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            folder=f"logs/{job.position:04}-left-out",
+        )
+        for job, _ in pending
+        if job.position not in begun
+    ]
+    for record in left_out:
+        store.record_boot(run_id, record)
+    return left_out
 
 
 @contextlib.contextmanager
@@ -330,7 +361,8 @@ def _boot_once(
     findings = scan_console(log)
     splats = [finding for finding in findings if finding.severity is not Severity.NOTE]
     verdict, reason, samples = judge_boot(result, loads[-1], findings, job.cpus)
-    excess = noise.excess(prepared.playbook.noise) if target.disturbed_by_host else ""
+    limits = prepared.playbook.noise
+    excess = noise.excess(limits) if target.disturbed_by_host else ""
     if verdict is Verdict.PASSED and excess:
         verdict, reason = Verdict.NOISY, excess
     facts = {
@@ -338,8 +370,11 @@ def _boot_once(
         "argv": list(result.argv),
         "machine": dict(target.machine()),
         "noise": noise.facts(),
+        "noise_limits_needed": noise.limits_needed(limits) if excess else {},
         "memory_mib": request.memory_mib,
         "findings": [asdict(finding) for finding in findings],
+        "reached_init": result.reached_init,
+        "last_line": "" if result.reached_init else _last_line(log),
         "stack": dict(locate_stack([log], request.kernel)) if splats else {},
         "steady_loops": steady_loops(loads[-1].nr_threads, job.cpus),
     }
@@ -378,6 +413,10 @@ def _memory_mib(job: JobRecord, prepared: Prepared) -> int:
 
 def _host_cpus(result: BootResult) -> int:
     return int(result.facts.get("host_cores", 1))
+
+
+def _last_line(log: str) -> str:
+    return next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")
 
 
 def read_console(console: Path) -> str:

@@ -5,15 +5,35 @@ complete, but no sample (`Verdict.NOISY`): it is repeated, up to a bound, and li
 """
 
 import contextlib
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.spec.playbook import NoiseLimits
 
+PROGRAMS_NAMED = 3
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_SHARE_NAMED = 0.005  # of the CPU time; programs that took less are not worth a word
+_FIRST = 1  # process id of whoever takes orphans
+_STEP = 0.05  # limits are suggested in such steps
+
+
+@dataclass(frozen=True)
+class Process:
+    """What the kernel tells of a process (proc(5), stat). `name`: of its program, no arguments.
+
+    `reaped_s`: CPU time of its children that have ended, and of theirs. `start`: with the process
+    id, tells a process from a later one.
+    """
+
+    name: str
+    parent: int
+    start: int
+    cpu_s: float
+    reaped_s: float
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,7 @@ class HostState:
     frequency_khz: tuple[int, ...]
     runnable: int  # processes that wanted a CPU at this moment
     other_users: int = 0  # people (uid 1000 and up) other than ours who have processes
+    processes: Mapping[int, Process] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,17 +62,34 @@ class Noise:
     governors: tuple[str, ...]
     frequency_khz: tuple[int, ...]
     other_users: int  # of them only the CPU time is held against a boot
+    programs: tuple[tuple[str, float], ...] = ()  # that took most of it: name and share
 
     def excess(self, limits: NoiseLimits) -> str:
         """Return what was over its limit, in words; empty when nothing was."""
         over = []
         if self.other_share > limits.other_share:
-            over.append(f"other programs took {self.other_share:.0%} of the CPU time")
+            names = ", ".join(f"{name} {share:.0%}" for name, share in self.programs)
+            over.append(
+                f"other programs took {self.other_share:.0%} of the CPU time "
+                f"({names or 'none that can be seen from here'})"
+            )
         if self.steal_share > limits.steal_share:
             over.append(f"the hypervisor above took {self.steal_share:.1%} (steal)")
         if self.throttles > limits.throttles:
             over.append(f"{self.throttles} thermal throttling events")
         return "; ".join(over)
+
+    def limits_needed(self, limits: NoiseLimits) -> dict[str, float]:
+        """Return what the limits that were passed would have to be for this boot to count."""
+        shares = {"other_share": self.other_share, "steal_share": self.steal_share}
+        needed: dict[str, float] = {
+            name: round((math.floor(share / _STEP) + 1) * _STEP, 2)
+            for name, share in shares.items()
+            if share > getattr(limits, name)
+        }
+        if self.throttles > limits.throttles:
+            needed["throttles"] = self.throttles
+        return needed
 
     def facts(self) -> Mapping[str, Any]:
         """Return the values that are kept with the boot."""
@@ -77,13 +115,22 @@ def read_host_state(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Hos
         ),
         runnable=_running_processes(stat),
         other_users=len(_people(proc) - {os.getuid()}),
+        processes=_processes(proc),
     )
 
 
 def noise_between(
-    before: HostState, after: HostState, own_s: float, elapsed_s: float, cpus: int
+    before: HostState,
+    after: HostState,
+    own_s: float,
+    elapsed_s: float,
+    cpus: int,
+    own_pid: int | None = None,
 ) -> Noise:
-    """Return the disturbance of a boot that took `own_s` seconds of CPU itself."""
+    """Return the disturbance of a boot that took `own_s` seconds of CPU itself.
+
+    `own_pid`: that process, this one unless told, and what it started are not among the others.
+    """
     whole_s = max(elapsed_s * cpus, 1e-9)
     other_s = after.busy_s - before.busy_s - own_s
     return Noise(
@@ -94,7 +141,89 @@ def noise_between(
         governors=after.governors,
         frequency_khz=after.frequency_khz,
         other_users=max(before.other_users, after.other_users),
+        programs=_largest_programs(before, after, whole_s, own_pid or os.getpid()),
     )
+
+
+def noise_advice(facts: Iterable[Mapping[str, Any]]) -> str:
+    """Return what a user can do about noisy boots. `facts`: of boots, the quiet ones too."""
+    needed: dict[str, float] = {}
+    for boot in facts:
+        for name, limit in (boot.get("noise_limits_needed") or {}).items():
+            needed[name] = max(limit, needed.get(name, 0))
+    limits = ", ".join(f"{name}: {limit:g}" for name, limit in needed.items())
+    return (
+        "  a noisy boot is no sample and is tried again, up to a bound; what helps:\n"
+        "  - end those programs, or run it when nothing else runs here\n"
+        f"  - accept as much: write  noise: {{{limits}}}  in the playbook; its page will say so\n"
+        "  - kind: simulated  as the playbook's target: other programs do not change its times"
+    )
+
+
+def _largest_programs(
+    before: HostState, after: HostState, whole_s: float, own_pid: int
+) -> tuple[tuple[str, float], ...]:
+    """Return the programs other than ours that took most CPU time, and their shares of it.
+
+    A process that has ended is found in the time of its parent's children, so under the parent's
+    name; what it had taken before does not count.
+    """
+    earlier_s: dict[int, float] = {}
+    for pid, process in before.processes.items():
+        heir = _heir(pid, before.processes, after.processes)
+        earlier_s[heir] = earlier_s.get(heir, 0.0) + process.cpu_s + process.reaped_s
+    taken_s: dict[str, float] = {}
+    missing_s = 0.0  # of processes that ended as orphans: the first process has their time
+    for pid, process in sorted(after.processes.items(), reverse=True):
+        now_s = process.cpu_s + process.reaped_s - earlier_s.get(pid, 0.0)
+        missing_s += max(0.0, -now_s)
+        if pid == _FIRST:
+            now_s -= missing_s
+        if not _is_ours(pid, after.processes, own_pid):
+            taken_s[process.name] = taken_s.get(process.name, 0.0) + max(0.0, now_s)
+    shares = {name: seconds / whole_s for name, seconds in taken_s.items()}
+    largest = sorted(shares.items(), key=lambda item: -item[1])[:PROGRAMS_NAMED]
+    return tuple((name, round(share, 4)) for name, share in largest if share >= _SHARE_NAMED)
+
+
+def _heir(pid: int, before: Mapping[int, Process], after: Mapping[int, Process]) -> int:
+    """Return the process that has a process's time afterwards: itself or a forebear; 0: nobody."""
+    for _ in before:
+        if pid not in before:
+            break
+        if pid in after and after[pid].start == before[pid].start:
+            return pid
+        pid = before[pid].parent
+    return 0
+
+
+def _is_ours(pid: int, processes: Mapping[int, Process], own_pid: int) -> bool:
+    """Return whether a process is `own_pid` or descends from it."""
+    for _ in processes:  # a parent that ended between two readings may make a loop of ids
+        if pid == own_pid:
+            return True
+        if pid not in processes:
+            return False
+        pid = processes[pid].parent
+    return False
+
+
+def _processes(proc: Path) -> dict[int, Process]:
+    """Return all processes that can be seen, by process id."""
+    found = {}
+    for folder in proc.glob("[0-9]*"):
+        with contextlib.suppress(IndexError, ValueError):  # it has just ended
+            # The name stands in parentheses and may have some itself (proc(5), stat).
+            head, _, tail = _read(folder / "stat").rpartition(")")
+            fields = tail.split()  # from the third field on
+            found[int(folder.name)] = Process(
+                name="".join(c if c.isprintable() else "?" for c in head.partition("(")[2]),
+                parent=int(fields[1]),
+                start=int(fields[19]),
+                cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
+                reaped_s=(int(fields[13]) + int(fields[14])) / _TICKS_PER_S,
+            )
+    return found
 
 
 def own_cpu_s() -> float:

@@ -1,13 +1,19 @@
 """Whole runs on a fake target: order, verdicts, repetition, resumption, what the store keeps."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
 from harness.errors import InfrastructureError, InputError, KernelBuildError
+from harness.report.collect import collect_report
+from harness.report.page import render_page
+from harness.report.text import render_text
+from harness.run.diagnosis import ENOUGH
 from harness.run.execute import ATTEMPTS, begin_run, carry_on, pending_jobs, prepare
 from harness.run.noise import HostState
 from harness.store.store import open_store
+from harness.targets.base import BootResult
 from harness.verdict import Verdict
 from tests.flow.fakes import (
     PLAYBOOK,
@@ -124,6 +130,34 @@ def test_noisy_boots_are_repeated_up_to_a_bound_and_listed(build, store, tmp_pat
     assert len(target.requests) == 6 * ATTEMPTS
     assert {verdict for _, verdict in observer.ended} == {Verdict.NOISY}
     assert store.boots_frame(run_id).reason.str.contains("CPU time").all()
+
+
+def unbooted(seen):
+    """What a target gives for a kernel that never reached init."""
+    return BootResult(Verdict.NO_BOOT, seen, Path("none"), None, (), ("fake",), 60.0, {}, False)
+
+
+def test_a_run_of_which_no_boot_reaches_init_stops_after_the_second(build, store, tmp_path):
+    nothing = [unbooted("the guest printed nothing") for _ in range(6)]
+    run_id, target, observer = carried_out(build, store, tmp_path, *nothing)
+    assert len(target.requests) == ENOUGH == 2
+    boots = store.boots_frame(run_id)
+    assert sorted(boots.verdict) == ["no boot"] * 2 + ["skipped"] * 4
+    assert pending_jobs(store.jobs(run_id), store.boots(run_id)) == []
+    report = collect_report(store, run_id)
+    assert report.verdict is Verdict.NO_BOOT
+    words = " ".join(render_text(report).split())
+    assert "none of the 2 boots tried reached init" in words
+    assert "the guest printed nothing" in words
+    page = render_page(report, tmp_path / run_id)
+    assert "fail alike" in page
+    assert page.count("<summary>Boot ") == 2  # what was left out has no details
+
+
+def test_one_boot_that_reaches_init_lets_a_run_go_on(build, store, tmp_path):
+    results = [unbooted("nothing"), "good", *(unbooted("nothing") for _ in range(4))]
+    _, target, _ = carried_out(build, store, tmp_path, *results)
+    assert len(target.requests) == 6
 
 
 def test_an_interrupted_run_goes_on_where_it_was(build, store, tmp_path):
