@@ -1,13 +1,61 @@
-"""How often a bisection of 32 commits is wrong, and how many boots it takes; by simulation."""
+"""How often a bisection of 32 commits is wrong, and how many boots it takes; by simulation.
 
+python -m benchmarks.bisection                     the figures of docs/bisect.md
+python -m benchmarks.bisection --experiments 20    a quick look
+"""
+
+import argparse
 import math
 import random
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from harness.analysis.bisection import Boot, Bounds, Phase, decide, plain_boots
 
 COMMITS = 32
-CASES = [(1.02, 0.005), (1.05, 0.01), (1.05, 0.02), (1.05, 0.03), (1.10, 0.01), (1.10, 0.05)]
+SEED = 20240102
+
+
+def steady(generator: random.Random, spread: float) -> Iterator[float]:
+    """Independent normal noise."""
+    while True:
+        yield generator.gauss(0, spread)
+
+
+def drift(generator: random.Random, spread: float) -> Iterator[float]:
+    """The host gets slower by 0.2 % a boot."""
+    for boot, noise in enumerate(steady(generator, spread)):
+        yield 0.002 * boot + noise
+
+
+def autocorrelated(generator: random.Random, spread: float) -> Iterator[float]:
+    """AR(1) with a coefficient of 0.8."""
+    state = generator.gauss(0, spread)
+    while True:
+        yield state
+        state = 0.8 * state + 0.6 * generator.gauss(0, spread)
+
+
+def bimodal(generator: random.Random, spread: float) -> Iterator[float]:
+    """One boot in four, at random, takes 4 % longer."""
+    for noise in steady(generator, spread):
+        yield noise + (0.04 if generator.random() < 0.25 else 0.0)
+
+
+def two_modes(generator: random.Random, spread: float) -> Iterator[float]:
+    """The host takes 4 % longer for ten boots in a row, on average, and then does not."""
+    slow = False
+    for noise in steady(generator, spread):
+        slow ^= generator.random() < 0.1
+        yield noise + 0.04 * slow
+
+
+def heavy_tailed(generator: random.Random, spread: float) -> Iterator[float]:
+    """Student's t with 3 degrees of freedom."""
+    while True:
+        scale = math.sqrt(generator.gammavariate(1.5, 2.0))  # chi, 3 degrees; the deviation is 1
+        yield spread * generator.gauss(0, 1) / scale
 
 
 @dataclass(frozen=True)
@@ -18,7 +66,18 @@ class Case:
     spread: float
     layout: float = 0.0
     broken: float = 0.0
+    host: Callable[[random.Random, float], Iterator[float]] = steady
     bounds: Bounds = field(default_factory=Bounds)
+
+
+CASES = [
+    *(Case(1.02, 0.005), Case(1.05, 0.01), Case(1.05, 0.02), Case(1.05, 0.03)),
+    *(Case(1.10, 0.01), Case(1.10, 0.05), Case(1.05, 0.05)),
+    *(Case(1.05, 0.01, host=host) for host in (drift, autocorrelated, bimodal, two_modes)),
+    Case(1.05, 0.02, host=heavy_tailed),
+    *(Case(1.05, 0.01, 0.005), Case(1.10, 0.01, 0.01), Case(1.05, 0.01, 0.015)),
+    *(Case(1.0, 0.02), Case(1.0, 0.01, host=drift)),
+]
 
 
 @dataclass
@@ -26,7 +85,7 @@ class Rates:
     wrong: int = 0
     no_difference: int = 0
     boots: int = 0
-    of_ends: int = 0
+    in_steps: int = 0
     plain: int = 0
 
 
@@ -37,6 +96,7 @@ def simulate(case: Case, experiments: int, seed: int) -> Rates:
         culprit = generator.randint(1, COMMITS)
         layout = [generator.gauss(0, case.layout) for _ in range(COMMITS + 1)]
         broken = {n for n in range(1, COMMITS) if generator.random() < case.broken}
+        noise = case.host(generator, case.spread)
         boots: list[Boot] = []
         skipped: set[int] = set()
         while (state := decide(COMMITS, boots, skipped, case.bounds)).next_commit is not None:
@@ -44,11 +104,11 @@ def simulate(case: Case, experiments: int, seed: int) -> Rates:
             if number in broken:
                 skipped.add(number)
                 continue
-            log = layout[number] + generator.gauss(0, case.spread)
+            log = layout[number] + next(noise)
             log += math.log(case.effect) if number >= culprit else 0.0
             boots.append(Boot(number, 1e6 * math.exp(log)))
         rates.boots += len(boots)
-        rates.of_ends += sum(boot.commit in (0, COMMITS) for boot in boots)
+        rates.in_steps += sum(boot.commit not in (0, COMMITS) for boot in boots)
         if state.phase is Phase.NO_DIFFERENCE:
             rates.no_difference += 1
             continue
@@ -57,21 +117,25 @@ def simulate(case: Case, experiments: int, seed: int) -> Rates:
     return rates
 
 
-def main(experiments: int = 200) -> None:
-    print("| effect | spread | layout | wrong | no difference | boots | of them in steps | plain |")
-    print("|---|---|---|---|---|---|---|---|")
-    cases = [Case(effect, spread) for effect, spread in CASES]
-    cases += [Case(1.05, 0.01, 0.005), Case(1.10, 0.01, 0.01), Case(1.0, 0.02)]
-    for case in cases:
-        rates = simulate(case, experiments, seed=20240102)
-        steps, found = rates.boots - rates.of_ends, max(1, experiments - rates.no_difference)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiments", type=int, default=200)
+    experiments = parser.parse_args().experiments
+    print("| effect | spread | layout | host | wrong | no difference | boots | in steps | plain |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    began = time.process_time()
+    for case in CASES:
+        rates = simulate(case, experiments, SEED)
+        found = max(1, experiments - rates.no_difference)
         print(
             f"| {case.effect - 1:.0%} | {case.spread:.1%} | {case.layout:.1%} "
+            f"| {case.host.__name__.replace('_', ' ')} "
             f"| {rates.wrong / experiments:.1%} | {rates.no_difference / experiments:.1%} "
-            f"| {rates.boots / experiments:.1f} | {steps / found:.1f} "
+            f"| {rates.boots / experiments:.1f} | {rates.in_steps / found:.1f} "
             f"| {rates.plain / found:.1f} |",
             flush=True,
         )
+    print(f"\n{experiments} bisections a row, {time.process_time() - began:.0f} CPU s")
 
 
 if __name__ == "__main__":

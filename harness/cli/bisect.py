@@ -31,7 +31,10 @@ def bisect(
     beta: Annotated[
         float, typer.Option(help="Chance to call a bad change good.", min=1e-6, max=0.3)
     ] = 0.05,
-    most_boots: Annotated[int, typer.Option(help="Of one change.", min=3, max=1000)] = 20,
+    most_boots: Annotated[
+        int | None,
+        typer.Option(help="Of one change; 20, or as before.", min=3, max=1000, show_default=False),
+    ] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a run: its id, or latest.")] = None,
     kernels: KernelsOption = Path("kernels"),
     reports: ReportsOption = Path("reports"),
@@ -68,9 +71,10 @@ def bisect(
             observer.say(render_progress(outcome))
 
         if file is None:
-            outcome = go_on(session, str(resume), tell)
+            outcome = go_on(session, str(resume), tell, most_boots)
         else:
-            order = Order(good, bad, tree, kernel, workload, case, Bounds(alpha, beta, most_boots))
+            bounds = Bounds(alpha, beta, most_boots or Bounds.most_boots)
+            order = Order(good, bad, tree, kernel, workload, case, bounds)
             cache = Cache(cache_folder())
             course = plan_course(load_playbook(file), order, kernels, cache, session.runner)
             if dry_run:

@@ -5,7 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.bisection import Phase, State, plain_boots, step_count
+from harness.analysis.bisection import (
+    Phase,
+    State,
+    boots_to_show,
+    plain_boots,
+    smallest_shown,
+    step_count,
+)
 from harness.files import replace_file
 from harness.run.bisect import Outcome
 
@@ -31,6 +38,7 @@ def as_document(outcome: Outcome) -> dict[str, Any]:
         ],
         "skipped": {changes[number].name: why for number, why in outcome.skipped.items()},
         "boots": boot_counts(outcome),
+        "boots_to_show": boots_to_show(effect, outcome.course.order.bounds) if effect else None,
     }
 
 
@@ -94,7 +102,8 @@ def _answer(outcome: Outcome) -> list[str]:
     changes = outcome.course.history.changes
     what = f"{outcome.course.job.workload}, {outcome.course.order.case}"
     if state.phase is Phase.NO_DIFFERENCE:
-        return [f"{changes[-1].name} is not shown to differ from {changes[0].name} ({what})."]
+        said = f"{changes[-1].name} is not shown to differ from {changes[0].name} ({what})."
+        return [said, *_what_it_would_take(outcome)]
     if state.phase is Phase.COMPARING or state.effect is None:
         return ["GOOD and BAD are not told apart yet."]
     effect = f"{_percent(state.effect.ratio)} ({what})"
@@ -108,6 +117,26 @@ def _answer(outcome: Outcome) -> list[str]:
     lines = [f"First with {effect}, probability {certainty:.1%}:", f"  {found.id}  {found.title}"]
     if found.merge:
         lines.append(f"It is a merge; within it: vmapbench bisect {found.id}^1 {found.id}^2 ...")
+    return lines
+
+
+def _what_it_would_take(outcome: Outcome) -> list[str]:
+    """Return what these boots could have shown, and how many would show what they hint at."""
+    effect, bounds = outcome.state.effect, outcome.course.order.bounds
+    if effect is None:
+        return []
+    least = f"{smallest_shown(effect, bounds):.1%} or more four times in five"
+    lines = [f"Boots scatter by {effect.spread:.1%}; {bounds.most_boots} of each show {least}."]
+    boots = boots_to_show(effect, bounds)
+    if boots is None:
+        return [*lines, "What was seen is no more than builds differ without a reason."]
+    seen = f"Seen: {_percent(effect.ratio)}, p {effect.p:.2g}. If it is real, it would take about"
+    lines.append(f"{seen} {boots} boots of each.")
+    if boots > bounds.most_boots:
+        lines.append(
+            f"next: vmapbench bisect --resume {outcome.run_id} --most-boots {boots} "
+            "(the boots so far count)"
+        )
     return lines
 
 

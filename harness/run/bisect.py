@@ -28,8 +28,7 @@ from harness.run.execute import (
     prepare,
     refuse_unlike_configs,
 )
-from harness.run.noise import read_host_state
-from harness.run.session import Session, keep_inputs, make_target, only_one, terminate_as_interrupt
+from harness.run.session import Session, keep_inputs, only_one, terminate_as_interrupt
 from harness.spec.document import parse_document
 from harness.spec.playbook import Playbook
 from harness.store.records import JobRecord
@@ -63,7 +62,7 @@ Tell = Callable[[Outcome], None]
 
 def bisect(session: Session, course: Course, tell: Tell) -> Outcome:
     """Carry out a bisection from its first boot."""
-    target = make_target(course.playbook.target, cache_folder(), session.runner)
+    target = session.target(course.playbook.target, cache_folder(), session.runner)
     with contextlib.closing(session.open_store()) as store, contextlib.closing(target):
         build = course_builder(course, session)
         prepared = prepare_ends(course, build, target)
@@ -71,8 +70,11 @@ def bisect(session: Session, course: Course, tell: Tell) -> Outcome:
         return _hold_and_search(session, run_id, course, prepared, build, target, store, tell)
 
 
-def resume(session: Session, word: str, tell: Tell) -> Outcome:
-    """Go on with a bisection; `word` names its run. Raises InputError where it is another one."""
+def resume(session: Session, word: str, tell: Tell, most_boots: int | None = None) -> Outcome:
+    """Go on with a bisection; `word` names its run, `most_boots` replaces the bound it began with.
+
+    Raises InputError where it is another one.
+    """
     with contextlib.closing(session.open_store()) as store:
         run_id = store.resolve(word)
         record = store.load_run(run_id)
@@ -83,12 +85,14 @@ def resume(session: Session, word: str, tell: Tell) -> Outcome:
         playbook = parse_document(
             record.playbook, Playbook, f"playbook of {run_id}", name=name, text=record.playbook
         )
-        order = Order(**kept["order"] | {"bounds": Bounds(**kept["order"]["bounds"])})
+        bounds = Bounds(**kept["order"]["bounds"])
+        bounds = replace(bounds, most_boots=most_boots or bounds.most_boots)
+        order = Order(**kept["order"] | {"bounds": bounds})
         cache = Cache(cache_folder())
         course = plan_course(playbook, order, session.kernels, cache, session.runner)
         if list(course.history.names) != kept["names"]:
             raise InputError(f"resuming {run_id}: its commits or patches are no longer the same")
-        target = make_target(playbook.target, cache_folder(), session.runner)
+        target = session.target(playbook.target, cache_folder(), session.runner)
         with contextlib.closing(target):
             build = course_builder(course, session)
             prepared = prepare_ends(course, build, target)
@@ -123,7 +127,17 @@ def _hold_and_search(
 ) -> Outcome:
     folder = session.reports / run_id
     with only_one(folder, run_id), terminate_as_interrupt():
-        search = Search(run_id, course, build, target, store, folder, session.observer, tell)
+        search = Search(
+            run_id,
+            course,
+            build,
+            target,
+            store,
+            folder,
+            session.observer,
+            tell,
+            session.read_host,
+        )
         try:
             outcome = search.carry_out(prepared)
         except KeyboardInterrupt:
@@ -144,7 +158,7 @@ class Search:
     folder: Path  # the run's
     observer: Observer
     tell: Tell
-    read_host: ReadHost = read_host_state
+    read_host: ReadHost
 
     def carry_out(self, prepared: Prepared) -> Outcome:
         """Boot until the first bad change is known. Raises InputError where GOOD or BAD fails."""

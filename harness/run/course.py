@@ -8,13 +8,13 @@ from harness.analysis.bisection import Bounds, step_count
 from harness.analysis.compare import WHOLE_LOAD
 from harness.build.cache import Cache, cache_folder
 from harness.build.history import History, commit_history, series_history
-from harness.build.kernel import BuiltKernel, ensure_kernel
+from harness.build.kernel import BuiltKernel
 from harness.build.module import with_module_of
 from harness.errors import InputError
 from harness.process import Runner
 from harness.run.execute import BuildKernel
 from harness.run.plan import Job, plan_jobs
-from harness.run.session import Session, make_target
+from harness.run.session import Session
 from harness.spec.kernel import GitSource, KernelSpec, TreeSource, load_kernel_spec
 from harness.spec.playbook import Playbook
 from harness.targets.base import BootRequest
@@ -105,7 +105,7 @@ def course_builder(course: Course, session: Session) -> BuildKernel:
 
     def build(name: str) -> BuiltKernel:
         spec = course.history.spec(numbers[name])
-        built = ensure_kernel(spec, cache, session.runner, session.build_progress)
+        built = session.build(spec, cache, session.runner, session.build_progress)
         if name == course.playbook.baseline or course.playbook.module_source == "own":
             return built
         return with_module_of(built, build(course.playbook.baseline), cache, session.runner)
@@ -139,7 +139,7 @@ def plan_lines(course: Course, session: Session) -> list[str]:
         job.expected_s,
         Path("BOOT-FOLDER"),
     )
-    target = make_target(course.playbook.target, cache_folder(), session.runner)
+    target = session.target(course.playbook.target, cache_folder(), session.runner)
     lines = [f"{change.name}  {change.title}" for change in changes]
     lines.append(
         f"{course.commits} changes: first {changes[0].name} (GOOD) and {changes[-1].name} (BAD) in "

@@ -20,7 +20,8 @@ from harness.build.patches import flat_name
 from harness.build.stack import locate_stack
 from harness.errors import InputError, SpecError
 from harness.process import Runner, SubprocessRunner
-from harness.run.execute import Observer, Prepared, begin_run, carry_on, prepare
+from harness.run.execute import Observer, Prepared, ReadHost, begin_run, carry_on, prepare
+from harness.run.noise import read_host_state
 from harness.run.plan import plan_jobs
 from harness.spec.document import parse_document
 from harness.spec.kernel import load_kernel_spec
@@ -62,6 +63,7 @@ class Session:
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     target: Callable[[TargetSpec, Path, Runner], Target] = make_target
     build: Callable[..., BuiltKernel] = ensure_kernel
+    read_host: ReadHost = read_host_state
 
     def open_store(self) -> Store:
         """Return the store of this session's results, making it where there is none."""
@@ -140,6 +142,7 @@ class Session:
                     store,
                     folder,
                     self.observer,
+                    self.read_host,
                     locate_stack=functools.partial(locate_stack, runner=self.runner),
                 )
             except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -23,10 +24,11 @@ from harness.build.kernel import ensure_kernel
 from harness.errors import InputError, KernelBuildError
 from harness.process import SubprocessRunner
 from harness.report.bisection import as_document, keep_outcome, render_outcome, render_progress
-from harness.run.bisect import Search, prepare_ends
+from harness.run.bisect import Search, bisect, prepare_ends, resume
 from harness.run.course import Course, Order, kept_order, plan_course
 from harness.run.execute import begin_run
 from harness.run.noise import HostState
+from harness.run.session import Session
 from harness.spec.document import parse_document
 from harness.spec.playbook import Playbook
 from harness.store.store import open_store
@@ -266,7 +268,32 @@ def test_no_difference_is_said_and_costs_no_step(bench):
     outcome = few.search(GeneratedTarget(slow=1.0))
     assert outcome.state.phase is Phase.NO_DIFFERENCE
     assert outcome.boots == 8
-    assert "is not shown to differ" in render_outcome(outcome)
+    text = render_outcome(outcome)
+    assert "is not shown to differ" in text
+    assert re.search(r"Boots scatter by \d\.\d%; 4 of each show \d+\.\d% or more", text)
+    boots = as_document(outcome)["boots_to_show"]
+    assert f"it would take about {boots} boots of each" in text
+    assert f"next: vmapbench bisect --resume {outcome.run_id} --most-boots {boots}" in text
+
+
+def test_a_session_bisects_on_its_own_target_and_goes_on_with_more_boots(bench, tmp_path):
+    """The whole way that the command takes, with everything real but build cache and boots."""
+    target = GeneratedTarget(slow=1.0)
+    names = bench.course.history.names
+    session = Session(
+        bench.folder / "kernels", bench.folder / "reports", Silent(),
+        target=lambda spec, cache, runner: target,
+        build=lambda spec, cache, runner, progress: bench.build(names[int(spec.name[:3])]),
+        read_host=quiet_host,
+    )  # fmt: skip
+    (bench.folder / "reports").mkdir()
+    few = bench.ordering("good", "bad", bounds=Bounds(most_boots=3)).course
+    outcome = bisect(session, few, lambda _: None)
+    assert (outcome.state.phase, outcome.boots) == (Phase.NO_DIFFERENCE, 6)
+    target.slow = 1.25
+    more = resume(session, outcome.run_id, lambda _: None, most_boots=20)
+    assert [change.title for change in more.suspects] == [f"mm/vmalloc: Change {CULPRIT}"]
+    assert more.boots == len(target.requests)
 
 
 def as_mailbox(tree, path):

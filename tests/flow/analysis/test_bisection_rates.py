@@ -7,9 +7,9 @@ Times are log-normal; `layout` is a difference of its own for each commit, as th
 import pytest
 from scipy import stats
 
-from benchmarks.bisection import Case, simulate
+from benchmarks.bisection import Case, autocorrelated, bimodal, drift, simulate, two_modes
 
-EXPERIMENTS = 60
+EXPERIMENTS = 40
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ EXPERIMENTS = 60
         Case(effect=1.10, spread=0.03),
         Case(effect=1.10, spread=0.01, layout=0.01),
         Case(effect=0.90, spread=0.03, broken=0.1),
+        *(Case(1.05, 0.01, host=host) for host in (drift, autocorrelated, bimodal, two_modes)),
     ],
     ids=str,
 )

@@ -4,18 +4,24 @@ import itertools
 import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from harness.analysis.bisection import (
+    CONTROL_GAP,
     LEAST_BOOTS,
     Boot,
     Bounds,
+    Effect,
     Phase,
+    boots_to_show,
     compare_ends,
     decide,
     plain_boots,
+    smallest_shown,
     step_count,
 )
 
@@ -56,13 +62,15 @@ def test_without_noise_the_culprit_is_always_among_the_suspects(history, effect)
     assert skipped <= untestable
     assert set(state.suspects) - {state.first_bad} <= skipped, "only what cannot be tried is open"
     assert state.last_good not in skipped
-    assert len(boots) <= 2 * LEAST_BOOTS + 2 * (step_count(commits) + len(skipped))
+    in_steps = sum(0 < boot.commit < commits for boot in boots)
+    assert in_steps <= 2 * (step_count(commits) + len(skipped))
+    assert len(boots) - in_steps <= 2 * LEAST_BOOTS + in_steps, "no more controls than tests"
 
 
 def test_one_boot_a_step_is_enough_where_nothing_is_in_doubt():
     state, boots, _ = carried_out(32, 21, effect=1.2, spread=0.0)
     assert list(state.suspects) == [21]
-    assert len(boots) == 2 * LEAST_BOOTS + 5
+    assert len(boots) == 2 * LEAST_BOOTS + 5 + 1, "and one of GOOD or BAD on the way"
     assert state.probabilities[21] > 0.95
 
 
@@ -85,7 +93,9 @@ def test_what_was_decided_stays_and_the_interval_only_narrows(seed):
         state = decide(20, boots[:count], skipped, BOUNDS)
         assert good <= state.last_good < state.first_bad <= bad
         good, bad = state.last_good, state.first_bad
-        steps = {number: step for number, step in state.steps.items() if step.bad is not None}
+        steps = {
+            n: (step.bad, step.boots) for n, step in state.steps.items() if step.bad is not None
+        }
         assert decided.items() <= steps.items()
         decided = steps
         assert sum(state.probabilities) == pytest.approx(1)
@@ -99,6 +109,35 @@ def test_noise_asks_for_more_boots_of_the_same_commit():
     inner = [boot.commit for boot in noisy if boot.commit not in (0, 32)]
     changes = sum(a != b for a, b in itertools.pairwise(inner))
     assert changes + 1 == len(set(inner)), "a commit is finished before the next is built"
+
+
+def test_while_a_commit_is_in_doubt_good_and_bad_are_booted_beside_it():
+    boots = carried_out(32, 7, effect=1.05, spread=0.02, seed=3)[1]
+    known = [boot.commit in (0, 32) for boot in boots]
+    assert not any(known[n : n + CONTROL_GAP + 1] == [False] * (CONTROL_GAP + 1)
+                   for n in range(len(known)))  # fmt: skip
+    controls = [boot.commit for boot in boots if boot.commit in (0, 32)]
+    assert abs(controls.count(0) - controls.count(32)) <= 1
+
+
+def test_a_host_that_gets_slower_is_not_taken_for_the_change():
+    """Without controls, 20 % of drift over the boots would pass for the 5 % that are looked for."""
+    for seed in range(5):
+        generator, boots = random.Random(seed), []
+        while (state := decide(32, boots, (), BOUNDS)).next_commit is not None:
+            log = 0.005 * len(boots) + generator.gauss(0, 0.005)
+            log += math.log(1.05) * (state.next_commit >= 30)
+            boots.append(Boot(state.next_commit, math.exp(log)))
+        assert 30 in state.suspects
+        assert state.effect.ratio == pytest.approx(1.05, abs=0.02)
+
+
+def test_good_and_bad_once_told_apart_stay_so():
+    boots = [Boot(n % 2 * 8, 1.0 + 0.3 * (n % 2) + 0.001 * n) for n in range(6)]
+    later = [Boot(n % 2 * 8, 3.0 - n % 2) for n in range(6)]
+    assert decide(8, boots, (), BOUNDS).phase is Phase.SEARCHING
+    assert compare_ends(8, [*boots, *later]).p > BOUNDS.alpha
+    assert decide(8, [*boots, *later], (), BOUNDS).phase is Phase.SEARCHING
 
 
 def test_good_and_bad_alike_end_without_a_step():
@@ -142,6 +181,19 @@ def test_plain_bisection_needs_more_boots_for_a_smaller_effect():
 
     large, small = ends(0.1), ends(0.02)
     assert plain_boots(32, small, BOUNDS) > plain_boots(32, large, BOUNDS) >= 5
+
+
+def test_the_boots_that_would_show_a_difference_do_show_it():
+    effect, bounds = Effect(1.03, 0.03, 0.2), Bounds(most_boots=20)
+    boots = boots_to_show(effect, bounds)
+    assert boots > 20
+    assert smallest_shown(effect, Bounds(most_boots=boots)) < 0.035
+    assert smallest_shown(effect, bounds) > 0.03
+    assert boots_to_show(Effect(1.001, 0.03, 0.9), bounds) is None
+    rng = np.random.default_rng(1)
+    a, b = (rng.normal(mean, 0.03, (400, boots)) for mean in (0.0, math.log(1.03)))
+    shown = (stats.ttest_ind(a, b, axis=1).pvalue < 0.05 / 18).mean()
+    assert 0.72 < shown < 0.88
 
 
 @pytest.mark.parametrize(("commits", "steps"), [(1, 1), (2, 1), (3, 2), (32, 5), (33, 6)])
