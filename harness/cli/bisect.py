@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import KernelsOption, ReportsOption
+from harness.console import echo
 
 
 def register(app: typer.Typer) -> None:
@@ -78,11 +79,11 @@ def bisect(
             cache = Cache(cache_folder())
             course = plan_course(load_playbook(file), order, kernels, cache, session.runner)
             if dry_run:
-                typer.echo("\n".join(plan_lines(course, session)))
+                echo("\n".join(plan_lines(course, session)))
                 return
             outcome = begin(session, course, tell)
     keep_outcome(outcome, reports)
-    typer.echo(json.dumps(as_document(outcome), indent=2) if as_json else render_outcome(outcome))
+    echo(json.dumps(as_document(outcome), indent=2) if as_json else render_outcome(outcome))
     if outcome.interrupted:
         raise typer.Exit(130)
     if outcome.state.phase is Phase.NO_DIFFERENCE:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.console import echo
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -53,11 +55,11 @@ def build(
                 }
                 rows.append({**row, "folder": str(built.folder)})
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        echo(json.dumps(rows, indent=2))
         return
     for row in rows:
         state = "built" if row.get("built", True) else "to be built"
-        typer.echo(f"{row['kernel']}: {state}: {row['folder']}")
+        echo(f"{row['kernel']}: {state}: {row['folder']}")
 
 
 @contextlib.contextmanager
@@ -102,6 +104,6 @@ def _phases() -> "Callable[[BuildProgress], None]":
     def show(state: "BuildProgress") -> None:
         if (state.kernel, state.phase) not in seen:
             seen.add((state.kernel, state.phase))
-            typer.echo(f"{state.kernel}: {state.phase}", err=True)
+            echo(f"{state.kernel}: {state.phase}", err=True)
 
     return show

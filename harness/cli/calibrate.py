@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import KernelsOption
+from harness.console import echo
 
 
 def register(app: typer.Typer) -> None:
@@ -35,8 +36,8 @@ def calibrate(
     found = measure(kernel, output.resolve(), cache_folder(), runner, _say)
     path = output / "calibration.json"
     path.write_text(render_calibration(found), encoding="utf-8")
-    typer.echo(path)
+    echo(path)
 
 
 def _say(words: str) -> None:
-    typer.echo(words, err=True)
+    echo(words, err=True)

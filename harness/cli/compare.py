@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.options import ReportsOption
-from harness.cli.results import opened_store, shown
+from harness.cli.results import opened_store
+from harness.console import echo, shown
 
 if TYPE_CHECKING:
     from harness.analysis.compare import Comparison
@@ -44,7 +45,7 @@ def compare(
         from harness.report.collect import comparison_document
 
         documents = {title: comparison_document(comparison) for title, comparison in found.items()}
-        typer.echo(json.dumps({"version": 1, "comparisons": documents}, indent=2))
+        echo(json.dumps({"version": 1, "comparisons": documents}, indent=2))
         return
     console = Console()
     for title, comparison in found.items():

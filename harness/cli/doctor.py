@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.console import echo
+
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -35,12 +37,12 @@ def doctor(
     from harness.run.doctor import Health, Patient, examine
 
     def tell(words: str) -> None:
-        typer.echo(words, err=True)
+        echo(words, err=True)
 
     patient = Patient(SubprocessRunner(), cache_folder(), reports, tell)
     findings = examine(patient, again=again)
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         table = Table("check", "", "found", "remedy", box=None)
         for finding in findings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import ReportsOption
+from harness.console import echo
 
 if TYPE_CHECKING:
     from harness.run.housekeeping import Choice
@@ -49,18 +50,18 @@ def gc(
     def tell(choice: "Choice", goes: bool) -> None:
         told.append(_row(choice, goes))
         if not as_json:
-            typer.echo(_line(told[-1], dry_run))
+            echo(_line(told[-1], dry_run))
 
     keep_house(chosen, dry_run, tell)
     freed = sum(row["bytes"] for row in told if row["dropped"])
     if as_json:
         document = {"version": 1, "dry_run": dry_run, "items": told, "freed_bytes": freed}
-        typer.echo(json.dumps(document | {"used_bytes": used, "budget_bytes": budget}, indent=2))
+        echo(json.dumps(document | {"used_bytes": used, "budget_bytes": budget}, indent=2))
         return
-    typer.echo(f"{'would free' if dry_run else 'freed'} {_size(freed)} of {_size(used)}")
+    echo(f"{'would free' if dry_run else 'freed'} {_size(freed)} of {_size(used)}")
     if budget is not None and used - freed > budget:
         over = _size(used - freed - budget)
-        typer.echo(f"still {over} over the budget: the rest is in use or never dropped")
+        echo(f"still {over} over the budget: the rest is in use or never dropped")
 
 
 def _row(choice: "Choice", goes: bool) -> dict[str, Any]:

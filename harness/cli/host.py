@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.console import echo
+
 if TYPE_CHECKING:
     from harness.spec.host import HostSpec
     from harness.targets.ssh.shell import Shell
@@ -30,11 +32,11 @@ def list_hosts(as_json: JsonOption = False) -> None:
 
     found = [load_host_file(path) for path in host_files()]
     if as_json:
-        typer.echo(json.dumps([host.model_dump(mode="json") for host in found], indent=2))
+        echo(json.dumps([host.model_dump(mode="json") for host in found], indent=2))
         return
     for host in found:
         labels = f"  [{', '.join(host.labels)}]" if host.labels else ""
-        typer.echo(f"{host.name}: {host.address}, {host.boot.method}{labels}  {host.summary}")
+        echo(f"{host.name}: {host.address}, {host.boot.method}{labels}  {host.summary}")
 
 
 def trust(
@@ -52,16 +54,16 @@ def trust(
     spec = load_host(name)
     for _ in range(len(spec.jump) + 1):
         shown = next_unknown(spec)
-        typer.echo(f"{shown.name}: {shown.fingerprint}")
+        echo(f"{shown.name}: {shown.fingerprint}")
         if shown.trusted:
-            typer.echo("trusted already")
+            echo("trusted already")
             return
-        typer.echo("compare it on the machine: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
+        echo("compare it on the machine: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
         if yes is not None and yes not in (shown.fingerprint, shown.fingerprint.split()[-1]):
             raise InputError(f"host {name}: {shown.name} shows another key than {yes}")
         if yes is None:
             typer.confirm("Is it the same?", abort=True)
-        typer.echo(f"written to {remember(spec, shown, replace=replace)}")
+        echo(f"written to {remember(spec, shown, replace=replace)}")
 
 
 def check(name: NameArgument, as_json: JsonOption = False) -> None:
@@ -72,11 +74,11 @@ def check(name: NameArgument, as_json: JsonOption = False) -> None:
     with _connected(name) as (spec, shell):
         rows = check_host(shell, spec, boot_method(spec.boot))
     if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         for row in rows:
             remedy = f"\n        {row.remedy}" if row.remedy else ""
-            typer.echo(f"{row.state:>4}  {row.what}: {row.found}{remedy}")
+            echo(f"{row.state:>4}  {row.what}: {row.found}{remedy}")
     if any(row.bad for row in rows):
         raise typer.Exit(1)
 
@@ -87,8 +89,8 @@ def recover(name: NameArgument) -> None:
     from harness.spec.host import load_host
     from harness.targets.ssh.recovery import recover_host
 
-    running = recover_host(load_host(name), SubprocessRunner(), typer.echo)
-    typer.echo(f"{name}: {running.release}, nothing armed")
+    running = recover_host(load_host(name), SubprocessRunner(), echo)
+    echo(f"{name}: {running.release}, nothing armed")
 
 
 def unlock(
@@ -101,10 +103,10 @@ def unlock(
     with _connected(name) as (spec, shell):
         if broken:
             break_lock(shell, spec.state)
-            typer.echo(f"{name}: no lock any more")
+            echo(f"{name}: no lock any more")
             return
         held = read_lock(shell, spec.state)
-    typer.echo(f"{name}: {held.describe() if held else 'not locked'}")
+    echo(f"{name}: {held.describe() if held else 'not locked'}")
 
 
 def sudoers(
@@ -120,7 +122,7 @@ def sudoers(
 
     spec = load_host(name)
     user = account or spec.user or getpass.getuser()
-    typer.echo(render_sudoers(spec, boot_method(spec.boot), user), nl=False)
+    echo(render_sudoers(spec, boot_method(spec.boot), user), nl=False)
 
 
 @contextlib.contextmanager

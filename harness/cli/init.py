@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from harness.console import echo
+
 KINDS = ("kernels", "playbooks")
 
 
@@ -46,5 +48,5 @@ def init(
             (folder / path).write_bytes((source / path).read_bytes())
     except OSError as error:
         raise InputError(f"cannot write the examples to {folder}: {error}") from error
-    typer.echo(f"{folder}: {'would write' if dry_run else 'wrote'} {len(new)} files")
-    typer.echo(f"next: cd {folder} && vmapbench run demo")
+    echo(f"{folder}: {'would write' if dry_run else 'wrote'} {len(new)} files")
+    echo(f"next: cd {folder} && vmapbench run demo")

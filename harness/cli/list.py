@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.options import ReportsOption
-from harness.cli.results import opened_store, shown
+from harness.cli.results import opened_store
+from harness.console import echo, shown
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +26,7 @@ def list_runs(
     with opened_store(reports) as store:
         runs = store.list_runs().to_dict("records")
     if as_json:
-        typer.echo(json.dumps({"version": 1, "runs": runs}, indent=2))
+        echo(json.dumps({"version": 1, "runs": runs}, indent=2))
         return
     table = Table("run", "started", "boots planned", "done", "passed", "state", box=None)
     for run in runs:

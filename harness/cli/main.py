@@ -14,12 +14,13 @@ import typer
 from typer.exceptions import TyperException
 
 from harness import __version__, cli
+from harness.console import describe, echo, open_streams
 from harness.errors import VmapbenchError
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"vmapbench {__version__}")
+        echo(f"vmapbench {__version__}")
         raise typer.Exit
 
 
@@ -51,29 +52,39 @@ def command_line() -> typer.Typer:
 def main() -> None:
     """Run the command line and exit."""
     debug = "--debug" in sys.argv
+    open_streams()
     try:
         status = command_line()(standalone_mode=False)
+        sys.stdout.flush()
     except VmapbenchError as error:
         status = _report(str(error), error.exit_code, debug)
     except TyperException as error:
         status = _report(f"{error.format_message()}\n  try --help", 2, debug)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("\ninterrupted", err=True)
+        echo("\ninterrupted", err=True)
         status = 130
     except BrokenPipeError:
         # Whoever read our output has gone; say nothing when the interpreter flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         status = 0
+    except OSError as error:
+        status = _report(describe(error), 3, debug)
+        _drop_output()
     except Exception as error:  # the last resort: a traceback is for developers
         words = f"internal error: {type(error).__name__}: {error}\n  --debug shows where"
         status = _report(words, 3, debug)
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _drop_output() -> None:
+    """Let what the interpreter still writes at its end go nowhere: nobody takes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _report(words: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    typer.echo(f"vmapbench: {words}", err=True)
+    echo(f"vmapbench: {words}", err=True)
     return status
 
 

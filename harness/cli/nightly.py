@@ -9,6 +9,7 @@ import typer
 
 from harness.cli.options import KernelsOption, ReportsOption
 from harness.cli.progress import Lines
+from harness.console import echo
 
 
 def register(app: typer.Typer) -> None:
@@ -48,12 +49,12 @@ def nightly(
     send = channels(spec.notices, os.environ)
     night = Night(spec, session, local_now, send, observer.say)
     if dry_run:
-        typer.echo("\n".join(night.plan_lines()))
+        echo("\n".join(night.plan_lines()))
         return
     outcome = night.carry_out()
     for error in outcome.errors:
-        typer.echo(f"vmapbench: {error}", err=True)
-    typer.echo(outcome.summary)
+        echo(f"vmapbench: {error}", err=True)
+    echo(outcome.summary)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -79,11 +80,9 @@ def _install(name: str, units: dict[str, str], to: Path | None) -> None:
 
     folder = to or platformdirs.user_config_path("systemd") / "user"
     for unit, text in units.items():
-        typer.echo(f"--- {folder / unit}\n{text}")
+        echo(f"--- {folder / unit}\n{text}")
     folder.mkdir(parents=True, exist_ok=True)
     for unit, text in units.items():
         (folder / unit).write_text(text, encoding="utf-8")
     timer = f"vmapbench-{name}.timer"
-    typer.echo(
-        f"written; next: systemctl --user daemon-reload && systemctl --user enable --now {timer}"
-    )
+    echo(f"written; next: systemctl --user daemon-reload && systemctl --user enable --now {timer}")

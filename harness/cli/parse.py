@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from harness.console import echo
 from harness.errors import InputError
 from harness.testmod.decode import TEXT_BYTES, decode_log
 from harness.testmod.ktap import parse_ktap
@@ -33,16 +34,16 @@ def parse(
     """
     text, remarks = _read(file)
     for remark in remarks:
-        typer.echo(f"{file}: {remark}", err=True)
+        echo(f"{file}: {remark}", err=True)
     runs = parse_log(text)
     missing = [missing_without_workload(run) for run in runs]
     shown = _render_json(text, runs, missing) if form == "json" else _render_csv(runs)
-    typer.echo(shown, nl=False)
+    echo(shown, nl=False)
     if not runs:
-        typer.echo(f"{file}: no line of test_vmalloc in it", err=True)
+        echo(f"{file}: no line of test_vmalloc in it", err=True)
     for number, faults in enumerate(missing, start=1):
         for fault in faults:
-            typer.echo(f"{file}: run {number}: {fault}", err=True)
+            echo(f"{file}: run {number}: {fault}", err=True)
     if not runs or any(missing):
         raise typer.Exit(1)
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.options import ReportsOption
+from harness.console import echo
 from harness.errors import InputError
 
 
@@ -48,7 +49,7 @@ def plan(
     needed = required_boots(boot_times(samples, passed), effect, power)
     if as_json:
         rows = json.loads(needed.to_json(orient="records"))
-        typer.echo(json.dumps({"pilot": run_id, "detect": effect, "power": power, "rows": rows}))
+        echo(json.dumps({"pilot": run_id, "detect": effect, "power": power, "rows": rows}))
         return
     table = Table("workload", "threads", "case", "metric", "spread", "boots a side", box=None)
     for row in needed.to_dict("records"):
@@ -60,7 +61,7 @@ def plan(
             boots_text,
         )
     Console().print(table)
-    typer.echo(f"to see {effect:.1%} with a chance of {power:.0%}, judged from {run_id}")
+    echo(f"to see {effect:.1%} with a chance of {power:.0%}, judged from {run_id}")
 
 
 def parse_percent(text: str) -> float:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.console import echo
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def predict(
         ]
         if chart is not None:
             draw_sweep(parameter, points, chart)
-        typer.echo(_sweep_json(parameter, points) if as_json else _sweep_text(parameter, points))
+        echo(_sweep_json(parameter, points) if as_json else _sweep_text(parameter, points))
         return
     fixed = parse_nodes(nodes)
     curves = [
@@ -60,11 +61,11 @@ def predict(
     ]
     loads = whole_loads(curves, loops) if len(cases) > 1 else []
     if as_json:
-        typer.echo(_curve_json(machine, curves, loads))
+        echo(_curve_json(machine, curves, loads))
     else:
-        typer.echo(_curve_text(curves))
+        echo(_curve_text(curves))
         for load in loads:
-            typer.echo(
+            echo(
                 f"all cases, {loops:,} loops{load['cpus']:>6} CPUs: {load['single_s']:,.1f} s with "
                 f"one node, {load['many_s']:,.1f} s with many, ratio {load['ratio']:.2f}"
             )

@@ -1,17 +1,25 @@
 """Shows a run under way on standard error: a bar on a terminal, a line a boot elsewhere."""
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.text import Text
 
 from harness.build.kernel import BuildProgress
+from harness.console import echo
 from harness.store.records import BootRecord, JobRecord
+from harness.text import one_line, visible
 from harness.verdict import Verdict
 
 
@@ -69,11 +77,8 @@ class Lines:
             self.say(f"{build.kernel}: {build.phase}")
 
     def say(self, words: str) -> None:
-        """Print one line; control characters that a kernel's words may hold are made visible."""
-        safe = "".join(
-            c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in words
-        )
-        print(safe, file=sys.stderr, flush=True)  # noqa: T201
+        """Print one line."""
+        echo(words, err=True)
 
     def eta(self) -> str:
         """Return how long the rest will take, judging by the boots so far."""
@@ -108,7 +113,7 @@ class Bar(Lines):
         """See `harness.run.execute.Observer`."""
         boots = list(self._under_way.values())
         what = boots[0] if len(boots) == 1 else f"{len(boots)} boots at once"
-        self._progress.update(self._task, description=f"{what}: {words}{self.eta()}")
+        self._progress.update(self._task, description=one_line(f"{what}: {words}{self.eta()}"))
 
     def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
         """See `harness.run.execute.Observer`."""
@@ -118,14 +123,20 @@ class Bar(Lines):
 
     def build(self, build: BuildProgress) -> None:
         """A kernel build says how far it is."""
-        words = f"{build.kernel}: {build.phase}"
+        words = one_line(f"{build.kernel}: {build.phase}")
         self._progress.update(
             self._task, description=words, completed=build.targets, total=build.total
         )
 
     def say(self, words: str) -> None:
         """Print above the bar."""
-        self._progress.console.print(Text(words))
+        self._progress.console.print(Text(visible(words)))
+
+
+def columns() -> tuple[ProgressColumn, ...]:
+    """Return what the bar shows; a description is text, not markup."""
+    description = TextColumn("{task.description}", markup=False)
+    return description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
 
 
 @contextlib.contextmanager
@@ -134,11 +145,5 @@ def show_progress(live: bool) -> Iterator[Lines]:
     if not live:
         yield Lines()
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns(), console=Console(stderr=True), transient=True) as progress:
         yield Bar(progress)

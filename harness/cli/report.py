@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from harness.cli.options import ReportsOption
+from harness.console import echo
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +34,7 @@ def report(
     with contextlib.closing(open_store(store_location(reports))) as store:
         run_id = store.resolve(run)
         if form == "html":
-            typer.echo(write_results(store, run_id, reports).page)
+            echo(write_results(store, run_id, reports).page)
             return
         found = collect_report(store, run_id)
-    typer.echo(render_markdown(found) if form == "md" else render_mail(found))
+    echo(render_markdown(found) if form == "md" else render_mail(found))

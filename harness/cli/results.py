@@ -1,4 +1,4 @@
-"""What the verbs that read results share: the open store, and texts that are safe to print."""
+"""What the verbs that read results share: the open store."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.text import Text
 
 if TYPE_CHECKING:
     from harness.store.store import Store
@@ -24,10 +23,3 @@ def opened_store(reports: Path) -> "Iterator[Store]":
 
     with contextlib.closing(open_store(store_location(reports), must_exist=True)) as store:
         yield store
-
-
-def shown(value: object, style: str = "") -> Text:
-    """Return a value for a table: no markup and no control character of a log takes effect."""
-    from harness.text import visible
-
-    return Text(visible("" if value is None else str(value)).replace("\n", " "), style=style)

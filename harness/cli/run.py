@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import KernelsOption, ReportsOption
+from harness.console import echo
 
 if TYPE_CHECKING:
     from harness.run.session import Ended, Session
@@ -27,7 +28,7 @@ def check(
     """Check a playbook and the kernel files it names; every fault is listed with its line."""
     from harness.run.session import check_playbook
 
-    typer.echo(f"{file}: good, {check_playbook(file, kernels)} boots")
+    echo(f"{file}: good, {check_playbook(file, kernels)} boots")
 
 
 def run(
@@ -82,7 +83,7 @@ def _run_on_fleet(
     statuses = []
     for name, ended in carry_out(scheduler, file, names, kernels, reports):
         if isinstance(ended, VmapbenchError):
-            typer.echo(f"{name}: {ended}", err=True)
+            echo(f"{name}: {ended}", err=True)
             statuses.append(True)
         else:
             statuses.append(_show(make_session(kernels, reports), ended, reports, as_json))
@@ -105,7 +106,7 @@ def _run_once(
     with show_progress(live=sys.stderr.isatty()) as observer:
         session = Session(kernels, reports, observer, observer.build)
         if dry_run and file is not None:
-            typer.echo("\n".join(session.plan_lines(file, host)))
+            echo("\n".join(session.plan_lines(file, host)))
             return False
         if file is None:
             ended = session.resume(str(resume))
@@ -127,7 +128,7 @@ def _run_or_fall_back(session: "Session", file: Path, host: str | None) -> "Ende
         if name is None:
             raise
         other = fallback_file(file, name)
-        typer.echo(f"{error}\n  running {other} instead", err=True)
+        echo(f"{error}\n  running {other} instead", err=True)
         return session.run(other, host)
 
 
@@ -142,15 +143,15 @@ def _show(session: "Session", ended: "Ended", reports: Path, as_json: bool) -> b
     with contextlib.closing(session.open_store()) as store:
         written = write_results(store, ended.run_id, reports)
     if as_json:
-        typer.echo(json.dumps(as_document(written.report), indent=2))
+        echo(json.dumps(as_document(written.report), indent=2))
     else:
-        typer.echo(render_text(written.report, written.published))
-        typer.echo(f"page: {written.page}")
+        echo(render_text(written.report, written.published))
+        echo(f"page: {written.page}")
     if ended.interrupted:
-        typer.echo(f"interrupted; go on with: vmapbench run --resume {ended.run_id}", err=True)
+        echo(f"interrupted; go on with: vmapbench run --resume {ended.run_id}", err=True)
         raise typer.Exit(130)
     if written.report.verdict is Verdict.NOISY:
-        typer.echo(
+        echo(
             "some boots never had a quiet host\n"
             + noise_advice(boot.facts for boot in written.report.boots),
             err=True,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import ReportsOption
+from harness.console import echo
 
 
 def register(app: typer.Typer) -> None:
@@ -24,16 +25,35 @@ def serve(
     """
     from harness.cli.results import opened_store
     from harness.errors import InputError
-    from harness.report.server import Pages, make_server
+    from harness.report.server import Pages, is_loopback, make_server
 
+    if not host.strip():
+        raise InputError(
+            "--host is empty, which would be every address of this machine\n"
+            "  next: leave it out (127.0.0.1), or say 0.0.0.0 if every address is meant"
+        )
     with opened_store(reports) as store:
         try:
-            server = make_server(Pages(store, reports), host, port)
-        except OSError as error:
+            server = make_server(Pages(store, reports), host, port, _tell)
+            beyond = not is_loopback(host)
+        except (OSError, UnicodeError) as error:
             raise InputError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}; --port 0 takes a "
-                "free one"
+                f"cannot listen on {host!r}, port {port}: "
+                f"{getattr(error, 'strerror', None) or error}; --port 0 takes a free one"
             ) from error
-        with server:
-            typer.echo(f"http://{host}:{server.server_address[1]}/")
-            server.serve_forever()
+        if beyond:
+            _tell(
+                "warning: whoever reaches this address reads every result; there is no password "
+                "and no encryption"
+            )
+        shown = f"[{host}]" if ":" in host else host
+        echo(f"http://{shown}:{server.effective_port}/")
+        try:
+            server.run()
+            raise KeyboardInterrupt  # Waitress takes it as the word to end
+        finally:
+            server.close()
+
+
+def _tell(words: str) -> None:
+    echo(words, err=True)

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.options import ReportsOption
-from harness.cli.results import opened_store, shown
+from harness.cli.results import opened_store
+from harness.console import echo, shown
 
 if TYPE_CHECKING:
     from harness.store.export import RunSource
@@ -32,7 +33,7 @@ def show(
     with opened_store(reports) as store:
         source = RunSource(store, store.resolve(run))
         if as_json:
-            typer.echo(json.dumps(_document(source), indent=2))
+            echo(json.dumps(_document(source), indent=2))
         else:
             _print(source, Console())
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import KernelsOption
+from harness.console import echo
 
 if TYPE_CHECKING:
     from harness.run.validate import Validation
@@ -46,7 +47,7 @@ def validate(
     results = [validate_folder(place) for place in again or []]
     for name in () if again else names or TRACED:
         place = _new_folder(output, name)
-        typer.echo(f"{name}: traces go to {place}", err=True)
+        echo(f"{name}: traces go to {place}", err=True)
         source = (name, kernels, tuple(patch or ()))
         machine = (max(possible, cpus), cpus)
         runner = SubprocessRunner()
@@ -54,9 +55,9 @@ def validate(
         results.append(validate_folder(place))
     if as_json:
         document = [{**asdict(each), "passed": each.passed} for each in results]
-        typer.echo(json.dumps({"version": 1, "validations": document}, indent=2))
+        echo(json.dumps({"version": 1, "validations": document}, indent=2))
     else:
-        typer.echo("\n".join(render_validation(each) for each in results))
+        echo("\n".join(render_validation(each) for each in results))
     if not all(each.passed for each in results):
         raise typer.Exit(1)
 
@@ -92,4 +93,4 @@ def _new_folder(output: Path, name: str) -> Path:
 
 
 def _say(words: str) -> None:
-    typer.echo(words, err=True)
+    echo(words, err=True)

@@ -15,14 +15,24 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 from harness.errors import InfrastructureError
 from harness.nightly.state import Letter
 from harness.spec.nightly import EmailSpec, NoticesSpec, WebhookSpec
-from harness.text import one_line
 
 ATTACHED_LIMIT = 8 << 20  # bytes of a page; many servers take no mail above 10 MiB
 _TIMEOUT_S = 60
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows nothing: the notice would get lost on the way, the secret would not."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Make an error of the answer."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
 
 Send = Callable[[Letter, Path | None], None]
 """Delivers one notice, with the page of its run where there is one. Raises InfrastructureError."""
@@ -50,12 +60,12 @@ def compose(letter: Letter, spec: EmailSpec, page: Path | None, pages: str | Non
     """
     message = EmailMessage(policy=email.policy.SMTP)
     message["From"], message["To"] = spec.sender, ", ".join(spec.to)
-    message["Subject"] = f"[vmapbench] {one_line(letter.title, 200)}"
+    message["Subject"] = f"[vmapbench] {letter.title}"
     message["Date"] = email.utils.format_datetime(email.utils.localtime())
     digest = hashlib.sha256(letter.key.encode("utf-8", "replace")).hexdigest()[:32]
     message["Message-ID"] = f"<{digest}@{spec.sender.partition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
-    if re.fullmatch(r"[^\s<>]+", letter.message_id):
+    if letter.message_id:
         message["In-Reply-To"] = message["References"] = f"<{letter.message_id}>"
     link = page_link(letter, pages)
     message.set_content(letter.text + (f"\n\nPage: {link}" if link else "") + "\n", cte="8bit")
@@ -125,11 +135,12 @@ def post(
     data = json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers)  # noqa: S310 http and https only, above
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+        with _OPENER.open(request, timeout=_TIMEOUT_S) as answer:
             answer.read(1)
     except urllib.error.HTTPError as error:
         error.close()
-        raise InfrastructureError(f"webhook {named}: answered {error.code}") from None
+        moved = ": it is somewhere else; name that address" if 300 <= error.code < 400 else ""
+        raise InfrastructureError(f"webhook {named}: answered {error.code}{moved}") from None
     except (OSError, ValueError) as error:
         kind = type(getattr(error, "reason", error)).__name__
         raise InfrastructureError(f"webhook {named}: not reached ({kind})") from None

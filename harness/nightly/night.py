@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.build.cache import Cache, cache_folder
-from harness.errors import InfrastructureError, InputError, VmapbenchError
+from harness.errors import InputError, VmapbenchError
 from harness.files import replace_file
 from harness.nightly.candidates import Failed, Finder, Revision
 from harness.nightly.curfew import Curfew, TimeUp
@@ -41,6 +41,9 @@ from harness.store.store import Store
 
 Clock = Callable[[], dt.datetime]
 Write = Callable[[Store, str, Path], Written]
+
+
+_GIVE_UP_DAYS = 14  # after which a notice that cannot be delivered is dropped
 
 
 @dataclass(frozen=True)
@@ -266,16 +269,22 @@ class Night:
         state.save()
 
     def _deliver(self, state: State) -> tuple[str, ...]:
-        """Send what waits; what cannot be sent waits for the next night."""
+        """Send what waits; what cannot be sent waits for the next night, for some weeks."""
         errors = []
         for letter in list(state.outbox):
             page = self.session.reports / letter.page if letter.page else None
             for channel in [name for name in letter.to if name in self.send]:
                 try:
                     self.send[channel](letter, page if page and page.is_file() else None)
-                except InfrastructureError as error:
-                    errors.append(f"notice {letter.title!r} waits: {error}")
-                    continue
+                except Exception as error:
+                    days = (self.clock().date() - dt.date.fromisoformat(letter.date)).days
+                    if days < _GIVE_UP_DAYS:
+                        errors.append(f"notice {letter.title!r} waits: {error}")
+                        continue
+                    errors.append(
+                        f"notice {letter.title!r} is given up after {days} days; it stands in "
+                        f"{self.folder / 'notices'}: {error}"
+                    )
                 letter.to.remove(channel)
                 state.save()
             if not set(letter.to) & set(self.send):

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,14 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.files import replace_file
+from harness.text import one_line, storable, visible
 
 VERSION = 1
 _NIGHTS = 400  # that are remembered
+
+
+# Printable ASCII without what could begin an encoded word, which mail libraries decode.
+_MESSAGE_ID = re.compile(r"(?!.*=\?)[!-;=?-~]{1,400}@[!-;=?-~]{1,400}")
 
 
 @dataclass
@@ -62,6 +68,14 @@ class Letter:
     worse: bool = False
     message_id: str = ""  # of the mail that it answers
     to: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Make what mail, kernels and trees brought along fit for headers, files and JSON."""
+        self.key = storable(self.key)
+        self.title = one_line(self.title, 200).replace("=?", "= ?")  # no encoded word of RFC 2047
+        self.text = visible(self.text)
+        if not _MESSAGE_ID.fullmatch(self.message_id):
+            self.message_id = ""
 
 
 @dataclass

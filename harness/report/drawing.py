@@ -13,6 +13,8 @@ from typing import Any
 import altair as alt
 import vl_convert as vlc
 
+from harness.text import one_line, visible
+
 WIDTH = 860
 _COLUMN_GAP = 70  # axis and title between charts side by side
 
@@ -34,6 +36,10 @@ _VARIABLES = {
 INK, SOFT, RULE, BETTER, WORSE, NEUTRAL, *SERIES = _VARIABLES
 _SHAPES = ["circle", "diamond", "square", "triangle-up", "cross", "triangle-down"]
 _FONT = "DejaVu Sans, sans-serif"  # the widest of the usual ones: labels keep their room
+
+
+class DrawingError(Exception):
+    """A chart cannot be drawn; what the drawing library said."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def facetted(chart: Any, field: str, order: Sequence[str], shared_y: bool = Fals
 
 
 def draw(chart: Any) -> str:
-    """Return the chart as SVG markup for the page."""
+    """Return the chart as SVG markup for the page. Raises DrawingError."""
     axis = {
         "labelColor": SOFT,
         "titleColor": SOFT,
@@ -113,7 +119,23 @@ def draw(chart: Any) -> str:
         "header": {"labelColor": INK, "labelFontSize": 12, "labelFontWeight": 600},
     }
     spec = chart.to_dict() | {"background": None, "config": config}
-    return _inlined(vlc.vegalite_to_svg(spec))
+    try:
+        return _inlined(vlc.vegalite_to_svg(_clean(spec)))
+    except BaseException as error:  # a panic of vl-convert is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise DrawingError(one_line(f"{type(error).__name__}: {error}", 200)) from error
+
+
+def _clean(value: Any) -> Any:
+    """Return `value` with every string in it as `visible`: a control character ends vl-convert."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {_clean(key): _clean(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_clean(inner) for inner in value]
+    return value
 
 
 def _inlined(svg: str) -> str:

@@ -4,7 +4,7 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def _values(report: RunReport, folder: Path) -> dict[str, Any]:
     curves = expected_curves(view, prediction)
     reference = published_beside(view, curves)
     figures = draw_figures(view, prediction, curves, reference)
-    difference = profile.draw_profile(view, profiles)
+    difference = or_error("profile", lambda: profile.draw_profile(view, profiles))
     return {
         "view": view,
         "run": report.run,
@@ -106,15 +106,26 @@ def draw_figures(
 ) -> list[Figure]:
     """Return the charts that this run has data for, the answer first."""
     drawn = (
-        charts.draw_forest(view),
-        scaling.draw_speedup(view, curves, reference),
-        scaling.draw_throughput(view, curves),
-        resources.draw_nodes(view, prediction),
-        charts.draw_workers(view),
-        charts.draw_run_order(view),
-        resources.draw_memory(view),
+        or_error("forest", lambda: charts.draw_forest(view)),
+        or_error("speedup", lambda: scaling.draw_speedup(view, curves, reference)),
+        or_error("throughput", lambda: scaling.draw_throughput(view, curves)),
+        or_error("nodes", lambda: resources.draw_nodes(view, prediction)),
+        or_error("workers", lambda: charts.draw_workers(view)),
+        or_error("order", lambda: charts.draw_run_order(view)),
+        or_error("memory", lambda: resources.draw_memory(view)),
     )
     return [figure for figure in drawn if figure]
+
+
+def or_error(name: str, draw: Callable[[], Figure | None]) -> Figure | None:
+    """Return what `draw` returns, or where it fails a figure that says so: the page stands."""
+    try:
+        return draw()
+    except Exception as error:
+        why = f"This chart could not be drawn ({type(error).__name__}: {error})."
+        return Figure(
+            name, f"Chart {name} is missing", f"{why} The tables have its figures.", "", ""
+        )
 
 
 def _machine(report: RunReport) -> Mapping[str, Any]:

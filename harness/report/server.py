@@ -1,25 +1,47 @@
 """`vmapbench serve`: the store's pages over HTTP. Read-only, from the store, no file of the disk.
 
-A page is made anew when its run has got another boot since; requests are answered one by one.
+Visitors are untrusted, and so is what a run brought along. Waitress takes the connections: a slow
+or silent one holds up nobody. A page is made anew when its run has got another boot since.
 """
 
 import contextlib
+import ipaddress
 import json
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from harness.errors import VmapbenchError
+from waitress.channel import HTTPChannel
+from waitress.server import create_server
+from waitress.task import ErrorTask, Task, WSGITask
+
 from harness.report.collect import as_document, collect_report
 from harness.report.index import render_index
 from harness.report.page import render_page
 from harness.store.store import Store
+from harness.text import one_line, visible
 
 _HTML, _JSON, _CSV = "text/html; charset=utf-8", "application/json", "text/csv; charset=utf-8"
+_TEXT = "text/plain; charset=utf-8"
 _PAGES_KEPT = 20
+_THREADS, _CONNECTIONS, _IDLE_S = 4, 500, 30
+
+# A page's script and style are inside it; it fetches nothing, and nobody may frame it.
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    ("Content-Security-Policy", _POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
 
 
 class Pages:
@@ -29,10 +51,11 @@ class Pages:
         """Serve the runs of `store`."""
         self._store, self._reports = store, reports
         self._kept: dict[tuple[str, str | int], str] = {}
+        self._rendering = threading.Lock()
 
     def answer(self, path: str) -> tuple[str, str] | None:
-        """Return the type and the text at a path, None when there is nothing."""
-        words = [unquote(word) for word in urlsplit(path).path.split("/") if word]
+        """Return the type and the text at a decoded path, None when there is nothing."""
+        words = [word for word in path.split("/") if word]
         runs = self._store.list_runs()
         if words in ([], ["index.html"]):
             return _HTML, self._index(f"{runs['boots'].sum()} {runs['finished_at'].count()}")
@@ -66,52 +89,133 @@ class Pages:
         return self._keep((run_id, boots), render)
 
     def _keep(self, key: tuple[str, str | int], render: Callable[[], str]) -> str:
-        if key not in self._kept:
-            if len(self._kept) >= _PAGES_KEPT:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[key] = render()
-        return self._kept[key]
+        """Return what is kept under `key`; only one page is made at a time."""
+        if (kept := self._kept.get(key)) is not None:
+            return kept
+        with self._rendering:
+            if key not in self._kept:
+                if len(self._kept) >= _PAGES_KEPT:
+                    self._kept.pop(next(iter(self._kept)))
+                self._kept[key] = render()
+            return self._kept[key]
 
     def _results(self, run_id: str) -> tuple[str, str]:
         document = as_document(collect_report(self._store, run_id))
         return _JSON, json.dumps(document, indent=1, default=str)
 
     def _samples(self, run_id: str) -> tuple[str, str]:
-        return _CSV, self._store.samples_frame(run_id).to_csv(index=False)
+        return _CSV, visible(self._store.samples_frame(run_id).to_csv(index=False))
 
 
-def make_server(pages: Pages, host: str, port: int) -> HTTPServer:
-    """Return a server that is bound, not yet serving. Port 0 takes a free one."""
+def make_server(
+    pages: Pages, host: str, port: int, tell: Callable[[str], None] = lambda _: None
+) -> Any:
+    """Return a Waitress server that is bound, not yet serving; `run()` serves until Ctrl-C.
 
-    class Handler(BaseHTTPRequestHandler):
-        server_version = "vmapbench"
+    `host`: a name or an address, IPv6 too; port 0 takes a free one. `tell` gets a line for each
+    page that could not be made. Raises OSError where the address cannot be had.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    server = create_server(
+        _application(pages, {host.lower(), *_own_names()}, tell),
+        sockets=[bound],
+        threads=_THREADS,
+        connection_limit=_CONNECTIONS,
+        channel_timeout=_IDLE_S,
+        cleanup_interval=5,
+        max_request_body_size=1,  # nothing is taken in
+        max_request_header_size=16384,
+        asyncore_use_poll=True,
+        ident="vmapbench",
+    )
+    server.channel_class = _Channel
+    return server
 
-        def do_GET(self) -> None:
-            self._send(with_body=True)
 
-        def do_HEAD(self) -> None:
-            self._send(with_body=False)
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches `host`."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return all(ipaddress.ip_address(str(at[4][0]).split("%")[0]).is_loopback for at in found)
 
-        def _send(self, with_body: bool) -> None:
-            try:
-                found = pages.answer(self.path)
-            except VmapbenchError as error:
-                self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, explain=str(error))
-                return
-            if found is None:
-                self.send_error(HTTPStatus.NOT_FOUND)
-                return
-            body = found[1].encode()
-            self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", found[0])
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("X-Content-Type-Options", "nosniff")
-            self.send_header("Referrer-Policy", "no-referrer")
-            self.end_headers()
-            if with_body:
-                self.wfile.write(body)
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing for each request."""
+def _application(pages: Pages, names: set[str], tell: Callable[[str], None]) -> Any:
+    """Return the WSGI application. `names`: those under which it may be called."""
 
-    return HTTPServer((host, port), Handler)
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        status, kind, text = _answer(pages, names, environ, tell)
+        body = text.encode("utf-8", "replace")
+        headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers.append(("Allow", "GET, HEAD"))
+        start(f"{status.value} {status.phrase}", headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    return application
+
+
+def _answer(
+    pages: Pages, names: set[str], environ: dict[str, Any], tell: Callable[[str], None]
+) -> tuple[HTTPStatus, str, str]:
+    if not _is_ours(environ.get("HTTP_HOST", ""), names):
+        # A name that somebody else points here would make us a site of theirs (DNS rebinding).
+        words = "call this server by its address or by the name of its machine\n"
+        return HTTPStatus.MISDIRECTED_REQUEST, _TEXT, words
+    if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        return HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, "only GET and HEAD\n"
+    path = environ["PATH_INFO"].encode("latin-1", "replace").decode("utf-8", "replace")
+    try:
+        found = pages.answer(path)
+    except Exception as error:
+        words = visible(f"this page cannot be made: {type(error).__name__}: {error}\n")
+        tell(f"{one_line(path, 200)}: {words.strip()}")
+        return HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, words
+    if found is None:
+        return HTTPStatus.NOT_FOUND, _TEXT, "no such page; / lists all runs\n"
+    return HTTPStatus.OK, *found
+
+
+def _is_ours(host: str, names: set[str]) -> bool:
+    """Return whether a Host header names us: by an address, or one of `names`."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    return name in names
+
+
+def _own_names() -> set[str]:
+    return {"localhost", socket.gethostname().lower(), socket.getfqdn().lower()}
+
+
+class _Answer(Task):  # type: ignore[misc]
+    """An answer with our headers, also one that Waitress makes to a bad request."""
+
+    def build_response_header(self) -> bytes:
+        """Return the head of the answer."""
+        self.response_headers.extend(_HEADERS)
+        return bytes(super().build_response_header())
+
+
+class _PageTask(_Answer, WSGITask):  # type: ignore[misc]
+    pass
+
+
+class _BadRequestTask(_Answer, ErrorTask):  # type: ignore[misc]
+    pass
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    task_class = _PageTask
+    error_task_class = _BadRequestTask

@@ -12,6 +12,7 @@ from harness.analysis.changepoints import HISTORY
 from harness.analysis.compare import WHOLE_LOAD
 from harness.store import schema
 from harness.store.connect import transaction
+from harness.store.records import is_name
 from harness.store.store import Store
 from harness.verdict import Verdict
 
@@ -45,7 +46,9 @@ def _runs(connection: sa.Connection, count: int) -> dict[str, dict[str, Any]]:
     newest = sa.select(runs.id, runs.started_at, runs.host, runs.plan)
     newest = newest.order_by(runs.started_at.desc(), runs.id.desc()).limit(count)
     found: dict[str, dict[str, Any]] = {
-        row.id: dict(row._mapping) | {"kernels": {}} for row in connection.execute(newest)
+        row.id: dict(row._mapping) | {"kernels": {}}
+        for row in connection.execute(newest)
+        if is_name(row.id)
     }
     first = sa.select(sa.func.min(boots.id)).where(boots.verdict == Verdict.PASSED.value)
     machines = sa.select(boots.run_id, boots.facts).where(

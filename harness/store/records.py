@@ -1,10 +1,33 @@
-"""What is kept, as values."""
+"""What is kept, as values.
 
-from collections.abc import Mapping, Sequence
+Ids, kernels and folders become paths, so a record with one that could lead elsewhere cannot be
+made, whoever wrote the store.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.errors import StoreError
 from harness.verdict import Verdict
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def is_name(name: object) -> bool:
+    """Return whether `name` is one part of a path, and leads nowhere else."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def _check_names(what: str, names: Iterable[object]) -> None:
+    """Raise StoreError for what is no name."""
+    for name in names:
+        if not is_name(name):
+            raise StoreError(
+                f"{what} {str(name)[:80]!r} is no name of letters, digits, '.', '_' and '-'; "
+                "vmapbench writes no such record: who else writes this store?"
+            )
 
 
 @dataclass(frozen=True)
@@ -19,6 +42,12 @@ class RunRecord:
     started_at: str
     kernels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     finished_at: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise StoreError for names that cannot be part of a path."""
+        _check_names("run", [self.id])
+        planned = self.plan.get("kernels") or (), self.plan.get("baseline", "none")
+        _check_names(f"run {self.id}: kernel", [*self.kernels, *planned[0], planned[1]])
 
     @property
     def critical(self) -> Mapping[str, Mapping[str, str]]:
@@ -38,6 +67,10 @@ class JobRecord:
     loads: Sequence[Mapping[str, Any]]
     repeat: int
     expected_s: float
+
+    def __post_init__(self) -> None:
+        """Raise StoreError for a kernel that cannot be part of a path."""
+        _check_names(f"boot {self.position}: kernel", [self.kernel])
 
 
 @dataclass(frozen=True)
@@ -67,3 +100,7 @@ class BootRecord:
     folder: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     samples: Sequence[SampleRecord] = ()
+
+    def __post_init__(self) -> None:
+        """Raise StoreError for a folder that lies elsewhere."""
+        _check_names(f"boot {self.position}: folder", self.folder.split("/"))

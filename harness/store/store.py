@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from harness.errors import InputError, StoreError
 from harness.store import columns, schema
 from harness.store.connect import make_engine, migrate, transaction
-from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
+from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord, is_name
 from harness.text import storable
 from harness.verdict import Verdict
 
@@ -132,7 +132,7 @@ class Store:
         """
         order = sa.select(schema.runs.c.id).order_by(schema.runs.c.started_at, schema.runs.c.id)
         with transaction(self.engine, "looking for a run") as connection:
-            known = [str(run) for run in connection.execute(order).scalars()]
+            known = [str(run) for run in connection.execute(order).scalars() if is_name(run)]
         if word == "latest" and known:
             return known[-1]
         found = [run for run in known if run == word] or [r for r in known if r.startswith(word)]
@@ -171,6 +171,8 @@ class Store:
     def list_runs(self) -> pd.DataFrame:
         """Return one row a run: id, started_at, finished_at, jobs, done, boots, passed.
 
+        A row whose id is no name (see `is_name`) is no run of ours and is left out.
+
         `done` jobs have a final verdict; `boots` counts every attempt.
         """
         boots, jobs = schema.boots, schema.jobs
@@ -191,7 +193,8 @@ class Store:
             count(boots.c.position, boots.c.verdict == Verdict.PASSED.value).label("passed"),
         ).order_by(schema.runs.c.started_at, schema.runs.c.id)
         with transaction(self.engine, "listing the runs") as connection:
-            return pd.read_sql(query, connection)
+            found = pd.read_sql(query, connection)
+        return found[found["id"].map(is_name).astype(bool)].reset_index(drop=True)
 
     def jobs(self, run_id: str) -> list[JobRecord]:
         """Return the planned jobs in order."""

@@ -3,16 +3,14 @@
 The store holds 40 made-up nights on each of two hosts, with a slow-down and another compiler.
 """
 
-import threading
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 from harness.report.index import render_index
-from harness.report.server import Pages, make_server
 from harness.store.store import open_store
 from tests.e2e.test_page import CHROMIUM, FLAGS
+from tests.serving import serving
 from tests.synthetic_history import keep_night
 
 pytestmark = pytest.mark.browser
@@ -141,18 +139,20 @@ def test_whole_without_javascript(browser, from_disk):
 
 
 def test_served_from_the_same_templates(browser, store, reports):
-    server = make_server(Pages(store, reports), "127.0.0.1", 0)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(reports) as (port, _):
         page = browser.new_page()
+        said = []
+        page.on("console", lambda message: said.append(message.text))
         page.set_default_timeout(0)
-        page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
+        page.goto(f"http://127.0.0.1:{port}/")
         assert page.locator("figure.trend").count() == 4
+        assert page.locator("#trend-tools").is_visible()  # our script may run
         linked = page.locator("figure.trend").first.locator("a[href]")
         assert linked.count() == 40  # served, every run has a page
+        assert [words for words in said if "Content Security Policy" in words] == []
         page.close()
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        other = browser.new_page()  # a page of somebody else that frames ours
+        other.set_default_timeout(0)
+        other.set_content(f'<iframe src="http://127.0.0.1:{port}/"></iframe>')
+        assert all(frame.locator("figure.trend").count() == 0 for frame in other.frames)
+        other.close()

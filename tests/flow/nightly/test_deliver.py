@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import threading
+from dataclasses import replace
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -197,3 +198,44 @@ def test_a_webhook_that_refuses_is_named_without_its_secret_address(hook):
         deliver(spec, HOOK="file:///etc/passwd")
     with pytest.raises(InfrastructureError, match=r"not reached \(ConnectionRefusedError\)"):
         deliver(spec, HOOK=f"http://127.0.0.1:1/{SECRET}")
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_webhook_that_redirects_is_not_delivered_and_nobody_else_gets_the_secret(hook, code):
+    class Redirecting(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(code)
+            self.send_header("Location", f"http://localhost:{hook.server_port}/")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Redirecting) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/notify"
+        with pytest.raises(InfrastructureError, match=f"answered {code}: it is somewhere else"):
+            deliver(NoticesSpec(webhook=WebhookSpec(url=url, variable="TOKEN")), TOKEN=SECRET)
+        thread.join()
+    assert hook.taken == []
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["=?utf-8?q?=3D=3Futf-8=3Fq=3Fa=0d=0aReply-To=3A_x=0d=0a=0d=0abody=3F=3D?=@b",
+     "a=?utf-8?q?=0aX-Injected:_1?=@b", "a\udcff@b", "a\r\nX-Injected: 1@b", "gr\xf6\xdfe@b",
+     "a" * 5000],
+)  # fmt: skip
+def test_no_header_of_ours_comes_from_a_mail(smtp, hostile):
+    mailbox, port = smtp()
+    letter = replace(
+        LETTER, message_id=hostile, title=f"{hostile} \udcff", text="\udcff.patch", key=hostile
+    )
+    send = channels(NoticesSpec(email=email_spec(port)), {})["email"]
+    send(letter, None)
+    ((_, mail),) = mailbox.mails
+    assert "In-Reply-To" not in mail
+    assert "Reply-To" not in mail
+    assert "X-Injected" not in mail
+    assert "\N{REPLACEMENT CHARACTER}.patch" in mail.get_payload(decode=True).decode()

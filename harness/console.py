@@ -1,0 +1,64 @@
+"""What goes to the terminal: one door, so that nothing printed there acts on it."""
+
+import errno
+import os
+import sys
+from typing import TextIO
+
+from rich.text import Text
+
+from harness.text import one_line, visible
+
+_ADVICE = {
+    errno.ENOSPC: "make room on that file system, or name another place",
+    errno.EDQUOT: "the quota is used up: make room, or name another place",
+    errno.EROFS: "that file system is read-only: name another place",
+    errno.EACCES: "this user may not write there: name another place",
+    errno.ENOLCK: "that file system gives no locks (NFS?): keep it on a local one",
+    errno.EOPNOTSUPP: "that file system gives no locks (NFS?): keep it on a local one",
+}
+
+
+def echo(words: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print to standard output, or with `err` to standard error, and flush.
+
+    What could act on a terminal is replaced, see `harness.text.visible`. Raises OSError where
+    standard output takes no more; a message that nobody can get is dropped.
+    """
+    stream: TextIO = sys.stderr if err else sys.stdout
+    try:
+        stream.write(visible(str(words)) + ("\n" if nl else ""))
+        stream.flush()
+    except OSError:
+        if not err:
+            raise
+
+
+def shown(value: object, style: str = "") -> Text:
+    """Return a value for a table or a progress bar: one line, without markup."""
+    return Text(one_line("" if value is None else str(value)), style=style)
+
+
+def describe(error: OSError) -> str:
+    """Return what the system refused, in words, and what to do about it."""
+    where = f"{error.filename}: " if error.filename else ""
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{where}{error.strerror or error}" + (f"\n  next: {advice}" if advice else "")
+
+
+def open_streams() -> None:
+    """Let standard input, output and error exist, and take every character.
+
+    A descriptor that the caller closed would else be given to the next file that is opened, and
+    messages be written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8"))  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")

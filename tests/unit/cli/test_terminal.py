@@ -1,0 +1,68 @@
+"""What reaches the terminal acts on nothing, and is said whatever the streams are."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from harness.cli.progress import Bar, columns
+from harness.store.records import JobRecord
+
+_TITLE = "\x1b]0;owned\x07\x1b[2J"
+_CLI = [sys.executable, "-m", "harness.cli.main"]
+
+
+def test_the_bar_shows_a_workload_as_it_is_and_obeys_nobody():
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=200)
+    with Progress(*columns(), console=console) as progress:
+        bar = Bar(progress)
+        bar.boot_began(JobRecord(0, "a", "w[nr_threads=4]", 1, 4, (), 0, 1.0), 1)
+        bar.phase(f"[bold]{_TITLE}booting")
+        bar.say(f"host says {_TITLE}[red]")
+    shown = screen.getvalue()
+    assert "w[nr_threads=4]: [bold]" in shown
+    assert "[red]" in shown
+    assert "\x1b]0;" not in shown
+    assert "\x1b[2J" not in shown
+
+
+def run(*argv, shell="", **options):
+    command = ["sh", "-c", f'exec "$@" {shell}', "sh", *_CLI, *argv]
+    return subprocess.run(command, capture_output=True, check=False, timeout=120, **options)
+
+
+def test_an_error_text_acts_on_nothing(tmp_path):
+    book = tmp_path / "book.yaml"
+    book.write_text('version: 1\n"a\\x1b]0;owned\\x07": 1\n')
+    done = run("check", str(book))
+    assert done.returncode == 2
+    assert b"\x1b" not in done.stderr
+    assert b"owned" in done.stderr or "\N{REPLACEMENT CHARACTER}".encode() in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["2>&-", "<&- 2>&-", ">&- 2>&-"])
+def test_a_closed_stream_changes_no_exit_code_and_no_file(shell, tmp_path):
+    assert run("check", str(tmp_path / "missing.yaml"), shell=shell).returncode == 2
+    assert run("list", "--reports", str(tmp_path / "none"), shell=shell).returncode == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_full_disk_at_standard_output_is_said():
+    done = run("--version", shell=">/dev/full")
+    assert done.returncode == 3
+    assert b"No space left" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_standard_output_that_is_not_utf_8(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("a log without the module\n")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = run("check", str(tmp_path / "größer.yaml"), env=environment)
+    assert done.returncode == 2
+    assert b"internal error" not in done.stderr
