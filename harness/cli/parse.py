@@ -4,9 +4,10 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -37,8 +38,9 @@ def parse(
         echo(f"{file}: {remark}", err=True)
     runs = parse_log(text)
     missing = [missing_without_workload(run) for run in runs]
-    shown = _render_json(text, runs, missing) if form == "json" else _render_csv(runs)
-    echo(shown, nl=False)
+    pieces = _render_json(text, runs, missing) if form == "json" else [_render_csv(runs)]
+    for piece in pieces:
+        echo(piece, nl=False)
     if not runs:
         echo(f"{file}: no line of test_vmalloc in it", err=True)
     for number, faults in enumerate(missing, start=1):
@@ -56,22 +58,28 @@ def _read(file: str) -> tuple[str, list[str]]:
         raise InputError(f"cannot read {file!r}: {error}") from error
 
 
-def _render_json(text: str, runs: list[ModuleLog], missing: list[list[str]]) -> str:
-    document = {
-        "version": 1,
-        "runs": [
-            {
-                **asdict(run),
-                "summaries": [summary._asdict() for summary in run.summaries],
-                "complete": not faults,
-                "missing": faults,
-            }
-            for run, faults in zip(runs, missing, strict=True)
-        ],
-        "findings": [asdict(finding) for finding in scan_console(text)],
-        "ktap": [asdict(test) for test in parse_ktap(text)],
+def _render_json(text: str, runs: list[ModuleLog], missing: list[list[str]]) -> Iterator[str]:
+    """Yield the document, a run at a time: a long log has hundreds of thousands."""
+    yield '{\n  "version": 1,\n  "runs": ['
+    for number, (run, faults) in enumerate(zip(runs, missing, strict=True)):
+        yield (",\n    " if number else "\n    ") + _dumps(_run_facts(run, faults), 4)
+    yield "\n  ]" if runs else "]"
+    yield f',\n  "findings": {_dumps([vars(found) for found in scan_console(text)], 2)}'
+    yield f',\n  "ktap": {_dumps([asdict(test) for test in parse_ktap(text)], 2)}\n}}\n'
+
+
+def _dumps(value: Any, indent: int) -> str:
+    return json.dumps(value, indent=2).replace("\n", "\n" + " " * indent)
+
+
+def _run_facts(run: ModuleLog, faults: list[str]) -> dict[str, Any]:
+    return {
+        **vars(run),
+        "summaries": [summary._asdict() for summary in run.summaries],
+        "totals": [vars(total) for total in run.totals],
+        "complete": not faults,
+        "missing": faults,
     }
-    return json.dumps(document, indent=2) + "\n"
 
 
 def _render_csv(runs: list[ModuleLog]) -> str:

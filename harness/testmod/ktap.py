@@ -92,7 +92,7 @@ class _Document:
         """Take a line below the outermost version line."""
         if _VERSION.match(body):
             self._enter(indent)
-        elif indent[0] not in {level.indent[0] for level in self.levels}:
+        elif all(indent[0] != level.indent[0] for level in reversed(self.levels)):
             return  # a diagnostic: nothing has begun at that depth of quotes
         elif plan := _PLAN.match(body):
             level = self._enter(indent)
