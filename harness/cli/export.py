@@ -1,8 +1,9 @@
 """`vmapbench export`: a run in the format of another tool."""
 
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -39,12 +40,17 @@ def export(
             export_run(store, run_id, form, sys.stdout.buffer)
             sys.stdout.buffer.flush()
             return
-        partial = output.with_name(output.name + ".part")  # never half a file under its name
         try:
-            with partial.open("wb") as stream:
+            with _opened(output) as stream:
                 export_run(store, run_id, form, stream)
-            partial.replace(output)
         except OSError as error:
             raise InputError(f"cannot write {output}: {error.strerror}") from error
-        finally:
-            partial.unlink(missing_ok=True)
+
+
+def _opened(output: Path) -> AbstractContextManager[BinaryIO]:
+    """Return a stream that replaces the file `output`, or writes to a pipe or device."""
+    from harness.files import replacing
+
+    if output.exists() and not output.is_file():
+        return output.open("wb")
+    return replacing(output)

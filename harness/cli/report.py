@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from harness.cli.options import ReportsOption
+from harness.cli.results import opened_store
 from harness.console import echo
 
 
@@ -23,15 +24,11 @@ def report(
 
     `txt` fits a patch mail: 72 columns.
     """
-    import contextlib
-
     from harness.report.collect import collect_report
     from harness.report.text import render_mail, render_markdown
     from harness.report.write import write_results
-    from harness.run.session import store_location
-    from harness.store.store import open_store
 
-    with contextlib.closing(open_store(store_location(reports))) as store:
+    with opened_store(reports) as store:
         run_id = store.resolve(run)
         if form == "html":
             echo(write_results(store, run_id, reports).page)

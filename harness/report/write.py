@@ -1,9 +1,11 @@
 """Writes a run's results to its folder, each file whole or not at all, and the index over runs."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import InfrastructureError
 from harness.files import replace_file, replace_link, replacing
 from harness.report.against import expected_curves, published_beside, published_words
 from harness.report.collect import RunReport, as_document, collect_report
@@ -33,6 +35,18 @@ def write_results(store: Store, run_id: str, reports: Path) -> Written:
     `run_id`: exact, see `Store.resolve`. An interrupted run has a page too.
     """
     report = collect_report(store, run_id)
+    try:
+        return _write(store, report, reports)
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot write the page of {run_id}: {error.filename or reports}: {error.strerror}\n"
+            "  next: the results are kept in the store; once there is room and the folder may be "
+            f"written, vmapbench report {run_id}"
+        ) from error
+
+
+def _write(store: Store, report: RunReport, reports: Path) -> Written:
+    run_id = report.run.id
     folder = reports / run_id
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps(as_document(report), indent=1, default=str, allow_nan=False)
@@ -42,7 +56,8 @@ def write_results(store: Store, run_id: str, reports: Path) -> Written:
     view = View(report)
     reference = published_beside(view, expected_curves(view, ensure_prediction(view, folder)))
     replace_file(folder / "index.html", render_page(report, folder))
-    replace_link(reports / "latest", run_id)  # relative: the folder may be moved
+    with contextlib.suppress(IsADirectoryError):  # a folder of the user's is left as it is
+        replace_link(reports / "latest", run_id)  # relative: the folder may be moved
     replace_file(reports / "index.html", render_index(store, reports))
     words = published_words(reference) if reference else ""
     return Written(report, folder / "index.html", words)

@@ -103,9 +103,8 @@ class Session:
 
         Raises InputError when a kernel would not be the one that the run began with.
         """
-        if not self.reports.is_dir() and isinstance(store_location(self.reports), Path):
-            raise InputError(f"no run to resume: there is no folder {self.reports}")
-        with contextlib.closing(self.open_store()) as store:
+        where = store_location(self.reports)
+        with contextlib.closing(open_store(where, must_exist=True)) as store:
             run_id = store.resolve(word)
             record = store.load_run(run_id)
             if "bisect" in record.plan:

@@ -1,10 +1,12 @@
 """Opens the database: engine, settings, migrations, and what an error of it means for the user."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from alembic import command
@@ -54,6 +56,8 @@ def make_engine(
     url = parse_location(where)
     if url.get_backend_name() == "sqlite":
         _check_file(url.database, must_exist)
+        if must_exist and url.database and _is_at_rest(Path(url.database)):
+            return _reading_engine(Path(url.database))
         engine = sa.create_engine(url, connect_args={"timeout": busy_timeout_s})
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
@@ -100,6 +104,25 @@ def _check_file(file: str | None, must_exist: bool) -> None:
             f"cannot make the folder {path.parent}: {error.strerror}\n"
             "  another place: --reports FOLDER"
         ) from error
+
+
+def _is_at_rest(file: Path) -> bool:
+    """Return whether a store lies where nobody can write, so that SQLite needs no lock for it.
+
+    A log of writes (-wal) that has not been taken into the file would be overlooked.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    try:
+        read_only = os.statvfs(file).f_flag & os.ST_RDONLY
+        return bool(read_only) and not (log.exists() and log.stat().st_size)
+    except OSError:
+        return False
+
+
+def _reading_engine(file: Path) -> sa.Engine:
+    """Return an engine that only reads, and makes no file beside the store."""
+    path = quote(str(file.absolute()))
+    return sa.create_engine(f"sqlite:///file:{path}?mode=ro&immutable=1&uri=true")
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
