@@ -174,7 +174,7 @@ _samples = st.dictionaries(
 @given(reason=_texts, facts=st.dictionaries(_texts, _texts, max_size=2), samples=_samples)
 def test_whatever_a_kernel_reports_comes_back(store, reason, facts, samples):
     known = len(store.list_runs())
-    run = run_record(f"run {known}", playbook=reason)
+    run = run_record(f"run-{known}", playbook=reason)
     store.create_run(run, job_records(1))
     rows = [SampleRecord(*key, *values) for key, values in samples.items()]
     store.record_boot(run.id, boot_record(0, reason=reason, facts=facts, samples=rows))
