@@ -21,7 +21,10 @@ EXPERIMENTS = 40
         Case(effect=0.90, spread=0.03, broken=0.1),
         *(Case(1.05, 0.01, host=host) for host in (drift, autocorrelated, bimodal, two_modes)),
     ],
-    ids=str,
+    # of the default names a function has its address, other in every worker of pytest-xdist
+    ids=lambda case: (
+        f"{case.effect}-{case.spread}-{case.layout}-{case.broken}-{case.host.__name__}"
+    ),
 )
 def test_the_culprit_is_missed_no_oftener_than_the_bounds_say(case):
     rates = simulate(case, EXPERIMENTS, seed=20240102)
