@@ -8,7 +8,10 @@ import sys
 
 @contextlib.contextmanager
 def serving(reports, host="127.0.0.1"):
-    """Serve `reports`; yields the port and the process, whose standard error is a pipe."""
+    """Serve `reports`; yields the port and the process.
+
+    Afterwards its standard error is read, as `process.said`.
+    """
     argv = [sys.executable, "-m", "harness.cli.main", "serve", "--host", host, "--port", "0"]
     with subprocess.Popen(  # its end is waited for below
         [*argv, "--reports", str(reports)],
@@ -23,3 +26,4 @@ def serving(reports, host="127.0.0.1"):
         finally:
             server.send_signal(signal.SIGINT)
             server.wait(60)
+            server.said = server.stderr.read()

@@ -139,13 +139,13 @@ def test_ipv6_and_a_warning_only_beyond_loopback(reports):
     with serving(reports, "::1") as (port, server):
         assert ask(port, "/", host="::1")[0].status == 200
     assert server.returncode == 130
-    assert "warning" not in server.stderr.read()
+    assert "warning" not in server.said
 
 
 def test_beyond_loopback_is_warned_of_and_an_empty_host_refused(reports):
     with serving(reports, "0.0.0.0") as (_, server):
         pass
-    assert "whoever reaches this address" in server.stderr.read()
+    assert "whoever reaches this address" in server.said
     argv = [sys.executable, "-m", "harness.cli.main", "serve", "--host", "", "--reports"]
     done = subprocess.run(
         [*argv, str(reports)], capture_output=True, text=True, timeout=60, check=False

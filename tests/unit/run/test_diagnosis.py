@@ -10,7 +10,7 @@ JOBS = [
 
 def boot(position, reached=False, verdict=Verdict.NO_BOOT, reason="printed nothing", **facts):
     facts = {"reached_init": reached, "machine": {"kind": "qemu", "accelerator": "tcg"}, **facts}
-    return BootRecord(position, verdict, reason, None, 60.0, "", "", facts)
+    return BootRecord(position, verdict, reason, None, 60.0, "", f"boot-{position}", facts)
 
 
 def test_one_boot_says_nothing_yet():
@@ -24,7 +24,7 @@ def test_one_boot_that_reached_init_is_enough():
 
 def test_boots_that_the_machinery_spoiled_or_that_never_began_do_not_count():
     spoiled = boot(1, verdict=Verdict.INTERRUPTED)
-    broken = BootRecord(1, Verdict.BUILD_FAILED, "no", None, 0.0, "", "", {})
+    broken = BootRecord(1, Verdict.BUILD_FAILED, "no", None, 0.0, "", "boot-1", {})
     assert no_boot_diagnosis(JOBS, [boot(0), spoiled, broken]) == ""
 
 
