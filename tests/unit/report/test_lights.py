@@ -1,5 +1,6 @@
 """What the page says of the figures' validity, on a run of made-up figures."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,9 @@ from tests.synthetic_runs import RUN, write_synthetic_run
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    store = write_synthetic_run(tmp_path_factory.mktemp("reports"), thread_counts=(4,), repeats=2)
-    return collect_report(store, RUN)
+    reports = tmp_path_factory.mktemp("reports")
+    with contextlib.closing(write_synthetic_run(reports, thread_counts=(4,), repeats=2)) as store:
+        return collect_report(store, RUN)
 
 
 def steady(report, loops, loads=1):
