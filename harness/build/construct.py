@@ -3,7 +3,8 @@
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,13 @@ from harness.build.kconfig import critical_values, parse_config
 from harness.build.patches import apply_patches
 from harness.build.plan import FORMAT, BuildPlan
 from harness.build.record import RECORD, find_base, usual_total
+from harness.build.sandbox import (
+    DEADLINE_S,
+    View,
+    contained_argv,
+    contained_environment,
+    require_sandbox,
+)
 from harness.build.tree import OBJECTS, lay_tree
 from harness.build.tuxmake import run_tuxmake, shim_compiler, tuxmake_argv
 from harness.errors import KernelBuildError
@@ -47,7 +55,10 @@ def build_kernel(
 ) -> None:
     """Build into `folder` and write its record, last."""
     started = time.monotonic()
-    tree, log, environment = folder / "tree", folder / "build.log", _environment(pristine)
+    tree = folder / "tree"
+    contained = plan.spec.sandbox == "required"
+    if contained:
+        require_sandbox(runner)
     tell("preparing the tree")
     base = find_base(plan, cache, pristine)
     if base:
@@ -56,29 +67,26 @@ def build_kernel(
     patches = apply_patches(tree, plan.patches, runner)
     tell("configuring")
     path = shim_compiler(plan.toolchain, folder, shutil.which)
-    configuration = _configure(plan, tree, log, runner, environment, path)
+    build = _Build(plan, folder, _environment(pristine), runner, path, contained)
+    configuration = _configure(build)
     total = None if based else usual_total(cache)
     tell("compiling", 0, total)
-    targets = run_tuxmake(
-        tuxmake_argv(plan.toolchain, tree, folder / "tuxmake", "default", environment),
-        log,
-        runner,
-        lambda made: tell("compiling", made, total),
-        path,
-    )
+    targets = build.run("default", "tuxmake", lambda made: tell("compiling", made, total))
     tell("keeping the result", targets, targets)
     artefacts = _collect(tree / OBJECTS, folder)
+    release = own_file(tree / OBJECTS / "include/config/kernel.release", folder)
     record = {
         "format": FORMAT,
         "key": plan.key,
         "inputs": plan.inputs,
         "origin": plan.source.origin,
         "spec": plan.spec.model_dump(mode="json"),
-        "release": (tree / OBJECTS / "include/config/kernel.release").read_text().strip(),
+        "release": release.read_text(encoding="utf-8", errors="replace").strip(),
         "critical": critical_values(configuration.values, configuration.declared),
         "chosen": configuration.chosen,
         "features": allocator_features(pristine),  # a patch may be what is to be judged
         "patches": [plan.spec.name_of(path) for path in patches],
+        "contained": contained,
         "base": base.key if base and based else None,
         "built_in": str(tree),
         "targets": targets,
@@ -88,26 +96,65 @@ def build_kernel(
     replace_file(folder / RECORD, json.dumps(record, indent=2) + "\n")
 
 
-def _configure(
-    plan: BuildPlan,
-    tree: Path,
-    log: Path,
-    runner: Runner,
-    environment: Mapping[str, str],
-    path: str | None,
-) -> Configuration:
+@dataclass(frozen=True)
+class _Build:
+    """How tuxmake is run for one kernel. `contained`: the tree is not the user's own."""
+
+    plan: BuildPlan
+    folder: Path
+    environment: Mapping[str, str]
+    runner: Runner
+    path: str | None  # a PATH whose first folder may hold the wanted compiler
+    contained: bool
+
+    @property
+    def requested(self) -> Path:
+        """The symbols that are asked for; outside what a contained build may write."""
+        return self.folder / "requested.config"
+
+    def run(self, target: str, output: str, on_target: Callable[[int], None]) -> int:
+        """Make `target` ("config" or "default"), tuxmake's records in the folder `output`.
+
+        Returns the number of kbuild's targets. A contained build sees the source read-only: its
+        files are links into the pristine source that other builds start from.
+        """
+        tree, records = self.folder / "tree", self.folder / output
+        environment = {**self.environment}
+        if target == "config":
+            environment["KCONFIG_ALLCONFIG"] = str(self.requested)
+        argv = tuxmake_argv(self.plan.toolchain, tree, records, target, environment)
+        log = self.folder / "build.log"
+        if not self.contained:
+            return run_tuxmake(argv, log, self.runner, on_target, self.path)
+        records.mkdir(exist_ok=True)
+        view = View((tree / OBJECTS, records), (tree, self.requested, self.folder / "toolchain"))
+        inside = contained_environment({"PYTHONUNBUFFERED": "1"}, self.path)
+        argv = contained_argv(argv, view, inside)
+        return run_tuxmake(argv, log, self.runner, on_target, deadline_s=DEADLINE_S)
+
+
+def own_file(path: Path, folder: Path) -> Path:
+    """Return `path`, a file that a build left below `folder`.
+
+    Raises KernelBuildError where it is a link that leads elsewhere: it would be read for the build.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise KernelBuildError(f"the build left {path.name} as a link to {path.resolve()}")
+    return path
+
+
+def _configure(build: _Build) -> Configuration:
     """Write `.config` from the fragments; every other symbol that can be off is off."""
-    requested, made = tree / OBJECTS / "requested.config", tree / OBJECTS / ".config"
-    asking = {**environment, "KCONFIG_ALLCONFIG": str(requested)}
-    argv = tuxmake_argv(plan.toolchain, tree, tree.parent / "tuxmake-config", "config", asking)
+    tree = build.folder / "tree"
+    made = tree / OBJECTS / ".config"
 
     def configure(text: str) -> dict[str, str]:
-        requested.write_text(text, encoding="utf-8")
+        build.requested.write_text(text, encoding="utf-8")
         made.unlink(missing_ok=True)  # tuxmake configures only where there is none
-        run_tuxmake(argv, log, runner, lambda _: None, path)
-        return parse_config(made.read_text(encoding="utf-8"))
+        build.run("config", "tuxmake-config", lambda _: None)
+        return parse_config(own_file(made, build.folder).read_text(encoding="utf-8"))
 
-    return choose(load_requests(plan.fragments), declared_symbols(tree), configure)
+    return choose(load_requests(build.plan.fragments), declared_symbols(tree), configure)
 
 
 def _environment(pristine: Path) -> dict[str, str]:
@@ -129,9 +176,11 @@ def _collect(objects: Path, folder: Path) -> dict[str, str]:
     """Copy the artefacts into `folder`; return name to sha256."""
     digests = {}
     for name, place in _ARTEFACTS.items():
-        if not (objects / place).is_file():
+        if not own_file(objects / place, folder).is_file():
             raise KernelBuildError(f"the build made no {place}; is CONFIG_TEST_VMALLOC=m set?")
         shutil.copyfile(objects / place, folder / name)
         digests[name] = file_digest(folder / name)
-    shutil.copyfile(folder / "tuxmake" / "metadata.json", folder / "metadata.json")
+    shutil.copyfile(
+        own_file(folder / "tuxmake" / "metadata.json", folder), folder / "metadata.json"
+    )
     return digests

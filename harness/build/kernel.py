@@ -34,6 +34,7 @@ class BuiltKernel:
     patches: Sequence[str] = ()  # those applied, below the kernels folder
     chosen: Mapping[str, str] = field(default_factory=dict)  # symbol -> alternative of a fragment
     features: Mapping[str, str] = field(default_factory=dict)  # of its source, see features.py
+    contained: bool = False  # built in a sandbox: its tree's programs run nowhere else
 
     @classmethod
     def at(
@@ -46,6 +47,7 @@ class BuiltKernel:
         patches: Sequence[str] = (),
         chosen: Mapping[str, str] | None = None,
         features: Mapping[str, str] | None = None,
+        contained: bool = False,
     ) -> "BuiltKernel":
         """Return the build of `spec` whose artefacts lie in `folder`, or will."""
         return cls(
@@ -62,6 +64,7 @@ class BuiltKernel:
             patches=patches,
             chosen=chosen or {},
             features=features or {},
+            contained=contained,
         )
 
     @property
@@ -137,7 +140,8 @@ def load_built(folder: Path, spec: KernelSpec | None = None) -> BuiltKernel:
                 raise InputError(f"{folder / name}: its contents have changed since it was built")
         built_for = spec or KernelSpec.model_validate_json(json.dumps(record["spec"]))
         names = ("key", "release", "critical", "patches", "chosen", "features")
-        return BuiltKernel.at(folder, built_for, *(record[name] for name in names))
+        facts = {name: record[name] for name in names}
+        return BuiltKernel.at(folder, built_for, contained=bool(record.get("contained")), **facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: no finished build: {error}") from error
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.build.cache import Cache
 from harness.build.kernel import BuiltKernel
+from harness.build.sandbox import View, contained_argv, contained_environment
 from harness.build.tree import OBJECTS
 from harness.build.tuxmake import first_error
 from harness.errors import InputError
@@ -40,8 +41,15 @@ def with_module_of(
             with cache.attempt("modules", key) as folder:
                 (folder / "Kbuild").write_text("obj-m := test_vmalloc.o\n", encoding="ascii")
                 (folder / SOURCE.name).write_bytes(source)
-                done = runner.run(module_argv(kernel, folder), deadline_s=600)
-                if done.returncode or not (folder / "test_vmalloc.ko").is_file():
+                argv, made = module_argv(kernel, folder), folder / "test_vmalloc.ko"
+                if kernel.contained:  # make runs programs of the kernel's tree
+                    view, environment = (
+                        View((folder,), (kernel.tree,)),
+                        contained_environment({}, None),
+                    )
+                    argv = contained_argv(argv, view, environment)
+                done = runner.run(argv, deadline_s=600)
+                if done.returncode or made.is_symlink() or not made.is_file():
                     differences = describe_difference(
                         ours.read_text(errors="replace"), source.decode(errors="replace")
                     )

@@ -38,12 +38,13 @@ def find_base(plan: BuildPlan, cache: Cache, pristine: Path) -> BaseTree | None:
 
     The same source comes first, then the same fragments, then the newest. Another source is close
     when its top Makefile is alike, that is of the same release, as in a git history. `pristine`:
-    the folder with the source of `plan`.
+    the folder with the source of `plan`. What a contained build left is no base: its objects, and
+    the programs among them that the next build would run, are of whoever wrote its tree.
     """
     inputs, candidates = plan.inputs, []
     for folder, record in past_builds(cache):
         tree, alike = folder / "tree", _shared(record["inputs"], inputs)
-        usable = "toolchain" in alike and (tree / OBJECTS).is_dir()
+        usable = "toolchain" in alike and (tree / OBJECTS).is_dir() and not record.get("contained")
         if usable and ("source" in alike or _same_release(pristine, tree)):
             rank = ("source" in alike, "fragments" in alike)
             candidates.append((rank, BaseTree(record["key"], tree, record["built_in"])))

@@ -90,11 +90,13 @@ def run_tuxmake(
     runner: Runner,
     on_target: Callable[[int], None],
     path: str | None = None,
+    deadline_s: float | None = None,
 ) -> int:
     """Run `argv`; `on_target` gets the number of targets made so far. Returns the last one.
 
     `path`: a PATH whose first folder may hold the wanted compiler. Raises KernelBuildError with
-    the first error that the compiler reported, and InfrastructureError when the disk is full.
+    the first error that the compiler reported, or when `deadline_s` has passed, and
+    InfrastructureError when the disk is full.
     """
     made = 0
 
@@ -105,7 +107,10 @@ def run_tuxmake(
             on_target(made)
 
     environment = {"PYTHONUNBUFFERED": "1", **({"PATH": path} if path else {})}
-    done = runner.run([*_TETHER, *argv], env=environment, log=log, on_line=count)
+    words = [*_TETHER, *argv]
+    done = runner.run(words, env=environment, log=log, on_line=count, deadline_s=deadline_s)
+    if done.timed_out:
+        raise KernelBuildError(f"the build was ended after {deadline_s:.0f} s")
     if done.returncode and "No space left on device" in done.output:
         raise InfrastructureError(f"building the kernel: the disk of {log.parent} is full")
     if done.returncode:

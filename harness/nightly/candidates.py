@@ -116,7 +116,8 @@ class Finder:
         count = f"{len(series.patches)} patch{'es' if len(series.patches) > 1 else ''}"
         title = f"{series.title}{version}, {count}{note}"
         spec = kernel_at(based, repository, tip, name, folder)
-        write_kernel(spec.model_copy(update={"summary": title}))
+        changed = {"summary": title, "sandbox": candidate.build_sandbox}
+        write_kernel(spec.model_copy(update=changed))
         return Revision(
             key=name,
             kernel=name,

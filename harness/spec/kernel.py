@@ -49,7 +49,8 @@ class KernelSpec(Document):
 
     `patches` and `fragments` are paths below the kernels folder, or below the shipped one where
     that has none of the name, applied in order.
-    `boot_parameters` are added to the command line of every boot of this kernel.
+    `boot_parameters` are added to the command line of every boot of this kernel. With `sandbox:
+    required` its build sees its own tree and the toolchain, and no home or network.
     """
 
     version: Literal[1]
@@ -61,6 +62,7 @@ class KernelSpec(Document):
     architecture: Literal["x86_64"] = "x86_64"
     toolchain: Annotated[str, Field(pattern=r"^(gcc|clang)(-[0-9]+)?$")] = "gcc"
     boot_parameters: tuple[BootParameter, ...] = ()
+    sandbox: Literal["none", "required"] = "none"
     folder: Path  # the user's kernels folder; set by `load_kernel_spec`
 
     def place(self, name: str) -> Path:

@@ -42,6 +42,7 @@ class CandidateSpec(Document):
     )
     commits: Literal["tip", "each"] = "tip"
     paths: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    sandbox: Literal["none", "required"] | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> "CandidateSpec":
@@ -50,11 +51,18 @@ class CandidateSpec(Document):
             raise ValueError(
                 f"found {' and '.join(given) or 'none'} of {', '.join(_KINDS)}; expected one"
             )
-        if self.branch is not None and (self.base or self.paths):
-            raise ValueError("base and paths are for series; a branch is measured as it is")
+        if self.branch is not None and (self.base or self.paths or self.sandbox):
+            raise ValueError(
+                "base, paths and sandbox are for series; a branch is measured as it is"
+            )
         if self.branch is None and self.commits == "each":
             raise ValueError("commits: each is for a branch")
         return self
+
+    @property
+    def build_sandbox(self) -> Literal["none", "required"]:
+        """How a series is built: in a sandbox if it came by mail and the file says nothing."""
+        return self.sandbox or ("none" if self.patches is not None else "required")
 
     @property
     def allowed_paths(self) -> tuple[str, ...]:

@@ -231,7 +231,7 @@ MAIL = """From mboxrd@z Thu Jan  1 00:00:00 1970
 From: A <a@b.example>
 Subject: [PATCH{version}] mm/vmalloc: Return {value}
 Date: Tue, 02 Jan 2024 19:46:0{value} +0100
-Message-ID: <{version}@b.example>
+Message-ID: <value-{value}@b.example>
 {more}
 
 ---
@@ -262,13 +262,13 @@ def test_a_series_from_a_mailbox_gets_one_verdict_a_version(workplace):
     assert workplace.night(file).carry_out().exit_code == 1
     (letter, page) = workplace.sent[0]
     assert letter.title.endswith("is slower (quick)")
-    assert letter.message_id == "@b.example"
+    assert letter.message_id == "value-9@b.example"
     assert max(map(len, letter.text.splitlines())) <= 72
     assert page.is_file()
     workplace.next_night()
     assert workplace.night(file).carry_out().exit_code == 0
     assert len(workplace.sent) == 1
-    better = MAIL.format(version=" v2", value=2, more="In-Reply-To: <@b.example>")
+    better = MAIL.format(version=" v2", value=2, more="In-Reply-To: <value-9@b.example>")
     (workplace.folder / "inbox").write_text(first + better)
     workplace.next_night()
     workplace.night(file).carry_out()
