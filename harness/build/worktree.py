@@ -8,7 +8,6 @@ The repositories lie in the cache. The user's are read, never written. No hook, 
 no attribute of a tree or of a user takes effect, and a series touches nothing outside its worktree.
 """
 
-import fnmatch
 import hashlib
 import io
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from harness.build.allowed import refusal
 from harness.build.cache import Cache
 from harness.build.patches import copy_inputs, describe_rejection
 from harness.build.series import Patch, Series
@@ -151,12 +151,13 @@ def _fetch(ours: Repository, place: str, ref: str) -> tuple[str | None, str]:
 
 
 def apply_series(
-    repository: Repository, base: str, series: Series, paths: Sequence[str] = ("*",)
+    repository: Repository, base: str, series: Series, paths: Sequence[str] | None = None
 ) -> list[str]:
     """Apply `series` on commit `base` with `git am`; return the commit of each patch.
 
     Nothing is left of the worktree. Raises InputError that names patch, file and hunk, and for a
-    series that touches a file outside `paths` (shell patterns) or holds a symbolic link.
+    series that touches a file outside `paths` (see `harness.build.allowed`; None: any) or holds a
+    symbolic link.
     """
     if series.fault:
         raise InputError(f"series {series.title!r}: {series.fault}")
@@ -175,7 +176,7 @@ def apply_series(
         finally:
             shutil.rmtree(tree, ignore_errors=True)
             repository.git("worktree", "prune")
-    _refuse_strangers(repository, base, commits[-1], series, paths)
+    _refuse_paths(repository, base, commits[-1], series, paths)
     return commits
 
 
@@ -293,18 +294,19 @@ def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path) -> str:
     return found.output.strip()
 
 
-def _refuse_strangers(
-    repository: Repository, base: str, tip: str, series: Series, paths: Sequence[str]
+def _refuse_paths(
+    repository: Repository, base: str, tip: str, series: Series, paths: Sequence[str] | None
 ) -> None:
     """Raise InputError for links, and for files that the series has no business with."""
     for mode, name in changed_files(repository, base, tip):
         if mode not in ("100644", "100755", "000000"):
             raise InputError(f"series {series.title!r}: {one_line(name)} is a link; refused")
-        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in paths):
+        reason = refusal(name, mode, paths) if paths is not None else ""
+        if reason:
             raise InputError(
-                f"series {series.title!r}: changes {one_line(name)}, and only "
-                f"{', '.join(paths)} may be changed\n"
-                "  next: read the series, then widen `paths` (a build runs what Makefiles say)"
+                f"series {series.title!r}: changes {one_line(name)}, and {reason}\n"
+                "  next: read the series, then name the file in `paths` (a build runs what "
+                "Makefiles and Kconfig files say)"
             )
 
 

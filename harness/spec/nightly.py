@@ -12,11 +12,12 @@ Mailbox = Annotated[str, Field(pattern=r"^[^\s@<>,;\"]+@[^\s@<>,;\"]+$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 MessageId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][^\s<>/\\]{0,250}@[^\s<>/\\]+$")]
 
-# What a series from a mailbox may change unless the file says otherwise: nothing that a build runs
-# on this machine. Shell patterns, `*` stands for slashes, too.
+# What a series from a mailbox may change unless the file says otherwise, by kind of file: see
+# harness/build/allowed.py.
 SAFE_PATHS = (
-    *("mm/*.c", "mm/*.h", "lib/test_vmalloc.c", "include/linux/mm*.h", "include/linux/vmalloc.h"),
-    *("include/trace/events/*.h", "Documentation/*"),
+    *("mm/**/*.c", "mm/**/*.h", "lib/test_vmalloc.c", "include/linux/mm*.h"),
+    *("include/linux/vmalloc.h", "include/trace/events/*.h", "Documentation/**/*.rst"),
+    "Documentation/**/*.txt",
 )
 _KINDS = ("branch", "mbox", "maildir", "patches", "message_id")
 
@@ -65,9 +66,12 @@ class CandidateSpec(Document):
         return self.sandbox or ("none" if self.patches is not None else "required")
 
     @property
-    def allowed_paths(self) -> tuple[str, ...]:
-        """What a series may change: mail is from anyone, a folder of patches is the user's."""
-        return self.paths or (("*",) if self.patches is not None else SAFE_PATHS)
+    def allowed_paths(self) -> tuple[str, ...] | None:
+        """What a series may change: mail is from anyone, a folder of patches is the user's.
+
+        None: anything.
+        """
+        return self.paths or (None if self.patches is not None else SAFE_PATHS)
 
 
 class EmailSpec(Document):

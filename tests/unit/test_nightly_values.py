@@ -36,7 +36,7 @@ def load(tmp_path, text):
 def test_a_good_file_is_taken(tmp_path):
     spec = load(tmp_path, GOOD)
     assert (spec.name, spec.budget_h, spec.at) == ("mm", 8.0, "01:00")
-    assert spec.candidates[1].allowed_paths[0] == "mm/*.c"
+    assert spec.candidates[1].allowed_paths[0] == "mm/**/*.c"
     assert spec.path("../linux") == (tmp_path / "../linux").resolve()
 
 
@@ -46,7 +46,7 @@ def test_a_good_file_is_taken(tmp_path):
         ("branch: main, ", "", "4: candidates.0: .*found none of branch, mbox"),
         ("branch: main", "branch: main, mbox: x", "found branch and mbox"),
         ("branch: main", "branch: --upload-pack=x", "4: candidates.0.branch"),
-        ("git: ../linux", "git: ../linux, base: v6", "base and paths are for series"),
+        ("git: ../linux", "git: ../linux, base: v6", "base, paths and sandbox are for series"),
         ("inbox", "topic", "candidates named twice: topic"),
         ("version: 1", "version: 2", "1: version"),
         ("[quick.yaml]", "[quick.yaml, b/quick.yaml]", "two playbooks have one name"),

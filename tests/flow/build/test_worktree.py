@@ -9,6 +9,7 @@ from harness.build.series import Patch, Series, load_patches
 from harness.build.worktree import apply_series, ensure_repository, kernel_at, write_kernel
 from harness.errors import InputError
 from harness.spec.kernel import GitSource, load_kernel_spec
+from harness.spec.nightly import SAFE_PATHS
 
 HEAD = (
     "From 0 Mon Sep 17 00:00:00 2001\nFrom: A <a@b.c>\nDate: Tue, 02 Jan 2024 19:46:33 +0100\n"
@@ -104,8 +105,23 @@ def test_only_the_paths_that_are_allowed_may_change(repository):
     gone = removal(repository, "Makefile")
     with pytest.raises(InputError, match=r"changes Makefile, and only mm/\*\.c"):
         apply_series(repository, repository.base, series(gone), ("mm/*.c",))
+    with pytest.raises(InputError, match=r"changes Makefile, and a build may run it"):
+        apply_series(repository, repository.base, series(gone), ("**",))
     assert apply_series(repository, repository.base, series(gone))
     assert apply_series(repository, repository.base, series(diff()), ("mm/*.c",))
+
+
+@pytest.mark.parametrize("name", ["Documentation/Kconfig", "mm/deep/Makefile", "mm/Kconfig.debug"])
+def test_what_a_build_runs_may_not_change_by_mail(repository, name):
+    with pytest.raises(InputError, match=f"changes {name}, and "):
+        apply_series(repository, repository.base, series(new_file(name)), SAFE_PATHS)
+    assert apply_series(repository, repository.base, series(new_file(name)), (name,))
+
+
+def test_an_executable_file_does_not_come_by_mail(repository):
+    text = new_file("mm/slow.c", mode="100755")
+    with pytest.raises(InputError, match=r"changes mm/slow\.c, and it is executable"):
+        apply_series(repository, repository.base, series(text), SAFE_PATHS)
 
 
 def removal(repository, path):

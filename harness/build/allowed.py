@@ -1,0 +1,40 @@
+"""Which files a series from mail may change: the kernel's own code, never what its build runs."""
+
+import functools
+import re
+from collections.abc import Sequence
+
+# Whatever the patterns say: these are run or read as instructions by a build or by its user. Linux
+# sources Documentation/Kconfig, so no folder is too far away.
+_PROGRAM = re.compile(
+    r"(?:.*/)?(?:(?:Kconfig|Kbuild|(?:GNU)?Makefile)(?:[._-].*)?"
+    r"|.*\.(?:mk|sh|bash|py|pl|pm|awk|sed|lua|rb|tcl|cocci|conf|config|lds|S))",
+    re.IGNORECASE,
+)
+
+
+def refusal(name: str, mode: str, patterns: Sequence[str]) -> str:
+    """Return why a file may not be changed, empty where it may.
+
+    `mode` is git's, of the file as it will be. In `patterns` (relative paths) `*` and `?` stand
+    for anything but a slash, `**/` for any number of folders. A file that a build may run is
+    allowed only by a pattern that names it in full.
+    """
+    if name in patterns:
+        return ""
+    if not any(_compiled(pattern).fullmatch(name) for pattern in patterns):
+        return f"only {', '.join(patterns)} may be changed"
+    if _PROGRAM.fullmatch(name):
+        return "a build may run it"
+    return "it is executable" if mode == "100755" else ""
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    words = []
+    for part in re.split(r"(\*\*/|\*\*|[*?])", pattern):
+        words.append(_MEANINGS.get(part) or re.escape(part))
+    return re.compile("".join(words), re.DOTALL)
+
+
+_MEANINGS = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
