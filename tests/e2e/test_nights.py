@@ -118,7 +118,8 @@ def test_three_nights_in_a_row(nights):
     assert "mm/vmalloc.c: the hunk at line" in " ".join(letter.text.split())
 
     third = nights("2026-03-03")
-    assert "1 of 1 measured, 0 news, 1 failed" in third.summary  # told before
+    told = [letter.title for letter, _ in nights.sent]
+    assert "1 of 1 measured, 0 news, 1 failed" in third.summary, told  # told before
     assert len(nights.sent) == 2
 
     store = open_store(nights.folder / "reports/vmapbench.db")
