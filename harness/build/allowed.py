@@ -7,9 +7,9 @@ from collections.abc import Sequence
 # Whatever the patterns say: these are run or read as instructions by a build or by its user. Linux
 # sources Documentation/Kconfig, so no folder is too far away.
 _PROGRAM = re.compile(
-    r"(?:.*/)?(?:(?:Kconfig|Kbuild|(?:GNU)?Makefile)(?:[._-].*)?"
+    r"(?:.*/)?(?:(?:Kconfig|Kbuild|(?:GNU)?Makefile)[^/]*"
     r"|.*\.(?:mk|sh|bash|py|pl|pm|awk|sed|lua|rb|tcl|cocci|conf|config|lds|S))",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -20,12 +20,12 @@ def refusal(name: str, mode: str, patterns: Sequence[str]) -> str:
     for anything but a slash, `**/` for any number of folders. A file that a build may run is
     allowed only by a pattern that names it in full.
     """
-    if name in patterns:
-        return ""
     if not any(_compiled(pattern).fullmatch(name) for pattern in patterns):
         return f"only {', '.join(patterns)} may be changed"
-    if _PROGRAM.fullmatch(name):
-        return "a build may run it"
+    program = _PROGRAM.fullmatch(name) is not None
+    named = name in patterns and not re.search(r"[*?]", name)
+    if program:
+        return "" if named else "a build may run it"
     return "it is executable" if mode == "100755" else ""
 
 

@@ -40,6 +40,17 @@ def test_no_wildcard_allows_what_a_build_runs(folder, name):
     assert refusal(folder + name, PLAIN, (folder + name,)) == ""
 
 
+@pytest.mark.parametrize("name", ["mm/a\nb/Makefile", "mm/Makefile2", "mm/Kconfig2"])
+def test_no_name_hides_what_a_build_runs(name):
+    assert refusal(name, PLAIN, ("mm/**",)) == "a build may run it"
+
+
+def test_what_is_named_in_full_is_not_what_is_named_like_a_pattern():
+    assert refusal("mm/**/*.c", "100755", SAFE_PATHS) == "it is executable"
+    assert refusal("mm/*.sh", PLAIN, ("mm/*.sh",)) == "a build may run it"
+    assert refusal("lib/test_vmalloc.c", "100755", SAFE_PATHS) == "it is executable"
+
+
 def test_an_executable_file_is_refused():
     assert refusal("mm/x.c", "100755", ("mm/*.c",)) == "it is executable"
 
