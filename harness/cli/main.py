@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from harness import __version__, cli
+from harness import __version__
+from harness.cli import verbs
 from harness.console import describe, echo, open_streams
 from harness.errors import VmapbenchError
 
@@ -34,7 +35,7 @@ def _root(
 
 
 def command_line() -> typer.Typer:
-    """Make the command line: every module of this package adds its verbs."""
+    """Make the command line: each module in `verbs` is a verb, or a group of them."""
     app = typer.Typer(
         name="vmapbench",
         help="Proves what a change to the kernel's vmalloc does on many-core machines.",
@@ -43,9 +44,12 @@ def command_line() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for module in pkgutil.iter_modules(cli.__path__, "harness.cli."):
-        if module.name != "harness.cli.main":
-            importlib.import_module(module.name).register(app)
+    for _, name, _ in pkgutil.iter_modules(verbs.__path__):
+        command = importlib.import_module(f"{verbs.__name__}.{name}").command
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
     return app
 
 

@@ -7,7 +7,3 @@ import typer
 
 KernelsOption = Annotated[Path, typer.Option("--kernels", help="Folder of your kernel files.")]
 ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of the results.")]
-
-
-def register(_: typer.Typer) -> None:
-    """No verb lives here."""

@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,10 +20,6 @@ from harness.console import echo
 from harness.store.records import BootRecord, JobRecord
 from harness.text import one_line, visible
 from harness.verdict import Verdict
-
-
-def register(_: typer.Typer) -> None:
-    """No verb lives here."""
 
 
 class Lines:

@@ -5,14 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 if TYPE_CHECKING:
     from harness.store.store import Store
-
-
-def register(_: typer.Typer) -> None:
-    """No verb lives here."""
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import init as init_verb
+from harness.cli.verbs import init as init_verb
 
 REPOSITORY = Path(__file__).parents[2]
 

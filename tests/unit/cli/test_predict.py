@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.cli.predict import parse_counts, parse_nodes, parse_sweep
+from harness.cli.verbs.predict import parse_counts, parse_nodes, parse_sweep
 from harness.errors import InputError
 
 

@@ -13,12 +13,7 @@ from harness.cli.results import opened_store
 from harness.console import echo, shown
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("list")(list_runs)
-
-
-def list_runs(
+def command(
     reports: ReportsOption = Path("reports"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -17,15 +17,10 @@ if TYPE_CHECKING:
 NameArgument = Annotated[str, typer.Argument(help="A host: the name of its file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs."""
-    hosts = typer.Typer(help="Lab hosts: real machines that are reached over ssh.")
-    for verb in (list_hosts, trust, check, recover, unlock, sudoers):
-        hosts.command("list" if verb is list_hosts else verb.__name__)(verb)
-    app.add_typer(hosts, name="host")
+command = typer.Typer(help="Lab hosts: real machines that are reached over ssh.")
 
 
+@command.command("list")
 def list_hosts(as_json: JsonOption = False) -> None:
     """List the hosts that have a file, in playbooks/hosts and in the user's configuration."""
     from harness.spec.host import host_files, load_host_file
@@ -39,6 +34,7 @@ def list_hosts(as_json: JsonOption = False) -> None:
         echo(f"{host.name}: {host.address}, {host.boot.method}{labels}  {host.summary}")
 
 
+@command.command()
 def trust(
     name: NameArgument,
     yes: Annotated[
@@ -66,6 +62,7 @@ def trust(
         echo(f"written to {remember(spec, shown, replace=replace)}")
 
 
+@command.command()
 def check(name: NameArgument, as_json: JsonOption = False) -> None:
     """Look whether a host can be used, and whether it could be lost. Changes nothing on it."""
     from harness.targets.ssh.boot.method import boot_method
@@ -83,6 +80,7 @@ def check(name: NameArgument, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+@command.command()
 def recover(name: NameArgument) -> None:
     """Bring a host back to its known-good kernel, whatever a run has left behind."""
     from harness.process import SubprocessRunner
@@ -93,6 +91,7 @@ def recover(name: NameArgument) -> None:
     echo(f"{name}: {running.release}, nothing armed")
 
 
+@command.command()
 def unlock(
     name: NameArgument,
     broken: Annotated[bool, typer.Option("--break", help="Break the lock.")] = False,
@@ -109,6 +108,7 @@ def unlock(
     echo(f"{name}: {held.describe() if held else 'not locked'}")
 
 
+@command.command()
 def sudoers(
     name: NameArgument,
     account: Annotated[str | None, typer.Option(help="Default: the host's `user`.")] = None,

@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 TRACED = ("vmap-nodes-traced", "single-node-traced", "linux-6.1-traced")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("validate")(validate)
-
-
-def validate(
+def command(
     names: Annotated[list[str] | None, typer.Argument(metavar="[KERNEL]...")] = None,
     cpus: Annotated[int, typer.Option(min=1, max=128, help="CPUs that run. 1: exact.")] = 1,
     possible: Annotated[int, typer.Option(min=1, max=128, help="Possible CPUs.")] = 4,

@@ -15,12 +15,7 @@ from harness.console import echo
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("doctor")(doctor)
-
-
-def doctor(
+def command(
     reports: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("reports"),
     again: Annotated[
         bool, typer.Option("--again", help="Try KVM anew, whatever an earlier boot showed.")

@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 _UNITS_S = {"h": 3_600, "d": 86_400, "w": 7 * 86_400}
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("gc")(gc)
-
-
-def gc(
+def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
     disk_budget: Annotated[
         str, typer.Option(help="Drop the oldest until all fits, for example 20GiB.")

@@ -19,12 +19,7 @@ from harness.testmod.log import ModuleLog, Summary, missing_without_workload, pa
 from harness.testmod.verdicts import scan_console
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("parse")(parse)
-
-
-def parse(
+def command(
     file: Annotated[str, typer.Argument(help="A kernel log, or - for standard input.")],
     form: Annotated[Literal["json", "csv"], typer.Option("--format")] = "json",
 ) -> None:

@@ -17,12 +17,7 @@ if TYPE_CHECKING:
     from harness.build.kernel import BuildProgress
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("build")(build)
-
-
-def build(
+def command(
     names: Annotated[list[str], typer.Argument(help="Kernels: NAME of kernels/NAME.yaml.")],
     kernels: Annotated[Path, typer.Option(help="Folder of the kernel files.")] = Path("kernels"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be built.")] = False,

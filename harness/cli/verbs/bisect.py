@@ -11,12 +11,7 @@ from harness.cli.options import KernelsOption, ReportsOption
 from harness.console import echo
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("bisect")(bisect)
-
-
-def bisect(
+def command(
     good: Annotated[str, typer.Argument(help="A commit, or the kernel that a series is for.")] = "",
     bad: Annotated[str, typer.Argument(help="A commit; a folder or mailbox of patches.")] = "",
     file: Annotated[Path | None, typer.Argument(help="A playbook: target and workload.")] = None,

@@ -9,12 +9,7 @@ from harness.cli.options import ReportsOption
 from harness.console import echo
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("serve")(serve)
-
-
-def serve(
+def command(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8064,
     reports: ReportsOption = Path("reports"),

@@ -12,12 +12,7 @@ from harness.cli.progress import Lines
 from harness.console import echo
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("nightly")(nightly)
-
-
-def nightly(
+def command(
     file: Annotated[Path, typer.Argument(help="What to measure every night; docs/nightly.md.")],
     kernels: KernelsOption = Path("kernels"),
     reports: ReportsOption = Path("reports"),

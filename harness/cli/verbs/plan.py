@@ -16,12 +16,7 @@ from harness.console import echo
 from harness.errors import InputError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("plan")(plan)
-
-
-def plan(
+def command(
     file: Annotated[Path, typer.Argument(help="A playbook: its file, or a name.")],
     detect: Annotated[str, typer.Option(help="The change to be seen, like 3%.")] = "3%",
     power: Annotated[float, typer.Option(help="The chance to see it.", min=0.5, max=0.99)] = 0.8,

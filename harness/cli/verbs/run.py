@@ -1,4 +1,4 @@
-"""`vmapbench run` and `vmapbench check`: a playbook in, a comparison out."""
+"""`vmapbench run`: a playbook in, a comparison out."""
 
 import contextlib
 import json
@@ -15,23 +15,7 @@ if TYPE_CHECKING:
     from harness.run.session import Ended, Session
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verbs."""
-    app.command("run")(run)
-    app.command("check")(check)
-
-
-def check(
-    file: Annotated[Path, typer.Argument(help="A playbook: its file, or a name.")],
-    kernels: KernelsOption = Path("kernels"),
-) -> None:
-    """Check a playbook and the kernel files it names; every fault is listed with its line."""
-    from harness.run.session import check_playbook
-
-    echo(f"{file}: good, {check_playbook(file, kernels)} boots")
-
-
-def run(
+def command(
     file: Annotated[Path | None, typer.Argument(help="A playbook: its file, or a name.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a run: its id, or latest.")] = None,
     hosts: Annotated[

@@ -10,12 +10,7 @@ from harness.cli.results import opened_store
 from harness.console import echo
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("report")(report)
-
-
-def report(
+def command(
     run: Annotated[str, typer.Argument(help="A run's id, its beginning, or latest.")] = "latest",
     form: Annotated[Literal["html", "md", "txt"], typer.Option("--format")] = "html",
     reports: ReportsOption = Path("reports"),

@@ -9,12 +9,7 @@ from harness.cli.options import KernelsOption
 from harness.console import echo
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("calibrate")(calibrate)
-
-
-def calibrate(
+def command(
     name: Annotated[str, typer.Argument(help="A kernel with vmap_nodes=.")] = "node-limit",
     kernels: KernelsOption = Path("kernels"),
     output: Annotated[Path, typer.Option(help="Folder, new.")] = Path("reports/calibration"),

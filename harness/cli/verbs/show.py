@@ -17,12 +17,7 @@ if TYPE_CHECKING:
     from harness.store.export import RunSource
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("show")(show)
-
-
-def show(
+def command(
     run: Annotated[str, typer.Argument(help="A run: its id, the beginning of it, or latest.")],
     reports: ReportsOption = Path("reports"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -10,12 +10,7 @@ from harness.console import echo
 KINDS = ("kernels", "playbooks")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("init")(init)
-
-
-def init(
+def command(
     folder: Annotated[Path, typer.Argument(help="Where to write; made if it is not there.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be.")] = False,
 ) -> None:

@@ -11,12 +11,7 @@ from harness.cli.options import ReportsOption
 from harness.cli.results import opened_store
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("export")(export)
-
-
-def export(
+def command(
     run: Annotated[str, typer.Argument(help="A run: its id, the beginning of it, or latest.")],
     form: Annotated[
         str,

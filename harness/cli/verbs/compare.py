@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 _STYLES = {"faster": "green", "slower": "red"}  # both need significance; nothing else is coloured
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("compare")(compare)
-
-
-def compare(
+def command(
     run: Annotated[str, typer.Argument(help="A run: its id, the beginning of it, or latest.")],
     other: Annotated[
         str | None, typer.Argument(help="A later run: the same kernels are compared across both.")
