@@ -165,8 +165,3 @@ def detectable_shift(error: Floats, freedom: Floats, power: float = POWER) -> Fl
         enough = power_at(middle, 1.0, freedom) >= power
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     return high * error
-
-
-def jain_index(rates: Floats, axis: int = -1) -> Any:
-    """Return Jain's fairness index: 1 where all workers are alike, 1/n where one has all."""
-    return rates.sum(axis=axis) ** 2 / (rates.shape[axis] * (rates**2).sum(axis=axis))

@@ -29,11 +29,6 @@ VMALLOC_END = 0xFFFFE8FFFFFFFFFF
 """x86-64 with four-level page tables and no KASLR; the end is one byte below the next area."""
 
 
-def vmalloc_size(size: int) -> int:
-    """Return what vmalloc() asks of the allocator: whole pages and one unmapped guard page."""
-    return -(-size // PAGE_SIZE) * PAGE_SIZE + PAGE_SIZE
-
-
 def decay_count(length: int, decay: float, spares_small_pools: bool) -> int:
     """Return how many areas a pool of `length` loses in one purge, see `Rules`."""
     everything = length if decay and not spares_small_pools else 0

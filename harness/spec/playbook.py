@@ -48,7 +48,6 @@ class SimulatedTarget(Document):
     kind: Literal["simulated"]
     cpus: CpuCount = 64
     machine: Name = "threadripper-3970x"
-    mode: Literal["deterministic"] = "deterministic"
     memory_mib: Annotated[int, Field(ge=128)] | None = None
     boot_parameters: tuple[BootParameter, ...] = ()
 

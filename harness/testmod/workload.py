@@ -57,16 +57,6 @@ class Workload:
         """Passes that one `avg` is the mean of."""
         return int(self._value("test_repeat_count"))
 
-    @property
-    def operations(self) -> int:
-        """Loops that all workers do together in one case: throughput is this by the time."""
-        return self.nr_threads * self.loops * self.repeats
-
-    @property
-    def expected_lines(self) -> int:
-        """Lines of a complete log: a summary per worker and case, a total per worker."""
-        return self.nr_threads * (len(self.cases) + 1)
-
     def render_parameters(self) -> str:
         """Return the parameter string of finit_module."""
         words = []

@@ -112,7 +112,6 @@ class SimulatedTarget:
             "qemu": _dotted(qemu_version(self._runner)),
             "accelerator": "tcg",
             "clock": f"virtual time, model {self._machine.name}",
-            "mode": "deterministic",
             "model": self._machine.model_dump(mode="json", exclude={"sources"}),
             "switches": dict(self._simulation.switches),
         }

@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from harness.model.allocator import Allocator, Rules, vmalloc_size
+from harness.model.allocator import Allocator, Rules
 from harness.model.free_space import PAGE_SIZE
 from harness.model.invariants import check_allocator
 from harness.testmod.cases import lazy_max_pages
@@ -73,12 +73,6 @@ def freed(allocator, count, pages=2, cpu=0):
     for area in areas:
         allocator.free(area.start)
     return [area.start for area in areas]
-
-
-def test_vmalloc_adds_a_guard_page():
-    assert vmalloc_size(1) == 2 * PAGE_SIZE
-    assert vmalloc_size(PAGE_SIZE) == 2 * PAGE_SIZE
-    assert vmalloc_size(100 * PAGE_SIZE) == 101 * PAGE_SIZE
 
 
 @pytest.mark.parametrize(("cpus", "mib"), [(1, 32), (2, 64), (3, 64), (4, 96), (64, 224)])

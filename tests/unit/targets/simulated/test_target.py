@@ -54,7 +54,7 @@ def value(argv, option):
 
 
 def test_the_command_says_all_that_makes_a_run_repeat(tmp_path, request_):
-    (argv,) = target(tmp_path, mode="deterministic").command_lines(request_)
+    (argv,) = target(tmp_path).command_lines(request_)
     assert argv[:2] == ("setarch", "--addr-no-randomize")
     assert value(argv, "-seed") == "1"
     assert value(argv, "-rtc") == "base=2026-01-01,clock=vm"
