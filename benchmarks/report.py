@@ -140,8 +140,8 @@ def measure(size):
         folder = Path(place)
         predict = lambda setting, _: Point(*setting, 1e6 * setting[2], "lock")  # noqa: E731
         ensure_prediction(View(report), folder, predict)
-        page = step("page", lambda: render_page(report, folder))
-        again = step("page again", lambda: render_page(report, folder))
+        page = step("page", lambda: render_page(View(report), folder))
+        again = step("page again", lambda: render_page(View(report), folder))
         assert page == again
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"  page {len(page.encode()) / 1e6:.2f} MB, peak {peak_mib:,.0f} MiB", flush=True)

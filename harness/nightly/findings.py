@@ -12,6 +12,7 @@ from harness.nightly.state import Letter, NightRecord, State
 from harness.nightly.work import Work
 from harness.report.collect import RunReport
 from harness.report.text import render_mail
+from harness.report.view import View
 from harness.spec.nightly import NightlySpec
 from harness.store.history import load_history
 from harness.store.store import Store
@@ -40,7 +41,7 @@ def run_news(
     if revision.series and not bad and report.comparison is not None:
         rows = report.comparison.rows
         words = [Word(word) for word in rows.loc[rows["metric"] != Metric.MAX, "word"]]
-        letter = series_letter(subject, revision.id, playbook, words, render_mail(report))
+        letter = series_letter(subject, revision.id, playbook, words, render_mail(View(report)))
         night.worse = night.worse or (letter.worse and letter.key not in state.told)
         if {Word.FASTER, Word.SLOWER} & set(words) or spec.notices.verdicts:
             letters.append(letter)

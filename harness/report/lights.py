@@ -1,16 +1,13 @@
 """What must hold for a run's figures to stand, each said in words."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from harness.build.kconfig import critical_differences
+from harness.report.view import View
 from harness.run.diagnosis import no_boot_diagnosis
 from harness.run.noise import PROGRAMS_NAMED
 from harness.testmod.workload import steady_loops
 from harness.verdict import Verdict
-
-if TYPE_CHECKING:
-    from harness.report.view import View
 
 _FEW = 0.05  # share of the loops before the first purge that changes no conclusion
 
@@ -24,7 +21,7 @@ class Light:
     words: str
 
 
-def validity_lights(view: "View") -> list[Light]:
+def validity_lights(view: View) -> list[Light]:
     """Return the lights in the order in which they are shown."""
     return [
         _completeness_light(view),
@@ -36,14 +33,14 @@ def validity_lights(view: "View") -> list[Light]:
     ]
 
 
-def _completeness_light(view: "View") -> Light:
+def _completeness_light(view: View) -> Light:
     final = list(view.report.verdicts.values())
     measured = sum(verdict is Verdict.PASSED for verdict in final)
     words = f"{measured} of {len(final)} planned boots measured"
     return Light("Complete", "ok" if measured == len(final) else "fail", words)
 
 
-def _verdict_light(view: "View") -> Light:
+def _verdict_light(view: View) -> Light:
     bad = [boot for boot in view.report.boots if boot.verdict.bad]
     if not bad:
         return Light("Kernel log", "ok", "no boot crashed, hung, warned or failed a case")
@@ -55,7 +52,7 @@ def _verdict_light(view: "View") -> Light:
     return Light("Kernel log", "fail", f"{boots} discarded: {', '.join(kinds)}")
 
 
-def _noise_light(view: "View") -> Light:
+def _noise_light(view: View) -> Light:
     if view.simulated:
         return Light("Noise gate", "ok", "not needed: virtual time does not see the host's load")
     noisy = sum(boot.verdict is Verdict.NOISY for boot in view.report.boots)
@@ -69,7 +66,7 @@ def _noise_light(view: "View") -> Light:
     return Light("Noise gate", "ok", "every boot within the limits for other load, steal, heat")
 
 
-def _disturbers(view: "View") -> str:
+def _disturbers(view: View) -> str:
     """Return the programs that took most CPU time during the noisy boots, largest first."""
     shares: dict[str, float] = {}
     for boot in view.report.boots:
@@ -80,14 +77,14 @@ def _disturbers(view: "View") -> str:
     return f": by {', '.join(largest)}" if largest else ""
 
 
-def _config_light(view: "View") -> Light:
+def _config_light(view: View) -> Light:
     differing = critical_differences(view.report.run.critical)
     if not differing:
         return Light("Same config", "ok", "the symbols that change the measurement agree")
     return Light("Same config", "warn", f"differ, allowed by name: {', '.join(differing)}")
 
 
-def _steady_light(view: "View") -> Light:
+def _steady_light(view: View) -> Light:
     """Say how much of the load ran before the nodes' pools could fill, see docs/measurement.md."""
     samples = view.report.samples
     sizes = samples[["nr_threads", "cpus", "loops"]].drop_duplicates().itertuples(index=False)
@@ -104,27 +101,43 @@ def _steady_light(view: "View") -> Light:
     return Light("Steady state", "warn", words + after)
 
 
-def _machine_light(view: "View") -> Light:
+def has_native_times(view: View) -> bool:
+    """Return whether a core of its own ran each CPU, so that times are those of a real machine."""
+    return not (view.simulated or _overcommitted(view) or _emulated(view))
+
+
+def _overcommitted(view: View) -> bool:
+    return view.plan["target"]["kind"] == "qemu" and _most_cpus(view) > _host_cores(view)
+
+
+def _emulated(view: View) -> bool:
+    machines = (boot.facts.get("machine") or {} for boot in view.report.boots)
+    used = {str(machine["accelerator"]) for machine in machines if machine.get("accelerator")}
+    return view.plan["target"]["kind"] == "qemu" and used != {"kvm"}
+
+
+def _most_cpus(view: View) -> int:
+    return max((job.cpus for job in view.report.jobs), default=0)
+
+
+def _host_cores(view: View) -> int:
+    return int(view.report.run.host.get("cores") or 0)
+
+
+def _machine_light(view: View) -> Light:
     if view.simulated:
         return Light("Machine", "warn", f"virtual time, model {view.simulated}")
-    cores = int(view.report.run.host.get("cores") or 0)
-    cpus = max((job.cpus for job in view.report.jobs), default=0)
-    kind = view.plan["target"]["kind"]
-    if kind == "qemu" and cpus > cores:
-        words = f"{cpus} vCPUs on {cores} cores: times do not stand for a real machine of that size"
+    size = f"{_most_cpus(view)} vCPUs on {_host_cores(view)} cores"
+    if _overcommitted(view):
+        words = f"{size}: times do not stand for a real machine of that size"
         return Light("Machine", "fail", words + _why_not_kvm(view))
-    if kind == "qemu" and _accelerators(view) != {"kvm"}:
-        words = f"{cpus} vCPUs on {cores} cores, instructions emulated (TCG): no native times"
+    if _emulated(view):
+        words = f"{size}, instructions emulated (TCG): no native times"
         return Light("Machine", "warn", words + _why_not_kvm(view))
-    return Light("Machine", "ok", f"{cpus} CPUs, a core for each")
+    return Light("Machine", "ok", f"{_most_cpus(view)} CPUs, a core for each")
 
 
-def _why_not_kvm(view: "View") -> str:
+def _why_not_kvm(view: View) -> str:
     machines = (boot.facts.get("machine") or {} for boot in view.report.boots)
     why = next((str(machine["kvm"]) for machine in machines if machine.get("kvm")), "")
     return f"; not under KVM: {why.rstrip('.')}" if why else ""
-
-
-def _accelerators(view: "View") -> set[str]:
-    machines = (boot.facts.get("machine") or {} for boot in view.report.boots)
-    return {str(machine["accelerator"]) for machine in machines if machine.get("accelerator")}

@@ -23,6 +23,7 @@ from harness.report.against import (
 from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
 from harness.report.environment import environment
+from harness.report.lights import validity_lights
 from harness.report.prediction import Prediction, load_prediction
 from harness.report.provenance import (
     command_lines,
@@ -39,15 +40,15 @@ _BOOTS_SHOWN = 500
 _CONFIG_ROWS_SHOWN = 200
 
 
-def render_page(report: RunReport, folder: Path, most_characters: int = _CHARACTERS) -> str:
+def render_page(view: View, folder: Path, most_characters: int = _CHARACTERS) -> str:
     """Return the page of a run. `folder` is the run's: console logs, configurations, profiles.
 
     The raw data are inside as far as the page stays below `most_characters`.
     """
-    template, values = environment().get_template("page.html.j2"), _values(report, folder)
+    template, values = environment().get_template("page.html.j2"), _values(view, folder)
     samples, document = (
-        _packed_samples(report),
-        packed(json.dumps(as_document(report), default=str)),
+        _packed_samples(view.report),
+        packed(json.dumps(as_document(view.report), default=str)),
     )
     page = ""
     for samples_packed, document_packed in ((samples, document), ("", document), ("", "")):
@@ -60,9 +61,9 @@ def render_page(report: RunReport, folder: Path, most_characters: int = _CHARACT
     return visible(page)  # whatever a kernel, a file name or a playbook brought along
 
 
-def _values(report: RunReport, folder: Path) -> dict[str, Any]:
+def _values(view: View, folder: Path) -> dict[str, Any]:
     """Return what the template shows, but for the raw data."""
-    view = View(report)
+    report = view.report
     profiles = profile.load_profiles(view, folder)
     patches = [p for facts in report.run.kernels.values() for p in facts.get("patches") or []]
     differences = config_diff(folder, view.kernels)
@@ -73,6 +74,7 @@ def _values(report: RunReport, folder: Path) -> dict[str, Any]:
     difference = or_error("profile", lambda: profile.draw_profile(view, profiles))
     return {
         "view": view,
+        "lights": validity_lights(view),
         "run": report.run,
         "plan": view.plan,
         "figures": [(figure, Markup(figure.svg)) for figure in figures],  # noqa: S704

@@ -24,6 +24,7 @@ from harness.files import replace_file
 from harness.model.predict import load_calibration, pairs_per_loop, predict_point
 from harness.model.timing import SIZES, Design
 from harness.report import published
+from harness.report.lights import has_native_times
 from harness.report.view import Throughput, View
 from harness.targets.simulated.costs import machine_costs
 from harness.testmod.cases import short_name
@@ -77,7 +78,7 @@ def machine_model(view: View) -> str | None:
     """Return the model of the machine whose times a run has; None for emulated or unknown ones."""
     if view.simulated:
         return view.simulated
-    if not all(light.state == "ok" for light in view.lights if light.name == "Machine"):
+    if not has_native_times(view):
         return None
     cpu = str(view.report.run.host.get("cpu") or "")
     return next((model for words, model in _MODEL_OF_CPU.items() if words in cpu), None)

@@ -22,6 +22,7 @@ from waitress.task import ErrorTask, Task, WSGITask
 from harness.report.collect import as_document, collect_report
 from harness.report.index import render_index
 from harness.report.page import render_page
+from harness.report.view import View
 from harness.store.store import Store
 from harness.text import one_line, visible
 
@@ -84,7 +85,7 @@ class Pages:
 
     def _page(self, run_id: str, boots: int) -> str:
         def render() -> str:
-            return render_page(collect_report(self._store, run_id), self._reports / run_id)
+            return render_page(View(collect_report(self._store, run_id)), self._reports / run_id)
 
         return self._keep((run_id, boots), render)
 

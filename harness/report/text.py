@@ -4,32 +4,30 @@ import textwrap
 from collections.abc import Sequence
 
 from harness.analysis.compare import WHOLE_LOAD
-from harness.report.collect import RunReport
 from harness.report.environment import duration, si
+from harness.report.lights import validity_lights
 from harness.report.view import NOTHING, Effect, View, number, short_case, threads_words
 from harness.text import visible
 
 MAIL_COLUMNS = 72
 
 
-def render_text(report: RunReport, published: str = "") -> str:
+def render_text(view: View, published: str = "") -> str:
     """Return the answer and the ratio per case, 72 columns wide.
 
     `published`: a sentence that stands below the answer.
     """
-    view = View(report)
     lines = [*_wrapped(view.verdict_sentence), *_wrapped(published), ""]
     for heading, effects in _by_size(view):
         lines += [heading, *_aligned(_effect_rows(effects, view)), ""]
-    lines += [*_remarks(view), f"Run {report.run.id}, vmapbench {report.run.harness}."]
+    lines += [*_remarks(view), f"Run {view.report.run.id}, vmapbench {view.report.run.harness}."]
     return _plain(lines)
 
 
-def render_mail(report: RunReport) -> str:
+def render_mail(view: View) -> str:
     """Return what a patch mail wants: the figures, then how they were measured. 72 columns."""
-    view = View(report)
-    host, plan = report.run.host, view.plan
-    lines = [render_text(report), "", "Time of one pass, mean of the workers:", ""]
+    host, plan = view.report.run.host, view.plan
+    lines = [render_text(view), "", "Time of one pass, mean of the workers:", ""]
     lines += _aligned(_throughput_rows(view))
     lines += ["", *_wrapped(f"Kernels: {', '.join(_kernel_words(view))}.")]
     target = f"{plan['target']['kind']}"
@@ -40,16 +38,17 @@ def render_mail(report: RunReport) -> str:
     return _plain(lines)
 
 
-def render_markdown(report: RunReport) -> str:
+def render_markdown(view: View) -> str:
     """Return the answer, the table and the remarks as Markdown."""
-    view = View(report)
     lines = [f"## {_escaped(view.verdict_sentence)}", ""]
     for heading, effects in _by_size(view):
         lines += [f"### {_escaped(heading.rstrip(':'))}", "", *_pipes(_effect_rows(effects, view))]
         lines.append("")
     lines += ["### Time of one pass, mean of the workers", "", *_pipes(_throughput_rows(view)), ""]
-    lines += [f"- {_escaped(light.name)}: {_escaped(light.words)}" for light in view.lights]
-    lines += ["", f"Run `{report.run.id}`, vmapbench {report.run.harness}."]
+    lines += [
+        f"- {_escaped(light.name)}: {_escaped(light.words)}" for light in validity_lights(view)
+    ]
+    lines += ["", f"Run `{view.report.run.id}`, vmapbench {view.report.run.harness}."]
     return _plain(lines)
 
 
@@ -92,7 +91,7 @@ def _throughput_rows(view: View) -> list[list[str]]:
 def _remarks(view: View) -> list[str]:
     """Return a line for everything that does not hold as it should."""
     lines = []
-    for light in view.lights:
+    for light in validity_lights(view):
         if light.state != "ok":
             lines += _wrapped(f"{light.name}: {light.words}.")
     return [*lines, ""] if lines else []

@@ -12,7 +12,6 @@ from scipy import stats
 
 from harness.analysis.compare import WHOLE_LOAD, Comparison, Metric, Word, boot_times
 from harness.report.collect import RunReport
-from harness.report.lights import Light, validity_lights
 from harness.verdict import Verdict
 
 NOTHING = "\N{EN DASH}"  # stands where there is no value
@@ -203,11 +202,6 @@ class View:
     def remarks(self) -> list[str]:
         """What is to be said of single rows of the comparison, each remark once."""
         return list(dict.fromkeys(effect.note for effect in self.effects if effect.note))
-
-    @cached_property
-    def lights(self) -> list[Light]:
-        """What must hold for the figures to stand."""
-        return validity_lights(self)
 
 
 def effects_of(comparison: Comparison) -> list[Effect]:

@@ -24,9 +24,14 @@ class Written:
     `published`: the published ratio beside this run's, in words; empty where it says nothing.
     """
 
-    report: RunReport
+    view: View
     page: Path
     published: str
+
+    @property
+    def report(self) -> RunReport:
+        """The run and its comparison."""
+        return self.view.report
 
 
 def write_results(store: Store, run_id: str, reports: Path) -> Written:
@@ -55,9 +60,9 @@ def _write(store: Store, report: RunReport, reports: Path) -> Written:
         csv.write(RunSource(store, run_id), stream)
     view = View(report)
     reference = published_beside(view, expected_curves(view, ensure_prediction(view, folder)))
-    replace_file(folder / "index.html", render_page(report, folder))
+    replace_file(folder / "index.html", render_page(view, folder))
     with contextlib.suppress(IsADirectoryError):  # a folder of the user's is left as it is
         replace_link(reports / "latest", run_id)  # relative: the folder may be moved
     replace_file(reports / "index.html", render_index(store, reports))
     words = published_words(reference) if reference else ""
-    return Written(report, folder / "index.html", words)
+    return Written(view, folder / "index.html", words)

@@ -9,6 +9,7 @@ from harness.errors import InfrastructureError, InputError, KernelBuildError
 from harness.report.collect import collect_report
 from harness.report.page import render_page
 from harness.report.text import render_text
+from harness.report.view import View
 from harness.run.diagnosis import ENOUGH
 from harness.run.execute import ATTEMPTS, begin_run, carry_on, pending_jobs, prepare
 from harness.run.noise import HostState
@@ -145,11 +146,12 @@ def test_a_run_of_which_no_boot_reaches_init_stops_after_the_second(build, store
     assert sorted(boots.verdict) == ["no boot"] * 2 + ["skipped"] * 4
     assert pending_jobs(store.jobs(run_id), store.boots(run_id)) == []
     report = collect_report(store, run_id)
+    view = View(report)
     assert report.verdict is Verdict.NO_BOOT
-    words = " ".join(render_text(report).split())
+    words = " ".join(render_text(view).split())
     assert "none of the 2 boots tried reached init" in words
     assert "the guest printed nothing" in words
-    page = render_page(report, tmp_path / run_id)
+    page = render_page(view, tmp_path / run_id)
     assert "fail alike" in page
     assert page.count("<summary>Boot ") == 2  # what was left out has no details
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.errors import KernelBuildError
 from harness.nightly.night import Night
 from harness.report.collect import collect_report
+from harness.report.view import View
 from harness.report.write import Written
 from harness.run.session import Session
 from harness.spec.nightly import load_nightly
@@ -35,7 +36,7 @@ UTC = dt.UTC
 
 def without_page(store, run_id, reports):
     """Pages have tests of their own; drawing them takes most of a made-up night."""
-    return Written(collect_report(store, run_id), reports / run_id / "index.html", "")
+    return Written(View(collect_report(store, run_id)), reports / run_id / "index.html", "")
 
 
 class MadeUpTarget:

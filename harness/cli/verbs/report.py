@@ -21,6 +21,7 @@ def command(
     """
     from harness.report.collect import collect_report
     from harness.report.text import render_mail, render_markdown
+    from harness.report.view import View
     from harness.report.write import write_results
 
     with opened_store(reports) as store:
@@ -28,5 +29,5 @@ def command(
         if form == "html":
             echo(write_results(store, run_id, reports).page)
             return
-        found = collect_report(store, run_id)
-    echo(render_markdown(found) if form == "md" else render_mail(found))
+        view = View(collect_report(store, run_id))
+    echo(render_markdown(view) if form == "md" else render_mail(view))

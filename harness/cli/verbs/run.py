@@ -129,7 +129,7 @@ def _show(session: "Session", ended: "Ended", reports: Path, as_json: bool) -> b
     if as_json:
         echo(json.dumps(as_document(written.report), indent=2))
     else:
-        echo(render_text(written.report, written.published))
+        echo(render_text(written.view, written.published))
         echo(f"page: {written.page}")
     if ended.interrupted:
         echo(f"interrupted; go on with: vmapbench run --resume {ended.run_id}", err=True)

@@ -3,6 +3,7 @@
 import random
 
 from harness.report.collect import RunReport
+from harness.report.view import View
 from harness.report.write import Written
 from tests.flow.workplace import BRANCH
 
@@ -14,7 +15,7 @@ def without_page(store, run_id, reports):
     """Pages and comparisons have tests of their own; here they would only take time."""
     of_run = store.load_run(run_id), store.jobs(run_id), store.boots(run_id)
     frames = store.samples_frame(run_id), store.boots_frame(run_id)
-    return Written(RunReport(*of_run, *frames, None), reports / run_id / "index.html", "")
+    return Written(View(RunReport(*of_run, *frames, None)), reports / run_id / "index.html", "")
 
 
 class Noise:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from harness.report.collect import collect_report
+from harness.report.lights import validity_lights
 from harness.report.view import View
 from tests.synthetic_runs import RUN, write_synthetic_run
 
@@ -20,7 +21,7 @@ def report(tmp_path_factory):
 def steady(report, loops, loads=1):
     jobs = [replace(job, loads=[{}] * loads) for job in report.jobs]
     changed = replace(report, samples=report.samples.assign(loops=loops), jobs=jobs)
-    (light,) = (each for each in View(changed).lights if each.name == "Steady state")
+    (light,) = (each for each in validity_lights(View(changed)) if each.name == "Steady state")
     return light.state, light.words
 
 

@@ -183,7 +183,7 @@ def test_published_ratio_stands_below_the_answer(tmp_path):
     assert written.published.startswith("Published, 64 threads: 12.69x; predicted 64x")
     header = written.page.read_text().partition("</h1>")[2].partition("</header>")[0]
     assert written.published in header
-    answer = render_text(written.report, written.published).split("\n\n")[0]
+    answer = render_text(written.view, written.published).split("\n\n")[0]
     assert answer.replace("\n", " ").endswith(written.published)
 
 

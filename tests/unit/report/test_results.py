@@ -10,6 +10,7 @@ import pytest
 from harness.report.collect import collect_report
 from harness.report.page import render_page
 from harness.report.text import MAIL_COLUMNS, render_mail, render_markdown
+from harness.report.view import View
 from harness.report.write import write_results
 from tests.synthetic_runs import RUN, write_synthetic_run
 
@@ -85,14 +86,14 @@ def test_nothing_is_coloured_without_significance(written):
 
 
 def test_mail_fits_72_columns_of_ascii(written):
-    mail = render_mail(written.report)
+    mail = render_mail(written.view)
     assert mail.isascii()
     assert max(map(len, mail.splitlines())) <= MAIL_COLUMNS
     assert "synthetic-new is " in mail
 
 
 def test_markdown_escapes_names(written):
-    text = render_markdown(written.report)
+    text = render_markdown(written.view)
     assert r"| fix\_size\_alloc |" in text
 
 
@@ -101,13 +102,13 @@ def test_run_without_any_boot_has_a_page(tmp_path):
     written = write_results(store, RUN, tmp_path)
     assert written.report.comparison is None
     assert "Nothing can be compared" in written.page.read_text()
-    assert "Nothing can be compared" in render_mail(collect_report(store, RUN))
+    assert "Nothing can be compared" in render_mail(View(collect_report(store, RUN)))
     store.close()
 
 
 def test_page_stays_small_enough_for_a_mail(written):
     whole = written.page.read_text()
-    smaller = render_page(written.report, written.page.parent, most_characters=len(whole) - 100)
+    smaller = render_page(written.view, written.page.parent, most_characters=len(whole) - 100)
     assert 'id="samples-packed"' in whole
     assert 'id="samples-packed"' not in smaller
     assert 'id="document-packed"' in smaller
