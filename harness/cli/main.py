@@ -5,7 +5,6 @@ Exit codes: 0 all well, 1 a verdict is bad, 2 input, 3 infrastructure, 130 inter
 
 import importlib
 import os
-import pkgutil
 import sys
 import traceback
 from typing import Annotated
@@ -14,9 +13,9 @@ import typer
 from typer.exceptions import TyperException
 
 from harness import __version__
-from harness.cli import verbs
 from harness.console import describe, echo, open_streams
 from harness.errors import VmapbenchError
+from harness.plugins import names
 
 
 def _print_version(wanted: bool) -> None:
@@ -44,8 +43,8 @@ def command_line() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for _, name, _ in pkgutil.iter_modules(verbs.__path__):
-        command = importlib.import_module(f"{verbs.__name__}.{name}").command
+    for name in names("harness.cli.verbs"):
+        command = importlib.import_module(f"harness.cli.verbs.{name}").command
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:

@@ -9,15 +9,14 @@ import typer
 
 from harness.cli.options import ReportsOption
 from harness.cli.results import opened_store
+from harness.plugins import names
 
 
 def command(
     run: Annotated[str, typer.Argument(help="A run: its id, the beginning of it, or latest.")],
     form: Annotated[
         str,
-        typer.Option(
-            "--format", "-f", help="csv, json, junit, kcidb, ktap, parquet, pts, pts_log."
-        ),
+        typer.Option("--format", "-f", help=f"{', '.join(names('harness.store.export'))}."),
     ] = "json",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file; by default standard output.")

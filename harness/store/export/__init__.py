@@ -5,7 +5,6 @@ says what it is. Adding one is adding a file. docs/results.md describes them all
 """
 
 import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO
 import pandas as pd
 
 from harness.errors import InputError
+from harness.plugins import names
 from harness.store.records import BootRecord, JobRecord, RunRecord
 from harness.store.store import Store
 from harness.verdict import Verdict
@@ -59,12 +59,7 @@ class RunSource:
 
 def formats() -> dict[str, str]:
     """Return each format's name and what it is, in one line."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return {
-        name: (_module(name).__doc__ or "").split("\n")[0]
-        for name in names
-        if not name.startswith("_")
-    }
+    return {name: (_module(name).__doc__ or "").split("\n")[0] for name in names(__name__)}
 
 
 def check_format(form: str) -> None:
