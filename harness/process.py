@@ -1,5 +1,8 @@
 """The one door to other programs: argv lists only, a deadline, a log, and no orphan left behind.
 
+No child gets the caller's GIT_* variables: in a hook, an alias or `git bisect run` they name the
+user's repository and index, to which every git below us, also one that a build starts, would go.
+
 Every child leads its own session, so that `Child.kill` reaches whatever it started, and dies with
 the harness even when that is killed with SIGKILL (`setpriv --pdeathsig`, util-linux).
 """
@@ -10,10 +13,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock, Timer
+from threading import Event, Lock, Thread
 from typing import IO, Protocol
 
 from harness.errors import InfrastructureError, ToolError
@@ -96,6 +99,7 @@ class Runner(Spawner, Protocol):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         deadline_s: float | None = None,
+        idle_s: float | None = None,
         log: Path | None = None,
         on_line: Callable[[str], None] | None = None,
         check: bool = False,
@@ -146,6 +150,7 @@ class SubprocessRunner:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         deadline_s: float | None = None,
+        idle_s: float | None = None,
         log: Path | None = None,
         on_line: Callable[[str], None] | None = None,
         check: bool = False,
@@ -153,32 +158,21 @@ class SubprocessRunner:
         """Run `argv` to its end.
 
         `env` is added to the environment; output goes to `log` (appended) and line by line to
-        `on_line` as it comes. After `deadline_s` seconds the whole group is killed and `timed_out`
-        set. With `check`, a non-zero status or a deadline raises `ToolError` with the last lines.
+        `on_line` as it comes. After `deadline_s` seconds, or `idle_s` in which the group printed,
+        read, wrote and computed nothing, all of it is killed and `timed_out` set. With `check`, a
+        non-zero status or a deadline raises `ToolError` with the last lines.
         """
         started = time.monotonic()
         child = self._start(argv, cwd, env, subprocess.PIPE)
-        expired: list[bool] = []
-
-        def expire() -> None:
-            expired.append(True)
-            child.kill()
-
-        timer = Timer(deadline_s, expire) if deadline_s else None
-        if timer:
-            timer.daemon = True
-            timer.start()
         try:
-            output = _tee(child, log, on_line)
-            status = child.wait()
+            with _bounded(child, deadline_s, idle_s) as expired:
+                output = _tee(child, log, on_line)
+                status = child.wait()
         except BaseException:
             child.kill()
             raise
-        finally:
-            if timer:
-                timer.cancel()
         done = Completed(
-            tuple(argv), int(status or 0), output, time.monotonic() - started, bool(expired)
+            tuple(argv), int(status or 0), output, time.monotonic() - started, expired.is_set()
         )
         if check and (done.returncode or done.timed_out):
             raise ToolError(describe_failure(done, log))
@@ -212,7 +206,7 @@ class SubprocessRunner:
             popen = subprocess.Popen(
                 [*tether, *argv],
                 cwd=cwd,
-                env={**os.environ, **(env or {})},
+                env={**_own_environment(), **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=subprocess.STDOUT,
@@ -221,6 +215,72 @@ class SubprocessRunner:
         except OSError as error:
             raise ToolError(f"cannot start {argv[0]}: {error}") from error
         return Child(popen, argv)
+
+
+def _own_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+
+@contextlib.contextmanager
+def _bounded(child: Child, deadline_s: float | None, idle_s: float | None) -> Iterator[Event]:
+    """Kill `child` when its time is over, and set the event; see `SubprocessRunner.run`."""
+    expired, ended = Event(), Event()
+    if not deadline_s and not idle_s:
+        yield expired
+        return
+    thread = Thread(target=_watch, args=(child, deadline_s, idle_s, expired, ended), daemon=True)
+    thread.start()
+    try:
+        yield expired
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _watch(
+    child: Child, deadline_s: float | None, idle_s: float | None, expired: Event, ended: Event
+) -> None:
+    now = active = started = time.monotonic()
+    last = Activity(0, 0)
+    pause_s = min(deadline_s or 15, (idle_s or 60) / 4, 15)
+    while not ended.wait(min(pause_s, (deadline_s or pause_s) - (now - started))):
+        before, now = now, time.monotonic()
+        if idle_s:
+            fresh = session_activity(child.pid)
+            moved = fresh.transferred != last.transferred
+            if moved or fresh.cpu_ns - last.cpu_ns > (now - before) * 1e9 * _BUSY:
+                active = now
+            last = fresh
+        if (deadline_s and now - started >= deadline_s) or (idle_s and now - active >= idle_s):
+            expired.set()
+            child.kill()
+            return
+
+
+_BUSY = 0.02  # of a CPU; who only waits for an answer wakes up now and then, and uses less
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What the processes of a session have done: bytes read and written, ns on a CPU."""
+
+    transferred: int
+    cpu_ns: int
+
+
+def session_activity(session: int) -> Activity:
+    """Return what the living processes of a session have done so far (proc(5): io, schedstat)."""
+    transferred = cpu_ns = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            stat = (process / "stat").read_bytes()
+            if int(stat.rpartition(b")")[2].split()[3]) != session:
+                continue
+            counts = dict(line.split(": ") for line in (process / "io").read_text().splitlines())
+            transferred += int(counts["rchar"]) + int(counts["wchar"])
+            for thread in (process / "task").iterdir():
+                cpu_ns += int((thread / "schedstat").read_text().split()[0])
+    return Activity(transferred, cpu_ns)
 
 
 def describe_failure(done: Completed, log: Path | None = None) -> str:

@@ -6,17 +6,20 @@ and no commit is unpacked whole.
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build.cache import Cache
+from harness.build.git import Repository, open_commit
 from harness.build.patches import copy_inputs
 from harness.build.series import Series, load_mbox, load_patches
+from harness.build.worktree import keep_difference
 from harness.errors import InputError
-from harness.files import replace_file, replacement
+from harness.files import replace_file
 from harness.process import Runner
 from harness.spec.kernel import GitSource, KernelSpec
+from harness.text import one_line
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,12 @@ def commit_history(
     `recipe` gives configuration, toolchain, boot parameters and patches on top of each. Raises
     InputError where there is no such line of commits.
     """
-    first, last = (_commit_id(tree, ref, runner) for ref in (good, bad))
-    argv = ["rev-list", "--first-parent", "--reverse", "--format=%P%x09%s", f"{first}..{last}"]
-    lines = _git(tree, argv, runner).splitlines()
-    found = [(head.split()[1], *rest.split("\t", 1)) for head, rest in _pairs(lines)]
+    try:
+        ours, theirs = (open_commit(str(tree), ref, cache, runner) for ref in (good, bad))
+    except InputError as error:
+        raise InputError(f"bisecting: {error}") from error
+    first = ours.base
+    found = list(_commits(ours, first, theirs.base))
     if not found:
         raise InputError(f"bisecting {tree}: there is no commit between {good} and {bad}")
     parents = found[0][1].split()
@@ -63,8 +68,7 @@ def commit_history(
             f"bisecting {tree}: {good} is not on the line of first parents of {bad}, which "
             f"leaves its history at {start}\n  next: try that one as GOOD"
         )
-    title = _git(tree, ["show", "-s", "--format=%s", first], runner).strip()
-    changes = [_change(0, first[:12], first, title)]
+    changes = [_change(0, first[:12], first, _subject(ours, first))]
     for commit, parent, subject in found:
         changes.append(_change(len(changes), commit[:12], commit, subject, " " in parent))
     folder = _lay_recipe(recipe, f"{tree} {first}", cache)
@@ -74,7 +78,7 @@ def commit_history(
         patches = recipe.patches
         if number:
             name = f"patches/{change.name}.patch"
-            _keep_difference(tree, first, change.id, folder / name, runner)
+            keep_difference(ours, first, change.id, folder / name)
             patches = (name, *patches)
         source = GitSource(git=str(tree.absolute()), ref=first)
         return _variant(recipe, folder, change, patches, source)
@@ -151,24 +155,14 @@ def _lay_recipe(recipe: KernelSpec, what: str, cache: Cache) -> Path:
     return folder
 
 
-def _keep_difference(tree: Path, old: str, new: str, path: Path, runner: Runner) -> None:
-    """Write what leads from commit `old` to `new`; plumbing, so that no user setting changes it."""
-    form = ["--binary", "--full-index", "--no-renames", "-p"]
-    with replacement(path.absolute()) as output:
-        _git(tree, ["diff-tree", *form, f"--output={output}", old, new], runner)
+def _commits(repository: Repository, first: str, last: str) -> Iterator[tuple[str, str, str]]:
+    """Yield commit, parents and subject of each commit after `first` on the way to `last`."""
+    words = ["--first-parent", "--reverse", "--no-commit-header", "--format=%H%x09%P%x09%s%x00"]
+    for entry in repository.read("rev-list", *words, f"{first}..{last}").split("\0"):
+        if entry.strip():
+            commit, parents, subject = entry.strip("\n").split("\t", 2)
+            yield commit, parents, one_line(subject, 200)
 
 
-def _commit_id(tree: Path, ref: str, runner: Runner) -> str:
-    argv = ["git", "-C", str(tree), "rev-parse", "--verify", "-q", "--end-of-options"]
-    done = runner.run([*argv, f"{ref}^{{commit}}"])
-    if done.returncode:
-        raise InputError(f"bisecting: {tree} has no commit {ref!r}")
-    return done.output.strip()
-
-
-def _git(tree: Path, argv: Sequence[str], runner: Runner) -> str:
-    return runner.run(["git", "-C", str(tree), *argv], check=True).output
-
-
-def _pairs(lines: Sequence[str]) -> list[tuple[str, str]]:
-    return list(zip(lines[::2], lines[1::2], strict=True))
+def _subject(repository: Repository, commit: str) -> str:
+    return one_line(repository.read("show", "-s", "--format=%s", commit), 200)

@@ -9,20 +9,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.build.git import run_outside
 from harness.errors import InputError
 from harness.process import Runner
 from harness.spec.kernel import KernelSpec
 
 _REJECTED = re.compile(r"^error: patch failed: (?P<file>.+):(?P<line>\d+)$", re.MULTILINE)
-
-
-def apply_argv(patch: Path) -> list[str]:
-    """Return the command that applies `patch` in the current folder, wholly or not at all.
-
-    git refuses paths outside the folder, and writes new files rather than into the old ones,
-    which are hard links to the pristine source.
-    """
-    return ["git", "apply", "--whitespace=nowarn", str(patch)]
 
 
 def describe_rejection(output: str) -> str:
@@ -67,22 +59,22 @@ def apply_patches(tree: Path, patches: Sequence[Path], runner: Runner) -> tuple[
 
     Raises InputError naming patch, file and hunk of every form that did not apply.
     """
-    # Without the ceiling git takes a cache inside some other repository for a part of it,
-    # and silently skips every file.
-    ceiling = {"GIT_CEILING_DIRECTORIES": str(tree.parent)}
+    # git refuses paths outside the folder, and writes new files rather than into the old ones,
+    # which are hard links to the pristine source.
     taken = []
     for patch in patches:
         refused = []
         for form in patch_forms(patch):
-            done = runner.run(apply_argv(form), cwd=tree, env=ceiling)
+            words = ["apply", "--whitespace=nowarn", str(form.resolve())]
+            done = run_outside(runner, words, tree)
             if done.returncode == 0:
                 taken.append(form)
                 break
             refused.append(f"{form.name}: {describe_rejection(done.output)}")
         else:
-            words = "\n  ".join(refused)
+            reasons = "\n  ".join(refused)
             raise InputError(
-                f"applying {patch} to {tree.name}: {words}\n"
+                f"applying {patch} to {tree.name}: {reasons}\n"
                 "  next: rebase the patch onto this source, or name the source that it is for"
             )
     return tuple(taken)

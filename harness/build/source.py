@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build.cache import Cache, remembered_digest
+from harness.build.git import ask_user_repository, last_words, open_commit, repository_place
 from harness.errors import InputError
 from harness.process import Runner
 from harness.spec.kernel import DebianSource, GitSource, KernelSpec, TarballSource, TreeSource
@@ -87,7 +88,7 @@ def _pin_tarball(
     def unpack(folder: Path) -> None:
         done = runner.run(untar_argv(path, folder))
         if done.returncode:
-            raise InputError(f"unpacking {path}: {_last_words(done.output)}")
+            raise InputError(f"unpacking {path}: {last_words(done.output)}")
 
     return PinnedSource(f"sha256-{digest}", str(path), unpack)
 
@@ -95,35 +96,16 @@ def _pin_tarball(
 def _pin_commit(
     spec: KernelSpec, place: str, ref: str, cache: Cache, runner: Runner
 ) -> PinnedSource:
-    local = spec.folder / Path(place).expanduser()
-    repository = local.resolve() if local.exists() else _fetch(place, ref, cache, runner)
-    wanted = f"{ref}^{{tree}}" if local.exists() else "FETCH_HEAD^{tree}"
-    done = runner.run(["git", "-C", str(repository), "rev-parse", "--verify", "-q", wanted])
-    if done.returncode:
-        raise InputError(f"kernel {spec.name}: source.ref: {place} has no commit {ref!r}")
-    tree = done.output.strip()
-
-    def unpack(folder: Path) -> None:
-        archive = folder.with_suffix(".tar")
-        argv = ["git", "-C", str(repository), "archive", "--prefix=top/", "-o", str(archive), tree]
-        try:
-            runner.run(argv, check=True)
-            runner.run(untar_argv(archive, folder), check=True)
-        finally:
-            archive.unlink(missing_ok=True)
-
-    return PinnedSource(f"git-{tree}", f"{place} {ref}", unpack)
-
-
-def _fetch(url: str, ref: str, cache: Cache, runner: Runner) -> Path:
-    """Fetch `ref` alone, without its history, into a repository of its own in the cache."""
-    repository = cache.place("git", hashlib.sha256(f"{url} {ref}".encode()).hexdigest()[:24])
-    runner.run(["git", "init", "-q", "--bare", str(repository)], check=True)
-    argv = ["git", "-C", str(repository), "fetch", "-q", "--depth=1", "--no-tags", "--", url, ref]
-    done = runner.run(argv, env={"GIT_TERMINAL_PROMPT": "0"})
-    if done.returncode:
-        raise InputError(f"fetching {ref} of {url}: {_last_words(done.output)}")
-    return repository
+    try:
+        found = open_commit(repository_place(spec.folder, place), ref, cache, runner, alone=True)
+    except InputError as error:
+        raise InputError(f"kernel {spec.name}: source: {error}") from error
+    commit = found.base
+    return PinnedSource(
+        f"git-{found.tree_of(commit)}",
+        f"{place} {ref}",
+        lambda folder: found.check_out(commit, folder),
+    )
 
 
 def _pin_tree(tree: Path, runner: Runner) -> PinnedSource:
@@ -143,8 +125,11 @@ def _pin_tree(tree: Path, runner: Runner) -> PinnedSource:
 def _tree_files(tree: Path, runner: Runner) -> Iterable[str]:
     """Yield the files of a tree as it stands, without what git ignores (a build in the tree)."""
     if (tree / ".git").exists():
-        argv = ["git", "-C", str(tree), "ls-files", "-z", "-co", "--exclude-standard"]
-        listed = set(runner.run(argv, check=True).output.split("\0")) - {""}
+        words = ["ls-files", "-z", "-co", "--exclude-standard"]
+        done = ask_user_repository(tree, words, runner)
+        if done.returncode:
+            raise InputError(f"listing the files of {tree}: {last_words(done.output)}")
+        listed = set(done.output.split("\0")) - {""}
         return (name for name in listed if os.path.lexists(tree / name))
     return (
         str((Path(folder) / name).relative_to(tree))
@@ -159,8 +144,3 @@ def _content_digest(path: Path) -> str:
     with path.open("rb") as stream:
         mode = "x" if os.fstat(stream.fileno()).st_mode & 0o100 else "-"
         return mode + hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _last_words(output: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip()]
-    return "; ".join(lines[-3:]) or "no message"

@@ -4,99 +4,37 @@
     commits = apply_series(repository, repository.base, series, folder)
     spec = kernel_at(recipe, repository, commits[-1], "name", kernels)   # `ensure_kernel` builds it
 
-The repositories lie in the cache. The user's are read, never written. No hook, no configuration and
-no attribute of a tree or of a user takes effect, and a series touches nothing outside its worktree.
+The repositories lie in the cache: harness.build.git. A series touches nothing outside its worktree.
 """
 
-import hashlib
 import io
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from harness.build.allowed import refusal
 from harness.build.cache import Cache
+from harness.build.git import (
+    FIXED_DATES,
+    Repository,
+    begin_repository,
+    last_words,
+    open_commit,
+    repository_place,
+)
 from harness.build.patches import copy_inputs, describe_rejection
 from harness.build.series import Patch, Series
 from harness.build.source import ensure_source, pin_source
 from harness.errors import InputError
 from harness.files import replace_file, replacement
-from harness.process import Completed, Runner
+from harness.process import Runner
 from harness.spec.kernel import GitSource, KernelSpec, Source, TarballSource, TreeSource
 from harness.text import one_line
 
 PATCH_LIMIT = 32 << 20  # bytes; two commits that lie further apart are unpacked each for itself
-
-_SETTINGS = {
-    "core.hooksPath": "/dev/null",
-    "core.attributesFile": "/dev/null",
-    "core.excludesFile": "/dev/null",
-    "core.fsmonitor": "false",
-    "core.symlinks": "false",  # in a worktree a link is a file with its target in it
-    "core.autocrlf": "false",
-    "core.safecrlf": "false",
-    "commit.gpgSign": "false",
-    "gc.auto": "0",
-    "maintenance.auto": "false",
-    "am.threeWay": "false",
-    "advice.mergeConflict": "false",
-    "protocol.ext.allow": "never",
-    "user.name": "vmapbench",
-    "user.email": "vmapbench@localhost",
-}
-_ENVIRONMENT = {
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_SYSTEM": "/dev/null",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_ATTR_NOSYSTEM": "1",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_COMMITTER_DATE": "2001-01-01T00:00:00Z",  # the same series gives the same commits
-    "LC_ALL": "C",
-}
-# An attribute of the tree could have files converted on their way in and out.
-_ATTRIBUTES = "* -text -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
-
-
-@dataclass(frozen=True)
-class Repository:
-    """A bare repository in the cache. `base`: the commit of the source it was opened for."""
-
-    folder: Path
-    base: str
-    runner: Runner
-
-    def git(
-        self, *words: str, tree: Path | None = None, env: Mapping[str, str] | None = None
-    ) -> Completed:
-        """Run git on this repository, or in its worktree at `tree`; the caller looks at the end."""
-        where = ["-C", str(tree)] if tree else [f"--git-dir={self.folder}"]
-        return self.runner.run([*git_argv(), *where, *words], env={**_ENVIRONMENT, **(env or {})})
-
-    def read(self, *words: str, env: Mapping[str, str] | None = None) -> str:
-        """Return what git says. Raises InputError with its last words where it fails."""
-        done = self.git(*words, env=env)
-        if done.returncode:
-            raise InputError(f"git {words[0]} in {self.folder.name}: {_last_words(done.output)}")
-        return done.output.strip()
-
-    def commit(self, ref: str) -> str | None:
-        """Return the id of the commit that `ref` names here, or None."""
-        words = ["rev-parse", "--verify", "-q", "--end-of-options", f"{ref}^{{commit}}"]
-        done = self.git(*words)
-        return None if done.returncode else done.output.strip()
-
-    def tree_of(self, commit: str) -> str:
-        """Return the id of a commit's contents: two alike are one kernel."""
-        return self.read("rev-parse", f"{commit}^{{tree}}")
-
-
-def git_argv() -> list[str]:
-    """Return git with our settings alone; see `_SETTINGS`."""
-    return ["git", *(word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}"))]
 
 
 def ensure_repository(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repository:
@@ -106,48 +44,11 @@ def ensure_repository(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repos
     the ref is fetched, so that `base` is where it points today.
     """
     if isinstance(recipe.source, GitSource):
-        place = source_place(recipe, recipe.source.git)
-        bare = fetch_commit(place, recipe.source.ref, cache, runner)
+        place = repository_place(recipe.folder, recipe.source.git)
+        bare = open_commit(place, recipe.source.ref, cache, runner)
     else:
         bare = _import(recipe, cache, runner)
     return Repository(bare.folder, _patched(bare, recipe), runner)
-
-
-def fetch_commit(place: str, ref: str, cache: Cache, runner: Runner) -> Repository:
-    """Return a repository of our own whose `base` is `ref` of the one at `place`, a path or URL.
-
-    Of a local repository the objects are borrowed, of a URL they are fetched with their history.
-    Raises InputError where there is no such commit.
-    """
-    folder = cache.place("git", f"of-{hashlib.sha256(place.encode()).hexdigest()[:24]}")
-    with cache.lock(folder.name, lambda: None):
-        ours = Repository(folder, "", runner)
-        if not (folder / "HEAD").is_file():
-            _begin(ours)
-        base, words = (_borrow if Path(place).is_dir() else _fetch)(ours, place, ref)
-    if base is None:
-        raise InputError(f"looking for {ref!r} in {place}: {words}")
-    return Repository(folder, base, runner)
-
-
-def _borrow(ours: Repository, place: str, ref: str) -> tuple[str | None, str]:
-    """Let `ours` use the objects of the repository at `place`; return the commit of `ref` there."""
-    theirs = [*git_argv(), "-C", place, "rev-parse"]
-    found = ours.runner.run([*theirs, "--git-path", "objects"], env=_ENVIRONMENT)
-    if found.returncode:
-        return None, _last_words(found.output)
-    objects = (Path(place) / found.output.strip()).resolve()
-    replace_file(ours.folder / "objects/info/alternates", f"{objects}\n")
-    wanted = ["--verify", "-q", "--end-of-options", f"{ref}^{{commit}}"]
-    done = ours.runner.run([*theirs, *wanted], env=_ENVIRONMENT)
-    return (None, "no such commit") if done.returncode else (ours.commit(done.output.strip()), "")
-
-
-def _fetch(ours: Repository, place: str, ref: str) -> tuple[str | None, str]:
-    kept = f"refs/fetched/{hashlib.sha256(ref.encode()).hexdigest()[:24]}"
-    fetch = ["fetch", "-q", "--no-tags", "--no-write-fetch-head", "--", place, f"+{ref}:{kept}"]
-    done = ours.git(*fetch)
-    return (None if done.returncode else ours.commit(kept)), _last_words(done.output)
 
 
 def apply_series(
@@ -167,7 +68,7 @@ def apply_series(
         try:
             if added.returncode or repository.git("read-tree", "HEAD", tree=tree).returncode:
                 raise InputError(
-                    f"series {series.title!r}: no worktree: {_last_words(added.output)}"
+                    f"series {series.title!r}: no worktree: {last_words(added.output)}"
                 )
             commits = [
                 _apply(repository, tree, patch, Path(scratch) / f"{number}.eml")
@@ -191,7 +92,7 @@ def kernel_at(
     (kernels / "patches").mkdir(parents=True, exist_ok=True)
     copy_inputs(recipe, kernels)
     patch = f"patches/{name}-{repository.tree_of(commit)[:12]}.patch"
-    size = _keep_difference(repository, commit, kernels / patch)
+    size = keep_difference(repository, repository.base, commit, kernels / patch)
     changed: dict[str, object] = {"name": name, "folder": kernels.resolve()}
     changed["source"] = from_anywhere(recipe)
     if size > PATCH_LIMIT:
@@ -218,14 +119,6 @@ def changed_files(repository: Repository, old: str, new: str) -> list[tuple[str,
     return [(head.split()[1], name) for head, name in zip(raw[::2], raw[1::2], strict=False)]
 
 
-def _begin(repository: Repository) -> None:
-    argv = [*git_argv(), "init", "-q", "--bare", "--template=", str(repository.folder)]
-    repository.runner.run(argv, env=_ENVIRONMENT, check=True)
-    for place, text in (("info/attributes", _ATTRIBUTES), ("objects/info/.keep", "")):
-        (repository.folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (repository.folder / place).write_text(text, encoding="ascii")
-
-
 def _import(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repository:
     """Return the repository whose one commit is the unpacked source of `recipe`."""
     pinned = pin_source(recipe, cache, runner)
@@ -243,18 +136,15 @@ def _import(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repository:
 
 def _commit_tree(repository: Repository, pristine: Path) -> None:
     """Make one commit of a folder. All goes to one pack at once, not to 80,000 files."""
-    _begin(repository)
+    begin_repository(repository.folder, repository.runner)
     pack = ["-c", "core.bigFileThreshold=1", "-c", "core.compression=1"]
     links = ["-c", "core.symlinks=true"]
     words = [*pack, *links, f"--work-tree={pristine}", "add", "--all", "--force", "."]
     repository.read(*words)
     tree = repository.read("write-tree")
-    commit = repository.read(*_commit_words(tree, "source"), env=_AUTHOR)
+    commit = repository.read(*_commit_words(tree, "source"), env=FIXED_DATES)
     repository.read("update-ref", "refs/heads/source", commit)
     (repository.folder / "index").unlink()
-
-
-_AUTHOR = {"GIT_AUTHOR_DATE": _ENVIRONMENT["GIT_COMMITTER_DATE"]}
 
 
 def _commit_words(tree: str, message: str, *parents: str) -> list[str]:
@@ -275,7 +165,7 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
                 words = describe_rejection(done.output)
                 raise InputError(f"applying {patch} to {recipe.name}'s source: {words}")
         tree = bare.read("write-tree", env=index)
-    return bare.read(*_commit_words(tree, f"patches of {recipe.name}", bare.base), env=_AUTHOR)
+    return bare.read(*_commit_words(tree, f"patches of {recipe.name}", bare.base), env=FIXED_DATES)
 
 
 def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path) -> str:
@@ -310,18 +200,15 @@ def _refuse_paths(
             )
 
 
-def _keep_difference(repository: Repository, commit: str, path: Path) -> int:
-    """Write what leads from the base to `commit`; return its size in bytes."""
+def keep_difference(repository: Repository, old: str, new: str, path: Path) -> int:
+    """Write what leads from commit `old` to `new` to `path`; return its size in bytes.
+
+    By plumbing, which no setting of anyone changes.
+    """
     form = ["--binary", "--full-index", "--no-renames", "-p"]
     with replacement(path.absolute()) as output:
-        repository.read("diff-tree", *form, f"--output={output}", repository.base, commit)
+        repository.read("diff-tree", *form, f"--output={output}", old, new)
     return path.stat().st_size
-
-
-def source_place(recipe: KernelSpec, git: str) -> str:
-    """Return a path of a kernel file as it is from anywhere; a URL stays one."""
-    local = recipe.folder / Path(git).expanduser()
-    return str(local.resolve()) if local.exists() else git
 
 
 def from_anywhere(recipe: KernelSpec) -> Source:
@@ -333,10 +220,5 @@ def from_anywhere(recipe: KernelSpec) -> Source:
         case TreeSource(tree=name):
             return TreeSource(tree=str((recipe.folder / Path(name).expanduser()).resolve()))
         case GitSource(git=place, ref=ref):
-            return GitSource(git=source_place(recipe, place), ref=ref)
+            return GitSource(git=repository_place(recipe.folder, place), ref=ref)
     return recipe.source
-
-
-def _last_words(output: str) -> str:
-    lines = [one_line(line, 400) for line in output.splitlines() if line.strip()]
-    return "; ".join(lines[-3:]) or "no message"

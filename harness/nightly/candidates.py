@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.build.cache import Cache
+from harness.build.git import Repository, open_commit, repository_place
 from harness.build.patches import copy_inputs, patch_forms
 from harness.build.series import Series, load_maildir, load_mbox, load_patches
 from harness.build.worktree import (
-    Repository,
     apply_series,
     ensure_repository,
-    fetch_commit,
     from_anywhere,
     kernel_at,
-    source_place,
     write_kernel,
 )
 from harness.errors import InputError, ToolError
@@ -145,7 +143,7 @@ class Finder:
         wanted = candidate.base or series.base_commit
         if not wanted and candidate.git is None:
             return recipe, ""
-        found = fetch_commit(place, wanted or "HEAD", self.cache, self.runner)
+        found = open_commit(place, wanted or "HEAD", self.cache, self.runner)
         source = GitSource(git=str(found.folder), ref=found.base)
         return recipe.model_copy(update={"source": source}), f" on {(wanted or 'HEAD')[:16]}"
 
@@ -158,7 +156,7 @@ class Finder:
                 "  next: name the branch's repository with `git`"
             )
         assert candidate.branch is not None
-        repository = fetch_commit(place, candidate.branch, self.cache, self.runner)
+        repository = open_commit(place, candidate.branch, self.cache, self.runner, branch=True)
         tip, last = repository.base, self.tips.get(candidate.name, "")
         commits = _commits_between(repository, last, tip)
         each = candidate.commits == "each" and bool(commits)
@@ -218,8 +216,8 @@ class Finder:
     def _anchor(self, name: str, recipe: KernelSpec, repository: Repository) -> str:
         """Return the commit whose source is unpacked; others of the branch are patches to it."""
         if isinstance(recipe.source, GitSource):
-            place = source_place(recipe, recipe.source.git)
-            base = fetch_commit(place, recipe.source.ref, self.cache, self.runner).base
+            place = repository_place(recipe.folder, recipe.source.git)
+            base = open_commit(place, recipe.source.ref, self.cache, self.runner).base
             if repository.commit(base):
                 return base
         kept = self.anchors.get(name, "")
@@ -229,10 +227,9 @@ class Finder:
 
     def _place(self, candidate: CandidateSpec, recipe: KernelSpec) -> str | None:
         if candidate.git is not None:
-            local = self.spec.path(candidate.git)
-            return str(local) if local.exists() else candidate.git
+            return repository_place(self.spec.folder, candidate.git)
         if isinstance(recipe.source, GitSource):
-            return source_place(recipe, recipe.source.git)
+            return repository_place(recipe.folder, recipe.source.git)
         return None
 
 

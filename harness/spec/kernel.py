@@ -12,7 +12,9 @@ from harness.spec.shipped import find_kernel_file, shipped_folder, shipped_names
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*\.\.)[A-Za-z0-9._/+-]+$")]
 BootParameter = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+(=[A-Za-z0-9_.,:/@%+-]*)?$")]
-GitRef = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@{}^~-]*$")]
+# What git takes for a name or a revision, of one commit.
+GitRef = Annotated[str, Field(pattern=r"^[\w@.][^\x00-\x20\x7f:?*\[\\]*$")]
+Repository = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-][^\x00-\x1f\x7f]*$")]
 
 
 class DebianSource(Document):
@@ -31,7 +33,7 @@ class TarballSource(Document):
 class GitSource(Document):
     """A commit of a git repository, by URL or path of a local tree."""
 
-    git: Annotated[str, Field(pattern=r"^(?!-)[^\s]+$")]
+    git: Repository
     ref: GitRef
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from harness.spec.document import Document, load_document
-from harness.spec.kernel import GitRef, Name
+from harness.spec.kernel import GitRef, Name, Repository
 
 Mailbox = Annotated[str, Field(pattern=r"^[^\s@<>,;\"]+@[^\s@<>,;\"]+$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -36,7 +36,7 @@ class CandidateSpec(Document):
     maildir: str | None = None
     patches: str | None = None
     message_id: MessageId | None = None
-    git: Annotated[str, Field(pattern=r"^(?!-)[^\s]+$")] | None = None
+    git: Repository | None = None
     base: GitRef | None = None
     archive: Annotated[str, Field(pattern=r"^https?://[^\s@%]+[^/\s@%]$")] = (
         "https://lore.kernel.org/all"

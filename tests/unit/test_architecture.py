@@ -21,6 +21,18 @@ def test_one_module_runs_programs(repository):
     assert users == {"process.py"}
 
 
+def test_one_module_runs_git(repository):
+    package = repository / "harness"
+    argv = ast.dump(ast.Constant("git"))
+    users = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.List) and node.elts and ast.dump(node.elts[0]) == argv
+    }
+    assert users == {"build/git.py"}
+
+
 @pytest.mark.parametrize("word", ["pickle", "shelve", "marshal"])
 def test_nothing_unpickles(repository, word):
     users = [p for p in (repository / "harness").rglob("*.py") if word in imports_of(p)]

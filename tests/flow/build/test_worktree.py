@@ -197,7 +197,7 @@ def test_a_users_repository_is_read_and_not_written(toy, cache, runner, clone):
     assert "return 2" in content(repository, commit, "mm/vmalloc.c")
     assert files() == before
     for ref in ("no-such-ref", "--upload-pack=touch evil"):
-        with pytest.raises(InputError, match="looking for"):
+        with pytest.raises(InputError, match="has no commit"):
             ensure_repository(
                 toy(source=GitSource.model_construct(git=str(clone), ref=ref)), cache, runner
             )
