@@ -16,11 +16,11 @@ import pandas as pd
 
 from harness.analysis.compare import compare
 from harness.analysis.frames import BOOTS, SAMPLES, typed
+from harness.records import BootRecord, JobRecord, RunRecord
 from harness.report.collect import RunReport
 from harness.report.page import render_page
 from harness.report.prediction import Point, ensure_prediction
 from harness.report.view import View
-from harness.store.records import BootRecord, JobRecord, RunRecord
 from harness.testmod import cases
 from harness.verdict import Verdict
 

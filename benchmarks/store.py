@@ -16,9 +16,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from harness.records import BootRecord, JobRecord, RunRecord, Sample
 from harness.store import export
 from harness.store.connect import transaction
-from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
 from harness.store.store import open_store
 from harness.verdict import Verdict
 
@@ -49,9 +49,7 @@ def record(path: Path, boots: int) -> str:
     store.create_run(RunRecord("bench", "", plan, "0", {}, "2026-01-01T00:00:00+00:00"), jobs)
     for job in jobs:
         samples = [
-            SampleRecord(
-                worker, case, 1, 0, None, 1, 10_000, 100_000 + (job.position * worker) % 9973
-            )
+            Sample(worker, case, 1, 0, None, 1, 10_000, 100_000 + (job.position * worker) % 9973)
             for worker in range(WORKERS)
             for case in CASES
         ]

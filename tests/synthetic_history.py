@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
+from harness.records import BootRecord, JobRecord, RunRecord, Sample
 from harness.verdict import Verdict
 
 BEGIN = dt.datetime(2026, 1, 1, 2, tzinfo=dt.UTC)
@@ -25,7 +25,7 @@ def keep_night(
         # A repeatable ripple of 0.2 %: nights are never alike to the last digit.
         own_us = int(time_us * (1 + 0.001 * ((7 * night + job.position) % 5 - 2)))
         samples = tuple(
-            SampleRecord(w, "fix_size_alloc_test", 1, 0, None, 1, loops, own_us + 10 * w)
+            Sample(w, "fix_size_alloc_test", 1, 0, None, 1, loops, own_us + 10 * w)
             for w in range(2)
         )
         said = verdict or Verdict.PASSED

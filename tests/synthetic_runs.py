@@ -2,7 +2,7 @@
 
 import json
 
-from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
+from harness.records import BootRecord, JobRecord, RunRecord, Sample
 from harness.store.store import open_store
 from harness.verdict import Verdict
 
@@ -96,7 +96,7 @@ def _boot(job, reports, target):
         for number, case in enumerate(CASES):
             time_us = 20_000 * (number + 1) + 37 * job.repeat + 11 * worker
             time_us = time_us // faster if number == 0 else time_us
-            samples.append(SampleRecord(worker, case, 1, 0, None, 1, 1000, time_us))
+            samples.append(Sample(worker, case, 1, 0, None, 1, 1000, time_us))
     memory = {"PageTables": 60, "Slab": 4096, "VmallocUsed": 700, "KernelStack": 640}
     facts = {
         "argv": ["qemu-system-x86_64", "-smp", "4"],

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from harness.build.kernel import BuildProgress
 from harness.console import echo
-from harness.store.records import BootRecord, JobRecord
+from harness.records import BootRecord, JobRecord
 from harness.text import one_line, visible
 from harness.verdict import Verdict
 

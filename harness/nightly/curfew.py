@@ -4,8 +4,8 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.records import BootRecord, JobRecord
 from harness.run.execute import Observer
-from harness.store.records import BootRecord, JobRecord
 
 
 class TimeUp(Exception):  # noqa: N818 it is no error: what is left waits for the next night

@@ -4,8 +4,8 @@ import pandas as pd
 
 from harness.analysis.compare import Comparison, compare
 from harness.errors import InputError
+from harness.records import RunRecord
 from harness.report.collect import conditions_of
-from harness.store.records import RunRecord
 from harness.store.store import Store
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.compare import WHOLE_LOAD, Comparison, compare
-from harness.store.records import BootRecord, JobRecord, RunRecord
+from harness.records import BootRecord, JobRecord, RunRecord
 from harness.store.store import Store
 from harness.verdict import Verdict, worst
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from harness.build.patches import flat_name
 from harness.build.stack import annotate_stack
+from harness.records import BootRecord
 from harness.report.collect import RunReport
-from harness.store.records import BootRecord
 from harness.text import visible
 from harness.verdict import Verdict
 

@@ -15,6 +15,7 @@ from harness.analysis.compare import Metric, boot_times
 from harness.build.cache import Cache, cache_folder
 from harness.build.history import Change
 from harness.errors import InputError, KernelBuildError
+from harness.records import JobRecord
 from harness.run.course import Course, Order, course_builder, kept_order, plan_course
 from harness.run.execute import (
     BuildKernel,
@@ -31,7 +32,6 @@ from harness.run.execute import (
 from harness.run.session import Session, keep_inputs, only_one, terminate_as_interrupt
 from harness.spec.document import parse_document
 from harness.spec.playbook import Playbook
-from harness.store.records import JobRecord
 from harness.store.store import Store
 from harness.targets.base import Target
 from harness.testmod.modinfo import parse_modinfo
@@ -219,17 +219,9 @@ class Search:
         return found
 
     def _next_job(self, name: str) -> JobRecord:
-        jobs, point = self.store.jobs(self.run_id), self.course.job
-        return JobRecord(
-            position=len(jobs),
-            kernel=name,
-            workload=point.workload,
-            cpus=point.cpus,
-            nr_threads=int(point.parameters.get("nr_threads", 1)),
-            loads=point.loads,
-            repeat=sum(job.kernel == name for job in jobs),
-            expected_s=point.expected_s,
-        )
+        jobs = self.store.jobs(self.run_id)
+        repeat = sum(job.kernel == name for job in jobs)
+        return replace(self.course.job, position=len(jobs), kernel=name, repeat=repeat)
 
     def _boots(self) -> list[Boot]:
         """Return the boots that passed, in the order in which they ran, with their times."""

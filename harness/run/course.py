@@ -12,8 +12,9 @@ from harness.build.kernel import BuiltKernel
 from harness.build.module import with_module_of
 from harness.errors import InputError
 from harness.process import Runner
+from harness.records import JobRecord
 from harness.run.execute import BuildKernel
-from harness.run.plan import Job, plan_jobs
+from harness.run.plan import plan_jobs
 from harness.run.session import Session
 from harness.spec.kernel import GitSource, KernelSpec, TreeSource, load_kernel_spec
 from harness.spec.playbook import Playbook
@@ -44,7 +45,7 @@ class Course:
     order: Order
     playbook: Playbook  # its kernels are the changes, its baseline is GOOD
     history: History
-    job: Job
+    job: JobRecord
     repeats: int  # of the playbook as it was written
 
     @property

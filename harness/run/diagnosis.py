@@ -5,7 +5,7 @@ The whole plan would be spent on timeouts, and each would say the same.
 
 from collections.abc import Sequence
 
-from harness.store.records import BootRecord, JobRecord
+from harness.records import BootRecord, JobRecord
 from harness.verdict import Verdict
 
 ENOUGH = 2  # boots that failed so, without one that did not

@@ -17,16 +17,16 @@ from harness import __version__
 from harness.build.kconfig import critical_differences
 from harness.build.kernel import BuiltKernel
 from harness.errors import InfrastructureError, InputError, KernelBuildError
+from harness.records import BootRecord, JobRecord, RunRecord, Sample
 from harness.run.diagnosis import ENOUGH, no_boot_diagnosis
 from harness.run.fingerprint import host_fingerprint
 from harness.run.noise import HostState, noise_between, own_cpu_s, read_host_state
-from harness.run.plan import Job, plan_jobs
+from harness.run.plan import plan_jobs
 from harness.spec.playbook import Playbook
-from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
 from harness.store.store import Store
 from harness.targets.base import BootRequest, BootResult, Target
 from harness.testmod.catalogue import Severity
-from harness.testmod.log import Summary, missing_lines, parse_log, unexpected_failures
+from harness.testmod.log import missing_lines, parse_log, unexpected_failures
 from harness.testmod.modinfo import ModuleInfo, parse_modinfo
 from harness.testmod.verdicts import Finding, scan_console, verdict_of
 from harness.testmod.workload import Workload, check_workload, steady_loops
@@ -96,7 +96,7 @@ def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
     faults = sorted({fault for job in jobs for fault in _workload_faults(job, modules, given_mib)})
     if faults:
         raise InputError("the playbook's workloads do not fit:\n  " + "\n  ".join(faults))
-    return Prepared(playbook, [_job_record(job) for job in jobs], kernels, modules, broken)
+    return Prepared(playbook, jobs, kernels, modules, broken)
 
 
 def refuse_unlike_configs(playbook: Playbook, kernels: Mapping[str, BuiltKernel]) -> None:
@@ -116,7 +116,7 @@ def refuse_unlike_configs(playbook: Playbook, kernels: Mapping[str, BuiltKernel]
 
 
 def _workload_faults(
-    job: Job, modules: Mapping[str, ModuleInfo], given_mib: int | None
+    job: JobRecord, modules: Mapping[str, ModuleInfo], given_mib: int | None
 ) -> list[str]:
     if job.kernel not in modules:
         return []
@@ -131,19 +131,6 @@ def _workload_faults(
         if given_mib is not None and given_mib < needed_mib:
             faults.append(f"memory_mib: {given_mib}, but its cases hold up to {needed_mib} MiB")
     return [f"{job.workload} on {job.kernel}: {fault}" for fault in faults]
-
-
-def _job_record(job: Job) -> JobRecord:
-    return JobRecord(
-        position=job.position,
-        kernel=job.kernel,
-        workload=job.workload,
-        cpus=job.cpus,
-        nr_threads=int(job.parameters.get("nr_threads", 1)),
-        loads=job.loads,
-        repeat=job.repeat,
-        expected_s=job.expected_s,
-    )
 
 
 def new_run_id(playbook: Playbook, now: dt.datetime) -> str:
@@ -426,7 +413,7 @@ def read_console(console: Path) -> str:
 
 def judge_boot(
     result: BootResult, workload: Workload, findings: Sequence[Finding], cpus: int
-) -> tuple[Verdict, str, tuple[SampleRecord, ...]]:
+) -> tuple[Verdict, str, tuple[Sample, ...]]:
     """Return the verdict on a boot once its log is read, why, and the samples of its last load.
 
     A kernel that warned, or that runs fewer than `cpus`, is no sample, however complete its numbers
@@ -448,7 +435,7 @@ def judge_boot(
     odd = [item for item in run.summaries if not _as_asked(item, workload)]
     if odd:
         return Verdict.INCOMPLETE, f"the log has counts that were not asked for: {odd[0]}", ()
-    samples = tuple(SampleRecord(*summary) for summary in run.summaries)
+    samples = run.summaries
     if verdict_of(findings) is not Verdict.PASSED:
         told = [item.name for item in findings if item.severity is not Severity.NOTE]
         return verdict_of(findings), f"the kernel reported: {', '.join(told[:5])}", samples
@@ -458,7 +445,7 @@ def judge_boot(
     return Verdict.PASSED, "", samples
 
 
-def _as_asked(summary: Summary, workload: Workload) -> bool:
+def _as_asked(summary: Sample, workload: Workload) -> bool:
     """Return whether a summary is of this workload: its loops, and a result for each pass."""
     results = summary.passed + summary.failed + (summary.xfailed or 0)
     asked = (workload.loops, workload.repeats)

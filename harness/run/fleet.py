@@ -16,10 +16,10 @@ from typing import Any
 import distributed
 
 from harness.errors import InfrastructureError, InputError, VmapbenchError
+from harness.records import BootRecord, JobRecord
 from harness.run.execute import new_run_id
 from harness.run.session import Ended, Session
 from harness.spec.playbook import load_playbook, on_host
-from harness.store.records import BootRecord, JobRecord
 
 _dask: Any = distributed  # its functions have no types
 

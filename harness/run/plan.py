@@ -2,33 +2,13 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from harness.records import JobRecord
 from harness.spec.playbook import ParameterValue, Playbook, WorkloadSpec, expand_sweep
 
 
-@dataclass(frozen=True)
-class Job:
-    """One planned boot. `workload` names the point of a sweep, too: `name[nr_threads=4]`.
-
-    `loads`: parameters of each load of the module; the last one is measured.
-    """
-
-    position: int
-    kernel: str
-    workload: str
-    cpus: int
-    loads: tuple[Mapping[str, ParameterValue], ...]
-    repeat: int
-    expected_s: float
-
-    @property
-    def parameters(self) -> Mapping[str, ParameterValue]:
-        """Parameters of the measured load."""
-        return self.loads[-1]
-
-
-def plan_jobs(playbook: Playbook) -> list[Job]:
+def plan_jobs(playbook: Playbook) -> list[JobRecord]:
     """Return the boots of `playbook`, in blocks of one repeat each.
 
     Within a block every kernel meets every workload once, in a random order that follows from the
@@ -42,10 +22,19 @@ def plan_jobs(playbook: Playbook) -> list[Job]:
         for kernel in playbook.kernels
     ]
     generator = random.Random(playbook.seed)  # noqa: S311  (an order, not a secret)
-    jobs: list[Job] = []
+    jobs: list[JobRecord] = []
     for repeat in range(playbook.repeats):
         block = [
-            Job(0, kernel, name, cpus, loads, repeat, expected_s)
+            JobRecord(
+                position=0,
+                kernel=kernel,
+                workload=name,
+                cpus=cpus,
+                nr_threads=int(loads[-1].get("nr_threads", 1)),
+                loads=loads,
+                repeat=repeat,
+                expected_s=expected_s,
+            )
             for kernel, name, cpus, loads, expected_s in points
         ]
         generator.shuffle(block)

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from harness.analysis.changepoints import HISTORY
 from harness.analysis.compare import WHOLE_LOAD
+from harness.records import is_name
 from harness.store import schema
 from harness.store.connect import transaction
-from harness.store.records import is_name
 from harness.store.store import Store
 from harness.verdict import Verdict
 

@@ -15,9 +15,9 @@ import pandas as pd
 import sqlalchemy as sa
 
 from harness.errors import InputError, StoreError
+from harness.records import BootRecord, JobRecord, RunRecord, Sample, is_name
 from harness.store import columns, schema
 from harness.store.connect import make_engine, migrate, transaction
-from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord, is_name
 from harness.text import storable
 from harness.verdict import Verdict
 
@@ -265,10 +265,10 @@ def _like(connection: sa.Connection, run_id: str, boot: BootRecord) -> Any:
     return connection.execute(query.order_by(same.desc())).first()
 
 
-def _sample_row(sample: SampleRecord) -> dict[str, Any]:
+def _sample_row(sample: Sample) -> dict[str, Any]:
     if not re.fullmatch(r"\w+", sample.case):  # a word in the log's own format
         raise StoreError(f"recording a boot: {sample.case!r} is no name of a case")
-    row = asdict(sample)
+    row = sample._asdict()
     for name, value in row.items():
         limit = _TIME_LIMIT if name == "avg_us" else _COUNT_LIMIT
         if isinstance(value, int) and not 0 <= value < limit:

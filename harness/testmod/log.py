@@ -10,28 +10,11 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from harness.records import Sample
 from harness.testmod.cases import CASES
 from harness.testmod.prefix import strip_colour
 from harness.testmod.rejoin import HEADS, SUMMARY, TOTAL, rejoin_lines
-
-
-class Summary(NamedTuple):
-    """One case of one worker.
-
-    `avg_us`: the time of one whole pass of `loops` loops, mean over `repeat` passes; not per loop.
-    `xfailed` is None where the module does not tell (before 2025).
-    """
-
-    worker: int
-    case: str
-    passed: int
-    failed: int
-    xfailed: int | None
-    repeat: int
-    loops: int
-    avg_us: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +33,7 @@ class ModuleLog:
     `not_understood`: lines that begin as the module's and do not go on so, the first ten.
     """
 
-    summaries: tuple[Summary, ...] = ()
+    summaries: tuple[Sample, ...] = ()
     totals: tuple[WorkerTotal, ...] = ()
     failed_workers: tuple[int, ...] = ()  # "Failed to start N kthread"
     not_understood: tuple[str, ...] = ()
@@ -110,7 +93,7 @@ def _counts(text: str) -> tuple[int, int, int | None, int, int]:
 
 class _Run:
     def __init__(self) -> None:
-        self._summaries: list[Summary] = []
+        self._summaries: list[Sample] = []
         self._totals: dict[int, WorkerTotal] = {}
         self._unstarted: list[int] = []
         self._broken: list[str] = []
@@ -168,7 +151,7 @@ class _Run:
         return max(last, max(self._totals, default=-1)) + 1
 
     def _assign(self, worker: int) -> None:
-        make = Summary._make
+        make = Sample._make
         self._summaries += [
             make((worker, case, *_counts(counts), int(avg_us)))
             for case, counts, avg_us in self._open.values()
@@ -221,7 +204,7 @@ def missing_without_workload(log: ModuleLog) -> list[str]:
 _MAY_FAIL = frozenset(case.name for case in CASES if case.may_fail)
 
 
-def unexpected_failures(summaries: Iterable[Summary]) -> list[str]:
+def unexpected_failures(summaries: Iterable[Sample]) -> list[str]:
     """Return a sentence for each case and worker that failed and was not meant to.
 
     A module that counts expected failures apart (`xfailed`, since 6.15) says itself which they are.

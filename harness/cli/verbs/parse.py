@@ -13,9 +13,10 @@ import typer
 
 from harness.console import echo
 from harness.errors import InputError
+from harness.records import Sample
 from harness.testmod.decode import TEXT_BYTES, decode_log
 from harness.testmod.ktap import parse_ktap
-from harness.testmod.log import ModuleLog, Summary, missing_without_workload, parse_log
+from harness.testmod.log import ModuleLog, missing_without_workload, parse_log
 from harness.testmod.verdicts import scan_console
 
 
@@ -79,7 +80,7 @@ def _run_facts(run: ModuleLog, faults: list[str]) -> dict[str, Any]:
 
 def _render_csv(runs: list[ModuleLog]) -> str:
     text = io.StringIO()
-    names = ["run", *Summary._fields]
+    names = ["run", *Sample._fields]
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     for number, run in enumerate(runs, start=1):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from harness.errors import InputError
 from harness.plugins import names
-from harness.store.records import BootRecord, JobRecord, RunRecord
+from harness.records import BootRecord, JobRecord, RunRecord
 from harness.store.store import Store
 from harness.verdict import Verdict
 

@@ -4,8 +4,8 @@ from typing import BinaryIO
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from harness.records import JobRecord
 from harness.store.export import RunSource
-from harness.store.records import JobRecord
 from harness.text import escaped
 from harness.verdict import Verdict
 

@@ -6,8 +6,8 @@ import re
 from typing import Any, BinaryIO
 
 from harness.errors import InputError
+from harness.records import JobRecord
 from harness.store.export import RunSource
-from harness.store.records import JobRecord
 from harness.verdict import Verdict
 
 _ORIGIN = "vmapbench"

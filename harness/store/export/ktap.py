@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 import pandas as pd
 
+from harness.records import JobRecord, Sample
 from harness.store.export import RunSource
-from harness.store.records import JobRecord
-from harness.testmod.log import Summary, unexpected_failures
+from harness.testmod.log import unexpected_failures
 from harness.text import escaped_line
 from harness.verdict import Verdict
 
@@ -53,7 +53,7 @@ def _cases(samples: pd.DataFrame | None) -> Iterator[str]:
     for number, (case, rows) in enumerate(grouped, start=1):
         failed = int(rows["failed"].sum())
         repeat = int(rows["repeat"].sum())
-        whole = Summary(0, str(case), repeat - failed, failed, None, repeat, 0, 0)
+        whole = Sample(0, str(case), repeat - failed, failed, None, repeat, 0, 0)
         expected = " # XFAIL" if failed and not unexpected_failures([whole]) else ""
         yield f"  # {case}: mean over {len(rows)} workers {rows['avg_us'].mean():.0f} usec a pass"
         yield f"  {'not ' if failed else ''}ok {number} {case}{expected}"

@@ -1,6 +1,6 @@
 """Records for the store's tests, and processes that write them."""
 
-from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
+from harness.records import BootRecord, JobRecord, RunRecord, Sample
 from harness.store.store import open_store
 from harness.verdict import Verdict
 
@@ -42,7 +42,7 @@ def job_records(count=4):
 
 def sample_records(base_us=1000):
     return tuple(
-        SampleRecord(worker, case, 1, 0, None, 1, 1000, base_us + 10 * worker + number)
+        Sample(worker, case, 1, 0, None, 1, 1000, base_us + 10 * worker + number)
         for worker in range(WORKERS)
         for number, case in enumerate(CASES)
     )

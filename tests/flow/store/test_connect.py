@@ -160,7 +160,7 @@ def test_a_server_that_does_not_answer_is_named_without_the_password():
 
 
 def test_samples_need_a_boot(store):
-    row = {"boot_id": 1, **vars(sample_records()[0])}
+    row = {"boot_id": 1, **sample_records()[0]._asdict()}
     with (
         pytest.raises(StoreError, match="(?i)foreign key"),
         connect.transaction(store.engine, "writing", writes=True) as connection,

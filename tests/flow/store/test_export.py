@@ -12,8 +12,8 @@ import pytest
 from store_writers import CASES, WORKERS, boot_record, job_records, run_record, sample_records
 
 from harness.errors import InputError
+from harness.records import Sample
 from harness.store import export
-from harness.store.records import SampleRecord
 from harness.store.store import open_store
 from harness.testmod.ktap import KtapStatus, parse_ktap
 from harness.verdict import Verdict
@@ -35,8 +35,8 @@ def store(tmp_path_factory):
     nothing = {"load_ns": None, "samples": ()}
     store.record_boot(RUN, boot_record(4, verdict=Verdict.CRASHED, reason=UGLY, **nothing))
     store.record_boot(RUN, boot_record(5, verdict=Verdict.TIMED_OUT, reason="late", **nothing))
-    failing = SampleRecord(0, "vm_map_ram_test", 0, 1, 0, 1, 1000, 5)
-    meant = SampleRecord(0, "align_shift_alloc_test", 0, 1, None, 1, 1000, 5)
+    failing = Sample(0, "vm_map_ram_test", 0, 1, 0, 1, 1000, 5)
+    meant = Sample(0, "align_shift_alloc_test", 0, 1, None, 1, 1000, 5)
     store.record_boot(
         RUN, boot_record(6, verdict=Verdict.TEST_FAILED, reason="1 of 1", samples=[failing, meant])
     )
@@ -75,7 +75,7 @@ def test_json_fits_its_schema_and_holds_every_sample(store):
     assert document["run"]["plan"]["seed"] == 7
     columns = document["boots"][1]["samples"]
     found = {
-        SampleRecord(**dict(zip(columns, row, strict=True)))
+        Sample(**dict(zip(columns, row, strict=True)))
         for row in zip(*columns.values(), strict=True)
     }
     assert found == set(sample_records(2000))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from store_writers import CASES, WORKERS, boot_record, job_records, run_record
 
 from harness.errors import InputError, StoreError
-from harness.store.records import SampleRecord
+from harness.records import Sample
 from harness.store.store import open_store
 from harness.verdict import Verdict
 
@@ -102,7 +102,7 @@ def test_a_spoiled_boot_is_repeated(begun, verdict):
 
 
 def test_a_boot_that_cannot_be_kept_whole_is_not_kept_at_all(begun):
-    twice = SampleRecord(0, "fix_size_alloc_test", 1, 0, 0, 1, 1, 1)
+    twice = Sample(0, "fix_size_alloc_test", 1, 0, 0, 1, 1, 1)
     with pytest.raises(StoreError, match="recording a boot"):
         begun.record_boot(RUN, boot_record(0, samples=(twice, twice)))
     assert begun.boots(RUN) == []
@@ -112,7 +112,7 @@ def test_a_boot_that_cannot_be_kept_whole_is_not_kept_at_all(begun):
     "changes", [{"case": "a,b"}, {"avg_us": 2**63}, {"loops": 2**31}, {"worker": -1}]
 )
 def test_numbers_and_names_that_no_log_can_hold_are_refused(begun, changes):
-    sample = SampleRecord(**{**dataclasses.asdict(boot_record(0).samples[0]), **changes})
+    sample = boot_record(0).samples[0]._replace(**changes)
     with pytest.raises(StoreError, match="recording a boot"):
         begun.record_boot(RUN, boot_record(0, samples=(sample,)))
 
@@ -176,13 +176,11 @@ def test_whatever_a_kernel_reports_comes_back(store, reason, facts, samples):
     known = len(store.list_runs())
     run = run_record(f"run-{known}", playbook=reason)
     store.create_run(run, job_records(1))
-    rows = [SampleRecord(*key, *values) for key, values in samples.items()]
+    rows = [Sample(*key, *values) for key, values in samples.items()]
     store.record_boot(run.id, boot_record(0, reason=reason, facts=facts, samples=rows))
     (boot,) = store.boots(run.id)
     assert boot.facts == facts
     assert boot.reason == reason.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-    names = [field.name for field in dataclasses.fields(SampleRecord)]
+    names = list(Sample._fields)
     found = store.samples_frame(run.id)[names].astype(object).itertuples(index=False, name=None)
-    assert {tuple(None if value is pd.NA else value for value in row) for row in found} == {
-        dataclasses.astuple(row) for row in rows
-    }
+    assert {tuple(None if value is pd.NA else value for value in row) for row in found} == set(rows)

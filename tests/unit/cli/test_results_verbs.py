@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.store.records import BootRecord, JobRecord, RunRecord, SampleRecord
+from harness.records import BootRecord, JobRecord, RunRecord, Sample
 from harness.store.store import open_store
 from harness.verdict import Verdict
 
@@ -28,7 +28,7 @@ def fill(reports, run_id, factor=1.0, verdict=Verdict.PASSED, reason="", boots=6
     store.create_run(run, jobs)
     for job in jobs:
         time_us = int((4000 if job.kernel == "one-node" else 1000) * factor) + job.repeat
-        samples = [SampleRecord(w, "a_test", 1, 0, 0, 1, 10, time_us + w) for w in range(4)]
+        samples = [Sample(w, "a_test", 1, 0, 0, 1, 10, time_us + w) for w in range(4)]
         last = job.position == len(jobs) - 1
         store.record_boot(
             run_id,

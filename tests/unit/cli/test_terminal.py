@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from harness.cli.progress import Bar, columns
-from harness.store.records import JobRecord
+from harness.records import JobRecord
 
 _TITLE = "\x1b]0;owned\x07\x1b[2J"
 _CLI = [sys.executable, "-m", "harness.cli.main"]

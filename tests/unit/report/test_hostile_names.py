@@ -9,10 +9,10 @@ import altair as alt
 import pytest
 
 from harness.errors import StoreError
+from harness.records import BootRecord, JobRecord, RunRecord
 from harness.report.drawing import DrawingError, draw
 from harness.report.page import or_error
 from harness.report.write import write_results
-from harness.store.records import BootRecord, JobRecord, RunRecord
 from harness.store.store import open_store
 from harness.verdict import Verdict
 from tests.synthetic_runs import write_synthetic_run

@@ -1,5 +1,5 @@
+from harness.records import BootRecord, JobRecord
 from harness.run.diagnosis import no_boot_diagnosis
-from harness.store.records import BootRecord, JobRecord
 from harness.verdict import Verdict
 
 JOBS = [

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.records import Sample
 from harness.testmod.log import (
     ModuleLog,
-    Summary,
     WorkerTotal,
     missing_lines,
     missing_without_workload,
@@ -44,7 +44,7 @@ def module_logs(draw):
     xfailed = draw(st.sampled_from([None, 0, 3]))
     return ModuleLog(
         tuple(
-            Summary(worker, case, draw(counts), draw(counts), xfailed, repeat, loops, draw(counts))
+            Sample(worker, case, draw(counts), draw(counts), xfailed, repeat, loops, draw(counts))
             for worker in range(workers)
             for case in cases
         ),
@@ -119,9 +119,7 @@ def test_a_line_broken_between_words_is_mended():
     text = "[ 1.0] Summary: fix_size_alloc_test passed: 1 fai" + NOISE
     text += "led: 0 repeat: 1 loops: 20 avg: 495 usec\n[ 1.1] All test took worker0=7 cycles\n"
     assert parse_log(text) == [
-        ModuleLog(
-            (Summary(0, "fix_size_alloc_test", 1, 0, None, 1, 20, 495),), (WorkerTotal(0, 7),)
-        )
+        ModuleLog((Sample(0, "fix_size_alloc_test", 1, 0, None, 1, 20, 495),), (WorkerTotal(0, 7),))
     ]
 
 

@@ -7,7 +7,7 @@ made, whoever wrote the store.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.errors import StoreError
 from harness.verdict import Verdict
@@ -57,7 +57,10 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One planned boot."""
+    """One planned boot. `workload` names the point of a sweep, too: `name[nr_threads=4]`.
+
+    `loads`: parameters of each load of the module; the last one is measured.
+    """
 
     position: int
     kernel: str
@@ -72,10 +75,18 @@ class JobRecord:
         """Raise StoreError for a kernel that cannot be part of a path."""
         _check_names(f"boot {self.position}: kernel", [self.kernel])
 
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Parameters of the measured load."""
+        return self.loads[-1]
 
-@dataclass(frozen=True)
-class SampleRecord:
-    """One case of one worker of one boot. `avg_us`: one whole pass of `loops` loops."""
+
+class Sample(NamedTuple):
+    """One case of one worker of one boot.
+
+    `avg_us`: the time of one whole pass of `loops` loops, mean over `repeat` passes; not per loop.
+    `xfailed` is None where the module does not tell (before 2025).
+    """
 
     worker: int
     case: str
@@ -99,7 +110,7 @@ class BootRecord:
     started_at: str
     folder: str
     facts: Mapping[str, Any] = field(default_factory=dict)
-    samples: Sequence[SampleRecord] = ()
+    samples: Sequence[Sample] = ()
 
     def __post_init__(self) -> None:
         """Raise StoreError for a folder that lies elsewhere."""
