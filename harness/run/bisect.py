@@ -8,7 +8,6 @@ import contextlib
 import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from harness.analysis.bisection import Boot, Bounds, State, decide
 from harness.analysis.compare import Metric, boot_times
@@ -16,23 +15,13 @@ from harness.build.cache import Cache, cache_folder
 from harness.build.history import Change
 from harness.errors import InputError, KernelBuildError
 from harness.records import JobRecord
+from harness.run.begin import begin_run, kernel_facts
 from harness.run.course import Course, Order, course_builder, kept_order, plan_course
-from harness.run.execute import (
-    BuildKernel,
-    Observer,
-    Prepared,
-    ReadHost,
-    begin_run,
-    carry_on,
-    kernel_facts,
-    pending_jobs,
-    prepare,
-    refuse_unlike_configs,
-)
+from harness.run.execute import Execution, carry_on, pending_jobs
+from harness.run.prepare import BuildKernel, Prepared, prepare, refuse_unlike_configs
 from harness.run.session import Session, keep_inputs, only_one, terminate_as_interrupt
 from harness.spec.document import parse_document
 from harness.spec.playbook import Playbook
-from harness.store.store import Store
 from harness.targets.base import Target
 from harness.testmod.modinfo import parse_modinfo
 from harness.verdict import Verdict
@@ -67,7 +56,8 @@ def bisect(session: Session, course: Course, tell: Tell) -> Outcome:
         build = course_builder(course, session)
         prepared = prepare_ends(course, build, target)
         run_id = begin_run(prepared, store, kept_order(course))
-        return _hold_and_search(session, run_id, course, prepared, build, target, store, tell)
+        run = session.execution(run_id, target, store)
+        return _hold_and_search(run, course, prepared, build, tell)
 
 
 def resume(session: Session, word: str, tell: Tell, most_boots: int | None = None) -> Outcome:
@@ -102,7 +92,8 @@ def resume(session: Session, word: str, tell: Tell, most_boots: int | None = Non
                         f"resuming {run_id}: {kernel.spec.name} is no longer what it was; "
                         "put the kernel's files back, or begin a new bisection"
                     )
-            return _hold_and_search(session, run_id, course, prepared, build, target, store, tell)
+            run = session.execution(run_id, target, store)
+            return _hold_and_search(run, course, prepared, build, tell)
 
 
 def prepare_ends(course: Course, build: BuildKernel, target: Target) -> Prepared:
@@ -116,33 +107,19 @@ def prepare_ends(course: Course, build: BuildKernel, target: Target) -> Prepared
 
 
 def _hold_and_search(
-    session: Session,
-    run_id: str,
+    run: Execution,
     course: Course,
     prepared: Prepared,
     build: BuildKernel,
-    target: Target,
-    store: Store,
     tell: Tell,
 ) -> Outcome:
-    folder = session.reports / run_id
-    with only_one(folder, run_id), terminate_as_interrupt():
-        search = Search(
-            run_id,
-            course,
-            build,
-            target,
-            store,
-            folder,
-            session.observer,
-            tell,
-            session.read_host,
-        )
+    with only_one(run.folder, run.run_id), terminate_as_interrupt():
+        search = Search(run, course, build, tell)
         try:
             outcome = search.carry_out(prepared)
         except KeyboardInterrupt:
             return replace(search.outcome(), interrupted=True)
-    store.finish_run(run_id, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
+    run.store.finish_run(run.run_id, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
     return outcome
 
 
@@ -150,20 +127,16 @@ def _hold_and_search(
 class Search:
     """A bisection under way; everything that it knows is in the store."""
 
-    run_id: str
+    run: Execution
     course: Course
     build: BuildKernel
-    target: Target
-    store: Store
-    folder: Path  # the run's
-    observer: Observer
     tell: Tell
-    read_host: ReadHost
 
     def carry_out(self, prepared: Prepared) -> Outcome:
         """Boot until the first bad change is known. Raises InputError where GOOD or BAD fails."""
-        keep_inputs(prepared, self.folder)
-        for job, _ in pending_jobs(self.store.jobs(self.run_id), self.store.boots(self.run_id)):
+        keep_inputs(prepared, self.run.folder)
+        jobs, boots = self.run.store.jobs(self.run.run_id), self.run.store.boots(self.run.run_id)
+        for job, _ in pending_jobs(jobs, boots):
             prepared = self._boot(job, prepared)
         while True:
             outcome = self.outcome()
@@ -172,7 +145,7 @@ class Search:
             if number is None:
                 return outcome
             job = self._next_job(self.course.history.names[number])
-            self.store.extend_run(self.run_id, [job], {})
+            self.run.store.extend_run(self.run.run_id, [job], {})
             prepared = self._boot(job, prepared)
 
     def outcome(self) -> Outcome:
@@ -183,20 +156,11 @@ class Search:
                 name = self.course.history.names[end]
                 raise InputError(f"bisecting: {word}, {name}, cannot be measured: {skipped[end]}")
         state = decide(self.course.commits, boots, skipped, self.course.order.bounds)
-        return Outcome(self.run_id, self.course, state, skipped, len(boots))
+        return Outcome(self.run.run_id, self.course, state, skipped, len(boots))
 
     def _boot(self, job: JobRecord, prepared: Prepared) -> Prepared:
         prepared = self._with(job.kernel, prepared)
-        jobs = self.store.jobs(self.run_id)
-        carry_on(
-            self.run_id,
-            replace(prepared, jobs=jobs),
-            self.target,
-            self.store,
-            self.folder,
-            self.observer,
-            self.read_host,
-        )
+        carry_on(self.run, replace(prepared, jobs=self.run.store.jobs(self.run.run_id)))
         return prepared
 
     def _with(self, name: str, prepared: Prepared) -> Prepared:
@@ -209,25 +173,25 @@ class Search:
             refuse_unlike_configs(self.course.playbook, {good.spec.name: good, name: kernel})
         except (KernelBuildError, InputError) as error:
             return replace(prepared, broken={**prepared.broken, name: str(error)})
-        self.store.extend_run(self.run_id, [], {name: kernel_facts(kernel)})
+        self.run.store.extend_run(self.run.run_id, [], {name: kernel_facts(kernel)})
         found = replace(
             prepared,
             kernels={**prepared.kernels, name: kernel},
             modules={**prepared.modules, name: parse_modinfo(kernel.module.read_bytes())},
         )
-        keep_inputs(found, self.folder)
+        keep_inputs(found, self.run.folder)
         return found
 
     def _next_job(self, name: str) -> JobRecord:
-        jobs = self.store.jobs(self.run_id)
+        jobs = self.run.store.jobs(self.run.run_id)
         repeat = sum(job.kernel == name for job in jobs)
         return replace(self.course.job, position=len(jobs), kernel=name, repeat=repeat)
 
     def _boots(self) -> list[Boot]:
         """Return the boots that passed, in the order in which they ran, with their times."""
-        frame = self.store.boots_frame(self.run_id)
+        frame = self.run.store.boots_frame(self.run.run_id)
         passed = frame[frame["verdict"] == Verdict.PASSED.value]
-        times = boot_times(self.store.samples_frame(self.run_id), passed)
+        times = boot_times(self.run.store.samples_frame(self.run.run_id), passed)
         case = self.course.order.case
         rows = times[(times["case"] == case) & (times["metric"] != Metric.MAX)]
         if len(rows) < len(passed):
@@ -240,9 +204,9 @@ class Search:
 
     def _skipped(self) -> dict[int, str]:
         """Return the changes that cannot be tried, and why."""
-        kernels = {job.position: job.kernel for job in self.store.jobs(self.run_id)}
+        kernels = {job.position: job.kernel for job in self.run.store.jobs(self.run.run_id)}
         numbers = {name: number for number, name in enumerate(self.course.history.names)}
-        boots = self.store.boots(self.run_id)
+        boots = self.run.store.boots(self.run.run_id)
         last = {boot.position: boot for boot in boots}
         found: dict[int, str] = {}
         spoiled: dict[int, int] = {}

@@ -13,8 +13,8 @@ from harness.build.module import with_module_of
 from harness.errors import InputError
 from harness.process import Runner
 from harness.records import JobRecord
-from harness.run.execute import BuildKernel
 from harness.run.plan import plan_jobs
+from harness.run.prepare import BuildKernel
 from harness.run.session import Session
 from harness.spec.kernel import GitSource, KernelSpec, TreeSource, load_kernel_spec
 from harness.spec.playbook import Playbook

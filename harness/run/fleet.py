@@ -17,7 +17,7 @@ import distributed
 
 from harness.errors import InfrastructureError, InputError, VmapbenchError
 from harness.records import BootRecord, JobRecord
-from harness.run.execute import new_run_id
+from harness.run.begin import new_run_id
 from harness.run.session import Ended, Session
 from harness.spec.playbook import load_playbook, on_host
 

@@ -20,9 +20,11 @@ from harness.build.patches import flat_name
 from harness.build.stack import locate_stack
 from harness.errors import InputError, SpecError
 from harness.process import Runner, SubprocessRunner
-from harness.run.execute import Observer, Prepared, ReadHost, begin_run, carry_on, prepare
+from harness.run.begin import begin_run
+from harness.run.execute import Execution, Observer, ReadHost, carry_on
 from harness.run.noise import read_host_state
 from harness.run.plan import plan_jobs
+from harness.run.prepare import Prepared, prepare
 from harness.spec.document import parse_document
 from harness.spec.kernel import load_kernel_spec
 from harness.spec.playbook import Playbook, TargetSpec, load_playbook, on_host
@@ -134,20 +136,23 @@ class Session:
         with only_one(folder, run_id), terminate_as_interrupt():
             keep_inputs(prepared, folder)
             try:
-                carry_on(
-                    run_id,
-                    prepared,
-                    target,
-                    store,
-                    folder,
-                    self.observer,
-                    self.read_host,
-                    locate_stack=functools.partial(locate_stack, runner=self.runner),
-                )
+                carry_on(self.execution(run_id, target, store), prepared)
             except KeyboardInterrupt:
                 return Ended(run_id, interrupted=True)
         store.finish_run(run_id, self.now().astimezone(dt.UTC).isoformat(timespec="seconds"))
         return Ended(run_id, interrupted=False)
+
+    def execution(self, run_id: str, target: Target, store: Store) -> Execution:
+        """Return what carries out `run_id` on `target`, with this session's folder and observer."""
+        return Execution(
+            run_id,
+            target,
+            store,
+            self.reports / run_id,
+            self.observer,
+            self.read_host,
+            functools.partial(locate_stack, runner=self.runner),
+        )
 
     def build_kernel(self, name: str) -> BuiltKernel:
         """Return the built kernel of that name. Raises KernelBuildError or InputError."""

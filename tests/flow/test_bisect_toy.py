@@ -24,9 +24,10 @@ from harness.build.kernel import ensure_kernel
 from harness.errors import InputError, KernelBuildError
 from harness.process import SubprocessRunner
 from harness.report.bisection import as_document, keep_outcome, render_outcome, render_progress
+from harness.run.begin import begin_run
 from harness.run.bisect import Search, bisect, prepare_ends, resume
 from harness.run.course import Course, Order, kept_order, plan_course
-from harness.run.execute import begin_run
+from harness.run.execute import Execution
 from harness.run.noise import HostState
 from harness.run.session import Session
 from harness.spec.document import parse_document
@@ -145,11 +146,8 @@ class Bench:
         try:
             prepared = prepare_ends(self.course, self.build, target)
             run_id = run_id or begin_run(prepared, store, kept_order(self.course))
-            search = Search(
-                run_id, self.course, self.build, target, store, self.folder / run_id, Silent(),
-                told, quiet_host,
-            )  # fmt: skip
-            return search.carry_out(prepared)
+            run = Execution(run_id, target, store, self.folder / run_id, Silent(), quiet_host)
+            return Search(run, self.course, self.build, told).carry_out(prepared)
         finally:
             store.close()
 

@@ -1,0 +1,58 @@
+"""Says what a boot is worth once its log is read: a sample, or why it is none."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.records import Sample
+from harness.targets.base import BootResult
+from harness.testmod.catalogue import Severity
+from harness.testmod.log import missing_lines, parse_log, unexpected_failures
+from harness.testmod.verdicts import Finding, verdict_of
+from harness.testmod.workload import Workload
+from harness.verdict import Verdict
+
+
+def read_console(console: Path) -> str:
+    """Return what a kernel said on its console; a target that keeps none has an empty one."""
+    return console.read_text(encoding="utf-8", errors="replace") if console.exists() else ""
+
+
+def judge_boot(
+    result: BootResult, workload: Workload, findings: Sequence[Finding], cpus: int
+) -> tuple[Verdict, str, tuple[Sample, ...]]:
+    """Return the verdict on a boot once its log is read, why, and the samples of its last load.
+
+    A kernel that warned, or that runs fewer than `cpus`, is no sample, however complete its numbers
+    are.
+    """
+    if result.verdict is not Verdict.PASSED or result.kernel_log is None:
+        return result.verdict, result.reason, ()
+    online = int(result.facts.get("cpus", cpus))
+    if online < cpus:
+        return Verdict.INCOMPLETE, f"the kernel runs on {online} of {cpus} CPUs, see its log", ()
+    runs = parse_log(result.kernel_log)
+    if not runs:
+        return Verdict.INCOMPLETE, "no line of test_vmalloc in the kernel log", ()
+    run = runs[-1]
+    missing = missing_lines(run, workload.nr_threads, workload.cases)
+    if missing:
+        more = f" (and {len(missing) - 3} more)" if len(missing) > 3 else ""
+        return Verdict.INCOMPLETE, "; ".join(missing[:3]) + more, ()
+    odd = [item for item in run.summaries if not _as_asked(item, workload)]
+    if odd:
+        return Verdict.INCOMPLETE, f"the log has counts that were not asked for: {odd[0]}", ()
+    samples = run.summaries
+    if verdict_of(findings) is not Verdict.PASSED:
+        told = [item.name for item in findings if item.severity is not Severity.NOTE]
+        return verdict_of(findings), f"the kernel reported: {', '.join(told[:5])}", samples
+    failures = unexpected_failures(run.summaries)
+    if failures:
+        return Verdict.TEST_FAILED, "; ".join(failures[:3]), samples
+    return Verdict.PASSED, "", samples
+
+
+def _as_asked(summary: Sample, workload: Workload) -> bool:
+    """Return whether a summary is of this workload: its loops, and a result for each pass."""
+    results = summary.passed + summary.failed + (summary.xfailed or 0)
+    asked = (workload.loops, workload.repeats)
+    return (summary.loops, summary.repeat) == asked and results == summary.repeat

@@ -1,0 +1,117 @@
+"""Makes a playbook ready to boot: its kernels are built, and every workload fits each of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.build.kconfig import critical_differences
+from harness.build.kernel import BuiltKernel
+from harness.errors import InputError, KernelBuildError
+from harness.records import JobRecord
+from harness.run.plan import plan_jobs
+from harness.spec.playbook import Playbook
+from harness.targets.base import Target
+from harness.testmod.modinfo import ModuleInfo, parse_modinfo
+from harness.testmod.workload import Workload, check_workload
+
+BuildKernel = Callable[[str], BuiltKernel]
+"""Returns the built kernel of that name; raises KernelBuildError or InputError."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known before the first boot. `broken`: kernels that do not build, why.
+
+    `checked`: the loads of a workload on a kernel, kept once they have been checked.
+    """
+
+    playbook: Playbook
+    jobs: list[JobRecord]
+    kernels: Mapping[str, BuiltKernel]
+    modules: Mapping[str, ModuleInfo]
+    broken: Mapping[str, str] = field(default_factory=dict)
+    checked: dict[tuple[str, str], tuple[Workload, ...]] = field(default_factory=dict)
+
+    def workloads(self, job: JobRecord) -> tuple[Workload, ...]:
+        """Return the loads of a job, in order. Raises InputError with every fault, a line each."""
+        point = (job.kernel, job.workload)
+        if point not in self.checked:
+            self.checked[point] = tuple(_checked(job.loads, self.modules[job.kernel]))
+        return self.checked[point]
+
+    def memory_mib(self, job: JobRecord) -> int:
+        """Return the memory of a job's guest: what the playbook says, or what its cases hold."""
+        given = self.playbook.target.memory_mib
+        if given or job.kernel in self.broken:
+            return given or 1
+        return max(load.memory_mib(job.cpus) for load in self.workloads(job))
+
+
+def _checked(loads: Sequence[Mapping[str, Any]], module: ModuleInfo) -> list[Workload]:
+    workloads, faults = [], []
+    for load in loads:
+        try:
+            workloads.append(check_workload(load, module))
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
+    return workloads
+
+
+def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
+    """Check the target, build the kernels, check every workload against every module.
+
+    Raises InputError for what the user can mend, before any boot; UnsupportedError where this
+    machine cannot be the target, before any build. A kernel that does not build is a verdict of
+    its boots, unless none builds.
+    """
+    target.check()
+    kernels: dict[str, BuiltKernel] = {}
+    broken: dict[str, str] = {}
+    for name in playbook.kernels:
+        try:
+            kernels[name] = build(name)
+        except KernelBuildError as error:
+            broken[name] = str(error)
+    if not kernels:
+        raise KernelBuildError("\n".join(f"{name}: {why}" for name, why in broken.items()))
+    refuse_unlike_configs(playbook, kernels)
+    modules = {name: parse_modinfo(kernel.module.read_bytes()) for name, kernel in kernels.items()}
+    prepared = Prepared(playbook, plan_jobs(playbook), kernels, modules, broken)
+    faults = sorted({fault for job in prepared.jobs for fault in _workload_faults(job, prepared)})
+    if faults:
+        raise InputError("the playbook's workloads do not fit:\n  " + "\n  ".join(faults))
+    return prepared
+
+
+def refuse_unlike_configs(playbook: Playbook, kernels: Mapping[str, BuiltKernel]) -> None:
+    """Raise InputError where kernels differ in a critical symbol that is not allowed by name."""
+    differing = critical_differences({name: kernel.critical for name, kernel in kernels.items()})
+    faults = [
+        f"{symbol}: " + ", ".join(f"{name} has {value}" for name, value in row.items())
+        for symbol, row in differing.items()
+        if symbol not in playbook.allow_config_differences
+    ]
+    if faults:
+        raise InputError(
+            "the kernels' configurations differ in symbols that change the measurement:\n  "
+            + "\n  ".join(faults)
+            + "\n  build them alike, or name the symbols in allow_config_differences"
+        )
+
+
+def _workload_faults(job: JobRecord, prepared: Prepared) -> list[str]:
+    if job.kernel in prepared.broken:
+        return []
+    given_mib, faults = prepared.playbook.target.memory_mib, []
+    try:
+        needs = [load.memory_mib(job.cpus) for load in prepared.workloads(job)]
+    except InputError as error:
+        faults, needs = str(error).split("\n"), []
+    faults += [
+        f"memory_mib: {given_mib}, but its cases hold up to {needed_mib} MiB"
+        for needed_mib in needs
+        if given_mib is not None and given_mib < needed_mib
+    ]
+    return [f"{job.workload} on {job.kernel}: {fault}" for fault in faults]
