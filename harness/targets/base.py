@@ -1,7 +1,7 @@
 """What a target is: something that boots a built kernel, loads the module once, and reports."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,24 +31,30 @@ class BootRequest:
 
 
 @dataclass(frozen=True)
-class BootResult:
-    """What one boot gave, before anything is made of its numbers.
+class Judgement:
+    """Verdict and reason as far as the target can tell (the log may make it worse), and the log.
 
     `kernel_log` is the guest's whole log as framed by init, None when it never came; `load_ns` the
-    wall time of each load call on the guest's clock, in ns; `facts` what the guest said of itself
-    (cpus, clocksource, vmap_nodes, meminfo ...). `reached_init`: whether the kernel came as far as
-    to run a program of ours.
+    wall time of each load call that ended, on the guest's clock, in ns; `facts` what the guest said
+    of itself (cpus, clocksource, vmap_nodes, meminfo ...). `reached_init`: whether the kernel came
+    as far as to run a program of ours.
     """
 
-    verdict: Verdict  # as far as the target can tell; the log may make it worse
+    verdict: Verdict
     reason: str
-    console: Path
     kernel_log: str | None
     load_ns: tuple[int, ...]
+    facts: Mapping[str, Any]
+    reached_init: bool
+
+
+@dataclass(frozen=True)
+class BootResult(Judgement):
+    """What one boot gave, before anything is made of its numbers. `argv`: the command behind it."""
+
+    console: Path
     argv: tuple[str, ...]
     elapsed_s: float
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    reached_init: bool = True
 
 
 class Target(Protocol):

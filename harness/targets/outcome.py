@@ -2,11 +2,11 @@
 
 import errno
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from harness.guest.frames import Frame, parse_fields, parse_meminfo
+from harness.targets.base import Judgement
 from harness.testmod.verdicts import first_crash
 from harness.verdict import Verdict
 
@@ -20,18 +20,6 @@ class Ending(StrEnum):
     NOT_READY = "did not reach init in time"
     SILENT = "fell silent"
     DEADLINE = "was still running at the deadline"
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Verdict and reason, and what the guest reported. `load_ns`: one entry per load that ended."""
-
-    verdict: Verdict
-    reason: str
-    kernel_log: str | None
-    load_ns: tuple[int, ...]
-    facts: dict[str, Any]
-    reached_init: bool
 
 
 # The module's init ends with -EAGAIN on purpose (lib/test_vmalloc.c, vmalloc_test_init).

@@ -297,17 +297,7 @@ def boot_guest(
     (request.folder / "initramfs").unlink(missing_ok=True)
     if outcome.kernel_log is not None:
         (request.folder / "kernel.log").write_text(outcome.kernel_log, encoding="utf-8")
-    return BootResult(
-        verdict=outcome.verdict,
-        reason=outcome.reason,
-        console=request.folder / "console.log",
-        kernel_log=outcome.kernel_log,
-        load_ns=outcome.load_ns,
-        argv=outcome.argv,
-        elapsed_s=outcome.elapsed_s,
-        facts=outcome.facts,
-        reached_init=outcome.reached_init,
-    )
+    return outcome
 
 
 def _set_aside(folder: Path, name: str) -> None:

@@ -20,9 +20,9 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 from harness.errors import InfrastructureError
 from harness.guest.frames import parse_frames
 from harness.process import Child, Spawner
-from harness.targets.base import Progress
+from harness.targets.base import BootResult, Progress
 from harness.targets.guestclock import GuestClock
-from harness.targets.outcome import Ending, Judgement, judge_guest
+from harness.targets.outcome import Ending, judge_guest
 
 ArgvFor = Callable[[Path], list[str]]
 """Returns the QEMU command for the path of its QMP socket."""
@@ -50,14 +50,6 @@ class BootLimits:
         return self.boot_s + 5 * self.test_s + self.grace_s
 
 
-@dataclass(frozen=True)
-class Outcome(Judgement):
-    """A judgement with the command that led to it."""
-
-    argv: tuple[str, ...]
-    elapsed_s: float
-
-
 def watch_guest(
     argv_for: ArgvFor,
     folder: Path,
@@ -67,7 +59,7 @@ def watch_guest(
     runner: Spawner,
     progress: Progress,
     env: Mapping[str, str] | None = None,
-) -> Outcome:
+) -> BootResult:
     """Start QEMU, follow the guest, end it at a limit, and judge what it left in `folder`.
 
     Writes console.log, report and qemu.log as they arrive. Raises InfrastructureError when QEMU
@@ -90,16 +82,9 @@ def watch_guest(
     judgement = judge_guest(frames, console, ending, loads, elapsed_s)
     if judgement.verdict.bad:
         _require_room(folder)
-    facts = {**judgement.facts, **watcher.facts}
-    return Outcome(
-        judgement.verdict,
-        judgement.reason,
-        judgement.kernel_log,
-        judgement.load_ns,
-        facts,
-        judgement.reached_init,
-        tuple(argv),
-        elapsed_s,
+    judged = {**vars(judgement), "facts": {**judgement.facts, **watcher.facts}}
+    return BootResult(
+        **judged, console=folder / "console.log", argv=tuple(argv), elapsed_s=elapsed_s
     )
 
 

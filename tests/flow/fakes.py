@@ -83,6 +83,7 @@ class FakeTarget:
             argv=("fake",),
             elapsed_s=0.1,
             facts={"host_cores": 2},
+            reached_init=True,
         )
 
 

@@ -138,7 +138,7 @@ def test_noisy_boots_are_repeated_up_to_a_bound_and_listed(build, store, tmp_pat
 
 def unbooted(seen):
     """What a target gives for a kernel that never reached init."""
-    return BootResult(Verdict.NO_BOOT, seen, Path("none"), None, (), ("fake",), 60.0, {}, False)
+    return BootResult(Verdict.NO_BOOT, seen, None, (), {}, False, Path("none"), ("fake",), 60.0)
 
 
 def test_a_run_of_which_no_boot_reaches_init_stops_after_the_second(build, store, tmp_path):

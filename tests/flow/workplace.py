@@ -80,6 +80,7 @@ class MadeUpTarget:
             argv=("made-up",),
             elapsed_s=float(place.boot_takes_s),
             facts={"host_cores": 2},
+            reached_init=True,
         )
 
 
