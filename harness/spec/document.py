@@ -126,4 +126,4 @@ def _key(location: tuple[int | str, ...]) -> str:
 def _describe(fault: Any) -> str:
     found = fault.get("input")
     shown = f", found {found!r}" if isinstance(found, str | int | float | bool) else ""
-    return f"{fault['msg']}{shown}"
+    return f"{fault['msg'].removeprefix('Value error, ')}{shown}"  # pydantic's, before our words

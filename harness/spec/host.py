@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from harness.errors import InputError, SpecError
+from harness.plugins import names
 from harness.spec.document import Document, load_document
 from harness.spec.kernel import BootParameter, Name
 
@@ -78,6 +79,15 @@ Power = Annotated[
 ]
 
 
+BOOT_METHODS = tuple(name.replace("_", "-") for name in names("harness.targets.ssh.boot"))
+
+
+def _known_boot_method(method: str) -> str:
+    if method not in BOOT_METHODS:
+        raise ValueError(f"expected one of {', '.join(BOOT_METHODS)}")
+    return method
+
+
 class Boot(Document):
     """How a trial kernel is started once, and how the host gets back when nobody helps it.
 
@@ -88,7 +98,7 @@ class Boot(Document):
     `partition`: where systemd-boot's partition is mounted.
     """
 
-    method: Literal["kexec", "grub", "systemd-boot"] = "kexec"
+    method: Annotated[str, AfterValidator(_known_boot_method)] = "kexec"
     confirm_within_s: Annotated[int, Field(ge=30, le=7200)] = 300
     answer_within_s: Annotated[int, Field(ge=10, le=7200)] = 600
     panic_s: Annotated[int, Field(ge=1, le=600)] = 30

@@ -13,7 +13,7 @@ from lab_image import ACCOUNT, LabImage, ensure_raw_image
 
 from harness.build.cache import Cache, cache_folder
 from harness.spec.host import HostSpec, load_host_file
-from harness.targets.ssh.boot.method import boot_method
+from harness.targets.ssh.boot_method import boot_method
 from harness.targets.ssh.sudoers import render_sudoers
 from harness.targets.ssh.transport import ConnectionLostError, HostShell
 

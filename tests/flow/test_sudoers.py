@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from harness.spec.host import load_host_file
-from harness.targets.ssh.boot.method import boot_method
+from harness.spec.host import BOOT_METHODS, load_host_file
+from harness.targets.ssh.boot_method import boot_method
 from harness.targets.ssh.sudoers import render_sudoers
 
 VISUDO = "/usr/sbin/visudo"
@@ -17,7 +17,7 @@ def read_by_sudo(text, folder):
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("method", ["kexec", "grub", "systemd-boot"])
+@pytest.mark.parametrize("method", BOOT_METHODS)
 def test_sudo_understands_the_file_of_each_boot_method(method, tmp_path):
     (tmp_path / "box.yaml").write_text(f"version: 1\naddress: box\nboot: {{method: {method}}}\n")
     spec = load_host_file(tmp_path / "box.yaml")

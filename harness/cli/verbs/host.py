@@ -65,7 +65,7 @@ def trust(
 @command.command()
 def check(name: NameArgument, as_json: JsonOption = False) -> None:
     """Look whether a host can be used, and whether it could be lost. Changes nothing on it."""
-    from harness.targets.ssh.boot.method import boot_method
+    from harness.targets.ssh.boot_method import boot_method
     from harness.targets.ssh.probe import check_host
 
     with _connected(name) as (spec, shell):
@@ -117,7 +117,7 @@ def sudoers(
     import getpass
 
     from harness.spec.host import load_host
-    from harness.targets.ssh.boot.method import boot_method
+    from harness.targets.ssh.boot_method import boot_method
     from harness.targets.ssh.sudoers import render_sudoers
 
     spec = load_host(name)

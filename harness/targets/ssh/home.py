@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness.errors import InfrastructureError, InputError, ToolError
 from harness.process import Runner
 from harness.spec.host import HostSpec
-from harness.targets.ssh.boot.method import BootMethod, carry_out
+from harness.targets.ssh.boot_method import BootMethod, carry_out
 from harness.targets.ssh.identity import Running, read_running
 from harness.targets.ssh.power import can_cycle, cycle_power
 from harness.targets.ssh.shell import Shell

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from harness.errors import ToolError
 from harness.spec.host import HostSpec
-from harness.targets.ssh.boot.method import BootMethod, Trial
+from harness.targets.ssh.boot_method import BootMethod, Trial
 from harness.targets.ssh.home import AT_ONCE, IN_ORDER
 from harness.targets.ssh.identity import read_running
 from harness.targets.ssh.kmsg import FOLLOW

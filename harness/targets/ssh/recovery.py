@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from harness.process import Runner
 from harness.spec.host import HostSpec
-from harness.targets.ssh.boot.method import boot_method
+from harness.targets.ssh.boot_method import boot_method
 from harness.targets.ssh.home import bring_home
 from harness.targets.ssh.identity import Running
 from harness.targets.ssh.lock import HostLock, this_process

@@ -11,7 +11,7 @@ from harness.guest.initramfs import Entry, ensure_program, render_cpio
 from harness.process import Runner
 from harness.spec.host import HostSpec
 from harness.targets.base import BootRequest
-from harness.targets.ssh.boot.method import (
+from harness.targets.ssh.boot_method import (
     BootMethod,
     Trial,
     guard_parameters,

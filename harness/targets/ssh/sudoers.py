@@ -3,7 +3,7 @@
 import re
 
 from harness.spec.host import HostSpec
-from harness.targets.ssh.boot.method import BootMethod
+from harness.targets.ssh.boot_method import BootMethod
 from harness.targets.ssh.probe import root_argvs
 
 # Where Debian has them; sudo compares full paths.

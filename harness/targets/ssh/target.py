@@ -14,7 +14,7 @@ from harness.process import Child, Runner
 from harness.spec import playbook
 from harness.spec.host import HostSpec, load_host
 from harness.targets.base import BootRequest, BootResult, Progress
-from harness.targets.ssh.boot.method import Trial, arm, boot_method
+from harness.targets.ssh.boot_method import Trial, arm, boot_method
 from harness.targets.ssh.home import IN_ORDER, Answer, bring_home, restart, wait_for
 from harness.targets.ssh.identity import Running
 from harness.targets.ssh.inventory import collect_inventory, note_changes

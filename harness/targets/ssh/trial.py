@@ -12,7 +12,7 @@ from harness.errors import InfrastructureError, ToolError
 from harness.guest.frames import parse_fields, parse_meminfo
 from harness.spec.host import HostSpec
 from harness.targets.base import BootRequest, Progress
-from harness.targets.ssh.boot.method import Trial
+from harness.targets.ssh.boot_method import Trial
 from harness.targets.ssh.home import Answer, Connect, known_good, wait_for
 from harness.targets.ssh.identity import build_id_of, mismatches
 from harness.targets.ssh.kmsg import FOLLOW, KmsgLog

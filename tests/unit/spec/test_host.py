@@ -1,7 +1,18 @@
+from pathlib import Path
+
 import pytest
 
 from harness.errors import InputError, SpecError
-from harness.spec.host import host_files, load_host, load_host_file, select_hosts
+from harness.spec.host import (
+    BOOT_METHODS,
+    Boot,
+    host_files,
+    load_host,
+    load_host_file,
+    select_hosts,
+)
+from harness.targets.ssh import boot
+from harness.targets.ssh.boot_method import boot_method
 
 TEXT = """
 version: 1
@@ -85,3 +96,11 @@ def test_hosts_are_chosen_by_name_and_label(tmp_path):
     for wrong in ("label=none", "tr9", "", "tr1,"):
         with pytest.raises(InputError):
             names(wrong)
+
+
+def test_a_boot_method_is_a_file_more_and_nothing_else():
+    folder = Path(boot.__file__).parent
+    files = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+    assert {name.replace("-", "_") for name in BOOT_METHODS} == files
+    for name in BOOT_METHODS:
+        assert boot_method(Boot(method=name)).programs()

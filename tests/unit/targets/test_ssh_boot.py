@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.spec.host import Boot
+from harness.spec.host import BOOT_METHODS, Boot
 from harness.targets.ssh.boot import grub, kexec, systemd_boot
-from harness.targets.ssh.boot.method import (
+from harness.targets.ssh.boot_method import (
     Trial,
     boot_method,
     guard_parameters,
@@ -17,7 +17,7 @@ from harness.targets.ssh.boot.method import (
 TRIAL = Trial("ab12", "/s/trial/bzImage", "/s/trial/initrd", "root=UUID=1 ro vmapbench.trial=ab12")
 
 
-@pytest.mark.parametrize("name", ["kexec", "grub", "systemd-boot"])
+@pytest.mark.parametrize("name", BOOT_METHODS)
 def test_every_method_names_what_it_runs_and_reads(name):
     method = boot_method(Boot(method=name))
     steps = [*method.arm(TRIAL, "/s"), *method.disarm(), method.start()]
@@ -54,7 +54,7 @@ def test_the_grub_entry_quotes_what_grub_would_expand():
 
 def test_the_default_is_touched_by_no_method():
     """What a power cycle starts must stay what it was."""
-    for name in ("kexec", "grub", "systemd-boot"):
+    for name in BOOT_METHODS:
         method = boot_method(Boot(method=name))
         words = [w for s in (*method.arm(TRIAL, "/s"), *method.disarm()) for w in s.argv]
         assert not {"grub-set-default", "update-grub", "set-default", "saved_entry"} & set(words)

@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from harness.errors import InputError
 from harness.spec.document import parse_document
-from harness.spec.host import HostSpec
-from harness.targets.ssh.boot.method import boot_method
+from harness.spec.host import BOOT_METHODS, HostSpec
+from harness.targets.ssh.boot_method import boot_method
 from harness.targets.ssh.identity import Running, build_id_in_notes, mismatches
 from harness.targets.ssh.kmsg import KmsgLog
 from harness.targets.ssh.power import cycle_argv, http_request
@@ -108,7 +108,7 @@ def test_the_power_request():
         http_request(power, {})
 
 
-@pytest.mark.parametrize("method", ["kexec", "grub", "systemd-boot"])
+@pytest.mark.parametrize("method", BOOT_METHODS)
 def test_the_sudoers_file(method):
     spec = host(f"boot: {{method: {method}}}")
     text = render_sudoers(spec, boot_method(spec.boot), "bench")

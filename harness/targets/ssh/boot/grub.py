@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from harness.errors import InputError
 from harness.spec.host import Boot
-from harness.targets.ssh.boot.method import REBOOT, Step, Trial
+from harness.targets.ssh.boot_method import REBOOT, Step, Trial
 from harness.targets.ssh.shell import Shell
 
 FOLDER = "/boot/grub/vmapbench"

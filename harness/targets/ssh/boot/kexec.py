@@ -6,7 +6,7 @@ Whatever ends the trial goes through the firmware, which knows the known-good ke
 from collections.abc import Mapping
 
 from harness.spec.host import Boot
-from harness.targets.ssh.boot.method import Step, Trial
+from harness.targets.ssh.boot_method import Step, Trial
 from harness.targets.ssh.shell import Shell
 
 

@@ -7,7 +7,7 @@ cycle returns to the default.
 from collections.abc import Mapping
 
 from harness.spec.host import Boot
-from harness.targets.ssh.boot.method import REBOOT, Step, Trial
+from harness.targets.ssh.boot_method import REBOOT, Step, Trial
 from harness.targets.ssh.shell import Shell
 
 ENTRY = "vmapbench-trial.conf"
