@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from harness.analysis.compare import Metric, boot_times
 from harness.analysis.steps import find_steps
+from harness.analysis.times import Metric, boot_times
 from harness.store.store import open_store
 
 RESIDUALS = Path(__file__).parent / "data" / "boot_residuals.csv"

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from harness.analysis.changepoints import Change, find_changes
-from harness.analysis.compare import Metric, Word
+from harness.analysis.judging import Word
+from harness.analysis.times import Metric
 from harness.nightly.news import Subject, change_letters, series_letter, verdict_letter
 from harness.nightly.order import SETTLED
 from harness.nightly.state import Letter, NightRecord, State

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.changepoints import Change, Direction
-from harness.analysis.compare import Word
+from harness.analysis.judging import Word
 from harness.nightly.order import SETTLED
 from harness.nightly.state import Letter
 

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.analysis.compare import WHOLE_LOAD
+from harness.analysis.times import WHOLE_LOAD
 from harness.report import published
 from harness.report.prediction import (
     Prediction,

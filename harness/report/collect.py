@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.compare import WHOLE_LOAD, Comparison, compare
+from harness.analysis.compare import Comparison, compare
+from harness.analysis.times import WHOLE_LOAD
 from harness.records import BootRecord, JobRecord, RunRecord
 from harness.store.store import Store
 from harness.verdict import Verdict, worst

@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.compare import WHOLE_LOAD
+from harness.analysis.times import WHOLE_LOAD
 from harness.build.cache import Cache, cache_folder
 from harness.errors import InputError
 from harness.files import replace_file

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from harness.analysis.compare import WHOLE_LOAD
+from harness.analysis.times import WHOLE_LOAD
 from harness.report.drawing import (
     SERIES,
     SOFT,

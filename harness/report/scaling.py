@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from harness.analysis.compare import WHOLE_LOAD
+from harness.analysis.times import WHOLE_LOAD
 from harness.report.against import Expected, Published
 from harness.report.charts import ratio_ticks
 from harness.report.drawing import (

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from harness.analysis.compare import WHOLE_LOAD
+from harness.analysis.times import WHOLE_LOAD
 from harness.report.environment import duration, si
 from harness.report.lights import validity_lights
 from harness.report.view import NOTHING, Effect, View, number, short_case, threads_words

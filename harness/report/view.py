@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from harness.analysis.compare import WHOLE_LOAD, Comparison, Metric, Word, boot_times
+from harness.analysis.compare import Comparison
+from harness.analysis.judging import Word
+from harness.analysis.times import WHOLE_LOAD, Metric, boot_times
 from harness.report.collect import RunReport
 from harness.verdict import Verdict
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from harness.analysis.bisection import Boot, Bounds, State, decide
-from harness.analysis.compare import Metric, boot_times
+from harness.analysis.times import Metric, boot_times
 from harness.build.cache import Cache, cache_folder
 from harness.build.history import Change
 from harness.errors import InputError, KernelBuildError

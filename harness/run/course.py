@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.bisection import Bounds, step_count
-from harness.analysis.compare import WHOLE_LOAD
+from harness.analysis.times import WHOLE_LOAD
 from harness.build.cache import Cache, cache_folder
 from harness.build.history import History, commit_history, series_history
 from harness.build.kernel import BuiltKernel

@@ -9,7 +9,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from harness.analysis.changepoints import HISTORY
-from harness.analysis.compare import WHOLE_LOAD
+from harness.analysis.times import WHOLE_LOAD
 from harness.records import is_name
 from harness.store import schema
 from harness.store.connect import transaction

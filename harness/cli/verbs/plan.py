@@ -27,7 +27,8 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print how many boots a side would show a change of that size, for each case."""
-    from harness.analysis.compare import boot_times, required_boots
+    from harness.analysis.planning import required_boots
+    from harness.analysis.times import boot_times
     from harness.run.session import store_location
     from harness.spec.playbook import load_playbook
     from harness.store.store import open_store

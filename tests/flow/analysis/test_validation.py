@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.analysis.compare import words
+from harness.analysis.judging import words
 from harness.analysis.statistics import ALPHA, compare_boots
 
 BOOTS = (3, 5, 10)

@@ -5,7 +5,10 @@ from boot_frames import CASES, frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.compare import WHOLE_LOAD, Metric, Word, boot_times, compare, required_boots
+from harness.analysis.compare import compare
+from harness.analysis.judging import Word
+from harness.analysis.planning import required_boots
+from harness.analysis.times import WHOLE_LOAD, Metric, boot_times
 from harness.errors import InputError
 
 seeds = st.integers(0, 10_000)

@@ -5,7 +5,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.compare import WHOLE_LOAD, Metric, Word
+from harness.analysis.judging import Word
+from harness.analysis.times import WHOLE_LOAD, Metric
 from harness.report.charts import ratio_ticks
 from harness.report.provenance import parse_config
 from harness.report.view import Effect, change, parameter_words, speed_words, verdict_sentence
