@@ -100,6 +100,7 @@ class Runner(Spawner, Protocol):
         env: Mapping[str, str] | None = None,
         deadline_s: float | None = None,
         idle_s: float | None = None,
+        stdin: Path | None = None,
         log: Path | None = None,
         on_line: Callable[[str], None] | None = None,
         check: bool = False,
@@ -151,19 +152,21 @@ class SubprocessRunner:
         env: Mapping[str, str] | None = None,
         deadline_s: float | None = None,
         idle_s: float | None = None,
+        stdin: Path | None = None,
         log: Path | None = None,
         on_line: Callable[[str], None] | None = None,
         check: bool = False,
     ) -> Completed:
         """Run `argv` to its end.
 
-        `env` is added to the environment; output goes to `log` (appended) and line by line to
-        `on_line` as it comes. After `deadline_s` seconds, or `idle_s` in which the group printed,
-        read, wrote and computed nothing, all of it is killed and `timed_out` set. With `check`, a
-        non-zero status or a deadline raises `ToolError` with the last lines.
+        `env` is added to the environment; `stdin` is a file to read from; output goes to `log`
+        (appended) and line by line to `on_line` as it comes. After `deadline_s` seconds, or
+        `idle_s` in which the group printed, read, wrote and computed nothing, all of it is killed
+        and `timed_out` set. With `check`, a non-zero status or a deadline raises `ToolError` with
+        the last lines.
         """
         started = time.monotonic()
-        child = self._start(argv, cwd, env, subprocess.PIPE)
+        child = self._start(argv, cwd, env, subprocess.PIPE, stdin)
         try:
             with _bounded(child, deadline_s, idle_s) as expired:
                 output = _tee(child, log, on_line)
@@ -198,20 +201,22 @@ class SubprocessRunner:
         cwd: Path | None,
         env: Mapping[str, str] | None,
         stdout: int | IO[bytes],
+        stdin: Path | None = None,
     ) -> Child:
         tether = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
         if shutil.which(argv[0]) is None:
             raise ToolError(f"{argv[0]}: program not found; `vmapbench doctor` names its package")
         try:
-            popen = subprocess.Popen(
-                [*tether, *argv],
-                cwd=cwd,
-                env={**_own_environment(), **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            with (stdin or Path(os.devnull)).open("rb") as given:
+                popen = subprocess.Popen(
+                    [*tether, *argv],
+                    cwd=cwd,
+                    env={**_own_environment(), **(env or {})},
+                    stdin=given,
+                    stdout=stdout,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
         except OSError as error:
             raise ToolError(f"cannot start {argv[0]}: {error}") from error
         return Child(popen, argv)

@@ -83,12 +83,15 @@ def run_git(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    stdin: Path | None = None,
 ) -> Completed:
     """Run git with our settings, within SILENCE_S and LONGEST_S; the caller looks at its end."""
     settings = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
     environment = {**_ENVIRONMENT, **_user_environment(runner), **(env or {})}
     argv = ["git", *settings, *words]
-    done = runner.run(argv, cwd=cwd, env=environment, idle_s=SILENCE_S, deadline_s=LONGEST_S)
+    done = runner.run(
+        argv, cwd=cwd, env=environment, stdin=stdin, idle_s=SILENCE_S, deadline_s=LONGEST_S
+    )
     if not done.timed_out:
         return done
     why = f"{done.elapsed_s:.0f} s" if done.elapsed_s >= LONGEST_S else f"{SILENCE_S:.0f} s silence"
@@ -98,10 +101,10 @@ def run_git(
 
 
 def run_outside(
-    runner: Runner, words: Sequence[str], cwd: Path, env: Mapping[str, str] | None = None
+    runner: Runner, words: Sequence[str], cwd: Path, stdin: Path | None = None
 ) -> Completed:
     """Run git in a folder that is no repository, whatever it lies in."""
-    return run_git(runner, ["--git-dir=/dev/null", *words], cwd=cwd, env=env)
+    return run_git(runner, ["--git-dir=/dev/null", *words], cwd=cwd, stdin=stdin)
 
 
 def _user_environment(runner: Runner) -> dict[str, str]:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from harness.build.cache import Cache
 from harness.build.git import Repository, open_commit
+from harness.build.patch_folder import load_patches
 from harness.build.patches import copy_inputs
-from harness.build.series import Series, load_mbox, load_patches
+from harness.build.series import Series, load_mailbox
 from harness.build.worktree import keep_difference
 from harness.errors import InputError
 from harness.files import replace_file
@@ -86,13 +87,13 @@ def commit_history(
     return History(tuple(changes), spec)
 
 
-def series_history(recipe: KernelSpec, place: Path, cache: Cache) -> History:
+def series_history(recipe: KernelSpec, place: Path, cache: Cache, runner: Runner) -> History:
     """Return `recipe`'s kernel and, one after the other, the patches at `place` on top of it.
 
     `place`: a folder of patches (in the order of quilt's file `series`, else of their names) or a
     mailbox with one series. Raises InputError where it is not one whole series.
     """
-    series = load_series(place)
+    series = load_series(place, runner)
     folder = _lay_recipe(recipe, str(place.absolute()), cache)
     changes = [_change(0, recipe.name, recipe.name, recipe.summary or recipe.name)]
     for number, patch in enumerate(series.patches, start=1):
@@ -107,13 +108,15 @@ def series_history(recipe: KernelSpec, place: Path, cache: Cache) -> History:
     return History(tuple(changes), spec)
 
 
-def load_series(place: Path) -> Series:
+def load_series(place: Path, runner: Runner) -> Series:
     """Return the one series in a folder or mailbox. Raises InputError where it is not one."""
-    found = [load_patches(place)] if place.is_dir() else load_mbox(place)
-    if len(found) != 1:
-        titles = "; ".join(series.title for series in found[:5]) or "none"
-        raise InputError(f"bisecting {place}: expected one series of patches, found {titles}")
-    (series,) = found
+    maildir = (place / "cur").is_dir() or (place / "new").is_dir()
+    found = load_mailbox(place, runner) if maildir or not place.is_dir() else None
+    if found and len(found.series) != 1:
+        titles = "; ".join(series.title for series in found.series[:5]) or "none"
+        rest = f"\n  not understood: {'; '.join(found.odd[:5])}" if found.odd else ""
+        raise InputError(f"bisecting {place}: expected one series of patches, found {titles}{rest}")
+    series = found.series[0] if found else load_patches(place, runner)
     if series.fault:
         raise InputError(f"bisecting {place}: {series.fault}")
     for patch in series.patches:

@@ -1,33 +1,31 @@
-"""Patches as people send and keep them: mailboxes, maildirs, folders with quilt's `series`.
+"""Mails put together to series, so that what is measured is what somebody sent, or nothing.
 
-Mail is untrusted. Everything here is text in, values out: no program runs, no file is written, and
-what a mail says of itself (names, subjects, dates) is reduced to printable single lines. What
-`git am` gets is not the mail but a plain one made of its text; see `Patch.mail`.
+b4 reads the mails (harness.build.mail). Which belong together is decided here, since b4 takes one
+thread for one series: by sender, thread, version and count, and where that is not clear the series
+has a fault. Every mail is accounted for.
 """
 
-import email.header
-import email.utils
+import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.message import Message
-from email.parser import BytesParser
-from email.policy import compat32
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from harness.build.mail import (
+    Facts,
+    Mail,
+    NotUnderstoodError,
+    plain_mail,
+    read_mail,
+    series_facts,
+)
+from harness.build.mailbox import RawMail, read_mailbox
 from harness.errors import InputError
-from harness.text import one_line
+from harness.process import Runner
 
-MAIL_LIMIT = 8 << 20  # bytes; the largest patch mails on the lists are below 1 MiB
-
-_FROM_LINE = re.compile(rb"^From \S+ .*\d\d:\d\d:\d\d.* \d{4}\s*$")  # of mbox; dates the mail
-_DIFF = re.compile(rb"^(?:diff --git \S|--- \S[^\n]*\n\+\+\+ \S)", re.MULTILINE)
-_BASE = re.compile(rb"^base-commit: ([0-9a-f]{40})\s*$", re.MULTILINE)
-_TAGS = re.compile(r"^\s*((?:\[[^]]*\]\s*)*)")
-_NUMBER = re.compile(r"\b(\d{1,3})/(\d{1,3})\b")
-_VERSION = re.compile(r"\bv(\d{1,3})\b", re.IGNORECASE)
-_REPLY = re.compile(r"^\s*(?:re|aw|fwd?|sv)\s*:", re.IGNORECASE)
+# Of git send-email: one stamp for all mails of one call, then their number.
+_STAMP = re.compile(r"(\d{14}\.\d+)-\d+-")
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,11 @@ class Patch:
 
 @dataclass(frozen=True)
 class Series:
-    """Patches that belong together. `key`: message id of its thread, or where it was found.
+    """Patches that belong together. `key`: what stays when its next version comes.
 
-    `base_commit`: of its trailer, or empty; `message_id`: what a reply answers; `fault`: why it is
-    not whole.
+    `base_commit`: an id, maybe short, or empty; `message_id`: what a reply answers; `members`: ids
+    of its mails, all versions; `prerequisites`: patch ids that it says it needs; `fault`: why it is
+    not whole; `notes`: what the user should know.
     """
 
     key: str
@@ -60,279 +59,255 @@ class Series:
     base_commit: str = ""
     message_id: str = ""
     fault: str = ""
+    members: frozenset[str] = frozenset()
+    prerequisites: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class _Mail:
-    """What matters of one mail. `number` is None for a patch that is alone, 0 for a cover."""
+class Mailbox:
+    """All mails of a mailbox. `series`: of each the newest version, in the order of the mails.
 
-    message_id: str
-    references: tuple[str, ...]
-    sender: str
-    author: str
-    date: datetime
-    title: str
+    `superseded`: older versions; `replies`: how many; `odd`: subjects that were not understood,
+    with the reason.
+    """
+
+    series: tuple[Series, ...]
+    superseded: tuple[str, ...] = ()
+    replies: int = 0
+    odd: tuple[str, ...] = ()
+
+
+@dataclass
+class _Draft:
+    """Mails of one version of one series. `order`: place of its first mail in the mailbox."""
+
+    mails: list[Mail]
     version: int
-    number: int | None
-    total: int
-    text: bytes  # of the part that has the diff, else of the first
+    order: int
+    doubt: str = ""
 
     @property
-    def has_diff(self) -> bool:
-        return bool(_DIFF.search(self.text))
+    def cover(self) -> Mail | None:
+        return next((mail for mail in self.mails if mail.number == 0), None)
+
+    @property
+    def patches(self) -> list[Mail]:
+        found = [mail for mail in self.mails if mail.number != 0]
+        return sorted(found, key=lambda mail: mail.number or 1)
+
+    @property
+    def first(self) -> Mail:
+        return self.cover or self.patches[0]
+
+    @property
+    def titles(self) -> set[str]:
+        return {mail.title for mail in self.mails}
 
 
-def load_mbox(path: Path) -> list[Series]:
-    """Return the series in a mailbox file, in the order of their first mails."""
-    return group_series(parse_mails(split_mbox(_read(path))))
+def load_mailbox(path: Path, runner: Runner) -> Mailbox:
+    """Return what is in a mailbox file or maildir. Raises InputError where it is neither."""
+    return group_mails(read_mailbox(path), runner)
 
 
-def load_maildir(folder: Path) -> list[Series]:
-    """Return the series in a maildir; nothing in it is moved or marked as read."""
-    if not any((folder / part).is_dir() for part in ("cur", "new")):
-        raise InputError(f"{folder}: no maildir: it has neither a folder cur nor new")
-    files = sorted(path for part in ("cur", "new") for path in (folder / part).glob("*"))
-    return group_series(parse_mails(_read(path) for path in files if path.is_file()))
-
-
-def load_patches(folder: Path) -> Series:
-    """Return the patches of a folder: in the order of quilt's `series`, else of their names.
-
-    Raises InputError where a patch is not there, lies elsewhere, or has no diff.
-    """
-    listed = _quilt_entries(folder) if (folder / "series").is_file() else _sorted_entries(folder)
-    if not listed:
-        raise InputError(f"{folder}: found no patch; expected a file series, or *.patch and *.diff")
-    patches, base, authors = [], "", []
-    for name, strip in listed:
-        text = _read(_inside(folder, name))
-        parsed = _parse_mail(text) if re.match(rb"(?i)(from|subject|date)[ :]", text) else None
-        mail = parsed or _without_mail(name, text)
-        if not mail.has_diff:
-            raise InputError(f"{folder / name}: found no diff in it")
-        base = base or _base_of([mail])
-        authors.append(mail.author)
-        patches.append(Patch(name, mail.title, _plain_mail(mail), strip))
-    where = str(folder.absolute())
-    return Series(where, patches[0].title, authors[0], tuple(patches), base_commit=base)
-
-
-def split_mbox(content: bytes) -> Iterator[bytes]:
-    """Yield the mails of a mailbox file, without their `From ` lines; `>From` is unquoted."""
-    mail: list[bytes] = []
-    for line in content.splitlines(keepends=True):
-        if _FROM_LINE.match(line):
-            if mail:
-                yield b"".join(mail)
-            mail = []
+def group_mails(raw: Iterable[RawMail], runner: Runner) -> Mailbox:
+    """Return the series among `raw`, and account for every other mail."""
+    mails: dict[str, Mail] = {}
+    odd: list[str] = []
+    replies = 0
+    for one in raw:
+        try:
+            mail = read_mail(one)
+        except NotUnderstoodError as error:
+            odd.append(str(error))
+            continue
+        if mail.message_id in mails:
+            continue  # the same mail, by two lists
+        if mail.is_reply:
+            replies += 1
+            if mail.has_diff:
+                odd.append(f"{mail.subject!r}: a patch in a reply")
+        elif not mail.has_diff and mail.number != 0:
+            odd.append(f"{mail.subject!r}: neither a patch nor a cover nor a reply")
         else:
-            mail.append(line[1:] if re.match(rb">+From ", line) else line)
-    if mail:
-        yield b"".join(mail)
+            mails[mail.message_id] = mail
+    newest: list[tuple[int, Series]] = []
+    superseded: list[str] = []
+    for key, line in _lines(_drafts(mails)).items():
+        *older, last = sorted(line, key=lambda draft: (draft.version, draft.first.date))
+        superseded += [f"v{draft.version} of {draft.first.title!r}" for draft in older]
+        newest.append((last.order, _series(key, [*older, last], runner)))
+    series = tuple(one for _, one in sorted(newest, key=lambda pair: pair[0]))
+    return Mailbox(series, tuple(superseded), replies, tuple(odd))
 
 
-def group_series(mails: Iterable[_Mail]) -> list[Series]:
-    """Return the series among `mails`: by thread and sender, of each the newest version alone."""
-    groups: dict[tuple[str, ...], list[_Mail]] = {}
-    known = [mail for mail in mails if mail.has_diff or mail.number == 0]
-    threads = {mail.references[0] for mail in known if mail.references}
-    for mail in known:
-        root = mail.references[0] if mail.references else mail.message_id
-        alone = not mail.references and mail.number and mail.message_id not in threads
-        key = (mail.sender, str(mail.version), str(mail.total)) if alone else (mail.sender, root)
-        groups.setdefault(key, []).append(mail)
-    found = [_newest(group) for group in groups.values()]
-    return [series for series in found if series.patches]
+def _drafts(mails: Mapping[str, Mail]) -> list[_Draft]:
+    """Return the versions of series among mails, of which each is in one."""
+    threads = _Threads(mails)
+    order = {identifier: place for place, identifier in enumerate(mails)}
+    groups: dict[tuple[object, ...], list[Mail]] = defaultdict(list)
+    for mail in mails.values():
+        groups[mail.sender, threads.version(mail), mail.total, *threads.anchor(mail)].append(mail)
+    drafts = []
+    for (_, version, _, kind, *_), group in groups.items():
+        parts = _in_turn(group) if kind == "unthreaded" else [group]
+        clear = parts is not None
+        for part in parts or [group]:
+            kept, doubt = _each_once(part)
+            if not clear:
+                doubt = "several series without threads, whose patches cannot be told apart"
+            first = min(order[mail.message_id] for mail in part)
+            drafts.append(_Draft(kept, int(str(version)), first, doubt))
+    return drafts
 
 
-def _newest(mails: Sequence[_Mail]) -> Series:
-    version = max(mail.version for mail in mails)
-    ours = sorted((mail for mail in mails if mail.version == version), key=lambda mail: mail.date)
-    numbered = {mail.number or 1: mail for mail in ours if mail.has_diff}  # a resend replaces
-    total = max(mail.total for mail in ours)
-    missing = [str(number) for number in range(1, total + 1) if number not in numbered]
-    cover = next((mail for mail in ours if mail.number == 0), None)
-    first = cover or numbered[min(numbered)]
-    patches = tuple(
-        Patch(f"{number}/{total}", mail.title, _plain_mail(mail))
-        for number, mail in sorted(numbered.items())
-    )
-    fault = f"patch {', '.join(missing)} of {total} is missing" if missing else ""
-    root = first.references[0] if first.references else first.message_id
+class _Threads:
+    """Which mail is the root of the version of a series that another one belongs to."""
+
+    def __init__(self, mails: Mapping[str, Mail]):
+        self._mails = mails
+        self._answered = {parent for mail in mails.values() for parent in mail.parents}
+
+    def version(self, mail: Mail) -> int:
+        """Return the version of a mail's subject, else that of the cover above it."""
+        if mail.version is None and mail.number:
+            for parent in self._kin(mail):
+                if parent.number == 0 and parent.version is not None:
+                    return parent.version
+        return mail.version or 1
+
+    def anchor(self, mail: Mail) -> tuple[str, str]:
+        """Return what all mails of a version have in common, and no mail of another one has."""
+        for _ in range(len(self._mails)):  # a thread may lead into itself
+            if mail.number is None or (mail.number == 0 and mail.message_id in self._answered):
+                return "mail", mail.message_id
+            version = self.version(mail)
+            for parent in self._kin(mail):
+                if self.version(parent) == version:
+                    mail = parent
+                    break
+            else:
+                break
+        unknown = next((parent for parent in mail.parents if parent not in self._mails), "")
+        if unknown:
+            return "below", unknown
+        if mail.message_id in self._answered and mail.number == 1:
+            return "mail", mail.message_id
+        if mail.parents:
+            return "below", mail.parents[0]
+        stamp = _STAMP.match(mail.message_id)
+        return "unthreaded", stamp[1] if stamp else ""
+
+    def _kin(self, mail: Mail) -> Iterable[Mail]:
+        """Yield the mails above one that are of the same sender and count, the nearest first."""
+        for identifier in mail.parents:
+            parent = self._mails.get(identifier)
+            if (
+                parent
+                and parent.number is not None
+                and (parent.sender, parent.total) == (mail.sender, mail.total)
+            ):
+                yield parent
+
+
+def _in_turn(group: Sequence[Mail]) -> list[list[Mail]] | None:
+    """Return series that were sent one after the other, None where they overlap."""
+    parts: list[list[Mail]] = []
+    sent = any(mail.sender for mail in group)  # else the dates are those of commits
+    for mail in sorted(group, key=lambda mail: mail.date) if sent else group:
+        numbers = {other.number for other in parts[-1]} if parts else {mail.number}
+        if mail.number in numbers:
+            if parts and len(numbers - {0}) < mail.total:
+                return None
+            parts.append([])
+        parts[-1].append(mail)
+    return parts
+
+
+def _each_once(mails: Sequence[Mail]) -> tuple[list[Mail], str]:
+    """Return one mail for each number, the latest, and why that is doubtful."""
+    kept: dict[int, Mail] = {}
+    doubt = ""
+    for mail in sorted(mails, key=lambda mail: mail.date):
+        number = 1 if mail.number is None else mail.number
+        if number in kept and kept[number].title != mail.title:
+            both = f"{kept[number].title!r} and {mail.title!r}"
+            doubt = doubt or f"two mails are number {number} of {mail.total}: {both}"
+        kept[number] = mail
+    return list(kept.values()), doubt
+
+
+def _lines(drafts: Sequence[_Draft]) -> dict[str, list[_Draft]]:
+    """Return each series with its versions here, the oldest first, by what stays of it."""
+    by_mail = {mail.message_id: draft for draft in drafts for mail in draft.mails}
+    by_titles: dict[tuple[object, ...], str] = {}
+    lines: dict[str, list[_Draft]] = {}
+    for draft in sorted(drafts, key=lambda draft: (draft.first.date, draft.order)):
+        alike = (draft.first.sender, draft.version, frozenset(draft.titles))
+        again = by_titles.get(alike)  # a resend is the same
+        key = again or _origin(draft, by_mail)
+        if not again and draft.version in {other.version for other in lines.get(key, ())}:
+            key = f"{key} {draft.first.message_id}"
+        by_titles[alike] = key
+        lines.setdefault(key, []).append(draft)
+    return lines
+
+
+def _origin(draft: _Draft, by_mail: Mapping[str, _Draft]) -> str:
+    """Return what the versions of a series share: its sender, and its change-id or first mail."""
+    first = draft.first
+    if change_id := _facts(draft).change_id:
+        return f"{first.sender} {change_id}"
+    if draft.version == 1:
+        return f"{first.sender} {first.message_id}"
+    for parent in first.parents:
+        older = by_mail.get(parent)
+        if older and older.first.sender == first.sender and older.version < draft.version:
+            return _origin(older, by_mail)
+    return f"{first.sender} {(first.parents or (first.message_id,))[-1]}"
+
+
+def _facts(draft: _Draft) -> Facts:
+    mails = [*([draft.cover] if draft.cover else []), *draft.patches]
+    return series_facts(mails, draft.version, draft.first.total)
+
+
+def _series(key: str, line: Sequence[_Draft], runner: Runner) -> Series:
+    """Return the newest version of a series, the last in `line`."""
+    last = line[-1]
+    facts, first = _facts(last), last.first
+    missing = ", ".join(map(str, facts.missing))
+    fault = last.doubt or (f"patch {missing} of {first.total} is missing" if missing else "")
+    if not last.patches:
+        older = f"; the newest whole version here is v{line[-2].version}" if line[1:] else ""
+        fault = f"only the cover of v{last.version} is here{older}"
+    patches: list[Patch] = []
+    for mail in last.patches if not fault else []:
+        name = f"{mail.number or 1}/{mail.total}"
+        try:
+            patches.append(Patch(name, mail.title, plain_mail(mail.raw, runner)))
+        except InputError as error:
+            fault = f"patch {name} ({mail.title!r}): {error}"
+            break
     return Series(
-        key=root,
+        key=key,
         title=first.title,
         author=first.author,
-        patches=patches,
-        version=version,
-        base_commit=_base_of(ours),
+        patches=tuple(patches),
+        version=last.version,
+        base_commit=facts.base_commit,
         message_id=first.message_id,
         fault=fault,
+        members=frozenset(mail.message_id for draft in line for mail in draft.mails),
+        prerequisites=facts.prerequisites,
     )
 
 
-def _base_of(mails: Iterable[_Mail]) -> str:
-    found = (_BASE.search(mail.text) for mail in mails)
-    return next((match[1].decode() for match in found if match), "")
+def kernel_name(series: Series) -> str:
+    """Return a name for one series of a mailbox that stays when its next version comes.
 
-
-def parse_mails(texts: Iterable[bytes]) -> Iterator[_Mail]:
-    """Yield what matters of each mail that is no reply and holds text."""
-    for text in texts:
-        if (mail := _parse_mail(text)) and not _REPLY.match(mail.title):
-            yield mail
-
-
-def _parse_mail(text: bytes) -> _Mail | None:
-    """Return what matters of a mail, or None when it holds no text."""
-    message = BytesParser(policy=compat32).parsebytes(re.sub(rb"\AFrom [^\n]*\n", b"", text))
-    subject = one_line(_header(message, "Subject"), 200)
-    tags = _TAGS.match(subject)
-    tag = tags[1] if tags else ""
-    number, version = _NUMBER.search(tag), _VERSION.search(tag)
-    body = _text_of(message)
-    if body is None:
-        return None
-    name, address = email.utils.parseaddr(_header(message, "From").replace("\n", " "))
-    author = re.sub(r"[<>\"\\]", "", one_line(name, 200)).strip() or "Unknown"
-    address = (
-        address if re.fullmatch(r"[^\s<>]+@[^\s<>]+", one_line(address, 200)) else "unknown@invalid"
-    )
-    identifiers = re.findall(r"<([^<>\s]{1,500})>", _header(message, "Message-ID"))
-    references = _header(message, "References") + " " + _header(message, "In-Reply-To")
-    title = subject if _REPLY.match(subject) else subject[len(tag) :].strip() or subject
-    return _Mail(
-        message_id=identifiers[0] if identifiers else f"{address} {title}",
-        references=tuple(re.findall(r"<([^<>\s]{1,500})>", references)),
-        sender=address,
-        author=f"{author} <{address}>",
-        date=_date(_header(message, "Date")),
-        title=title or "without a subject",
-        version=int(version[1]) if version else 1,
-        number=int(number[1]) if number else None,
-        total=int(number[2]) if number else 1,
-        text=body,
-    )
-
-
-def _without_mail(name: str, text: bytes) -> _Mail:
-    """Return a bare diff, as quilt keeps them, as if it had been sent."""
-    date = datetime.fromtimestamp(0, UTC)
-    unknown = "Unknown <unknown@invalid>"
-    return _Mail(name, (), unknown, unknown, date, one_line(name, 200), 1, None, 1, _unix(text))
-
-
-def _plain_mail(mail: _Mail) -> bytes:
-    """Return a mail that has nothing to misunderstand: four headers, and text of 8 bits."""
-    start = match.start() if (match := _DIFF.search(mail.text)) else len(mail.text)
-    words, diff = mail.text[:start].decode("utf-8", "replace"), mail.text[start:]
-    headers = [
-        "From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001",
-        f"From: {mail.author}",
-        f"Date: {email.utils.format_datetime(mail.date)}",
-        f"Subject: [PATCH] {mail.title}",
-        "MIME-Version: 1.0",
-        "Content-Type: text/plain; charset=UTF-8",
-        "Content-Transfer-Encoding: 8bit",
-    ]
-    body = words.encode() + diff
-    return "\n".join(headers).encode() + b"\n\n" + body + (b"" if body.endswith(b"\n") else b"\n")
-
-
-def _text_of(message: Message) -> bytes | None:
-    """Return the decoded text of the first part with a diff, else of the first text; or None."""
-    texts = []
-    for part in message.walk():
-        payload = part.get_payload(decode=True)
-        if part.is_multipart() or not isinstance(payload, bytes):
-            continue
-        if part.get_content_maintype() != "text" and not _DIFF.search(payload):
-            continue
-        texts.append(_recoded(payload, part))
-    return next((text for text in texts if _DIFF.search(text)), texts[0] if texts else None)
-
-
-def _recoded(payload: bytes, part: Message) -> bytes:
-    """Return a part with its words in UTF-8; the diff keeps its bytes, which are the file's."""
-    text = _unix(payload)
-    start = match.start() if (match := _DIFF.search(text)) else len(text)
-    try:
-        words = text[:start].decode(part.get_content_charset("utf-8"), "replace")
-    except (LookupError, ValueError):  # a charset that does not exist
-        words = text[:start].decode("utf-8", "replace")
-    return words.encode("utf-8", "replace") + text[start:]
-
-
-def _unix(text: bytes) -> bytes:
-    """Return text whose lines end alike: mail may end every one with CR LF, a file's some."""
-    return text.replace(b"\r\n", b"\n") if text.count(b"\n") == text.count(b"\r\n") else text
-
-
-def _header(message: Message, name: str) -> str:
-    """Return a header as text, whatever it is encoded in or damaged by."""
-    try:
-        raw = message.get(name, "")
-        return str(email.header.make_header(email.header.decode_header(raw)))
-    except (ValueError, LookupError, email.errors.MessageError):
-        return str(message.get(name, "")).encode("utf-8", "replace").decode()
-
-
-def _date(text: str) -> datetime:
-    """Return a date of the years that git knows; what is no date is its first second."""
-    try:
-        found = email.utils.parsedate_to_datetime(one_line(text, 200))
-        found = found if found.tzinfo else found.replace(tzinfo=UTC)
-        return found if 1971 <= found.year <= 2099 else datetime.fromtimestamp(0, UTC)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return datetime.fromtimestamp(0, UTC)
-
-
-def _sorted_entries(folder: Path) -> list[tuple[str, int]]:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder of patches")
-    names = sorted(path.name for path in folder.iterdir() if path.suffix in (".patch", ".diff"))
-    kept = [name for name in names if not re.match(r"0000-", name)]  # a cover letter
-    return [(name, 1) for name in kept]
-
-
-def _quilt_entries(folder: Path) -> list[tuple[str, int]]:
-    """Return name and strip level of each line of `series`, as quilt reads it."""
-    entries = []
-    for number, line in enumerate(_read(folder / "series").decode("utf-8", "replace").splitlines()):
-        words = line.split("#")[0].split()
-        if not words:
-            continue
-        name, strip = words[0], 1
-        for word in words[1:]:
-            level = re.fullmatch(r"-p(ab|\d)", word)
-            if not level:
-                raise InputError(
-                    f"{folder / 'series'}:{number + 1}: {name}: found the option {word}; "
-                    "expected -pN at most (a reversed patch has to be turned round first)"
-                )
-            strip = 1 if level[1] == "ab" else int(level[1])
-        entries.append((name, strip))
-    return entries
-
-
-def _inside(folder: Path, name: str) -> Path:
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise InputError(f"{folder / 'series'}: {one_line(name)} lies outside the folder")
-    return path
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAIL_LIMIT * 32 + 1)
-    except OSError as error:
-        raise InputError(f"reading patches: {error}") from error
-    if len(content) > MAIL_LIMIT * 32:
-        raise InputError(f"{path}: larger than {MAIL_LIMIT * 32 >> 20} MiB")
-    return content
-
-
-def shortened(series: Series, count: int) -> Series:
-    """Return the first `count` patches of `series`."""
-    return replace(series, patches=series.patches[:count])
+    Short, so that the tables of a mail have room for it; titles change, senders do not.
+    """
+    sender = re.sub(r"[^a-z0-9]+", "-", series.key.partition("@")[0].lower()).strip("-")[:14]
+    digest = hashlib.sha256(series.key.encode("utf-8", "replace")).hexdigest()[:6]
+    return f"{sender.strip('-') or 'series'}-{digest}"

@@ -171,7 +171,7 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
 def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path) -> str:
     """Apply one patch in the worktree at `tree`, where git checks out only what it changes."""
     mail.write_bytes(patch.mail)
-    form = ["--quiet", "--patch-format=mbox", "--no-scissors", "--whitespace=nowarn"]
+    form = ["--quiet", "--patch-format=mbox", "--no-scissors", "--whitespace=nowarn", "--keep-cr"]
     words = ["am", *form, "--committer-date-is-author-date", f"-p{patch.strip}", "--", str(mail)]
     done = repository.git(*words, tree=tree)
     if done.returncode:

@@ -1,16 +1,17 @@
 """From what the file names (a branch, a mailbox, patches) to kernels that can be built tonight."""
 
 import hashlib
-import re
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.build.cache import Cache
-from harness.build.git import Repository, open_commit, repository_place
+from harness.build.git import LONGEST_S, SILENCE_S, Repository, open_commit, repository_place
+from harness.build.patch_folder import load_patches
 from harness.build.patches import copy_inputs, patch_forms
-from harness.build.series import Series, load_maildir, load_mbox, load_patches
+from harness.build.series import Mailbox, Series, kernel_name, load_mailbox
 from harness.build.worktree import (
     apply_series,
     ensure_repository,
@@ -25,6 +26,7 @@ from harness.spec.nightly import CandidateSpec, NightlySpec
 from harness.text import one_line
 
 COMMITS_SHOWN = 20
+_SUBJECTS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,17 @@ class Revision:
 class Failed:
     """A candidate that is no kernel. `where`: its name, with the series' where it has several."""
 
+    candidate: str
     where: str
     words: str
 
 
 @dataclass(frozen=True)
 class Finder:
-    """Finds tonight's kernels. `folder`: where their files are written; `tips`: see `State`."""
+    """Finds tonight's kernels. `folder`: where their files are written; `tips`: see `State`.
+
+    `notes`: what else was in the mailboxes, a line for each candidate, filled by `find`.
+    """
 
     spec: NightlySpec
     folder: Path
@@ -66,6 +72,7 @@ class Finder:
     runner: Runner
     anchors: dict[str, str] = field(default_factory=dict)
     tips: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
     def find(self, candidate: CandidateSpec, recipe: KernelSpec) -> list[Revision | Failed]:
         """Return the kernels of a candidate; what one of its series lacks ends only that series.
@@ -77,26 +84,26 @@ class Finder:
                 return list(self._branch(candidate, recipe))
             found = self._series(candidate)
         except (InputError, ToolError) as error:
-            return [Failed(candidate.name, str(error))]
+            return [Failed(candidate.name, candidate.name, str(error))]
         revisions: list[Revision | Failed] = []
         for series in found:
             many = candidate.mbox is not None or candidate.maildir is not None
-            name = _kernel_name(series) if many else candidate.name
+            name = kernel_name(series) if many else candidate.name
             try:
                 revisions.append(self._applied(candidate, recipe, series, name))
             except (InputError, ToolError) as error:
-                revisions.append(Failed(name, str(error)))
+                where = f"{name} ({series.title})" if many else name
+                revisions.append(Failed(candidate.name, where, str(error)))
         return revisions
 
-    def _series(self, candidate: CandidateSpec) -> list[Series]:
+    def _series(self, candidate: CandidateSpec) -> tuple[Series, ...]:
         if candidate.patches is not None:
-            return [load_patches(self.spec.path(candidate.patches))]
-        if candidate.mbox is not None:
-            return load_mbox(self.spec.path(candidate.mbox))
-        if candidate.maildir is not None:
-            return load_maildir(self.spec.path(candidate.maildir))
-        assert candidate.message_id is not None
-        return [fetch_series(candidate.message_id, candidate.archive, self.runner)]
+            return (load_patches(self.spec.path(candidate.patches), self.runner),)
+        if candidate.message_id is not None:
+            return (fetch_series(candidate.message_id, candidate.archive, self.runner),)
+        box = load_mailbox(self.spec.path(candidate.mbox or candidate.maildir or ""), self.runner)
+        self.notes[candidate.name] = describe_mailbox(box)
+        return box.series
 
     def _applied(
         self, candidate: CandidateSpec, recipe: KernelSpec, series: Series, name: str
@@ -104,7 +111,16 @@ class Finder:
         """Return the kernel of a series on its base, beside the kernel of that base."""
         based, note = self._based(candidate, recipe, series)
         repository = ensure_repository(based, self.cache, self.runner)
-        tip = apply_series(repository, repository.base, series, candidate.allowed_paths)[-1]
+        needed = len(series.prerequisites)
+        if needed:
+            note += f", without the {needed} prerequisite patch{'es' * (needed > 1)} that it names"
+        try:
+            tip = apply_series(repository, repository.base, series, candidate.allowed_paths)[-1]
+        except InputError as error:
+            if needed:
+                ids = ", ".join(patch[:12] for patch in series.prerequisites[:5])
+                raise InputError(f"{error}\n  it needs other patches first: {ids}") from error
+            raise
         trees = [repository.tree_of(commit) for commit in (repository.base, tip)]
         digest = hashlib.sha256(" ".join([recipe.name, *trees]).encode()).hexdigest()[:16]
         folder = self.folder / f"{name}-{digest}"
@@ -141,11 +157,18 @@ class Finder:
             unknown = ", without its base-commit, which the source does not tell"
             return recipe, unknown if series.base_commit else ""
         wanted = candidate.base or series.base_commit
-        if not wanted and candidate.git is None:
+        if not wanted:
             return recipe, ""
-        found = open_commit(place, wanted or "HEAD", self.cache, self.runner)
+        try:
+            found = open_commit(place, wanted, self.cache, self.runner)
+        except InputError as error:
+            key = "base" if candidate.base else "base-commit"
+            raise InputError(
+                f"{key} {wanted}: {error}\n  next: fetch it into that repository, or name another "
+                f"commit with `base` or another repository with `git`"
+            ) from error
         source = GitSource(git=str(found.folder), ref=found.base)
-        return recipe.model_copy(update={"source": source}), f" on {(wanted or 'HEAD')[:16]}"
+        return recipe.model_copy(update={"source": source}), f" on {wanted[:16]}"
 
     def _branch(self, candidate: CandidateSpec, recipe: KernelSpec) -> Iterator[Revision]:
         """Yield the tip of a branch, or each of its new commits, the oldest first."""
@@ -248,37 +271,55 @@ def _recipe_digest(recipe: KernelSpec) -> str:
     return total.hexdigest()[:8]
 
 
-def fetch_series(message_id: str, archive: str, runner: Runner) -> Series:
-    """Return the series that a mail belongs to, its thread fetched by b4 from `archive`.
+def describe_mailbox(box: Mailbox) -> str:
+    """Return what is in a mailbox, one line."""
+    facts = [f"{len(box.series)} series" if box.series else "no series"]
+    facts += [f"superseded: {_some(box.superseded)}"] if box.superseded else []
+    facts += [f"{box.replies} repl{'ies' if box.replies > 1 else 'y'}"] if box.replies else []
+    facts += [f"not understood: {_some(box.odd)}"] if box.odd else []
+    return "; ".join(facts)
 
-    Raises ToolError where b4 is missing or the thread cannot be had.
+
+def _some(words: Sequence[str]) -> str:
+    shown = ", ".join(words[:_SUBJECTS_SHOWN])
+    more = len(words) - _SUBJECTS_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def fetch_series(message_id: str, archive: str, runner: Runner) -> Series:
+    """Return the series that a mail belongs to, of its versions in the thread the newest.
+
+    b4 fetches the thread from `archive`. Raises ToolError where it cannot be had, InputError where
+    the mail is of no series.
     """
     with tempfile.TemporaryDirectory(prefix="vmapbench-b4-") as scratch:
-        done = runner.run(b4_argv(message_id, archive, Path(scratch)), cwd=Path(scratch))
+        done = runner.run(
+            b4_argv(message_id, archive, Path(scratch)),
+            cwd=Path(scratch),
+            idle_s=SILENCE_S,
+            deadline_s=LONGEST_S,
+        )
         if done.returncode or not (Path(scratch) / "thread").is_dir():
             said = one_line("; ".join(done.output.splitlines()[-3:]), 300)
             raise ToolError(f"b4 did not fetch {message_id} from {archive}: {said or 'no reason'}")
-        found = load_maildir(Path(scratch) / "thread")
-    ours = [s for s in found if message_id in (s.message_id, s.key)] or found
+        found = load_mailbox(Path(scratch) / "thread", runner)
+    ours = [series for series in found.series if message_id in series.members]
+    if not ours and len(found.series) == 1:
+        ours = list(found.series)  # the mail is a reply in it
     if not ours:
-        raise ToolError(f"the thread of {message_id} in {archive} holds no patch")
-    return max(ours, key=lambda series: series.version)
+        titles = "; ".join(f"{one.title!r} <{one.message_id}>" for one in found.series)
+        raise InputError(
+            f"the mail {message_id} in {archive} is of no series; its thread holds "
+            f"{titles or 'no patch'}"
+        )
+    return ours[0]
 
 
 def b4_argv(message_id: str, archive: str, folder: Path) -> list[str]:
     """Return the command that writes the thread of a mail into the maildir `folder/thread`."""
+    program = [sys.executable, "-c", "from b4.command import cmd; cmd()"]
     quiet = ["-q", "-n", "--no-stdin", "-c", f"b4.midmask={archive}/%s"]
-    return ["b4", *quiet, "mbox", "-C", "-M", "-o", str(folder), "-n", "thread", message_id]
-
-
-def _kernel_name(series: Series) -> str:
-    """Return a name for one series of a mailbox that stays when its next version comes.
-
-    Short, so that the tables of a mail have room for it.
-    """
-    slug = re.sub(r"[^a-z0-9]+", "-", series.title.lower()).strip("-")[:14].strip("-")
-    digest = hashlib.sha256(series.key.encode("utf-8", "replace")).hexdigest()[:6]
-    return f"{slug or 'series'}-{digest}"
+    return [*program, *quiet, "mbox", "-C", "-M", "-o", str(folder), "-n", "thread", message_id]
 
 
 def _commits_between(repository: Repository, last: str, tip: str) -> list[str]:

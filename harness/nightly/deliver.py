@@ -53,6 +53,24 @@ def channels(spec: NoticesSpec, environment: Mapping[str, str]) -> dict[str, Sen
     return found
 
 
+def missing_secrets(spec: NoticesSpec, environment: Mapping[str, str]) -> list[str]:
+    """Return what has to be in the environment for notices and is not, a line each."""
+    found = []
+    if spec.email and spec.email.user and not environment.get(spec.email.variable):
+        found.append(f"mail through {spec.email.host}: ${spec.email.variable} is not set")
+    hook = spec.webhook
+    if hook and not re.match(r"https?://", hook_url(hook, environment)):
+        found.append(f"webhook ${hook.url_variable}: not set, or no http address")
+    if hook and hook.variable and not environment.get(hook.variable):
+        found.append(f"webhook: ${hook.variable} is not set")
+    return found
+
+
+def hook_url(spec: WebhookSpec, environment: Mapping[str, str]) -> str:
+    """Return the address of a webhook, which may be a secret; empty where it is not set."""
+    return spec.url or environment.get(spec.url_variable or "", "")
+
+
 def compose(letter: Letter, spec: EmailSpec, page: Path | None, pages: str | None) -> EmailMessage:
     """Return the mail: its text fit for a reply, the page attached, or linked where it is served.
 
@@ -114,7 +132,7 @@ def post(
     environment: Mapping[str, str],
 ) -> None:
     """POST a notice as JSON. Raises InfrastructureError, without address or credentials."""
-    url = spec.url or environment.get(spec.url_variable or "", "")
+    url = hook_url(spec, environment)
     named = spec.url or f"${spec.url_variable}"
     if not re.match(r"https?://", url):
         raise InfrastructureError(f"webhook {named}: not set, or no http address")

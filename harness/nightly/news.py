@@ -133,12 +133,29 @@ def verdict_letter(
     return Letter(key, title, "\n".join(lines), subject.night, "", True, subject.message_id)
 
 
+def failure_key(where: str, words: str) -> str:
+    """Return the key under which a failure is told once."""
+    digest = hashlib.sha256(f"{where} {words}".encode("utf-8", "replace")).hexdigest()[:12]
+    return f"failure|{where}|{digest}"
+
+
 def failure_letter(where: str, words: str, night: str) -> Letter:
     """Return the news that a candidate is no kernel, or that a night went wrong."""
-    digest = hashlib.sha256(f"{where} {words}".encode("utf-8", "replace")).hexdigest()[:12]
     lines = [f"The night of {night} had to do without {where}:", "", *_indented(words)]
     title = f"{where}: {words.splitlines()[0][:120] if words else 'failed'}"
-    return Letter(f"failure|{where}|{digest}", title, "\n".join(lines), night, worse=True)
+    return Letter(failure_key(where, words), title, "\n".join(lines), night, worse=True)
+
+
+def failures_letter(candidate: str, failures: Sequence[tuple[str, str]], night: str) -> Letter:
+    """Return one piece of news for all (where, words) that one candidate brought."""
+    if len(failures) == 1:
+        return failure_letter(*failures[0], night)
+    lines = [f"The night of {night} had to do without these of {candidate}:"]
+    for where, words in failures:
+        lines += ["", f"{where}:", *_indented(words)]
+    title = f"{candidate}: {len(failures)} series are not measured"
+    key = failure_key(candidate, " ".join(words for _, words in failures))
+    return Letter(key, title, "\n".join(lines), night, worse=True)
 
 
 def _wrapped(text: str) -> list[str]:

@@ -21,7 +21,7 @@ from harness.nightly.candidates import Failed, Finder, Revision
 from harness.nightly.curfew import Curfew, TimeUp
 from harness.nightly.deliver import Send
 from harness.nightly.findings import night_news, run_news
-from harness.nightly.news import failure_letter
+from harness.nightly.news import failure_key, failure_letter, failures_letter
 from harness.nightly.order import Job, fits, ranked
 from harness.nightly.state import (
     Letter,
@@ -53,6 +53,27 @@ class Outcome:
     summary: str
     exit_code: int
     errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a night would be. `lines`: a job each, in order, then what is not measured.
+
+    `whole`: every candidate is measured, tonight or later.
+    """
+
+    lines: tuple[str, ...]
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the candidates are tonight. `notes`: what mailboxes hold; `empty`: who has nothing."""
+
+    works: list[Work]
+    failed: list[Failed]
+    notes: dict[str, str]
+    empty: list[str]
 
 
 def local_now() -> dt.datetime:
@@ -106,12 +127,13 @@ class Night:
                 self._deliver(state)
                 raise
 
-    def plan_lines(self) -> list[str]:
-        """Return what tonight would be, a line a job, in order; changes no state, boots nothing."""
+    def plan(self) -> Plan:
+        """Return what tonight would be; changes no state, boots nothing."""
         state = load_state(self.folder / "state.json")
         night = open_night(state, self.clock())
         with tempfile.TemporaryDirectory(prefix="vmapbench-nightly-") as scratch:
-            works, failed = self._plan(state, Path(scratch))
+            found = self._find(state, Path(scratch))
+        works = found.works
         lines = [f"night of {night.date}, {self.spec.budget_h:g} h"]
         left_s = self._until(night).timestamp() - self.clock().timestamp()
         for number, job in enumerate(ranked([w.job for w in works], state.pairs, night.done)):
@@ -122,15 +144,20 @@ class Night:
             when = "tonight" if fit else "another night"
             title = next(w.revision.title for w in works if w.job is job)
             lines.append(f"{when}: {job.key}, about {takes_s / 60:.0f} min: {title}")
-        return lines + [f"not measured: {item.where}: {item.words}" for item in failed]
+        lines += [f"not measured: {item.where}: {item.words}" for item in found.failed]
+        lines += [f"{candidate}: {words}" for candidate, words in found.notes.items()]
+        lines += [f"not measured: {candidate}: it holds nothing" for candidate in found.empty]
+        lines += [] if works else ["nothing is measured tonight"]
+        return Plan(tuple(lines), not found.failed and not found.empty)
 
     def _carry_out(self, state: State, night: NightRecord) -> Outcome:
         missed = missed_nights(state.nights[-2].date if len(state.nights) > 1 else "", night.date)
         state.save()
-        works, failed = self._plan(state, self.folder / "kernels")
-        for item in failed:
-            night.failures[item.where] = item.words
-            self._tell(state, [failure_letter(item.where, item.words, night.date)])
+        found = self._find(state, self.folder / "kernels")
+        works = found.works
+        for candidate, words in found.notes.items():
+            self.say(f"{candidate}: {words}")
+        self._tell_failed(state, night, found.failed)
         interrupted = self._measure(state, night, works)
         if interrupted:
             return Outcome(f"nightly {self.spec.name} {night.date}: interrupted", 130)
@@ -138,17 +165,30 @@ class Night:
             self._tell(state, night_news(store, state, works, night))
         return self._close(state, night, works, missed)
 
+    def _tell_failed(self, state: State, night: NightRecord, failed: Sequence[Failed]) -> None:
+        """Tell of candidates that are no kernels, once, in one notice for each candidate."""
+        night.failures |= {item.where: item.words for item in failed}
+        fresh: dict[str, list[tuple[str, str]]] = {}
+        for item in failed:
+            if failure_key(item.where, item.words) not in state.told:
+                fresh.setdefault(item.candidate, []).append((item.where, item.words))
+        for candidate, items in fresh.items():
+            self._tell(state, [failures_letter(candidate, items, night.date)])
+            state.told |= {failure_key(*item): night.date for item in items}
+        state.save()
+
     def _until(self, night: NightRecord) -> dt.datetime:
         began = dt.datetime.fromisoformat(night.began)
         return began + dt.timedelta(hours=self.spec.budget_h)
 
-    def _plan(self, state: State, folder: Path) -> tuple[list[Work], list[Failed]]:
-        """Return tonight's jobs and the candidates that are none."""
+    def _find(self, state: State, folder: Path) -> Found:
+        """Find tonight's jobs; the files of their kernels are written to `folder`."""
         cache, runner = Cache(cache_folder()), self.session.runner
         finder = Finder(self.spec, folder, cache, runner, state.anchors, state.tips)
         works: list[Work] = []
         failed: dict[str, Failed] = {}
         found: dict[tuple[str, str], list[Revision | Failed]] = {}
+        empty = {candidate.name for candidate in self.spec.candidates}
         for name in self.spec.playbooks:
             playbook = load_playbook(self.spec.path(name))
             recipe = load_kernel_spec(playbook.baseline, self.session.kernels)
@@ -156,6 +196,7 @@ class Night:
                 at = (candidate.name, recipe.name)
                 if at not in found:
                     found[at] = finder.find(candidate, recipe)
+                empty -= {candidate.name} if found[at] else set()
                 for item in found[at]:
                     if isinstance(item, Failed):
                         failed[item.where] = item
@@ -165,7 +206,7 @@ class Night:
                     if not (item.once and pair.revision == item.id):
                         job = Job(key, item.id, expected_s(playbook))
                         works.append(Work(job, item, playbook))
-        return works, list(failed.values())
+        return Found(works, list(failed.values()), finder.notes, sorted(empty))
 
     def _measure(self, state: State, night: NightRecord, works: Sequence[Work]) -> bool:
         """Measure until the work or the time is over; return whether the user stopped it."""

@@ -81,9 +81,9 @@ def find_history(
     if not series.exists():
         return commit_history(recipe, _tree(order, recipe), order.good, order.bad, cache, runner)
     if (kernels / f"{order.good}.yaml").is_file():
-        return series_history(load_kernel_spec(order.good, kernels), series, cache)
+        return series_history(load_kernel_spec(order.good, kernels), series, cache, runner)
     source = GitSource(git=str(_tree(order, recipe).absolute()), ref=order.good)
-    return series_history(recipe.model_copy(update={"source": source}), series, cache)
+    return series_history(recipe.model_copy(update={"source": source}), series, cache, runner)
 
 
 def _tree(order: Order, recipe: KernelSpec) -> Path:

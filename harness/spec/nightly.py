@@ -1,16 +1,34 @@
 """What is measured every night: one file, read by `vmapbench nightly`. No secrets in it."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from harness.spec.document import Document, load_document
 from harness.spec.kernel import GitRef, Name, Repository
 
 Mailbox = Annotated[str, Field(pattern=r"^[^\s@<>,;\"]+@[^\s@<>,;\"]+$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-MessageId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][^\s<>/\\]{0,250}@[^\s<>/\\]+$")]
+
+
+def _message_id(given: object) -> object:
+    """Return the message id of a mail in an archive's address or in angle brackets."""
+    if not isinstance(given, str):
+        return given
+    if re.match(r"https?://", given):
+        parts = [unquote(part) for part in urlsplit(given).path.split("/") if "@" in unquote(part)]
+        return parts[-1] if parts else given
+    return given.strip().removeprefix("<").removesuffix(">")
+
+
+MessageId = Annotated[
+    str,
+    BeforeValidator(_message_id),
+    Field(pattern=r"^[A-Za-z0-9][^\s<>/\\]{0,250}@[^\s<>/\\]+$"),
+]
 
 # What a series from a mailbox may change unless the file says otherwise, by kind of file: see
 # harness/build/allowed.py.
@@ -25,6 +43,7 @@ _KINDS = ("branch", "mbox", "maildir", "patches", "message_id")
 class CandidateSpec(Document):
     """One place that changes come from: exactly one of the five kinds.
 
+    `message_id` is also taken as an archive's address of the mail, or in angle brackets.
     `git`: a repository, by default that of the baseline's source. `base`: what series are applied
     to, by default their `base-commit:`, else the baseline's source. `commits: each` measures every
     new commit of a branch, `tip` the last one of the night. Relative paths start at the file.

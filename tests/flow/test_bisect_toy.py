@@ -317,7 +317,7 @@ def as_quilt(tree, path):
 @pytest.mark.parametrize("form", [as_mailbox, as_folder, as_quilt])
 def test_a_series_is_bisected_patch_by_patch(bench, tmp_path, form):
     series = form(bench.tree, tmp_path / "series")
-    assert len(load_series(series).patches) == COMMITS
+    assert len(load_series(series, SubprocessRunner()).patches) == COMMITS
     bench = bench.ordering("good", str(series))
     titles = [change.title for change in bench.course.history.changes[1:]]
     assert titles == [f"mm/vmalloc: Change {number}" for number in range(1, COMMITS + 1)]

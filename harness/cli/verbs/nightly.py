@@ -16,7 +16,10 @@ def command(
     file: Annotated[Path, typer.Argument(help="What to measure every night; docs/nightly.md.")],
     kernels: KernelsOption = Path("kernels"),
     reports: ReportsOption = Path("reports"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print tonight's plan only.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print tonight's plan, or with --install the units, only."),
+    ] = False,
     install: Annotated[
         bool, typer.Option("--install", help="Write a systemd service and its timer.")
     ] = False,
@@ -28,24 +31,26 @@ def command(
     """Measure every candidate against its baseline, within the night's time, and tell what is new.
 
     Prints one line. Exit code 0: nothing got worse; 1: something did, or a candidate is broken;
-    2 and 3: the night failed. What was begun goes on with the next call.
+    2 and 3: the night failed. What was begun goes on with the next call. --dry-run ends with 1
+    where a candidate would not be measured or a secret for the notices is not set.
     """
-    from harness.nightly.deliver import channels
+    from harness.nightly.deliver import channels, missing_secrets
     from harness.nightly.night import Night, local_now
     from harness.run.session import Session
     from harness.spec.nightly import load_nightly
 
     spec = load_nightly(file)
     if install:
-        _install(spec.name, _units(file, kernels, reports), to)
+        _install(spec.name, _units(file, kernels, reports), to, dry_run)
         return
     observer = _Silent() if quiet else Lines()
     session = Session(kernels, reports, observer, observer.build)
     send = channels(spec.notices, os.environ)
     night = Night(spec, session, local_now, send, observer.say)
     if dry_run:
-        echo("\n".join(night.plan_lines()))
-        return
+        plan, unset = night.plan(), missing_secrets(spec.notices, os.environ)
+        echo("\n".join([*plan.lines, *(f"notices: {words}" for words in unset)]))
+        raise typer.Exit(0 if plan.whole and not unset else 1)
     outcome = night.carry_out()
     for error in outcome.errors:
         echo(f"vmapbench: {error}", err=True)
@@ -70,12 +75,15 @@ def _units(file: Path, kernels: Path, reports: Path) -> dict[str, str]:
     return dict(render_units(load_nightly(file), argv, str(Path.cwd())))
 
 
-def _install(name: str, units: dict[str, str], to: Path | None) -> None:
+def _install(name: str, units: dict[str, str], to: Path | None, dry_run: bool) -> None:
     import platformdirs
 
     folder = to or platformdirs.user_config_path("systemd") / "user"
     for unit, text in units.items():
         echo(f"--- {folder / unit}\n{text}")
+    if dry_run:
+        echo("nothing is written")
+        return
     folder.mkdir(parents=True, exist_ok=True)
     for unit, text in units.items():
         (folder / unit).write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 
 from harness.build import git
 from harness.build.git import open_commit, repository_place, run_outside
-from harness.build.series import load_patches
+from harness.build.patch_folder import load_patches
 from harness.build.source import ensure_source, pin_source
 from harness.build.worktree import apply_series
 from harness.errors import InputError
@@ -78,7 +78,7 @@ def test_no_variable_of_a_caller_reaches_git(
     }
     monkeypatch.setenv(name, values.get(name, f"{victim}/.git"))
     ours = open_commit(str(linux), "v1", cache, runner)
-    (commit,) = apply_series(ours, ours.base, load_patches(tmp_path / "queue"))
+    (commit,) = apply_series(ours, ours.base, load_patches(tmp_path / "queue", runner))
     assert "mm/topic.c" in ours.read("ls-tree", "-r", "--name-only", commit)
     source = pin_source(toy(source=TreeSource(tree=str(linux))), cache, runner)
     assert (ensure_source(source, cache, lambda: None) / "mm/vmalloc.c").is_file()

@@ -5,7 +5,8 @@ import subprocess
 import pytest
 
 from harness.build.kernel import ensure_kernel
-from harness.build.series import Patch, Series, load_patches
+from harness.build.patch_folder import load_patches
+from harness.build.series import Patch, Series
 from harness.build.worktree import apply_series, ensure_repository, kernel_at, write_kernel
 from harness.errors import InputError
 from harness.spec.kernel import GitSource, load_kernel_spec
@@ -217,5 +218,5 @@ def test_a_quilt_folder_is_applied(repository, tmp_path):
     second = second.replace("a/mm", "mm").replace("b/mm", "mm")
     (folder / "second.patch").write_text("Some words.\n\n" + second)
     (folder / "series").write_text("bare.diff\nsecond.patch -p0\n")
-    commits = apply_series(repository, repository.base, load_patches(folder))
+    commits = apply_series(repository, repository.base, load_patches(folder, repository.runner))
     assert "return 3" in content(repository, commits[-1], "mm/vmalloc.c")

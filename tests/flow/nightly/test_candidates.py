@@ -2,7 +2,6 @@
 
 import gzip
 import http.server
-import shutil
 import threading
 from urllib.parse import unquote
 
@@ -61,7 +60,6 @@ def archive():
     server.server_close()
 
 
-@pytest.mark.skipif(shutil.which("b4") is None, reason="b4 is an extra: vmapbench[series]")
 def test_b4_fetches_the_thread_of_a_mail(archive, runner):
     series = fetch_series("one@b.example", archive, runner)
     assert (series.title, series.version) == ("mm/vmalloc: Return two", 2)

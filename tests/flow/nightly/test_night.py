@@ -309,7 +309,9 @@ def test_a_base_that_the_series_names_is_its_baseline(workplace):
 def test_a_dry_run_says_the_order_and_changes_nothing(workplace):
     workplace.commit(2)
     gone = {"name": "gone", "branch": "no-such-branch", "git": "linux"}
-    lines = workplace.night(workplace.file([*BRANCH, gone], budget_h=1)).plan_lines()
+    plan = workplace.night(workplace.file([*BRANCH, gone], budget_h=1)).plan()
+    lines = plan.lines
+    assert not plan.whole
     assert lines[0] == "night of 2026-01-01, 1 h"
     assert lines[1].startswith("tonight: topic|quick, about 8 min: main at ")
     assert lines[2].startswith("not measured: gone: ")
