@@ -310,3 +310,8 @@ def _tee(child: Child, log: Path | None, on_line: Callable[[str], None] | None) 
             if on_line:
                 on_line(lines[-1].rstrip("\r\n"))
     return "".join(lines)
+
+
+def host_boot_id() -> str:
+    """Return an id that changes with every boot of this machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

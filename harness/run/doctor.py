@@ -5,12 +5,12 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from harness.build.cache import Cache
 from harness.build.kernel import newest_kernel
 from harness.errors import InfrastructureError, ToolError
+from harness.health import Health, Row
 from harness.process import Runner
 from harness.spec import playbook
 from harness.targets.accelerator import (
@@ -21,27 +21,9 @@ from harness.targets.accelerator import (
 )
 from harness.targets.base import BootRequest
 from harness.targets.qemu import QemuTarget
+from harness.targets.simulated.plugin import OLDEST_QEMU
 
-PLUGIN_QEMU = (9, 2)  # the plugin interface that the simulated machine needs
 _BUILD_PROGRAMS = ("make", "flex", "bison", "bc", "ld", "xz", "git", "cpp")
-
-
-class Health(StrEnum):
-    """`WARN`: something optional or slow; `FAIL`: the main job cannot work."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's answer; `remedy` is empty when all is well."""
-
-    name: str
-    health: Health
-    found: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,18 +39,18 @@ class Patient:
     tell: Callable[[str], None] = lambda _: None
 
 
-def check_toolchain(patient: Patient) -> Finding:
+def check_toolchain(patient: Patient) -> Row:
     """Compiler and the programs that a kernel build calls."""
     missing = [name for name in (*_BUILD_PROGRAMS, "gcc") if not shutil.which(name)]
     if missing:
         remedy = "run setup/install.sh, or install the Debian packages of these names"
-        return Finding("toolchain", Health.FAIL, f"missing: {', '.join(missing)}", remedy)
+        return Row("toolchain", Health.FAIL, f"missing: {', '.join(missing)}", remedy)
     version = patient.runner.run(["gcc", "-dumpfullversion"], deadline_s=20).output.strip()
     headers = [name for name in ("libelf.h", "openssl/ssl.h") if not _has_header(patient, name)]
     if headers:
         remedy = "apt-get install libelf-dev libssl-dev"
-        return Finding("toolchain", Health.FAIL, f"headers missing: {headers}", remedy)
-    return Finding("toolchain", Health.OK, f"gcc {version}")
+        return Row("toolchain", Health.FAIL, f"headers missing: {headers}", remedy)
+    return Row("toolchain", Health.OK, f"gcc {version}")
 
 
 def _has_header(patient: Patient, name: str) -> bool:
@@ -76,21 +58,19 @@ def _has_header(patient: Patient, name: str) -> bool:
     return patient.runner.run(argv, deadline_s=30).returncode == 0
 
 
-def check_ccache(_: Patient) -> Finding:
+def check_ccache(_: Patient) -> Row:
     """Optional: makes later kernel builds quicker."""
     if shutil.which("ccache"):
-        return Finding("ccache", Health.OK, "found")
-    return Finding(
-        "ccache", Health.WARN, "not found", "apt-get install ccache (builds get quicker)"
-    )
+        return Row("ccache", Health.OK, "found")
+    return Row("ccache", Health.WARN, "not found", "apt-get install ccache (builds get quicker)")
 
 
-def check_sources(_: Patient) -> Finding:
+def check_sources(_: Patient) -> Row:
     """The Debian kernel sources that the shipped kernels are built from."""
     found = sorted(path.name for path in Path("/usr/src").glob("linux-source-*.tar.*"))
     if any(name.startswith("linux-source-6.12.") for name in found):
-        return Finding("kernel source", Health.OK, ", ".join(found))
-    return Finding(
+        return Row("kernel source", Health.OK, ", ".join(found))
+    return Row(
         "kernel source",
         Health.FAIL,
         ", ".join(found) or "none below /usr/src",
@@ -98,33 +78,33 @@ def check_sources(_: Patient) -> Finding:
     )
 
 
-def check_qemu(patient: Patient) -> Finding:
+def check_qemu(patient: Patient) -> Row:
     """QEMU, and whether its plugin API is new enough for the simulated machine."""
     try:
         version = qemu_version(patient.runner)
     except ToolError as error:
-        return Finding("QEMU", Health.FAIL, str(error), "apt-get install qemu-system-x86")
+        return Row("QEMU", Health.FAIL, str(error), "apt-get install qemu-system-x86")
     shown = ".".join(map(str, version))
-    if version[:2] < PLUGIN_QEMU:
-        return Finding(
+    if version < OLDEST_QEMU:
+        return Row(
             "QEMU",
             Health.WARN,
             f"{shown}: its plugin API is too old for the simulated machine",
             "Debian 12: apt-get install -t bookworm-backports qemu-system-x86",
         )
-    return Finding("QEMU", Health.OK, f"{shown}, plugin API new enough")
+    return Row("QEMU", Health.OK, f"{shown}, plugin API new enough")
 
 
-def check_tcg(patient: Patient) -> Finding:
+def check_tcg(patient: Patient) -> Row:
     """A probe guest under TCG: whether QEMU runs anything at all here."""
     try:
         works, reason = probe_accelerator("tcg", patient.cache, patient.runner)
     except ToolError as error:
-        return Finding("TCG", Health.FAIL, str(error), "install QEMU first")
-    return Finding("TCG", Health.OK if works else Health.FAIL, reason, "" if works else "see above")
+        return Row("TCG", Health.FAIL, str(error), "install QEMU first")
+    return Row("TCG", Health.OK if works else Health.FAIL, reason, "" if works else "see above")
 
 
-def check_kvm(patient: Patient) -> Finding:
+def check_kvm(patient: Patient) -> Row:
     """Whether Linux runs under KVM, by booting a built kernel where nobody knows yet."""
     target = QemuTarget(playbook.QemuTarget(kind="qemu"), patient.cache, patient.runner)
     try:
@@ -132,9 +112,9 @@ def check_kvm(patient: Patient) -> Finding:
             _boot_built_kernel(target, patient)
         kvm = target.kvm()
     except ToolError as error:
-        return Finding("KVM", Health.WARN, str(error), "install QEMU first")
+        return Row("KVM", Health.WARN, str(error), "install QEMU first")
     health = Health.OK if kvm.state is KvmState.RUNS_LINUX else Health.WARN
-    return Finding("KVM", health, f"{kvm.state}: {kvm.seen}", _KVM_REMEDIES[kvm.state])
+    return Row("KVM", health, f"{kvm.state}: {kvm.seen}", _KVM_REMEDIES[kvm.state])
 
 
 _ASK_AGAIN = "once that has changed: vmapbench doctor --again"
@@ -163,27 +143,27 @@ def _boot_built_kernel(target: QemuTarget, patient: Patient) -> None:
             patient.tell(str(error))
 
 
-def check_memory(_: Patient) -> Finding:
+def check_memory(_: Patient) -> Row:
     """Memory for a guest of 64 workers beside a kernel build."""
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     found = f"{total} MiB, {available} MiB free"
     if total < 2048:
-        return Finding("memory", Health.FAIL, found, "at least 2 GiB for a build and a small guest")
+        return Row("memory", Health.FAIL, found, "at least 2 GiB for a build and a small guest")
     if total < 8192:
-        return Finding("memory", Health.WARN, found, "64 workers of every case want 8 GiB")
-    return Finding("memory", Health.OK, found)
+        return Row("memory", Health.WARN, found, "64 workers of every case want 8 GiB")
+    return Row("memory", Health.OK, found)
 
 
-def check_disk(patient: Patient) -> Finding:
+def check_disk(patient: Patient) -> Row:
     """Room for sources, object trees and logs: about 3 GiB a kernel source."""
     free = {path: _free_mib(path) for path in (patient.cache, patient.reports)}
     found = ", ".join(f"{mib} MiB free for {path}" for path, mib in free.items())
     if min(free.values()) < 1024:
-        return Finding("disk", Health.FAIL, found, "free some, or set VMAPBENCH_CACHE")
+        return Row("disk", Health.FAIL, found, "free some, or set VMAPBENCH_CACHE")
     if free[patient.cache] < 8192:
-        return Finding("disk", Health.WARN, found, "three kernels take about 8 GiB of cache")
-    return Finding("disk", Health.OK, found)
+        return Row("disk", Health.WARN, found, "three kernels take about 8 GiB of cache")
+    return Row("disk", Health.OK, found)
 
 
 def _free_mib(path: Path) -> int:
@@ -192,19 +172,17 @@ def _free_mib(path: Path) -> int:
     return shutil.disk_usage(path).free >> 20
 
 
-def check_rights(patient: Patient) -> Finding:
+def check_rights(patient: Patient) -> Row:
     """Root or sudo: only to install packages; measuring needs neither."""
     if os.geteuid() == 0:
-        return Finding("sudo", Health.OK, "root")
+        return Row("sudo", Health.OK, "root")
     if not shutil.which("sudo"):
-        return Finding("sudo", Health.WARN, "no sudo", "packages must be installed by root")
+        return Row("sudo", Health.WARN, "no sudo", "packages must be installed by root")
     passwordless = patient.runner.run(["sudo", "-n", "true"], deadline_s=20).returncode == 0
-    return Finding(
-        "sudo", Health.OK, "without a password" if passwordless else "asks for a password"
-    )
+    return Row("sudo", Health.OK, "without a password" if passwordless else "asks for a password")
 
 
-CHECKS: tuple[Callable[[Patient], Finding], ...] = (
+CHECKS: tuple[Callable[[Patient], Row], ...] = (
     check_toolchain,
     check_ccache,
     check_sources,
@@ -217,7 +195,7 @@ CHECKS: tuple[Callable[[Patient], Finding], ...] = (
 )
 
 
-def examine(patient: Patient, *, again: bool = False) -> list[Finding]:
+def examine(patient: Patient, *, again: bool = False) -> list[Row]:
     """Return every check's finding, in order; `again`: forget what is remembered of KVM first.
 
     Takes up to a minute once per boot of the host, where a kernel is booted under KVM.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.errors import ToolError
 from harness.files import replace_file
-from harness.process import Runner
+from harness.process import Runner, host_boot_id
 
 QEMU = "qemu-system-x86_64"
 # The machine of every guest. `-hypervisor`: with that CPUID bit and no paravirtual spinlock x86
@@ -100,11 +100,6 @@ def probe_accelerator(
         lines = [line for line in done.output.splitlines() if line and "warning:" not in line]
         return False, f"QEMU exited with {done.returncode}: {(lines or ['no message'])[0]}"
     return True, f"a probe guest booted in {done.elapsed_s:.1f} s"
-
-
-def host_boot_id() -> str:
-    """Return an id that changes with every boot of this machine."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def qemu_version(runner: Runner) -> tuple[int, int, int]:

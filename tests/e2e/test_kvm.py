@@ -6,7 +6,8 @@ import pytest
 
 from harness.build.cache import cache_folder
 from harness.errors import ToolError
-from harness.run.doctor import Health, Patient, check_kvm
+from harness.health import Health
+from harness.run.doctor import Patient, check_kvm
 from harness.spec import playbook
 from harness.targets.accelerator import KvmState, find_kvm, forget_kvm
 from harness.targets.base import BootRequest

@@ -29,20 +29,20 @@ def command(
     """
     from harness.build.cache import cache_folder
     from harness.process import SubprocessRunner
-    from harness.run.doctor import Health, Patient, examine
+    from harness.run.doctor import Patient, examine
 
     def tell(words: str) -> None:
         echo(words, err=True)
 
     patient = Patient(SubprocessRunner(), cache_folder(), reports, tell)
-    findings = examine(patient, again=again)
+    rows = examine(patient, again=again)
     if as_json:
-        echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         table = Table("check", "", "found", "remedy", box=None)
-        for finding in findings:
-            health = Text(finding.health, style=_COLOURS[finding.health])
-            table.add_row(finding.name, health, Text(finding.found), Text(finding.remedy))
+        for row in rows:
+            health = Text(row.health, style=_COLOURS[row.health])
+            table.add_row(row.what, health, Text(row.found), Text(row.remedy))
         Console().print(table)
-    if any(finding.health is Health.FAIL for finding in findings):
+    if any(row.bad for row in rows):
         raise typer.Exit(3)

@@ -75,7 +75,7 @@ def check(name: NameArgument, as_json: JsonOption = False) -> None:
     else:
         for row in rows:
             remedy = f"\n        {row.remedy}" if row.remedy else ""
-            echo(f"{row.state:>4}  {row.what}: {row.found}{remedy}")
+            echo(f"{row.health:>4}  {row.what}: {row.found}{remedy}")
     if any(row.bad for row in rows):
         raise typer.Exit(1)
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.errors import InputError, ToolError
+from harness.process import host_boot_id
 from harness.targets.ssh.shell import Completed, Shell
 
 # $1: lock file, $2: token of the holder; the new content comes on stdin.
@@ -67,7 +68,7 @@ def this_process(purpose: str) -> Holder:
         token=secrets.token_hex(16),
         user=getpass.getuser(),
         machine=platform.node(),
-        boot_id=_boot_id(),
+        boot_id=host_boot_id(),
         pid=os.getpid(),
         started=start_ticks(os.getpid()) or 0,
         purpose=purpose,
@@ -88,7 +89,7 @@ def is_gone(holder: Holder) -> bool:
     """Whether it is certain that the holder's process has ended: it ran here, and does no more."""
     if holder.machine != platform.node():
         return False
-    return holder.boot_id != _boot_id() or start_ticks(holder.pid) != holder.started
+    return holder.boot_id != host_boot_id() or start_ticks(holder.pid) != holder.started
 
 
 class HostLock:
@@ -171,7 +172,3 @@ def break_lock(shell: Shell, state: str) -> None:
     """Remove whatever lock there is. The holder's next renewal fails."""
     argv = ["flock", "-w", "20", f"{state}/mutex", "rm", "-f", "--", f"{state}/lock"]
     shell.run(argv, check=True)
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from harness.errors import ToolError
+from harness.health import Health, Row
 from harness.spec.host import HostSpec
 from harness.targets.ssh.boot_method import BootMethod, Trial
 from harness.targets.ssh.home import AT_ONCE, IN_ORDER
@@ -28,29 +28,6 @@ _NETWORK = (
     *("virtio_net", "e1000e", "igb", "igc", "ixgbe", "i40e", "r8169", "atlantic", "tg3", "bnxt_en"),
     *("bond", "bridge", "vlan"),
 )
-
-
-class State(StrEnum):
-    """What a row of the check means."""
-
-    OK = "ok"
-    WARN = "warn"  # works, but the host might need a hand one day
-    FAIL = "fail"  # no boot could succeed, or the host might not come back
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing that was looked at. `remedy` is empty when all is well."""
-
-    what: str
-    state: State
-    found: str
-    remedy: str = ""
-
-    @property
-    def bad(self) -> bool:
-        """Whether it forbids a run."""
-        return self.state is State.FAIL
 
 
 @dataclass(frozen=True)
@@ -119,16 +96,16 @@ def _kernel(host: _Host) -> Iterator[Row]:
     running = read_running(host.shell)
     if running.nonce:
         remedy = f"vmapbench host recover {host.spec.name}"
-        yield Row("kernel", State.WARN, f"a trial kernel runs, {running.release}", remedy)
+        yield Row("kernel", Health.WARN, f"a trial kernel runs, {running.release}", remedy)
     else:
-        yield Row("kernel", State.OK, running.release)
+        yield Row("kernel", Health.OK, running.release)
     machine = host.shell.run(["uname", "-m"]).stdout.strip()
     if machine != "x86_64":
-        yield Row("machine", State.FAIL, machine, "only x86_64 is supported")
+        yield Row("machine", Health.FAIL, machine, "only x86_64 is supported")
     # systemctl needs D-Bus to answer an ordinary user; the folder is there without it, sd_booted(3)
     said = host.shell.run(["systemctl", "is-system-running"]).stdout.strip()
     if said in _NO_SYSTEMD and host.shell.run(["test", "-d", "/run/systemd/system"]).returncode:
-        yield Row("systemd", State.FAIL, "not running", "only hosts with systemd are supported")
+        yield Row("systemd", Health.FAIL, "not running", "only hosts with systemd are supported")
 
 
 def _programs(host: _Host) -> Iterator[Row]:
@@ -137,9 +114,9 @@ def _programs(host: _Host) -> Iterator[Row]:
     missing = host.shell.run(["sh", "-c", look, "sh", *needed]).stdout.split()
     if missing:
         packages = "coreutils, util-linux, procps, findutils, and the boot method's package"
-        yield Row("programs", State.FAIL, f"missing: {', '.join(missing)}", f"install {packages}")
+        yield Row("programs", Health.FAIL, f"missing: {', '.join(missing)}", f"install {packages}")
     else:
-        yield Row("programs", State.OK, f"all {len(needed)} there")
+        yield Row("programs", Health.OK, f"all {len(needed)} there")
 
 
 def _sudo(host: _Host) -> Iterator[Row]:
@@ -147,7 +124,7 @@ def _sudo(host: _Host) -> Iterator[Row]:
         uid = host.shell.run(["id", "-u"]).stdout.strip()
         if uid != "0":
             remedy = "say `sudo: true`, and give the account the sudoers file"
-            yield Row("root", State.FAIL, f"sudo: false, but the account's id is {uid}", remedy)
+            yield Row("root", Health.FAIL, f"sudo: false, but the account's id is {uid}", remedy)
         return
     listed = host.shell.run(["sudo", "-n", "-l"]).stdout
     refused = []
@@ -162,69 +139,69 @@ def _sudo(host: _Host) -> Iterator[Row]:
     if refused:
         remedy = f"vmapbench host sudoers {host.spec.name} prints the file for /etc/sudoers.d"
         names = ", ".join(dict.fromkeys(refused))
-        yield Row("sudo", State.FAIL, f"not allowed without a password: {names}", remedy)
+        yield Row("sudo", Health.FAIL, f"not allowed without a password: {names}", remedy)
     else:
-        yield Row("sudo", State.OK, "every command is allowed")
+        yield Row("sudo", Health.OK, "every command is allowed")
 
 
 def _state(host: _Host) -> Iterator[Row]:
     if host.shell.run(["test", "-d", host.spec.state, "-a", "-w", host.spec.state]).returncode:
         remedy = f"as root: install -d -o {host.spec.user or 'ACCOUNT'} {host.spec.state}"
         yield Row(
-            "folder", State.FAIL, f"{host.spec.state} is not there or not the account's", remedy
+            "folder", Health.FAIL, f"{host.spec.state} is not there or not the account's", remedy
         )
         return
     free = host.shell.run(["df", "-m", "--output=avail", host.spec.state]).stdout.split()
     free_mib = int(free[-1]) if free and free[-1].isdigit() else 0
     if free_mib < _ROOM_MIB:
         remedy = f"free some: {_ROOM_MIB} MiB are needed"
-        yield Row("folder", State.FAIL, f"{free_mib} MiB free at {host.spec.state}", remedy)
+        yield Row("folder", Health.FAIL, f"{free_mib} MiB free at {host.spec.state}", remedy)
     else:
-        yield Row("folder", State.OK, f"{host.spec.state}, {free_mib} MiB free")
+        yield Row("folder", Health.OK, f"{host.spec.state}, {free_mib} MiB free")
     held = read_lock(host.shell, host.spec.state)
     if held:
         remedy = f"vmapbench host unlock {host.spec.name} --break, if that run is surely over"
-        yield Row("lock", State.WARN, held.describe(), remedy)
+        yield Row("lock", Health.WARN, held.describe(), remedy)
     else:
-        yield Row("lock", State.OK, "free")
+        yield Row("lock", Health.OK, "free")
 
 
 def _initrd(host: _Host) -> Iterator[Row]:
     path = host_initrd(host.spec, read_running(host.shell).release)
     if host.shell.run(["test", "-f", path]).returncode:
         remedy = "name the known-good kernel's as boot: {initrd: PATH}"
-        yield Row("initial file system", State.FAIL, f"{path} is not there", remedy)
+        yield Row("initial file system", Health.FAIL, f"{path} is not there", remedy)
     else:
-        yield Row("initial file system", State.OK, path)
+        yield Row("initial file system", Health.OK, path)
 
 
 def _boot(host: _Host) -> Iterator[Row]:
     faults = host.method.faults(host.shell)
     for fault in faults:
         yield Row(
-            f"boot by {host.spec.boot.method}", State.FAIL, fault, "see docs/lab.md, Boot methods"
+            f"boot by {host.spec.boot.method}", Health.FAIL, fault, "see docs/lab.md, Boot methods"
         )
     if not faults:
-        yield Row(f"boot by {host.spec.boot.method}", State.OK, "possible")
+        yield Row(f"boot by {host.spec.boot.method}", Health.OK, "possible")
     if host.method.armed(host.shell):
         remedy = f"vmapbench host recover {host.spec.name}"
-        yield Row("next start", State.WARN, "a trial is armed", remedy)
+        yield Row("next start", Health.WARN, "a trial is armed", remedy)
     else:
-        yield Row("next start", State.OK, "the known-good kernel")
+        yield Row("next start", Health.OK, "the known-good kernel")
 
 
 def _drivers(host: _Host) -> Iterator[Row]:
     remedy = "build it into the kernels under test: add a fragment beside lab.config"
     kind = host.shell.run(["findmnt", "-nro", "FSTYPE", "/"]).stdout.strip()
-    state = State.OK if kind in _FILE_SYSTEMS else State.WARN
-    yield Row("root file system", state, kind or "unknown", "" if state is State.OK else remedy)
+    state = Health.OK if kind in _FILE_SYSTEMS else Health.WARN
+    yield Row("root file system", state, kind or "unknown", "" if state is Health.OK else remedy)
     drivers = _network_drivers(host.shell)
     for device, driver in drivers.items():
-        state = State.OK if driver in _NETWORK else State.WARN
+        state = Health.OK if driver in _NETWORK else Health.WARN
         found = f"{device}: driver {driver or 'unknown'}"
-        yield Row("network", state, found, "" if state is State.OK else remedy)
+        yield Row("network", state, found, "" if state is Health.OK else remedy)
     if not drivers:
-        yield Row("network", State.WARN, "no default route", "see docs/lab.md, Drivers")
+        yield Row("network", Health.WARN, "no default route", "see docs/lab.md, Drivers")
 
 
 def _network_drivers(shell: Shell) -> dict[str, str]:
@@ -262,10 +239,10 @@ def _topology(host: _Host) -> Iterator[Row]:
     ]
     if wrong:
         remedy = "mend the hosts file, or look whether SMT or a CPU is switched off"
-        yield Row("topology", State.FAIL, "; ".join(wrong), remedy)
+        yield Row("topology", Health.FAIL, "; ".join(wrong), remedy)
     else:
         words = ", ".join(f"{value} {key}" for key, value in found.items())
-        yield Row("topology", State.OK, words)
+        yield Row("topology", Health.OK, words)
 
 
 def _ways_back(host: _Host) -> Iterator[Row]:
@@ -273,19 +250,19 @@ def _ways_back(host: _Host) -> Iterator[Row]:
     dogs = [line for line in host.shell.run(["sh", "-c", look]).stdout.split("\n") if line]
     hardware = [dog for dog in dogs if "Software" not in dog]
     if can_cycle(host.spec):
-        yield Row("power", State.OK, host.spec.power.method)
+        yield Row("power", Health.OK, host.spec.power.method)
     elif hardware:
-        yield Row("power", State.WARN, "none", "a hang before the guard starts needs a hand")
+        yield Row("power", Health.WARN, "none", "a hang before the guard starts needs a hand")
     else:
         remedy = "a kernel that hangs before its guard starts needs a hand: give it a power method"
-        yield Row("power", State.WARN, "none, and no hardware watchdog", remedy)
-    yield Row("watchdog", State.OK, ", ".join(dogs) or "none but the trial kernel's own")
+        yield Row("power", Health.WARN, "none, and no hardware watchdog", remedy)
+    yield Row("watchdog", Health.OK, ", ".join(dogs) or "none but the trial kernel's own")
     backend = host.shell.run(["cat", "/sys/module/pstore/parameters/backend"]).stdout.strip()
     if backend in ("", "(null)"):
         remedy = (
             "a panic's last lines may be lost: give the host a `console`, or EFI or ERST pstore"
         )
-        state = State.OK if host.spec.console else State.WARN
+        state = Health.OK if host.spec.console else Health.WARN
         yield Row("last words", state, "no pstore", "" if host.spec.console else remedy)
     else:
-        yield Row("last words", State.OK, f"pstore: {backend}")
+        yield Row("last words", Health.OK, f"pstore: {backend}")

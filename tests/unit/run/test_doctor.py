@@ -1,9 +1,9 @@
 import pytest
 
+from harness.health import Health
 from harness.process import Completed
 from harness.run.doctor import (
     CHECKS,
-    Health,
     Patient,
     check_disk,
     check_qemu,
