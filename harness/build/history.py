@@ -115,15 +115,13 @@ def load_series(place: Path, runner: Runner) -> Series:
     if found and len(found.series) != 1:
         titles = "; ".join(series.title for series in found.series[:5]) or "none"
         rest = f"\n  not understood: {'; '.join(found.odd[:5])}" if found.odd else ""
-        raise InputError(f"bisecting {place}: expected one series of patches, found {titles}{rest}")
+        raise InputError(f"{place}: expected one series of patches, found {titles}{rest}")
     series = found.series[0] if found else load_patches(place, runner)
     if series.fault:
-        raise InputError(f"bisecting {place}: {series.fault}")
+        raise InputError(f"{place}: {series.fault}")
     for patch in series.patches:
         if patch.strip != 1:
-            raise InputError(
-                f"bisecting {place}: {patch.name}: found -p{patch.strip}, expected -p1"
-            )
+            raise InputError(f"{place}: {patch.name}: found -p{patch.strip}, expected -p1")
     return series
 
 

@@ -142,13 +142,15 @@ def _commit_tree(repository: Repository, pristine: Path) -> None:
     words = [*pack, *links, f"--work-tree={pristine}", "add", "--all", "--force", "."]
     repository.read(*words)
     tree = repository.read("write-tree")
-    commit = repository.read(*_commit_words(tree, "source"), env=FIXED_DATES)
+    commit = commit_tree(repository, tree, "source")
     repository.read("update-ref", "refs/heads/source", commit)
     (repository.folder / "index").unlink()
 
 
-def _commit_words(tree: str, message: str, *parents: str) -> list[str]:
-    return ["commit-tree", tree, "-m", message, *(w for p in parents for w in ("-p", p))]
+def commit_tree(repository: Repository, tree: str, message: str, *parents: str) -> str:
+    """Return the commit of the contents `tree`; the same words and contents are one commit."""
+    words = [word for parent in parents for word in ("-p", parent)]
+    return repository.read("commit-tree", tree, "-m", message, *words, env=FIXED_DATES)
 
 
 def _patched(bare: Repository, recipe: KernelSpec) -> str:
@@ -165,7 +167,7 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
                 words = describe_rejection(done.output)
                 raise InputError(f"applying {patch} to {recipe.name}'s source: {words}")
         tree = bare.read("write-tree", env=index)
-    return bare.read(*_commit_words(tree, f"patches of {recipe.name}", bare.base), env=FIXED_DATES)
+    return commit_tree(bare, tree, f"patches of {recipe.name}", bare.base)
 
 
 def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path) -> str:

@@ -1,11 +1,18 @@
-"""What the verbs that read results share: the open store."""
+"""What verbs share that have results to read or to show."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
+from harness.console import echo
+
 if TYPE_CHECKING:
+    from harness.report.write import Written
+    from harness.run.session import Ended, Session
     from harness.store.store import Store
 
 
@@ -17,3 +24,37 @@ def opened_store(reports: Path) -> "Iterator[Store]":
 
     with contextlib.closing(open_store(store_location(reports), must_exist=True)) as store:
         yield store
+
+
+def show_run(session: "Session", ended: "Ended", reports: Path, as_json: bool) -> "Written":
+    """Write and print what a run gave. Exits with 130 where the run was interrupted."""
+    from harness.report.collect import as_document
+    from harness.report.text import render_text
+    from harness.report.write import write_results
+    from harness.run.noise import noise_advice
+    from harness.verdict import Verdict
+
+    with contextlib.closing(session.open_store()) as store:
+        written = write_results(store, ended.run_id, reports)
+    if as_json:
+        echo(json.dumps(as_document(written.report), indent=2))
+    else:
+        echo(render_text(written.view, written.published))
+        echo(f"page: {written.page}")
+    if ended.interrupted:
+        echo(f"interrupted; go on with: vmapbench run --resume {ended.run_id}", err=True)
+        raise typer.Exit(130)
+    if written.report.verdict is Verdict.NOISY:
+        echo(
+            "some boots never had a quiet host\n"
+            + noise_advice(boot.facts for boot in written.report.boots),
+            err=True,
+        )
+    return written
+
+
+def is_bad(written: "Written") -> bool:
+    """Return whether the verdict of a run is one to fail on."""
+    from harness.verdict import Verdict
+
+    return written.report.verdict.bad or written.report.verdict is Verdict.NOISY

@@ -201,6 +201,11 @@ class View:
         return verdict_sentence(self.main_effects, len(self.sizes) > 1 or len(self.kernels) > 2)
 
     @property
+    def shows_slower(self) -> bool:
+        """Whether any row shows a kernel that is slower than the baseline."""
+        return any(effect.word == Word.SLOWER for effect in self.main_effects)
+
+    @property
     def remarks(self) -> list[str]:
         """What is to be said of single rows of the comparison, each remark once."""
         return list(dict.fromkeys(effect.note for effect in self.effects if effect.note))

@@ -128,10 +128,15 @@ def parse_modinfo_text(text: str) -> ModuleInfo:
         name: Parameter(name, types.get(name, ""), descriptions.get(name, "").strip())
         for name in sorted({**types, **descriptions})
     }
-    cases = _CASE.findall(descriptions.get("run_test_mask", ""))
     return ModuleInfo(
         name=single.get("name", ""),
         vermagic=single.get("vermagic", "").strip(),
         parameters=parameters,
-        cases=dict(sorted(((name, int(bit)) for bit, name in cases), key=lambda case: case[1])),
+        cases=parse_cases(descriptions.get("run_test_mask", "")),
     )
+
+
+def parse_cases(description: str) -> dict[str, int]:
+    """Return the cases that the description of run_test_mask lists: name -> bit, in bit order."""
+    cases = ((name, int(bit)) for bit, name in _CASE.findall(description))
+    return dict(sorted(cases, key=lambda case: case[1]))

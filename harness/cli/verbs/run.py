@@ -1,7 +1,5 @@
 """`vmapbench run`: a playbook in, a comparison out."""
 
-import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import KernelsOption, ReportsOption
+from harness.cli.results import is_bad, show_run
 from harness.console import echo
 
 if TYPE_CHECKING:
@@ -70,7 +69,8 @@ def _run_on_fleet(
             echo(f"{name}: {ended}", err=True)
             statuses.append(True)
         else:
-            statuses.append(_show(make_session(kernels, reports), ended, reports, as_json))
+            written = show_run(make_session(kernels, reports), ended, reports, as_json)
+            statuses.append(is_bad(written))
     return statuses
 
 
@@ -96,7 +96,7 @@ def _run_once(
             ended = session.resume(str(resume))
         else:
             ended = _run_or_fall_back(session, file, host)
-    return _show(session, ended, reports, as_json)
+    return is_bad(show_run(session, ended, reports, as_json))
 
 
 def _run_or_fall_back(session: "Session", file: Path, host: str | None) -> "Ended":
@@ -114,30 +114,3 @@ def _run_or_fall_back(session: "Session", file: Path, host: str | None) -> "Ende
         other = fallback_file(file, name)
         echo(f"{error}\n  running {other} instead", err=True)
         return session.run(other, host)
-
-
-def _show(session: "Session", ended: "Ended", reports: Path, as_json: bool) -> bool:
-    """Write and print what a run gave; return whether its verdict is one to fail on."""
-    from harness.report.collect import as_document
-    from harness.report.text import render_text
-    from harness.report.write import write_results
-    from harness.run.noise import noise_advice
-    from harness.verdict import Verdict
-
-    with contextlib.closing(session.open_store()) as store:
-        written = write_results(store, ended.run_id, reports)
-    if as_json:
-        echo(json.dumps(as_document(written.report), indent=2))
-    else:
-        echo(render_text(written.view, written.published))
-        echo(f"page: {written.page}")
-    if ended.interrupted:
-        echo(f"interrupted; go on with: vmapbench run --resume {ended.run_id}", err=True)
-        raise typer.Exit(130)
-    if written.report.verdict is Verdict.NOISY:
-        echo(
-            "some boots never had a quiet host\n"
-            + noise_advice(boot.facts for boot in written.report.boots),
-            err=True,
-        )
-    return written.report.verdict.bad or written.report.verdict is Verdict.NOISY

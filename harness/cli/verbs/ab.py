@@ -1,0 +1,76 @@
+"""`vmapbench ab`: what a change does, in any kernel tree, without a file to write."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+import typer
+
+from harness.cli.results import is_bad, show_run
+from harness.console import echo
+
+_REPORTS = Path(platformdirs.user_data_dir("vmapbench")) / "reports"
+
+
+def command(
+    base: Annotated[str, typer.Argument(help="A commit, or A..B; HEAD if not given.")] = "",
+    change: Annotated[str, typer.Argument(help="A commit; else the working tree as it is.")] = "",
+    patch: Annotated[
+        str, typer.Option(help="Compare BASE with these on top: a mailbox, a folder, - for stdin.")
+    ] = "",
+    tree: Annotated[Path, typer.Option(help="The kernel tree.")] = Path(),
+    on: Annotated[
+        str, typer.Option(help="qemu, simulated[:CPUS] or a lab host; else what is honest here.")
+    ] = "",
+    threads: Annotated[
+        int | None, typer.Option(help="Workers; 16, or one a CPU.", min=1, max=1024)
+    ] = None,
+    cases: Annotated[str, typer.Option(help="Names of cases, with commas between.")] = "fix_size",
+    loops: Annotated[int, typer.Option(help="Loops of each worker.", min=1)] = 4000,
+    boots: Annotated[int, typer.Option(help="Of each side.", min=2, max=1000)] = 5,
+    reports: Annotated[Path, typer.Option(help="Folder of the results.")] = _REPORTS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Build both sides of a change in the kernel tree here, boot, measure, and say the answer.
+
+    Without arguments: HEAD against the working tree. Nothing is written into the tree. Exit code 1
+    when the change is slower, so that it serves `git rebase --exec`.
+    """
+    import datetime as dt
+
+    from harness.build.cache import Cache, cache_folder
+    from harness.build.sides import find_sides
+    from harness.cli.progress import show_progress
+    from harness.process import SubprocessRunner
+    from harness.run.ab import Options, plan_ab, write_ab
+    from harness.run.begin import new_run_id
+    from harness.run.session import Session
+
+    cache, runner = Cache(cache_folder()), SubprocessRunner()
+    named = tuple(name.strip() for name in cases.split(",") if name.strip())
+    options = Options(on, threads or 0, named, loops, boots)
+    sides = find_sides(tree, base, change, patch, cache, runner)
+    plan = plan_ab(sides, options, cache, runner)
+    echo(f"on {plan.words}", err=as_json)
+    for role, side in (("base", sides.base), ("change", sides.change)):
+        echo(f"{role}: {side.word} ({side.commit[:12]} {side.title})", err=as_json)
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="vmapbench-ab-") as scratch:
+            file = write_ab(plan, Path(scratch), cache, runner)
+            kernels = file.parent / "kernels"
+            with show_progress(live=False) as observer:
+                echo("\n".join(Session(kernels, reports, observer).plan_lines(file)))
+        return
+    run_id = new_run_id(plan.playbook, dt.datetime.now(dt.UTC))
+    folder = reports.absolute() / run_id
+    file = write_ab(plan, folder, cache, runner)
+    with show_progress(live=sys.stderr.isatty()) as observer:
+        session = Session(folder / "kernels", reports.absolute(), observer, observer.build)
+        ended = session.run(file, run_id=run_id)
+    written = show_run(session, ended, session.reports, as_json)
+    echo(f"again: vmapbench run {file} --kernels {file.parent / 'kernels'}", err=True)
+    if is_bad(written) or written.view.shows_slower:
+        raise typer.Exit(1)

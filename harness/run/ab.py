@@ -1,0 +1,194 @@
+"""Makes a playbook with its kernel files of two sides of a git tree and a few options.
+
+    plan = plan_ab(sides, options, session)
+    write_ab(plan, folder, cache, runner)    # folder/ab.yaml, folder/kernels/
+    session.run(folder / "ab.yaml", ...)
+
+What is written is all that is used: `vmapbench run` on it gives the same.
+"""
+
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from harness.build.cache import Cache
+from harness.build.sides import Sides, side_kernels
+from harness.errors import InputError, ToolError
+from harness.files import replace_file
+from harness.process import Runner
+from harness.spec.document import parse_document
+from harness.spec.host import load_host
+from harness.spec.kernel import GitSource, KernelSpec
+from harness.spec.playbook import (
+    Playbook,
+    QemuTarget,
+    SimulatedTarget,
+    SshTarget,
+    TargetSpec,
+)
+from harness.spec.shipped import shipped_folder
+from harness.targets.accelerator import Kvm, find_kvm
+from harness.testmod.cases import CASES, short_name
+from harness.testmod.source import SOURCE_FILE, parse_module_source
+from harness.testmod.workload import check_workload
+
+THREADS = 16
+LOOPS = 4000
+BOOTS = 5
+CASES_BY_DEFAULT = ("fix_size",)
+FILE = "ab.yaml"
+_EXPECTED_S = 300.0  # host seconds of 16 workers with 4000 loops of one case, on a busy machine
+_X2APIC_CPUS = 256  # from here on
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure. `on`: qemu, simulated, simulated:CPUS, a lab host, or empty: what is best.
+
+    `threads` 0: as many as the machine has CPUs where `on` says, else `THREADS`.
+    """
+
+    on: str = ""
+    threads: int = 0
+    cases: Sequence[str] = CASES_BY_DEFAULT
+    loops: int = LOOPS
+    boots: int = BOOTS
+
+
+@dataclass(frozen=True)
+class AbPlan:
+    """What will be measured where. `words`: on what, and why, for people."""
+
+    playbook: Playbook
+    recipe: KernelSpec
+    sides: Sides
+    words: str
+
+
+def plan_ab(sides: Sides, options: Options, cache: Cache, runner: Runner) -> AbPlan:
+    """Return what the options ask for. Raises InputError for what the tree's module lacks."""
+    target, words = choose_target(options, lambda: find_kvm(cache.folder, runner), _cores())
+    parameters: dict[str, int | bool] = {
+        "nr_threads": options.threads or target.cpus,
+        "run_test_mask": case_mask(options.cases, sides.read(SOURCE_FILE) or ""),
+        "test_loop_count": options.loops,
+        "sequential_test_order": True,
+    }
+    _check_parameters(parameters, sides)
+    names = [f"base-{sides.base.commit[:12]}", f"change-{sides.change.commit[:12]}"]
+    work = parameters["nr_threads"] * options.loops * len(options.cases) / (THREADS * LOOPS)
+    document = {
+        "version": 1,
+        "question": f"What does {sides.change.word} change against {sides.base.word}?",
+        "kernels": names,
+        "baseline": names[0],
+        "target": target.model_dump(mode="json", exclude_defaults=True),
+        "workloads": [
+            {
+                "name": "-".join(map(short_name, options.cases))[:64],
+                "parameters": parameters,
+                "expected_s": round(_EXPECTED_S * max(1.0, work)),
+            }
+        ],
+        "repeats": options.boots,
+    }
+    stream = io.StringIO()
+    YAML(typ="safe").dump(document, stream)
+    text = f"# Written by `vmapbench ab` in {sides.tree}.\n{stream.getvalue()}"
+    playbook = parse_document(text, Playbook, FILE, name=Path(FILE).stem, text=text)
+    return AbPlan(playbook, _recipe(sides, target), sides, words)
+
+
+def write_ab(plan: AbPlan, folder: Path, cache: Cache, runner: Runner) -> Path:
+    """Write playbook and kernel files below `folder`; return the playbook's path."""
+    side_kernels(plan.sides, plan.recipe, folder / "kernels", cache, runner)
+    replace_file(folder / FILE, plan.playbook.text)
+    return folder / FILE
+
+
+def choose_target(
+    options: Options, find: Callable[[], Kvm], cores: int
+) -> tuple[QemuTarget | SimulatedTarget | SshTarget, str]:
+    """Return the target of a comparison, and in words which it is and why.
+
+    Without a word from the user: a guest under KVM that has a core for each worker, else the
+    simulated machine, whose times do not depend on this one.
+    """
+    kind, _, number = options.on.partition(":")
+    cpus = options.threads or THREADS
+    if number and not (number.isdigit() and 1 <= int(number) <= 1024):
+        raise InputError(f"--on: found {options.on!r}, expected simulated:CPUS with 1 to 1024 CPUs")
+    if number and kind != "simulated":
+        raise InputError(f"--on: found {options.on!r}; only `simulated` takes a number of CPUs")
+    if kind == "simulated":
+        return _simulated(int(number) if number else cpus, "as asked")
+    if kind == "qemu":
+        return QemuTarget(kind="qemu", cpus=cpus), f"a QEMU guest with {cpus} CPUs, as asked" + (
+            "" if cpus <= cores else f"; with {cores} cores its times say nothing of contention"
+        )
+    if kind:
+        load_host(kind)  # its name is right
+        return SshTarget(kind="ssh", host=kind, cpus=cpus), f"lab host {kind} with {cpus} CPUs"
+    if cpus > cores:
+        return _simulated(cpus, f"this machine has {cores} cores for {cpus} workers")
+    try:
+        kvm = find()
+    except ToolError as error:
+        return _simulated(cpus, str(error))
+    if not kvm.usable:
+        return _simulated(cpus, f"KVM: {kvm.state}")
+    words = f"a KVM guest with {cpus} CPUs: this machine has {cores} cores"
+    return QemuTarget(kind="qemu", cpus=cpus), words
+
+
+def _simulated(cpus: int, why: str) -> tuple[SimulatedTarget, str]:
+    target = SimulatedTarget(kind="simulated", cpus=cpus)
+    return target, f"a simulated {target.machine} with {cpus} CPUs in virtual time: {why}"
+
+
+def case_mask(cases: Sequence[str], source: str) -> int:
+    """Return the run_test_mask of cases by their names, long or short, as `source` has them.
+
+    Raises InputError with the names there are.
+    """
+    module = parse_module_source(source)
+    known = module.cases if module and module.cases else {case.name: case.mask for case in CASES}
+    bits = {name: bit for case, bit in known.items() for name in (case, short_name(case))}
+    unknown = [case for case in cases if case not in bits]
+    if unknown or not cases:
+        have = ", ".join(short_name(case) for case in known)
+        raise InputError(f"--cases: this tree has no {', '.join(unknown)}; it has {have}")
+    mask = 0
+    for case in cases:
+        mask |= bits[case]
+    return mask
+
+
+def _check_parameters(parameters: Mapping[str, int | bool], sides: Sides) -> None:
+    module = parse_module_source(sides.read(SOURCE_FILE) or "")
+    if module is not None:
+        check_workload(parameters, module)
+
+
+def _recipe(sides: Sides, target: TargetSpec) -> KernelSpec:
+    """Return how both sides are configured."""
+    fragments = ["fragments/base.config"]
+    if isinstance(target, SshTarget):
+        fragments.append("fragments/lab.config")
+    elif target.cpus >= _X2APIC_CPUS:
+        fragments.append("fragments/x2apic.config")
+    return KernelSpec(
+        version=1,
+        name="recipe",
+        source=GitSource(git=str(sides.tree), ref=sides.base.commit),
+        fragments=tuple(fragments),
+        folder=shipped_folder() / "kernels",
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,40 @@
+"""Reads the parameters and cases of test_vmalloc from its source, before anything is built.
+
+The module's own .modinfo (`harness.testmod.modinfo`) is what counts in the end; this tells as much
+of it as lib/test_vmalloc.c says in words that a regular expression can read.
+"""
+
+import re
+
+from harness.testmod.modinfo import ModuleInfo, Parameter, parse_cases
+
+SOURCE_FILE = "lib/test_vmalloc.c"
+
+_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+# __param(int, run_test_mask, 7, "Set tests specified in the mask.\n\n" "\t\tid: 1, ...");
+_PARAMETER = re.compile(
+    r"^__param\(\s*(?P<type>\w+)\s*,\s*(?P<name>\w+)\s*,\s*(?P<initial>[^,\"]*?)\s*,"
+    r"\s*(?P<words>(?:\"(?:[^\"\\\n]|\\.)*\"\s*)+)\)",
+    re.MULTILINE,
+)
+_STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
+_INITIAL = {"true": 1, "false": 0, "INT_MAX": 2**31 - 1}
+
+
+def parse_module_source(text: str) -> ModuleInfo | None:
+    """Return what the text of lib/test_vmalloc.c says of the module's parameters and cases.
+
+    None where it declares its parameters in another way: then only the built module can tell.
+    """
+    parameters, defaults = {}, {}
+    for found in _PARAMETER.finditer(_COMMENT.sub("", text)):
+        name, words = found["name"], "".join(_STRING.findall(found["words"]))
+        parameters[name] = Parameter(name, found["type"], words.replace("\\t", "\t"))
+        initial = found["initial"]
+        if initial in _INITIAL or initial.lstrip("-").isdigit():
+            defaults[name] = _INITIAL[initial] if initial in _INITIAL else int(initial)
+    if not parameters:
+        return None
+    mask = parameters.get("run_test_mask")
+    cases = parse_cases(mask.description) if mask else {}
+    return ModuleInfo("test_vmalloc", "", parameters, cases, defaults)
