@@ -1,0 +1,69 @@
+"""What a file more gives, in a copy of the package: nothing else is edited."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness
+
+EXPORT = '''"""LINES: a word."""
+
+
+def write(source, stream):
+    stream.write(b"written\\n")
+'''
+VERB = '''"""`vmapbench greet`."""
+
+
+def command() -> None:
+    """Greet."""
+    print("greeted")
+'''
+BOOT = "from harness.targets.ssh.boot.kexec import make_method\n__all__ = ['make_method']\n"
+HOST = "version: 1\naddress: a.lab\nboot: {method: petit-boot}\n"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """A folder with a copy of harness that has one file more of each family."""
+    folder = tmp_path_factory.mktemp("site")
+    ignored = shutil.ignore_patterns("__pycache__", "shipped", "calibrations")
+    shutil.copytree(Path(harness.__file__).parent, folder / "harness", ignore=ignored)
+    for place, text in (
+        ("store/export/lines.py", EXPORT),
+        ("cli/verbs/greet.py", VERB),
+        ("targets/ssh/boot/petit_boot.py", BOOT),
+    ):
+        (folder / "harness" / place).write_text(text)
+    return folder
+
+
+def run(package, *words, home):
+    environment = {"PYTHONPATH": str(package), "XDG_CONFIG_HOME": str(home), "COLUMNS": "200"}
+    argv = [sys.executable, *words]
+    return subprocess.run(
+        argv, env=environment, cwd=home, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_verb(package, tmp_path):
+    assert run(package, "-m", "harness.cli.main", "greet", home=tmp_path).stdout == "greeted\n"
+
+
+def test_an_export_format_is_known_to_the_command_line(package, tmp_path):
+    done = run(package, "-m", "harness.cli.main", "export", "--help", home=tmp_path)
+    assert "ktap, lines, parquet" in done.stdout, done.stderr
+
+
+def test_a_boot_method_may_stand_in_a_host_file(package, tmp_path):
+    (tmp_path / "vmapbench" / "hosts").mkdir(parents=True)
+    (tmp_path / "vmapbench" / "hosts" / "tr1.yaml").write_text(HOST)
+    show = (
+        "from harness.spec.host import load_host;"
+        "from harness.targets.ssh.boot_method import boot_method;"
+        "print(type(boot_method(load_host('tr1').boot)).__name__)"
+    )
+    assert "Kexec" in run(package, "-c", show, home=tmp_path).stdout
