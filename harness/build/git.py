@@ -130,6 +130,15 @@ def _read_user_settings(runner: Runner) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class Commit:
+    """One commit. `subject`: one printable line."""
+
+    id: str
+    parents: tuple[str, ...]
+    subject: str
+
+
+@dataclass(frozen=True)
 class Repository:
     """A bare repository in the cache. `base`: the commit of the source it was opened for."""
 
@@ -160,6 +169,16 @@ class Repository:
     def tree_of(self, commit: str) -> str:
         """Return the id of a commit's contents: two alike are one kernel."""
         return self.read("rev-parse", f"{commit}^{{tree}}")
+
+    def commits(self, old: str, new: str) -> list[Commit]:
+        """Return the commits after `old` on the first-parent line of `new`, the oldest first."""
+        form = ["--reverse", "--no-commit-header", "--format=%H%x09%P%x09%s%x00"]
+        listed = self.read("rev-list", "--first-parent", *form, f"{old}..{new}").split("\0")
+        fields = [entry.strip("\n").split("\t", 2) for entry in listed if entry.strip()]
+        return [
+            Commit(commit, tuple(parents.split()), one_line(subject, 200))
+            for commit, parents, subject in fields
+        ]
 
     def check_out(self, commit: str, folder: Path) -> None:
         """Write the files of `commit` into the empty `folder`, byte for byte, links as links."""

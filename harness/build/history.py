@@ -6,7 +6,7 @@ and no commit is unpacked whole.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +59,15 @@ def commit_history(
     except InputError as error:
         raise InputError(f"bisecting: {error}") from error
     first = ours.base
-    found = list(_commits(ours, first, theirs.base))
+    found = ours.commits(first, theirs.base)
+    if not found and ours.commits(theirs.base, first):
+        raise InputError(
+            f"bisecting {tree}: {bad} is older than {good}\n"
+            f"  next: the older one is GOOD: vmapbench bisect {bad} {good} ..."
+        )
     if not found:
         raise InputError(f"bisecting {tree}: there is no commit between {good} and {bad}")
-    parents = found[0][1].split()
+    parents = found[0].parents
     if first not in parents[:1]:
         start = parents[0][:12] if parents else "nothing"
         raise InputError(
@@ -70,8 +75,9 @@ def commit_history(
             f"leaves its history at {start}\n  next: try that one as GOOD"
         )
     changes = [_change(0, first[:12], first, _subject(ours, first))]
-    for commit, parent, subject in found:
-        changes.append(_change(len(changes), commit[:12], commit, subject, " " in parent))
+    for commit in found:
+        merge = len(commit.parents) > 1
+        changes.append(_change(len(changes), commit.id[:12], commit.id, commit.subject, merge))
     folder = _lay_recipe(recipe, f"{tree} {first}", cache)
 
     def spec(number: int) -> KernelSpec:
@@ -154,15 +160,6 @@ def _lay_recipe(recipe: KernelSpec, what: str, cache: Cache) -> Path:
     (folder / "patches").mkdir(parents=True, exist_ok=True)
     copy_inputs(recipe, folder)
     return folder
-
-
-def _commits(repository: Repository, first: str, last: str) -> Iterator[tuple[str, str, str]]:
-    """Yield commit, parents and subject of each commit after `first` on the way to `last`."""
-    words = ["--first-parent", "--reverse", "--no-commit-header", "--format=%H%x09%P%x09%s%x00"]
-    for entry in repository.read("rev-list", *words, f"{first}..{last}").split("\0"):
-        if entry.strip():
-            commit, parents, subject = entry.strip("\n").split("\t", 2)
-            yield commit, parents, one_line(subject, 200)
 
 
 def _subject(repository: Repository, commit: str) -> str:

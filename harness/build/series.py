@@ -254,8 +254,13 @@ def _lines(drafts: Sequence[_Draft]) -> dict[str, list[_Draft]]:
 
 
 def _origin(draft: _Draft, by_mail: Mapping[str, _Draft]) -> str:
-    """Return what the versions of a series share: its sender, and its change-id or first mail."""
+    """Return what the versions of a series share: its sender, and its change-id or first mail.
+
+    Of what nobody sent it is the title of the first patch.
+    """
     first = draft.first
+    if not first.sender:  # made by a tool, with other message ids each time
+        return f" {(draft.patches or [first])[0].title}"
     if change_id := _facts(draft).change_id:
         return f"{first.sender} {change_id}"
     if draft.version == 1:
@@ -308,6 +313,7 @@ def kernel_name(series: Series) -> str:
 
     Short, so that the tables of a mail have room for it; titles change, senders do not.
     """
-    sender = re.sub(r"[^a-z0-9]+", "-", series.key.partition("@")[0].lower()).strip("-")[:14]
+    who = series.key.strip().partition("@")[0]
+    slug = re.sub(r"[^a-z0-9]+", "-", who.lower()).strip("-")[:14].strip("-")
     digest = hashlib.sha256(series.key.encode("utf-8", "replace")).hexdigest()[:6]
-    return f"{sender.strip('-') or 'series'}-{digest}"
+    return f"{slug or 'series'}-{digest}"

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,20 +122,26 @@ def _pin_tree(tree: Path, runner: Runner) -> PinnedSource:
     return PinnedSource(f"tree-{total.hexdigest()}", str(tree), unpack)
 
 
-def _tree_files(tree: Path, runner: Runner) -> Iterable[str]:
-    """Yield the files of a tree as it stands, without what git ignores (a build in the tree)."""
-    if (tree / ".git").exists():
-        words = ["ls-files", "-z", "-co", "--exclude-standard"]
-        done = ask_user_repository(tree, words, runner)
-        if done.returncode:
-            raise InputError(f"listing the files of {tree}: {last_words(done.output)}")
-        listed = set(done.output.split("\0")) - {""}
-        return (name for name in listed if os.path.lexists(tree / name))
-    return (
-        str((Path(folder) / name).relative_to(tree))
-        for folder, _, files in os.walk(tree)
-        for name in files
-    )
+def _tree_files(tree: Path, runner: Runner) -> Iterator[str]:
+    """Yield the files of a tree as it stands, without what git ignores (a build in the tree).
+
+    Those of a submodule that is checked out count; another work tree that lies in it does not.
+    """
+    if not (tree / ".git").exists():
+        for folder, _, files in os.walk(tree):
+            yield from (str((Path(folder) / name).relative_to(tree)) for name in files)
+        return
+    done = ask_user_repository(tree, ["ls-files", "-z", "-co", "--exclude-standard"], runner)
+    if done.returncode:
+        raise InputError(f"listing the files of {tree}: {last_words(done.output)}")
+    for name in set(done.output.split("\0")) - {""}:
+        path = tree / name
+        if name.endswith("/") or not os.path.lexists(path):  # a work tree; deleted
+            continue
+        if path.is_symlink() or not path.is_dir():
+            yield name
+        elif (path / ".git").exists():
+            yield from (f"{name}/{inner}" for inner in _tree_files(path, runner))
 
 
 def _content_digest(path: Path) -> str:

@@ -70,7 +70,11 @@ def renew_differences(tree: Path, base: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # new files have no objects to be older than
             if os.path.samestat(ours.lstat(), theirs.lstat()) or ours.is_symlink():
                 continue
-            alike = theirs.is_file() and filecmp.cmp(ours, theirs, shallow=False)
+            alike = (
+                theirs.is_file()
+                and filecmp.cmp(ours, theirs, shallow=False)
+                and ours.stat().st_mode == theirs.stat().st_mode
+            )
             _replace(ours, theirs, link=alike)
 
 

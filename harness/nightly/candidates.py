@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.build.cache import Cache
-from harness.build.git import LONGEST_S, SILENCE_S, Repository, open_commit, repository_place
+from harness.build.git import (
+    LONGEST_S,
+    SILENCE_S,
+    Commit,
+    Repository,
+    open_commit,
+    repository_place,
+)
 from harness.build.patch_folder import load_patches
 from harness.build.patches import copy_inputs, patch_forms
 from harness.build.series import Mailbox, Series, kernel_name, load_mailbox
@@ -183,7 +190,7 @@ class Finder:
         tip, last = repository.base, self.tips.get(candidate.name, "")
         commits = _commits_between(repository, last, tip)
         each = candidate.commits == "each" and bool(commits)
-        for commit in [line.split()[0] for line in commits] if each else [tip]:
+        for commit in [commit.id for commit in commits] if each else [tip]:
             yield self._at_commit(candidate, recipe, repository, commit, commits, each)
 
     def _at_commit(
@@ -192,7 +199,7 @@ class Finder:
         recipe: KernelSpec,
         repository: Repository,
         commit: str,
-        commits: list[str],
+        commits: list[Commit],
         each: bool,
     ) -> Revision:
         name = candidate.name
@@ -209,7 +216,7 @@ class Finder:
             title=title,
             folder=folder,
             series=False,
-            commits=tuple(f"{line[:12]} {line[41:]}" for line in commits[-COMMITS_SHOWN:]),
+            commits=tuple(f"{c.id[:12]} {c.subject[:100]}" for c in commits[-COMMITS_SHOWN:]),
             tip=commit,
             once=each,
         )
@@ -322,10 +329,7 @@ def b4_argv(message_id: str, archive: str, folder: Path) -> list[str]:
     return [*program, *quiet, "mbox", "-C", "-M", "-o", str(folder), "-n", "thread", message_id]
 
 
-def _commits_between(repository: Repository, last: str, tip: str) -> list[str]:
-    """Return `ID SUBJECT` of the first-parent commits after `last`, the oldest first."""
-    if not last or repository.commit(last) is None:
-        return []
-    words = ["--first-parent", "--reverse", "--no-commit-header", "--format=%H %s"]
-    listed = repository.read("rev-list", *words, f"{last}..{tip}")
-    return [one_line(line, 140) for line in listed.splitlines()]
+def _commits_between(repository: Repository, last: str, tip: str) -> list[Commit]:
+    """Return the first-parent commits after `last`, the oldest first; none where it is unknown."""
+    known = last and repository.commit(last) is not None
+    return repository.commits(last, tip) if known else []

@@ -116,8 +116,14 @@ def _answer(outcome: Outcome) -> list[str]:
     found = suspects[0]
     lines = [f"First with {effect}, probability {certainty:.1%}:", f"  {found.id}  {found.title}"]
     if found.merge:
-        lines.append(f"It is a merge; within it: vmapbench bisect {found.id}^1 {found.id}^2 ...")
+        lines.append(merge_advice(found.id))
     return lines
+
+
+def merge_advice(merge: str) -> str:
+    """Return how to bisect what a merge brought, which begins where its first parents join."""
+    start = f"git rev-list --first-parent {merge}^1..{merge}^2 | tail -n 1"
+    return f"It is a merge; within it: vmapbench bisect $({start})^ {merge}^2 ..."
 
 
 def _what_it_would_take(outcome: Outcome) -> list[str]:

@@ -78,6 +78,12 @@ def find_history(
     """Return the changes from GOOD to BAD: patches where BAD is a path, else commits."""
     recipe = load_kernel_spec(order.kernel or playbook.baseline, kernels)
     series = Path(order.bad)
+    if not series.exists() and Path(order.good).exists():
+        raise InputError(
+            f"bisecting: {order.good} is GOOD and a file here, and {order.bad} is none\n"
+            f"  next: patches are BAD, what they apply to is GOOD: vmapbench bisect {order.bad} "
+            f"{order.good} ..."
+        )
     if not series.exists():
         return commit_history(recipe, _tree(order, recipe), order.good, order.bad, cache, runner)
     if (kernels / f"{order.good}.yaml").is_file():

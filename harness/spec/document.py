@@ -62,9 +62,11 @@ def parse_document(
         # As JSON, so that strict types still take a YAML list for a tuple and a string for an enum.
         return model.model_validate_json(json.dumps({**plain, **extra}, default=str))
     except ValidationError as error:
+        found = error.errors()
         faults = [
             f"{_line_of(tree, fault['loc'])}: {_key(fault['loc'])}{_describe(fault)}"
-            for fault in error.errors()
+            for fault in found
+            if not any(_within(other["loc"], fault["loc"]) for other in found)
         ]
         raise SpecError(path, faults) from error
 
@@ -100,6 +102,11 @@ class _Plain:
             if isinstance(node, scalar):
                 return scalar(node)
         return node
+
+
+def _within(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    """Return whether the fault at `outer` only follows from the one at `inner`: one is enough."""
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _line_of(node: Any, location: tuple[int | str, ...]) -> int:

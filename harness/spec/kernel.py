@@ -1,9 +1,9 @@
 """A kernel: one declarative file in `kernels/`. Source, patches, configuration, toolchain."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from harness.errors import InputError
 from harness.spec.document import Document, load_document
@@ -13,8 +13,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*\.\.)[A-Za-z0-9._/+-]+$")]
 BootParameter = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+(=[A-Za-z0-9_.,:/@%+-]*)?$")]
 # What git takes for a name or a revision, of one commit.
-GitRef = Annotated[str, Field(pattern=r"^[\w@.][^\x00-\x20\x7f:?*\[\\]*$")]
-Repository = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-][^\x00-\x1f\x7f]*$")]
+GitRef = Annotated[str, Field(pattern=r"^[\w@.][^\x00-\x20\x7f:?*\[\\]*\Z")]
+Repository = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-][^\x00-\x1f\x7f]*\Z")]
 
 
 class DebianSource(Document):
@@ -43,7 +43,31 @@ class TreeSource(Document):
     tree: str
 
 
-Source = DebianSource | TarballSource | GitSource | TreeSource
+_KINDS = ("debian", "tarball", "git", "tree")
+
+
+def _kind_of(source: Any) -> str | None:
+    """Return the key that says what kind a source is, None where none or several do."""
+    given = (
+        source.keys()
+        if isinstance(source, dict)
+        else getattr(type(source), "__pydantic_fields__", {})
+    )
+    kinds = [kind for kind in _KINDS if kind in given]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+Source = Annotated[
+    Annotated[DebianSource, Tag("debian")]
+    | Annotated[TarballSource, Tag("tarball")]
+    | Annotated[GitSource, Tag("git")]
+    | Annotated[TreeSource, Tag("tree")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="source",
+        custom_error_message=f"expected one of the keys {', '.join(_KINDS)}",
+    ),
+]
 
 
 class KernelSpec(Document):

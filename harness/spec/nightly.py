@@ -27,7 +27,7 @@ def _message_id(given: object) -> object:
 MessageId = Annotated[
     str,
     BeforeValidator(_message_id),
-    Field(pattern=r"^[A-Za-z0-9][^\s<>/\\]{0,250}@[^\s<>/\\]+$"),
+    Field(pattern=r"^[A-Za-z0-9][^\s<>/\\]{0,250}@[^\s<>/\\]+\Z"),
 ]
 
 # What a series from a mailbox may change unless the file says otherwise, by kind of file: see
@@ -167,6 +167,15 @@ class NightlySpec(Document):
     def path(self, name: str) -> Path:
         """Return a path that the file names."""
         return (self.folder / Path(name).expanduser()).resolve()
+
+
+def is_nightly(path: Path) -> bool:
+    """Return whether a file is meant as a night: it names candidates."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            return any(line.startswith("candidates:") for line in stream.read(1 << 17).splitlines())
+    except OSError:
+        return False
 
 
 def load_nightly(path: Path) -> NightlySpec:

@@ -19,11 +19,17 @@ import pytest
 
 from harness.analysis.bisection import Bounds, Phase
 from harness.build.cache import Cache
-from harness.build.history import load_series
+from harness.build.history import commit_history, load_series
 from harness.build.kernel import ensure_kernel
 from harness.errors import InputError, KernelBuildError
 from harness.process import SubprocessRunner
-from harness.report.bisection import as_document, keep_outcome, render_outcome, render_progress
+from harness.report.bisection import (
+    as_document,
+    keep_outcome,
+    merge_advice,
+    render_outcome,
+    render_progress,
+)
 from harness.run.begin import begin_run
 from harness.run.bisect import Search, bisect, prepare_ends, resume
 from harness.run.course import Course, Order, kept_order, plan_course
@@ -334,7 +340,9 @@ def test_what_is_no_line_of_commits_is_refused(bench, tmp_path):
             assert bench.ordering(good, bad, **more).course
 
     refused("nonsense", "bad", "has no commit 'nonsense'")
-    refused("bad", "good", "no commit between bad and good")
+    refused("bad", "good", r"good is older than bad\n  next: .* vmapbench bisect good bad")
+    refused("good", "good", "no commit between good and good")
+    refused(str(tmp_path), "good", rf"vmapbench bisect good {tmp_path}")
     refused("--output=x", "bad", "has no commit '--output=x'")
     refused("good", "bad", "found no git tree", tree=str(tmp_path / "nowhere"))
     refused("good", "bad", "--workload: found 'x', expected one of w", workload="x")
@@ -342,3 +350,23 @@ def test_what_is_no_line_of_commits_is_refused(bench, tmp_path):
     aside = git(bench.tree, "commit-tree", "good^{tree}", "-p", "good", "-m", "Aside")
     git(bench.tree, "branch", "side", aside)
     refused("side", "bad", "is not on the line of first parents of bad")
+
+
+def test_the_advice_on_a_merge_can_be_carried_out(bench, runner, tmp_path):
+    tree, cache = bench.tree, Cache(tmp_path / "cache")
+    git(tree, "checkout", "-q", "-b", "topic", "good")
+    for number in (1, 2):
+        (tree / "mm/topic.c").write_text(f"int topic = {number};\n")
+        git(tree, "add", "mm/topic.c")
+        git(tree, "commit", "-q", "-m", f"Topic {number}\r\x0c\x85 x")
+    git(tree, "checkout", "-q", "-b", "trunk", "good~0")
+    git(tree, "commit", "-q", "--allow-empty", "-m", "Aside")
+    git(tree, "merge", "-q", "--no-ff", "-m", "Merge topic", "topic")
+    merge = git(tree, "rev-parse", "HEAD").strip()
+    history = commit_history(bench.course.history.spec(0), tree, "good", "trunk", cache, runner)
+    assert [change.merge for change in history.changes] == [False, False, True]
+    text = merge_advice(merge)
+    start, bad = re.search(r"bisect \$\((.*)\)\^ (\S+) ", text).groups()
+    first = runner.run(["sh", "-c", f"cd '{tree}' && {start}"]).output.strip()
+    inside = commit_history(bench.course.history.spec(0), tree, f"{first}^", bad, cache, runner)
+    assert [change.title for change in inside.changes[1:]] == ["Topic 1 x", "Topic 2 x"]

@@ -54,8 +54,34 @@ def test_a_good_file_is_taken(tmp_path):
     ],
 )
 def test_faults_have_lines(tmp_path, old, new, words):
-    with pytest.raises(SpecError, match=words):
+    with pytest.raises(SpecError, match=words) as caught:
         load(tmp_path, GOOD.replace(old, new))
+    assert str(caught.value).count("\n") == 0  # one fault is told once
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("{}", "<{}>", "https://lore.kernel.org/all/{}/", "https://lore.kernel.org/r/{}"),
+        *("https://lore.kernel.org/linux-mm/{}/T/#u", "https://patch.msgid.link/{}"),
+    ],
+)
+def test_a_message_id_is_taken_as_people_copy_it(tmp_path, form):
+    given = form.format("20240102184633.748113-1-urezki@gmail.com")
+    spec = load(tmp_path, GOOD.replace("maildir: ~/Mail/vmalloc", f'message_id: "{given}"'))
+    assert spec.candidates[1].message_id == "20240102184633.748113-1-urezki@gmail.com"
+
+
+@pytest.mark.parametrize("name", ["feature/x+y", "v6.12-rc3", "HEAD~3", "@", "topic=1,2", "fünf"])
+def test_git_names_are_taken(tmp_path, name):
+    spec = load(tmp_path, GOOD.replace("branch: main", f'branch: "{name}"'))
+    assert spec.candidates[0].branch == name
+
+
+@pytest.mark.parametrize("name", ["-x", "a b", "a:b", "a\\n", "x\\u0000", "a*", "../x:y", "a?"])
+def test_what_git_takes_for_no_name_is_refused(tmp_path, name):
+    with pytest.raises(SpecError, match=r"4: candidates\.0\.branch"):
+        load(tmp_path, GOOD.replace("branch: main", f'branch: "{name}"'))
 
 
 @pytest.mark.parametrize(

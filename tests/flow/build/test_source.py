@@ -143,3 +143,22 @@ def test_a_tree_is_taken_as_it_stands(pin: Pin, toy: Toy, cache: Cache, reposito
 def test_a_tree_needs_no_git(pin: Pin, toy: Toy, cache: Cache, toy_tree: Path) -> None:
     source = pin(toy(source={"tree": str(toy_tree)}))
     assert (unpacked(source, cache) / "scripts/kconfig/toyconf.sh").is_file()
+
+
+def test_work_trees_and_submodules_in_a_tree(
+    pin: Pin, toy: Toy, cache: Cache, repository: Path, tmp_path: Path
+) -> None:
+    git("init", "-q", "-b", "x", tmp_path / "module")
+    (tmp_path / "module/inner.c").write_text("int inner;\n")
+    git("-C", tmp_path / "module", "add", ".")
+    git("-C", tmp_path / "module", "commit", "-qm", "one")
+    allow = ["-c", "protocol.file.allow=always"]
+    git("-C", repository, *allow, "submodule", "--quiet", "add", tmp_path / "module", "drivers/sub")
+    git("-C", repository, "commit", "-qm", "sub")
+    git("-C", repository, "worktree", "add", "-q", repository / "wt", "HEAD~1")
+    git("init", "-q", repository / "other")
+    folder = unpacked(pin(toy(source={"tree": str(repository)})), cache)
+    assert (folder / "drivers/sub/inner.c").read_text() == "int inner;\n"
+    assert not (folder / "wt").exists()
+    assert not (folder / "other").exists()
+    assert not list(folder.rglob(".git"))

@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+from harness.build.patches import apply_patches
 from harness.build.tree import BaseTree, lay_tree, rebase_paths
 from harness.process import SubprocessRunner
 
@@ -41,3 +42,18 @@ def test_only_records_are_rewritten(tmp_path: Path) -> None:
     rebase_paths(tmp_path, "/old", "/new")
     now = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert now == {"x.c": "/old/y", ".x.o.cmd": "/new/y", ".x.o.d": "/new/y", ".config": "/old/y"}
+
+
+def test_the_mode_of_a_file_in_one_build_reaches_no_other(
+    tmp_path: Path, toy_tree: Path, runner: SubprocessRunner
+) -> None:
+    patch = tmp_path / "mode.patch"
+    patch.write_text("diff --git a/Makefile b/Makefile\nold mode 100644\nnew mode 100755\n")
+    before = (toy_tree / "Makefile").stat().st_mode
+    base = BaseTree("k", tmp_path / "base", "/gone/tree")
+    lay_tree(toy_tree, base.tree, None, runner)
+    apply_patches(base.tree, [patch], runner)
+    assert (base.tree / "Makefile").stat().st_mode & 0o111
+    assert (toy_tree / "Makefile").stat().st_mode == before
+    lay_tree(toy_tree, tmp_path / "next", base, runner)
+    assert (tmp_path / "next/Makefile").stat().st_mode == before

@@ -6,6 +6,7 @@ import pytest
 
 from harness.build.cache import Cache
 from harness.nightly.candidates import Failed, Finder
+from harness.nightly.deliver import missing_secrets
 from harness.process import SubprocessRunner
 from harness.spec.kernel import load_kernel_spec
 from harness.spec.nightly import load_nightly
@@ -184,3 +185,56 @@ def test_a_dry_run_accounts_for_every_mail_and_fails_where_nothing_is_found(work
         "not measured: inbox: it holds nothing",
         "nothing is measured tonight",
     )
+
+
+def test_subjects_with_odd_line_ends_are_one_line_each(workplace):
+    for number in (1, 2):
+        workplace.git("commit", "-q", "--allow-empty", "-m", "start" if number == 1 else "x")
+    candidate = {"name": "topic", "branch": "main", "git": "linux", "commits": "each"}
+    file = workplace.file([candidate])
+    workplace.night(file).carry_out()
+    subjects = ["Merge x\r y", "form \x0c feed", "next \x85 line", "sep \u2028 arator"]
+    ids = []
+    for number, subject in enumerate(subjects, start=3):
+        source = workplace.tree / "mm/vmalloc.c"
+        source.write_text(source.read_text() + f"int odd_{number};\n")
+        workplace.git("commit", "-qa", "--cleanup=verbatim", "-m", subject)
+        ids.append(workplace.git("rev-parse", "HEAD")[:12])
+    workplace.next_night()
+    plan = workplace.night(file).plan()
+    assert plan.whole
+    assert [any(i in line for line in plan.lines) for i in ids] == [True] * 4
+
+
+def test_the_example_of_the_documentation_runs_as_it_stands(repository, workplace, monkeypatch):
+    """But for the network: of all its kinds but `message_id` there is one beside the file."""
+    page = (repository / "docs/nightly.md").read_text()
+    (block,) = re.findall(r"## The file\n\n((?:    .*\n)+)", page)
+    folder = workplace.folder / "lab/vmapbench"
+    (folder / "nights").mkdir(parents=True)
+    file = folder / "nights/mm.yaml"
+    lines = [line[4:] for line in block.splitlines() if "message_id" not in line]
+    file.write_text("\n".join(lines))
+    (folder / "playbooks").symlink_to(repository / "playbooks")
+    workplace.git("branch", "mm-unstable")
+    workplace.commit(2)
+    (workplace.folder / "lab/linux").symlink_to(workplace.tree)
+    workplace.git("format-patch", "-q", "-o", str(folder / "queue"), "-1")
+    mail = next((folder / "queue").iterdir()).read_text().partition("\n")[2]
+    for box in ("new", "cur"):
+        (workplace.folder / "home/Mail/vmalloc" / box).mkdir(parents=True)
+    (workplace.folder / "home/Mail/vmalloc/new/1").write_text(mail)
+    monkeypatch.setenv("HOME", str(workplace.folder / "home"))
+    for name in ("vmap-nodes", "single-node"):
+        (workplace.kernels / f"{name}.yaml").write_text(
+            (workplace.kernels / "base.yaml").read_text()
+        )
+    plan = workplace.night(file).plan()
+    assert plan.whole, plan.lines
+    assert len(load_nightly(file).candidates) == 3
+    assert missing_secrets(load_nightly(file).notices, {}) == [
+        "mail through mail.lab.example: $VMAPBENCH_SMTP_PASSWORD is not set",
+        "webhook: $HOOK_TOKEN is not set",
+    ]
+    given = {"VMAPBENCH_SMTP_PASSWORD": "x", "HOOK_TOKEN": "y"}
+    assert missing_secrets(load_nightly(file).notices, given) == []

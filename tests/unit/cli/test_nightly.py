@@ -41,3 +41,48 @@ def test_a_missing_playbook_is_an_input_error(vmapbench, file, tmp_path):
     assert said.returncode == 2
     assert "quick.yaml" in said.stderr
     assert not (tmp_path / "reports").exists()
+
+
+def test_install_with_dry_run_only_shows(vmapbench, file, tmp_path):
+    said = vmapbench("nightly", file, "--install", "--dry-run", "--to", tmp_path / "units")
+    assert (said.returncode, "ExecStart=" in said.stdout) == (0, True)
+    assert not (tmp_path / "units").exists()
+
+
+@pytest.fixture
+def kernels(tmp_path):
+    (tmp_path / "quick.yaml").write_text(
+        "version: 1\nkernels: [base]\nbaseline: base\ntarget: {kind: qemu, cpus: 2}\n"
+        "workloads: [{name: w, parameters: {nr_threads: 2}, expected_s: 60}]\nrepeats: 3\n"
+    )
+    folder = tmp_path / "kernels"
+    folder.mkdir()
+    (folder / "base.config").write_text("CONFIG_SMP=y\n")
+    (folder / "base.yaml").write_text(
+        "version: 1\nsource: {tree: ../tree}\nfragments: [base.config]\n"
+    )
+    return folder
+
+
+def test_a_dry_run_that_measures_nothing_says_so_by_its_exit_code(vmapbench, file, kernels):
+    said = vmapbench("nightly", file, "--dry-run", "--kernels", kernels)
+    assert said.returncode == 1
+    assert f"not measured: queue: {file.parent}/queue is not there" in said.stdout
+    assert "access rights" not in said.stdout
+
+
+def test_a_dry_run_checks_the_secrets_of_notices(vmapbench, file, kernels, monkeypatch):
+    file.write_text(f"{FILE}notices: {{webhook: {{url_variable: HOOK}}}}\n")
+    monkeypatch.delenv("HOOK", raising=False)
+    said = vmapbench("nightly", file, "--dry-run", "--kernels", kernels)
+    assert "notices: webhook $HOOK: not set, or no http address" in said.stdout
+
+
+def test_check_knows_nightly_files(vmapbench, file, kernels):
+    said = vmapbench("check", file, "--kernels", kernels)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout.startswith(f"{file}: good, 1 candidate, 3 boots of its playbooks")
+    file.write_text(FILE.replace("patches: queue", "patch: queue"))
+    said = vmapbench("check", file, "--kernels", kernels)
+    assert said.returncode == 2
+    assert f"{file}:4: candidates.0.patch: Extra inputs" in said.stderr

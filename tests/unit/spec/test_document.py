@@ -106,3 +106,22 @@ def test_a_file_that_nobody_wrote_by_hand_is_refused_before_it_is_read(tmp_path)
     (tmp_path / "x.yaml").write_text("a: 1\n" * 30_000)
     with pytest.raises(InputError, match="larger than"):
         load_document(tmp_path / "x.yaml", Outer)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{git: ../linux}", "k.yaml:2: source.git.ref: Field required"),
+        ("{gitt: x}", "k.yaml:2: source: expected one of the keys debian, tarball, git, tree"),
+        ("{git: x, ref: y, tree: z}", "k.yaml:2: source: expected one of the keys debian, "),
+        ("foo", "k.yaml:2: source: expected one of the keys debian, tarball, git, tree, found "),
+    ],
+)
+def test_one_fault_of_a_source_is_told_once(tmp_path, source, words):
+    from harness.spec.kernel import load_kernel_spec
+
+    (tmp_path / "k.yaml").write_text(f"version: 1\nsource: {source}\nfragments: [a.config]\n")
+    with pytest.raises(SpecError) as caught:
+        load_kernel_spec("k", tmp_path)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
