@@ -244,6 +244,7 @@ def side_kernels(
             (folder / patch).unlink()
         changed: dict[str, object] = {
             "name": name,
+            "label": side.word,
             "summary": f"{side.word}: {side.title} ({side.commit[:12]})",
             "source": source,
             "patches": (patch,) if (folder / patch).exists() else (),

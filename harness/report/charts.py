@@ -72,9 +72,9 @@ def draw_forest(view: View) -> Figure | None:
     return Figure(
         "forest",
         f"Ratio per case{where}, with 95 % intervals",
-        f"Right of 1x: faster than {view.baseline}. A coloured mark is a difference that is shown; "
-        "a grey one is compatible with none. The line is the 95 % interval over boots"
-        + (", cut where it leaves the chart." if cut else "."),
+        f"Right of 1x: faster than {view.label(view.baseline)}. A coloured mark is a difference "
+        "that is shown; a grey one is compatible with none. The line is the 95 % interval over "
+        "boots" + (", cut where it leaves the chart." if cut else "."),
         "; ".join(_effect_words(effect, view) for effect in effects),
         draw(chart),
     )
@@ -84,7 +84,7 @@ def _forest_row(effect: Effect, view: View) -> dict[str, Any]:
     colour = (BETTER if effect.ratio > 1 else WORSE) if effect.shown else NEUTRAL
     parts = [short_case(effect.case)]
     if len(view.kernels) > 2:
-        parts.append(effect.kernel)
+        parts.append(view.label(effect.kernel))
     return {
         "label": ", ".join(parts),
         "words": f"{aligned(effect.ratio)}x  ({aligned(effect.low)} to {aligned(effect.high)})",
@@ -108,9 +108,9 @@ def size_words(effect: Effect) -> str:
 
 
 def _ratio_title(view: View) -> str:
-    names = view.kernels[1] if len(view.kernels) == 2 else "the kernel"
+    names = view.label(view.kernels[1]) if len(view.kernels) == 2 else "the kernel"
     arrows = "\N{LEFTWARDS ARROW} slower", "faster \N{RIGHTWARDS ARROW}"
-    middle = f"time of {view.baseline} / time of {names}, log scale"
+    middle = f"time of {view.label(view.baseline)} / time of {names}, log scale"
     return "   \N{MIDDLE DOT}   ".join((arrows[0], middle, arrows[1]))
 
 
@@ -171,7 +171,7 @@ def draw_workers(view: View) -> Figure | None:
         .encode(
             x=alt.X("rank:Q", title="worker, fastest first", axis=rank_axis, scale=rank_scale),
             y=alt.Y("time:Q", title=f"one pass, {unit}", axis=alt.Axis(tickCount=4)),
-            **by_kernel(view.kernels),
+            **by_kernel(view.kernels, view.label),
         )
         .properties(width=column_width(columns), height=150)
     )
@@ -227,7 +227,7 @@ def draw_run_order(view: View) -> Figure | None:
         .encode(
             x=alt.X("order:Q", title="boot, in run order", axis=order_axis, scale=exact),
             y=alt.Y("relative:Q", title=title, scale=padded, axis=alt.Axis(tickCount=5)),
-            **by_kernel(view.kernels),
+            **by_kernel(view.kernels, view.label),
         )
         .properties(width=WIDTH, height=170)
     )

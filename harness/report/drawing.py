@@ -4,9 +4,10 @@ Every colour is written as a stand-in that `draw` turns into a CSS variable of t
 drawing serves light, dark and print.
 """
 
+import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,16 +54,21 @@ class Figure:
     svg: str
 
 
-def by_kernel(kernels: Sequence[str], shown: Sequence[str] | None = None) -> dict[str, Any]:
+def by_kernel(
+    kernels: Sequence[str], label: Callable[[str], str], shown: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Return the encodings that tell kernels apart, by colour and by shape.
 
-    `shown`: the kernels in the legend; none leaves it out.
+    `label` gives what a kernel is called. `shown`: the kernels in the legend; none leaves it out.
     """
     colours = [SERIES[n % len(SERIES)] for n in range(len(kernels))]
     shapes = [_SHAPES[n % len(_SHAPES)] for n in range(len(kernels))]
     domain = list(kernels)
     values = domain if shown is None else list(shown)
-    legend = alt.Legend(title=None, orient="top", symbolOpacity=1, symbolSize=70, values=values)
+    names = f"{json.dumps({name: label(name) for name in kernels})}[datum.value]"
+    legend = alt.Legend(
+        title=None, orient="top", symbolOpacity=1, symbolSize=70, values=values, labelExpr=names
+    )
     return {
         "color": alt.Color(
             "kernel:N", scale=alt.Scale(domain=domain, range=colours), legend=legend

@@ -112,7 +112,7 @@ def draw_profile(view: View, profiles: Sequence[Profile]) -> Figure | None:
         base.mark_point(filled=True, size=70, opacity=1).encode(
             y=y,
             x=alt.X("share:Q", title="share of CPU time, %", axis=alt.Axis(grid=True, tickCount=8)),
-            **by_kernel(view.kernels, [profile.kernel for profile in profiles]),
+            **by_kernel(view.kernels, view.label, [profile.kernel for profile in profiles]),
         ),
     ).properties(width=WIDTH - 250, height=alt.Step(21))
     threads = threads_words(profiles[0].nr_threads)

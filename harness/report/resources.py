@@ -41,7 +41,7 @@ def draw_memory(view: View) -> Figure | None:
         .encode(
             x=alt.X("moment:N", sort=moments, title=None, axis=level),
             y=alt.Y("mib:Q", title="MiB", axis=alt.Axis(tickCount=4)),
-            **by_kernel(view.kernels),
+            **by_kernel(view.kernels, view.label),
         )
         .properties(width=column_width(columns_for(len(fields))), height=110)
     )

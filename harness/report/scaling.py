@@ -160,7 +160,7 @@ def _draw(
     y_axis = alt.Axis(values=list(ticks), labelExpr=label, labelOverlap=True)
     scale = alt.Scale(type="log", nice=False, padding=8)
     shown = [kernel for kernel in view.kernels if kernel in set(frame["kernel"])]
-    encodings = by_kernel(view.kernels, shown)
+    encodings = by_kernel(view.kernels, view.label, shown)
     base = alt.Chart(frame).encode(x=x, color=encodings["color"])
 
     def y(field: str) -> alt.Y:

@@ -74,7 +74,7 @@ def _effect_rows(effects: Sequence[Effect], view: View) -> list[list[str]]:
     for effect in effects:
         name = effect.case if effect.case == WHOLE_LOAD else short_case(effect.case)
         interval = f"{number(effect.low)} - {number(effect.high)}"
-        kernel = [effect.kernel] if several else []
+        kernel = [view.label(effect.kernel)] if several else []
         rows.append([name, *kernel, f"{number(effect.ratio)}x", interval, effect.word])
     return rows
 
@@ -84,7 +84,7 @@ def _throughput_rows(view: View) -> list[list[str]]:
     for row in view.throughputs:
         time = duration(row.avg_us).replace("µ", "u")
         threads = str(row.nr_threads)
-        rows.append([short_case(row.case), row.kernel, threads, time, si(row.per_s)])
+        rows.append([short_case(row.case), view.label(row.kernel), threads, time, si(row.per_s)])
     return rows
 
 
@@ -99,7 +99,15 @@ def _remarks(view: View) -> list[str]:
 
 def _kernel_words(view: View) -> list[str]:
     facts = view.report.run.kernels
-    return [f"{name} ({facts.get(name, {}).get('release', 'not built')})" for name in view.kernels]
+    words = []
+    for name in view.kernels:
+        known = facts.get(name, {})
+        what = [
+            known.get("release", "not built"),
+            known.get("summary") if known.get("label") else "",
+        ]
+        words.append(f"{view.label(name)} ({', '.join(filter(None, what))})")
+    return words
 
 
 def _wrapped(text: str) -> list[str]:

@@ -1,7 +1,7 @@
 """What the page and the texts say, worked out from a run as plain values; no markup here."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -14,6 +14,7 @@ from harness.analysis.compare import Comparison
 from harness.analysis.judging import Word
 from harness.analysis.times import WHOLE_LOAD, Metric, boot_times
 from harness.report.collect import RunReport
+from harness.text import one_line
 from harness.verdict import Verdict
 
 NOTHING = "\N{EN DASH}"  # stands where there is no value
@@ -107,6 +108,19 @@ class View:
         others = [name for name in self.plan["kernels"] if name != self.baseline]
         return [self.baseline, *others]
 
+    @cached_property
+    def _labels(self) -> Mapping[str, str]:
+        facts = self.report.run.kernels
+        labels = {name: str(facts.get(name, {}).get("label") or name) for name in self.kernels}
+        return labels if len(set(labels.values())) == len(labels) else {}
+
+    def label(self, kernel: str) -> str:
+        """Return what tables and pages call a kernel: its label, or its name where that is clear.
+
+        Of a run whose kernels share a label every kernel goes by its name.
+        """
+        return one_line(self._labels.get(kernel, kernel), 40)
+
     @property
     def simulated(self) -> str | None:
         """The cost model of a simulated machine, or None on a real or an ordinary virtual one."""
@@ -198,7 +212,8 @@ class View:
     @property
     def verdict_sentence(self) -> str:
         """The answer in words, one or two sentences."""
-        return verdict_sentence(self.main_effects, len(self.sizes) > 1 or len(self.kernels) > 2)
+        several = len(self.sizes) > 1 or len(self.kernels) > 2
+        return verdict_sentence(self.main_effects, several, self.label)
 
     @property
     def shows_slower(self) -> bool:
@@ -275,31 +290,39 @@ def mean_interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float,
     return float(np.exp(logs.mean() - reach)), float(np.exp(logs.mean() + reach))
 
 
-def verdict_sentence(effects: Sequence[Effect], several_rows_a_case: bool) -> str:
-    """Return the answer in words: the largest difference, and how many cases show none."""
+def verdict_sentence(
+    effects: Sequence[Effect],
+    several_rows_a_case: bool,
+    label: Callable[[str], str] = str,
+) -> str:
+    """Return the answer in words: the largest difference, and how many cases show none.
+
+    `label` gives what a kernel is called.
+    """
     if not effects:
         return "Nothing can be compared: too few boots of both kernels passed."
     shown = [effect for effect in effects if effect.shown]
     what = "comparison" if several_rows_a_case else "case"
     if not shown:
-        return _nothing_shown(effects, what)
+        return _nothing_shown(effects, what, label)
     most = max(effect.nr_threads for effect in shown)
     at_most = [effect for effect in shown if effect.nr_threads == most]
     cases = [effect for effect in at_most if effect.case != WHOLE_LOAD] or at_most
     top = max(cases, key=lambda effect: abs(math.log(effect.ratio)))
     words = (
-        f"{top.kernel} is {speed_words(top.ratio)} than {top.baseline} on {short_case(top.case)} "
-        f"at {threads_words(top.nr_threads)} (95 % interval {interval_words(top)})"
+        f"{label(top.kernel)} is {speed_words(top.ratio)} than {label(top.baseline)} on "
+        f"{short_case(top.case)} at {threads_words(top.nr_threads)} "
+        f"(95 % interval {interval_words(top)})"
     )
     rest = rest_words([e for e in effects if e.case != WHOLE_LOAD], what)
     return f"{words}; {rest}." if rest else f"{words}."
 
 
-def _nothing_shown(effects: Sequence[Effect], what: str) -> str:
+def _nothing_shown(effects: Sequence[Effect], what: str, label: Callable[[str], str]) -> str:
     first = effects[0]
     cases = [effect for effect in effects if effect.case != WHOLE_LOAD]
     count = f"in any of {len(cases)} {what}s" if len(cases) > 1 else "over the whole load"
-    words = f"No difference shown between {first.kernel} and {first.baseline} {count}"
+    words = f"No difference shown between {label(first.kernel)} and {label(first.baseline)} {count}"
     noisy = sum(effect.word == Word.TOO_NOISY for effect in cases)
     limits = [effect.detectable for effect in effects if math.isfinite(effect.detectable)]
     if noisy:

@@ -11,6 +11,7 @@ from harness.spec.shipped import find_kernel_file, shipped_folder, shipped_names
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*\.\.)[A-Za-z0-9._/+-]+$")]
+Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{0,40}$")]
 BootParameter = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+(=[A-Za-z0-9_.,:/@%+-]*)?$")]
 # What git takes for a name or a revision, of one commit.
 GitRef = Annotated[str, Field(pattern=r"^[\w@.][^\x00-\x20\x7f:?*\[\\]*\Z")]
@@ -75,12 +76,14 @@ class KernelSpec(Document):
 
     `patches` and `fragments` are paths below the kernels folder, or below the shipped one where
     that has none of the name, applied in order.
+    `label` stands for the name in tables and pages, where no two kernels of a run share it.
     `boot_parameters` are added to the command line of every boot of this kernel. With `sandbox:
     required` its build sees its own tree and the toolchain, and no home or network.
     """
 
     version: Literal[1]
     name: Name
+    label: Label = ""
     summary: str = ""
     source: Source
     patches: tuple[RelativePath, ...] = ()
