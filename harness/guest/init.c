@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/klog.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -237,6 +238,21 @@ static void open_report(void)
 	}
 }
 
+/*
+ * Return how many levels the page tables have. With five, x86 has room beyond 47 bits, and gives
+ * it to whoever names an address there (Documentation/arch/x86/x86_64/5level-paging.rst).
+ */
+static int paging_levels(void)
+{
+	void *wanted = (void *)(1UL << 52), *got;
+
+	got = mmap(wanted, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (got == MAP_FAILED)
+		return 0;
+	munmap(got, 4096);
+	return got == wanted ? 5 : 4;
+}
+
 static void say_ready(void)
 {
 	struct utsname name;
@@ -246,9 +262,10 @@ static void say_ready(void)
 	uname(&name);
 	clock = read_file("/sys/devices/system/clocksource/clocksource0/current_clocksource",
 			  &length);
-	framef("ready", "release=%s cpus=%ld clocksource=%.*s uptime_ns=%lld", name.release,
-	       sysconf(_SC_NPROCESSORS_ONLN), clock ? (int)strcspn(clock, "\n") : 0,
-	       clock ? clock : "", now_ns());
+	framef("ready", "release=%s cpus=%ld clocksource=%.*s uptime_ns=%lld paging_levels=%d",
+	       name.release, sysconf(_SC_NPROCESSORS_ONLN),
+	       clock ? (int)strcspn(clock, "\n") : 0, clock ? clock : "", now_ns(),
+	       paging_levels());
 	free(clock);
 }
 

@@ -12,7 +12,7 @@ from harness.run.plan import plan_jobs
 from harness.spec.playbook import Playbook
 from harness.targets.base import Target
 from harness.testmod.modinfo import ModuleInfo, parse_modinfo
-from harness.testmod.workload import Workload, check_workload
+from harness.testmod.workload import Workload, check_workload, default_mask
 
 BuildKernel = Callable[[str], BuiltKernel]
 """Returns the built kernel of that name; raises KernelBuildError or InputError."""
@@ -80,6 +80,7 @@ def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
     modules = {name: parse_modinfo(kernel.module.read_bytes()) for name, kernel in kernels.items()}
     prepared = Prepared(playbook, plan_jobs(playbook), kernels, modules, broken)
     faults = sorted({fault for job in prepared.jobs for fault in _workload_faults(job, prepared)})
+    faults += _unlike_default_masks(prepared)
     if faults:
         raise InputError("the playbook's workloads do not fit:\n  " + "\n  ".join(faults))
     return prepared
@@ -99,6 +100,24 @@ def refuse_unlike_configs(playbook: Playbook, kernels: Mapping[str, BuiltKernel]
             + "\n  ".join(faults)
             + "\n  build them alike, or name the symbols in allow_config_differences"
         )
+
+
+def _unlike_default_masks(prepared: Prepared) -> list[str]:
+    """Return the workloads that leave it to modules which do not agree what is run."""
+    masks = {name: default_mask(module) for name, module in prepared.modules.items()}
+    if len({mask for mask, _ in masks.values()}) < 2:
+        return []
+    said = ", ".join(f"{name} {shown}" for name, (_, shown) in masks.items())
+    left = {
+        job.workload: None
+        for job in prepared.jobs
+        if any("run_test_mask" not in load for load in job.loads)
+    }
+    return [
+        f"{workload}: it names no run_test_mask, and the modules' defaults differ: {said}; "
+        "name the mask, for example 7"
+        for workload in left
+    ]
 
 
 def _workload_faults(job: JobRecord, prepared: Prepared) -> list[str]:

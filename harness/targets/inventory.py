@@ -40,6 +40,7 @@ class Inventory:
     physical_cores: int
     cpus: int  # that are online
     numa_nodes: int
+    paging_levels: str  # of the kernel's page tables; empty where nothing tells
     memory_mib: int
     board: str
     bios: str
@@ -90,6 +91,7 @@ def parse_inventory(texts: Mapping[str, str]) -> Inventory:
         physical_cores=len(set(zip(packages, cores, strict=False))) or cpus,
         cpus=cpus,
         numa_nodes=len(parse_cpu_list(of("/sys/devices/system/node/online"))) or 1,
+        paging_levels=_paging_levels(_field(cpuinfo, "flags").split()),
         memory_mib=int(memory[1]) >> 10 if memory else 0,
         board=" ".join(filter(None, board)),
         bios=" ".join(filter(None, bios)),
@@ -127,6 +129,13 @@ def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
         elif before[name] != now[name]:
             lines.append(f"{name}: {before[name] or 'none'} -> {now[name] or 'none'}")
     return lines
+
+
+def _paging_levels(flags: list[str]) -> str:
+    """Return how deep x86-64's page tables are: a kernel that does not use `la57` hides it."""
+    if "lm" not in flags:
+        return ""
+    return "5" if "la57" in flags else "4"
 
 
 def _field(text: str, name: str) -> str:

@@ -85,7 +85,9 @@ def _facts(frames: list[Frame]) -> dict[str, Any]:
     facts: dict[str, Any] = {"meminfo_kib": [], "errors": [], "files": {}}
     for frame in frames:
         if frame.name == "ready":
-            facts |= parse_fields(frame.content)
+            facts |= (said := parse_fields(frame.content))
+            if (levels := said.get("paging_levels", "0")) != "0":
+                facts["conditions"] = {"paging_levels": levels}
         elif frame.name == "/proc/meminfo":
             facts["meminfo_kib"].append(parse_meminfo(frame.content))
         elif frame.name == "lazy" and facts["meminfo_kib"]:  # read beside it, see init.c

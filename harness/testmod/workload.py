@@ -1,7 +1,7 @@
 """One load of the module: checked against its own .modinfo, and what it asks of the guest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.errors import ParameterError
 from harness.testmod.cases import BY_NAME, Case, LoadSize, lazy_max_pages
@@ -141,6 +141,13 @@ def _default_mask(module: ModuleInfo) -> int:
     """Return the mask of the cases that the module runs when it is told none."""
     every = sum(module.cases.values()) or _INT_MAX
     return module.defaults.get("run_test_mask", every) & every
+
+
+def default_mask(module: ModuleInfo) -> tuple[int, str]:
+    """Return a module's default of run_test_mask, 0 for all its cases, and the words for it."""
+    mask = _default_mask(module)
+    every = mask == _default_mask(replace(module, defaults={}))
+    return (0, "all cases") if every else (mask, f"mask {mask}")
 
 
 def steady_loops(nr_threads: int, cpus: int) -> int:

@@ -1,5 +1,6 @@
 """Whole runs on a fake target: order, verdicts, repetition, resumption, what the store keeps."""
 
+import subprocess
 import threading
 from pathlib import Path
 
@@ -285,3 +286,31 @@ def test_a_full_disk_spoils_the_boot_not_the_store(build, store, tmp_path):
             Execution(run_id, target, store, tmp_path / "file", observer, quiet_host), prepared
         )
     assert target.requests == []
+
+
+MODULE = """
+int run_test_mask = %s;
+__attribute__((section(".modinfo"), used)) static const char type[] = "parmtype=run_test_mask:int";
+__attribute__((section(".modinfo"), used)) static const char text[] = "parm=run_test_mask:Set"
+    " id: 1,   name: fix_size_alloc_test id: 2,   name: full_fit_alloc_test"
+    " id: 4,   name: long_busy_list_alloc_test id: 8,   name: random_size_alloc_test";
+"""
+
+
+def test_a_mask_that_is_left_to_unlike_modules_is_refused(tmp_path):
+    """6.12 runs all its cases by default, 7.3 the first three: their loads are not alike."""
+
+    def build(name):
+        default = 0x7FFFFFFF if name == "slow" else 7
+        (tmp_path / f"{name}.c").write_text(MODULE % default)
+        argv = ["gcc", "-c", f"{name}.c", "-o", f"{name}.ko"]
+        subprocess.run(argv, cwd=tmp_path, check=True)
+        return fake_kernel(tmp_path, name, (tmp_path / f"{name}.ko").read_bytes())
+
+    given = "{nr_threads: 2, run_test_mask: 1, test_loop_count: 100}"
+    with pytest.raises(InputError, match="w: it names no run_test_mask.*slow all cases, fast mask"):
+        prepare(fake_playbook(PLAYBOOK.replace(given, "{}")), build, FakeTarget())
+    named = PLAYBOOK.replace(given, "{run_test_mask: 3}")
+    assert prepare(fake_playbook(named), build, FakeTarget()).jobs
+    alone = PLAYBOOK.replace(given, "{}").replace("slow, fast", "fast").replace("slow", "fast")
+    assert prepare(fake_playbook(alone), build, FakeTarget()).jobs

@@ -263,7 +263,11 @@ class SshTarget:
             "tuning": tuned.facts(),
             "inventory": inventory.facts(),
             "inventory_changes": self._changes,
-            "conditions": {**inventory.conditions(), **tuned.conditions()},
+            "conditions": {
+                **inventory.conditions(),
+                **tuned.conditions(),
+                "paging_levels": inventory.paging_levels,  # of the trial kernel
+            },
         }
 
     def _come_home(

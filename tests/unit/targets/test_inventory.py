@@ -119,3 +119,10 @@ def test_this_machine_is_read_the_same_way(tmp_path):
         texts()
     ).facts()
     assert facts["cores"] >= 1
+
+
+def test_the_depth_of_page_tables_is_read_from_the_flags_that_the_kernel_uses():
+    def levels(flags):
+        return parse_inventory(texts(**{"/proc/cpuinfo": f"flags\t\t: {flags}\n"})).paging_levels
+
+    assert [levels("fpu lm la57 rdpid"), levels("fpu lm rdpid"), levels("fpu")] == ["5", "4", ""]

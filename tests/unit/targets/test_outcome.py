@@ -80,3 +80,9 @@ def test_memory_is_kept_in_order():
     lazy = Frame("lazy", "areas=2 kib=40", True)
     facts = judge([READY, before, LOADED, after, lazy, LOG]).facts
     assert facts["meminfo_kib"] == [{"PageTables": 10}, {"PageTables": 99, "LazilyFreed": 40}]
+
+
+def test_page_tables_of_another_depth_are_another_machine():
+    ready = Frame("ready", "release=7.3 cpus=2 paging_levels=5", True)
+    assert judge([ready, LOADED, LOG]).facts["conditions"] == {"paging_levels": "5"}
+    assert "conditions" not in judge([READY, LOADED, LOG]).facts

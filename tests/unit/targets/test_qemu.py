@@ -23,7 +23,7 @@ def value(options, name):
 
 
 def test_the_queued_spinlock_stays():
-    assert value(argv(), "-cpu") == "max,-hypervisor"
+    assert value(argv(), "-cpu") == "max,-hypervisor,-la57"
 
 
 def test_topology():
