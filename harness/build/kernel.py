@@ -110,7 +110,7 @@ def ensure_kernel(
         if entry.exists():
             tell("the cached build is damaged: building again")
             shutil.rmtree(entry)
-        pristine = ensure_source(plan.source, cache, lambda: tell("unpacking the source"))
+        pristine = ensure_source(plan.source, cache, tell)
         with cache.attempt("kernels", plan.key) as folder:
             try:
                 build_kernel(plan, pristine, folder, cache, runner, tell)

@@ -6,23 +6,36 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from harness.build.cache import Cache, remembered_digest
+from harness.build.download import Tell, download
 from harness.build.git import ask_user_repository, last_words, open_commit, repository_place
 from harness.errors import InputError
 from harness.process import Runner
-from harness.spec.kernel import DebianSource, GitSource, KernelSpec, TarballSource, TreeSource
+from harness.spec.kernel import (
+    DebianSource,
+    GitSource,
+    KernelSpec,
+    TarballSource,
+    TreeSource,
+    UrlSource,
+)
 
 DEBIAN_FOLDER = Path("/usr/src")
 
 
 @dataclass(frozen=True)
 class PinnedSource:
-    """A source whose contents are known by digest. `unpack` fills an empty folder with them."""
+    """A source whose contents are known by digest. `unpack` fills an empty folder with them.
+
+    `fetch` is called before, for what has to come from elsewhere; it says how far it is.
+    """
 
     digest: str  # KIND-HEX; also the name of its folder in the cache
     origin: str  # for people: where it came from
     unpack: Callable[[Path], None]
+    fetch: Callable[[Tell], None] = lambda _: None
 
 
 def pin_source(spec: KernelSpec, cache: Cache, runner: Runner) -> PinnedSource:
@@ -32,19 +45,22 @@ def pin_source(spec: KernelSpec, cache: Cache, runner: Runner) -> PinnedSource:
             return _pin_tarball(_debian_tarball(package), cache, runner)
         case TarballSource(tarball=name, sha256=expected):
             return _pin_tarball(_existing(spec, "tarball", name), cache, runner, expected)
+        case UrlSource(url=url, sha256=expected):
+            return _pin_url(url, expected, cache, runner)
         case GitSource(git=place, ref=ref):
             return _pin_commit(spec, place, ref, cache, runner)
         case TreeSource(tree=name):
             return _pin_tree(_existing(spec, "tree", name), runner)
 
 
-def ensure_source(source: PinnedSource, cache: Cache, on_unpack: Callable[[], None]) -> Path:
+def ensure_source(source: PinnedSource, cache: Cache, tell: Tell) -> Path:
     """Return the folder with the pristine source, unpacked at most once for each digest."""
     folder = cache.place("sources", source.digest)
     if not folder.is_dir():
-        with cache.lock(source.digest, on_unpack):
+        with cache.lock(source.digest, lambda: tell("waiting for another process that unpacks it")):
             if not folder.is_dir():
-                on_unpack()
+                source.fetch(tell)
+                tell("unpacking the source")
                 with cache.attempt("sources", source.digest) as fresh:
                     source.unpack(fresh)
     return folder
@@ -91,6 +107,21 @@ def _pin_tarball(
             raise InputError(f"unpacking {path}: {last_words(done.output)}")
 
     return PinnedSource(f"sha256-{digest}", str(path), unpack)
+
+
+def _pin_url(url: str, sha256: str, cache: Cache, runner: Runner) -> PinnedSource:
+    suffix = Path(urlsplit(url).path).suffix
+    path = cache.place("downloads", f"{sha256}{suffix if suffix.isascii() else ''}")
+
+    def unpack(folder: Path) -> None:
+        done = runner.run(untar_argv(path, folder))
+        path.unlink()  # what was unpacked is kept
+        if done.returncode:
+            raise InputError(f"unpacking {url}: {last_words(done.output)}")
+
+    return PinnedSource(
+        f"sha256-{sha256}", url, unpack, lambda tell: download(url, sha256, path, tell)
+    )
 
 
 def _pin_commit(

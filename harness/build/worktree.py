@@ -127,7 +127,7 @@ def _import(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repository:
     if not folder.is_dir():
         with cache.lock(name, lambda: None):
             if not folder.is_dir():
-                pristine = ensure_source(pinned, cache, lambda: None)
+                pristine = ensure_source(pinned, cache, lambda _: None)
                 with cache.attempt("git", name) as fresh:
                     _commit_tree(Repository(fresh, "", runner), pristine)
     repository = Repository(folder, "", runner)

@@ -31,6 +31,16 @@ class TarballSource(Document):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
+class UrlSource(Document):
+    """A release tarball from anywhere, fetched once. Its digest is what is trusted.
+
+    A name and password in the URL would stand in every result, so there may be none.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]+)?/[^\x00-\x20\x7f]+\Z")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
+
+
 class GitSource(Document):
     """A commit of a git repository, by URL or path of a local tree."""
 
@@ -44,7 +54,7 @@ class TreeSource(Document):
     tree: str
 
 
-_KINDS = ("debian", "tarball", "git", "tree")
+_KINDS = ("debian", "tarball", "url", "git", "tree")
 
 
 def _kind_of(source: Any) -> str | None:
@@ -61,6 +71,7 @@ def _kind_of(source: Any) -> str | None:
 Source = Annotated[
     Annotated[DebianSource, Tag("debian")]
     | Annotated[TarballSource, Tag("tarball")]
+    | Annotated[UrlSource, Tag("url")]
     | Annotated[GitSource, Tag("git")]
     | Annotated[TreeSource, Tag("tree")],
     Discriminator(

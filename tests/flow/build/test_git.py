@@ -81,7 +81,7 @@ def test_no_variable_of_a_caller_reaches_git(
     (commit,) = apply_series(ours, ours.base, load_patches(tmp_path / "queue", runner))
     assert "mm/topic.c" in ours.read("ls-tree", "-r", "--name-only", commit)
     source = pin_source(toy(source=TreeSource(tree=str(linux))), cache, runner)
-    assert (ensure_source(source, cache, lambda: None) / "mm/vmalloc.c").is_file()
+    assert (ensure_source(source, cache, lambda _: None) / "mm/vmalloc.c").is_file()
     assert state(victim) == before
 
 
@@ -96,7 +96,7 @@ def test_no_program_that_a_repository_names_is_run(linux, tmp_path, cache, runne
     (linux / ".git/info/attributes").write_text("* filter=f diff=f\n")
     for source in (TreeSource(tree=str(linux)), GitSource(git=str(linux), ref="topic")):
         pinned = pin_source(toy(source=source), cache, runner)
-        assert (ensure_source(pinned, cache, lambda: None) / "mm/vmalloc.c").is_file()
+        assert (ensure_source(pinned, cache, lambda _: None) / "mm/vmalloc.c").is_file()
     ours = open_commit(str(linux), "topic", cache, runner)
     ours.read("diff-tree", "-p", "HEAD" if ours.commit("HEAD") else ours.base)
     assert not told.exists()
@@ -183,7 +183,7 @@ def test_clones_of_every_kind_are_sources(linux, tmp_path, cache, runner, toy, k
     ours.check_out(ours.base, tmp_path / "out")
     assert (tmp_path / "out/mm/topic.c").read_text() == "int topic;\n"
     pinned = pin_source(toy(source=GitSource(git=str(place), ref="topic")), cache, runner)
-    assert (ensure_source(pinned, cache, lambda: None) / "mm/topic.c").is_file()
+    assert (ensure_source(pinned, cache, lambda _: None) / "mm/topic.c").is_file()
     assert state(place) == before
 
 
