@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from harness.analysis.times import WHOLE_LOAD
 from harness.report.environment import duration, si
 from harness.report.lights import validity_lights
-from harness.report.view import NOTHING, Effect, View, number, short_case, threads_words
+from harness.report.view import (
+    NOTHING,
+    Effect,
+    View,
+    kernel_words,
+    number,
+    short_case,
+    threads_words,
+)
 from harness.text import visible
 
 MAIL_COLUMNS = 72
@@ -29,7 +37,7 @@ def render_mail(view: View) -> str:
     host, plan = view.report.run.host, view.plan
     lines = [render_text(view), "", "Time of one pass, mean of the workers:", ""]
     lines += _aligned(_throughput_rows(view))
-    lines += ["", *_wrapped(f"Kernels: {', '.join(_kernel_words(view))}.")]
+    lines += ["", *_wrapped(f"Kernels: {', '.join(kernel_words(view))}.")]
     target = f"{plan['target']['kind']}"
     lines += _wrapped(
         f"Target: {target}. Host: {host.get('cpu') or 'unknown CPU'}, {host.get('cores')} cores, "
@@ -95,19 +103,6 @@ def _remarks(view: View) -> list[str]:
         if light.state != "ok":
             lines += _wrapped(f"{light.name}: {light.words}.")
     return [*lines, ""] if lines else []
-
-
-def _kernel_words(view: View) -> list[str]:
-    facts = view.report.run.kernels
-    words = []
-    for name in view.kernels:
-        known = facts.get(name, {})
-        what = [
-            known.get("release", "not built"),
-            known.get("summary") if known.get("label") else "",
-        ]
-        words.append(f"{view.label(name)} ({', '.join(filter(None, what))})")
-    return words
 
 
 def _wrapped(text: str) -> list[str]:

@@ -351,6 +351,20 @@ def rest_words(effects: Sequence[Effect], what: str) -> str:
     return f"of {len(effects)} {what}s: " + ", ".join(parts)
 
 
+def kernel_words(view: View) -> list[str]:
+    """Return each kernel with its release, and with its summary where a label is shown."""
+    facts = view.report.run.kernels
+    words = []
+    for name in view.kernels:
+        known = facts.get(name, {})
+        what = [
+            known.get("release", "not built"),
+            known.get("summary") if known.get("label") else "",
+        ]
+        words.append(f"{view.label(name)} ({', '.join(filter(None, what))})")
+    return words
+
+
 def speed_words(ratio: float) -> str:
     """Return "8.3x faster", "4 % faster" or the same with slower, for a ratio of times."""
     word, factor = (Word.FASTER, ratio) if ratio >= 1 else (Word.SLOWER, 1 / ratio)

@@ -19,7 +19,7 @@ _RANGES: Mapping[str, tuple[int, int]] = {
     "nr_pages": (0, _INT_MAX),
     "nr_pcpu_objects": (1, 10_000_000),
 }
-_DEFAULTS: Mapping[str, Value] = {
+DEFAULTS: Mapping[str, Value] = {
     "nr_threads": 1,
     "sequential_test_order": False,
     "test_repeat_count": 1,
@@ -85,7 +85,7 @@ class Workload:
         return -(-pages // _HUGE_PAGES) * _HUGE_PAGES if self._value("use_huge") else pages
 
     def _value(self, name: str) -> Value:
-        return self.parameters.get(name, _DEFAULTS[name])
+        return self.parameters.get(name, DEFAULTS[name])
 
 
 def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workload:

@@ -17,6 +17,7 @@ from harness.records import Sample
 from harness.testmod.decode import TEXT_BYTES, decode_log
 from harness.testmod.ktap import parse_ktap
 from harness.testmod.log import ModuleLog, missing_without_workload, parse_log
+from harness.testmod.posted import Posted, parse_posted
 from harness.testmod.verdicts import scan_console
 
 
@@ -24,7 +25,7 @@ def command(
     file: Annotated[str, typer.Argument(help="A kernel log, or - for standard input.")],
     form: Annotated[Literal["json", "csv"], typer.Option("--format")] = "json",
 ) -> None:
-    """Print what test_vmalloc reported in a kernel log of any shape.
+    """Print what test_vmalloc reported in a kernel log of any shape, or a table posted in a mail.
 
     Exit code 1 when the log holds no run of the module or an incomplete one; what is missing is
     named on standard error.
@@ -34,15 +35,19 @@ def command(
         echo(f"{file}: {remark}", err=True)
     runs = parse_log(text)
     missing = [missing_without_workload(run) for run in runs]
-    pieces = _render_json(text, runs, missing) if form == "json" else [_render_csv(runs)]
+    posted = parse_posted(text)
+    if form == "json":
+        pieces = _render_json(text, runs, missing, posted)
+    else:
+        pieces = iter([_render_csv(runs) if runs or not posted else _render_posted(posted)])
     for piece in pieces:
         echo(piece, nl=False)
-    if not runs:
+    if not runs and not posted:
         echo(f"{file}: no line of test_vmalloc in it", err=True)
     for number, faults in enumerate(missing, start=1):
         for fault in faults:
             echo(f"{file}: run {number}: {fault}", err=True)
-    if not runs or any(missing):
+    if not (runs or posted) or any(missing):
         raise typer.Exit(1)
 
 
@@ -54,13 +59,17 @@ def _read(file: str) -> tuple[str, list[str]]:
         raise InputError(f"cannot read {file!r}: {error}") from error
 
 
-def _render_json(text: str, runs: list[ModuleLog], missing: list[list[str]]) -> Iterator[str]:
+def _render_json(
+    text: str, runs: list[ModuleLog], missing: list[list[str]], posted: list[Posted]
+) -> Iterator[str]:
     """Yield the document, a run at a time: a long log has hundreds of thousands."""
     yield '{\n  "version": 1,\n  "runs": ['
     for number, (run, faults) in enumerate(zip(runs, missing, strict=True)):
         yield (",\n    " if number else "\n    ") + _dumps(_run_facts(run, faults), 4)
     yield "\n  ]" if runs else "]"
     yield f',\n  "findings": {_dumps([vars(found) for found in scan_console(text)], 2)}'
+    if posted:
+        yield f',\n  "posted": {_dumps([asdict(row) for row in posted], 2)}'
     yield f',\n  "ktap": {_dumps([asdict(test) for test in parse_ktap(text)], 2)}\n}}\n'
 
 
@@ -85,4 +94,12 @@ def _render_csv(runs: list[ModuleLog]) -> str:
     writer.writeheader()
     for number, run in enumerate(runs, start=1):
         writer.writerows({"run": number, **summary._asdict()} for summary in run.summaries)
+    return text.getvalue()
+
+
+def _render_posted(posted: list[Posted]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(Posted.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in posted)
     return text.getvalue()

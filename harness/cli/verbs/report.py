@@ -12,14 +12,16 @@ from harness.console import echo
 
 def command(
     run: Annotated[str, typer.Argument(help="A run's id, its beginning, or latest.")] = "latest",
-    form: Annotated[Literal["html", "md", "txt"], typer.Option("--format")] = "html",
+    form: Annotated[Literal["html", "md", "txt", "list"], typer.Option("--format")] = "html",
     reports: ReportsOption = Path("reports"),
 ) -> None:
     """Make the page of a run again and print its path, or print the content as text.
 
-    `txt` fits a patch mail: 72 columns.
+    `txt` fits a patch mail: 72 columns. `list`: a row a case with its pages, huge and loops, which
+    `vmapbench parse` reads back.
     """
     from harness.report.collect import collect_report
+    from harness.report.listing import render_list
     from harness.report.text import render_mail, render_markdown
     from harness.report.view import View
     from harness.report.write import write_results
@@ -30,4 +32,5 @@ def command(
             echo(write_results(store, run_id, reports).page)
             return
         view = View(collect_report(store, run_id))
-    echo(render_markdown(view) if form == "md" else render_mail(view))
+    renderers = {"md": render_markdown, "txt": render_mail, "list": render_list}
+    echo(renderers[form](view))

@@ -1,0 +1,119 @@
+"""A run as a table to paste into a mail: a row a case with its parameters, at most 78 columns.
+
+`harness.testmod.posted` reads it back.
+"""
+
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from harness.analysis.judging import Word
+from harness.report.environment import duration
+from harness.report.lights import validity_lights
+from harness.report.view import Effect, View, kernel_words, short_case, threads_words
+from harness.testmod.workload import DEFAULTS
+from harness.text import visible
+
+COLUMNS = 78
+_MARKS = {Word.FASTER: "(I)", Word.SLOWER: "(R)"}
+
+
+def render_list(view: View) -> str:
+    """Return the table of each kernel and size, and under it how it was measured."""
+    lines: list[str] = []
+    for heading, effects in _blocks(view):
+        lines += [*_wrapped(heading), "", *_table(effects, view), ""]
+    if not lines:
+        lines = [*_wrapped(view.verdict_sentence), ""]
+    return visible("\n".join([*lines, *_notes(view)]))
+
+
+def _blocks(view: View) -> Iterator[tuple[str, list[Effect]]]:
+    found: dict[tuple[str, int, int], list[Effect]] = {}
+    for effect in view.main_effects:
+        found.setdefault((effect.kernel, effect.cpus, effect.nr_threads), []).append(effect)
+    for (kernel, cpus, threads), effects in found.items():
+        sides = f"{view.label(kernel)} against {view.label(view.baseline)}"
+        yield f"{sides}, {cpus} CPUs, {threads_words(threads)}", effects
+
+
+def _table(effects: Sequence[Effect], view: View) -> list[str]:
+    parameters = {job.workload: job.parameters for job in view.report.jobs}
+    times = {
+        (row.workload, row.case, row.nr_threads, row.cpus): row.avg_us
+        for row in view.throughputs
+        if row.kernel == view.baseline
+    }
+    rows = [["case, pages, huge, loops", _short(view.label(view.baseline)), "change", "95 %"]]
+    for effect in effects:
+        key = (effect.workload, effect.case, effect.nr_threads, effect.cpus)
+        time = duration(times.get(key, math.nan)).replace("\N{MICRO SIGN}", "u").replace("µ", "u")
+        rows.append(
+            [
+                f"{short_case(effect.case)} {point_words(parameters[effect.workload])}",
+                time.replace("\N{EN DASH}", "-"),
+                _change(effect),
+                f"{_percent(1 / effect.high)} .. {_percent(1 / effect.low)}",
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if sum(widths) + 2 * len(widths) > COLUMNS:  # long names: the intervals stand below
+        below = [f"  95 %: {row[0]}  {row[3]}" for row in rows[1:]]
+        return [_line(row[:3], widths[:3]) for row in rows] + ["", *below]
+    return [_line(row, widths) for row in rows]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+    return f"  {first.strip().ljust(widths[0])}  {'  '.join(rest)}".rstrip()
+
+
+def point_words(parameters: Mapping[str, Any]) -> str:
+    """Return the pages, use_huge and loops of a load: "p:1 h:0 l:4000"."""
+    given = {**DEFAULTS, **parameters}
+    huge = given["use_huge"] in (True, 1, "1", "y", "Y", "true", "True")
+    return f"p:{max(1, int(given['nr_pages']))} h:{int(huge)} l:{given['test_loop_count']}"
+
+
+def _change(effect: Effect) -> str:
+    mark = next((mark for word, mark in _MARKS.items() if effect.word == word), "   ")
+    return f"{mark} {_percent(1 / effect.ratio):>7} %"
+
+
+def _percent(factor: float) -> str:
+    """Return how much more time a factor is, in per cent with its sign."""
+    value = (factor - 1) * 100
+    return f"{value:+.1f}" if abs(value) < 1000 else f"{value:+.0f}"
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 10 else f"{label[:9]}~"
+
+
+def _notes(view: View) -> list[str]:
+    """Return the sign, boots, machine and kernels, and what does not hold as it should."""
+    boots = sorted({n for e in view.main_effects for n in (e.boots, e.boots_baseline)})
+    count = " to ".join(
+        dict.fromkeys(str(n) for n in (boots or [0]) if n in (boots[:1] + boots[-1:]))
+    )
+    host, target = view.report.run.host, view.plan["target"]
+    where = f"{target['kind']} target"
+    if view.simulated:
+        where = f"virtual time, simulated {view.simulated}"
+    machine = f"{host.get('cpu') or 'unknown CPU'}, {host.get('cores')} cores"
+    lines = _wrapped(
+        "Change of the time, positive is slower; (R) regression and (I) improvement where it is "
+        f"significant (95 %, corrected for the number of rows). Boots of each side: {count}. "
+        "p: nr_pages, h: use_huge, l: test_loop_count."
+    )
+    lines += _wrapped(f"Machine: {where}; host {machine}.")
+    lines += _wrapped(f"Kernels: {', '.join(kernel_words(view))}.")
+    for light in validity_lights(view):
+        if light.state != "ok" and light.name != "Machine":  # stands above
+            lines += _wrapped(f"{light.name}: {light.words}.")
+    return [*lines, f"vmapbench {view.report.run.harness}, run {view.report.run.id}"]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, COLUMNS, break_on_hyphens=False)
