@@ -15,8 +15,10 @@ from typing import Any
 
 from harness.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
+_LINE_BITS = 6  # of an address within a cache line
 AGES = 16  # buckets: written by the lock's holder 1, 2, 3-4, 5-8 ... holds ago
+_RARE = 0.1  # updates of a counter in a loop
 _IMAGE = 0xFFFFFFFF80000000  # where the kernel's own code and data lie
 _MODULES = 0xFFFFFFFFA0000000
 
@@ -62,7 +64,11 @@ class Site:
 
 @dataclass(frozen=True)
 class CaseProfile:
-    """One case on one CPU. `work`: of one loop, all locks included; `atomics`: global counters."""
+    """One case on one CPU. `work`: of one loop, all locks included.
+
+    `atomics`: updates of global counters, by cache line: an update of either of two counters in one
+    line takes it from whoever updated the other. A line is named after them, `a+b`.
+    """
 
     work: Work
     sites: tuple[Site, ...]
@@ -98,8 +104,10 @@ def parse_lock_profile(text: str, system_map: str) -> Iterator[dict[str, Any]]:
             counts = [int(word) for word in words[2:]]
             site["counts"] = [a + b for a, b in zip(site["counts"], counts, strict=True)]
         elif kind == "atomic":
-            name = symbols.at(int(words[0], 16)).removesuffix("+0x0")
-            part["atomics"][name] = part["atomics"].get(name, 0) + int(words[1])
+            address = int(words[0], 16)
+            counts_of = part["atomics"].setdefault(address >> _LINE_BITS, {})
+            name = symbols.at(address).removesuffix("+0x0")
+            counts_of[name] = counts_of.get(name, 0) + int(words[1])
     if part:
         yield part
 
@@ -118,10 +126,14 @@ def profile_of_part(part: Mapping[str, Any], loops: int) -> CaseProfile:
         others = round(sums[3] / visits, 3)
         sites.append(Site(caller, lock, count, round(visits / loops, 6), rounded, others, lines))
     sites.sort(key=lambda site: (-site.visits * site.work.instructions, site.caller))
+    lines_of_counters = (
+        {name: count / loops for name, count in sorted(line.items()) if count / loops > _RARE}
+        for line in part["atomics"].values()
+    )
     atomics = {
-        name: round(count / loops, 4)
-        for name, count in sorted(part["atomics"].items())
-        if count / loops > 0.1
+        "+".join(line): round(sum(line.values()), 4)
+        for line in sorted(lines_of_counters, key=list)
+        if line
     }
     work = Work(*(round(each / loops, 2) for each in part["work"]))
     return CaseProfile(work, tuple(sites), atomics)

@@ -90,7 +90,7 @@ class PairCosts:
     lazy: Step
     pool_take: Step
     pool_add: Step  # one purged area
-    counters: Mapping[str, float] = field(default_factory=dict)  # updates per pair
+    counters: Mapping[str, float] = field(default_factory=dict)  # updates of a line per pair
     counter: Step = Step(0.0)
     others: Mapping[str, tuple[float, Step]] = field(default_factory=dict)  # visits per pair
 
@@ -123,23 +123,10 @@ def pair_costs(many: CaseProfile, single: CaseProfile, nodes: int, machine: Mach
         lazy=_step(_at(profile, "free_vmap_area_noflush"), machine),
         pool_take=_step(pools, machine),
         pool_add=_step(adds, machine),
-        counters=_by_line({n: c / pairs for n, c in profile.atomics.items() if c > 0.5}),
+        counters={name: c / pairs for name, c in profile.atomics.items() if c > 0.5},
         counter=Step(machine.atomic_ns),
         others=_other_locks(profile, pairs, machine),
     )
-
-
-# Neighbours in .bss of every kernel built here, in one cache line: an update of either takes the
-# line from whoever updated the other.
-_NEIGHBOURS = ("nr_vmalloc_pages", "vmap_lazy_nr")
-
-
-def _by_line(updates: Mapping[str, float]) -> dict[str, float]:
-    """Return the updates per cache line, named after the counters in it."""
-    together = [name for name in _NEIGHBOURS if name in updates]
-    apart = {name: count for name, count in updates.items() if name not in together}
-    line = {"+".join(together): sum(updates[name] for name in together)} if together else {}
-    return {**line, **apart}
 
 
 def _other_locks(

@@ -49,3 +49,16 @@ def test_what_takes_no_time_is_left_out(profile):
 
 def test_a_text_without_parts_has_none():
     assert list(parse_lock_profile("", SYSTEM_MAP)) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "atomics"),
+    [
+        (0xFFFFFFFF82000048, {"nr_vmalloc_pages+vmap_lazy_nr": 3.0}),  # 6.12
+        (0xFFFFFFFF82000080, {"nr_vmalloc_pages": 2.0, "vmap_lazy_nr": 1.0}),  # as since 7.0
+    ],
+)
+def test_counters_share_a_line_where_they_lie_in_one(address, atomics):
+    symbols = f"{SYSTEM_MAP}{address:016x} d vmap_lazy_nr\n"
+    _, part = parse_lock_profile(f"{TEXT}atomic {address:x} 100\n", symbols)
+    assert profile_of_part(part, loops=100).atomics == atomics
