@@ -36,8 +36,8 @@ _FORMER = {
     "MITIGATION_PAGE_TABLE_ISOLATION": "PAGE_TABLE_ISOLATION",  # renamed in 6.9
 }
 
-_SET = re.compile(r"^CONFIG_(?P<name>\w+)=(?P<value>.*)$")
-_UNSET = re.compile(r"^# CONFIG_(?P<name>\w+) is not set$")
+_SET = re.compile(r"^CONFIG_(?P<name>\w+)=(?P<value>.*)\Z")
+_UNSET = re.compile(r"^# CONFIG_(?P<name>\w+) is not set\Z")
 
 
 def parse_config(text: str) -> dict[str, str]:

@@ -34,7 +34,7 @@ _TRAILER = re.compile(
 )
 _WORDS_LIMIT = 64 << 10  # bytes of a mail's text that b4 reads
 _BASE = re.compile(r"^base-commit:(.*)$", re.MULTILINE)
-_ID = re.compile(r"\b[0-9a-f]{7,40}\b|^\s*v\d[\w.+-]*\s*$")
+_ID = re.compile(r"\b[0-9a-f]{7,40}\b|^\s*v\d[\w.+-]*\s*\Z")
 # `[PATCHv2 1/3]` and `[PATCH1/3]`, as people write them.
 _GLUED = re.compile(r"\b(PATCH|RFC|RESEND|v\d+)[-_]?(?=(?:v\d|\d{1,4}/\d))", re.IGNORECASE)
 # `Re: [PATCH`, `Antw: Re: [PATCH`: one rule for all languages.

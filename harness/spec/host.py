@@ -10,14 +10,19 @@ from pydantic import AfterValidator, Field, field_validator
 
 from harness.errors import InputError, SpecError
 from harness.plugins import names
+from harness.spec.boot_parameters import BootParameter
 from harness.spec.document import Document, load_document
-from harness.spec.kernel import BootParameter, Name
+from harness.spec.kernel import Name
 
-Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:%-]*$")]
-User = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]*\$?$")]
+Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:%-]*\Z")]
+User = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]*\$?\Z")]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Argv = Annotated[tuple[Annotated[str, Field(pattern=r"^[^\0\n]+$")], ...], Field(min_length=1)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
+# Absolute, no `..`, and no character that a shell, sudoers or a boot loader reads as more.
+HostPath = Annotated[
+    str, Field(pattern=r"^(?!.*/\.\.?(/|\Z))(/[A-Za-z0-9._+-]+)+\Z", max_length=255)
+]
+Argv = Annotated[tuple[Annotated[str, Field(pattern=r"^[^\0\n]+\Z")], ...], Field(min_length=1)]
 
 _SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|credential|private_?key|api_?key", re.I)
 _ADVICE = (
@@ -61,7 +66,7 @@ class HttpPower(Document):
     """A request to a power strip; `variable` names what holds the Authorization header."""
 
     method: Literal["http"]
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]  # no user:password@
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@]+\Z")]  # no user:password@
     request: Literal["GET", "POST", "PUT"] = "POST"
     body: str = ""
     variable: Variable | None = None
@@ -103,8 +108,8 @@ class Boot(Document):
     answer_within_s: Annotated[int, Field(ge=10, le=7200)] = 600
     panic_s: Annotated[int, Field(ge=1, le=600)] = 30
     parameters: tuple[BootParameter, ...] = ()
-    initrd: str | None = None
-    partition: str = "/boot/efi"
+    initrd: HostPath | None = None
+    partition: HostPath = "/boot/efi"
 
 
 class Topology(Document):
@@ -134,7 +139,7 @@ class HostSpec(Document):
     identity: str | None = None  # path of a private key that the agent unlocks or that is bare
     known_hosts: str = "own"
     sudo: bool = True
-    state: Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")] = "/var/lib/vmapbench"
+    state: HostPath = "/var/lib/vmapbench"
     boot: Boot = Boot()
     power: Power = NoPower()
     console: Argv | None = None  # a program that prints the serial console (conserver, SOL ...)

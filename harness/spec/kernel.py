@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from harness.errors import InputError
+from harness.spec.boot_parameters import BootParameter
 from harness.spec.document import Document, load_document
 from harness.spec.shipped import find_kernel_file, shipped_folder, shipped_names
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*\.\.)[A-Za-z0-9._/+-]+$")]
-Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{0,40}$")]
-BootParameter = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+(=[A-Za-z0-9_.,:/@%+-]*)?$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*\.\.)[A-Za-z0-9._/+-]+\Z")]
+Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{0,40}\Z")]
 # What git takes for a name or a revision, of one commit.
 GitRef = Annotated[str, Field(pattern=r"^[\w@.][^\x00-\x20\x7f:?*\[\\]*\Z")]
 Repository = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-][^\x00-\x1f\x7f]*\Z")]
@@ -21,14 +21,14 @@ Repository = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-][^\x00-\x1f\x7f]*\
 class DebianSource(Document):
     """The source tarball that a Debian package installs (`linux-source-6.12`)."""
 
-    debian: Annotated[str, Field(pattern=r"^linux-source-[0-9.]+$")]
+    debian: Annotated[str, Field(pattern=r"^linux-source-[0-9.]+\Z")]
 
 
 class TarballSource(Document):
     """A release tarball on this machine; relative paths start at the kernel file's folder."""
 
     tarball: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")] | None = None
 
 
 class UrlSource(Document):
@@ -100,7 +100,7 @@ class KernelSpec(Document):
     patches: tuple[RelativePath, ...] = ()
     fragments: tuple[RelativePath, ...] = ()
     architecture: Literal["x86_64"] = "x86_64"
-    toolchain: Annotated[str, Field(pattern=r"^(gcc|clang)(-[0-9]+)?$")] = "gcc"
+    toolchain: Annotated[str, Field(pattern=r"^(gcc|clang)(-[0-9]+)?\Z")] = "gcc"
     boot_parameters: tuple[BootParameter, ...] = ()
     sandbox: Literal["none", "required"] = "none"
     folder: Path  # the user's kernels folder; set by `load_kernel_spec`

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from harness.spec.document import Document, load_document
 from harness.spec.kernel import GitRef, Name, Repository
 
-Mailbox = Annotated[str, Field(pattern=r"^[^\s@<>,;\"]+@[^\s@<>,;\"]+$")]
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Mailbox = Annotated[str, Field(pattern=r"^[^\s@<>,;\"]+@[^\s@<>,;\"]+\Z")]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
 
 
 def _message_id(given: object) -> object:
@@ -57,7 +57,7 @@ class CandidateSpec(Document):
     message_id: MessageId | None = None
     git: Repository | None = None
     base: GitRef | None = None
-    archive: Annotated[str, Field(pattern=r"^https?://[^\s@%]+[^/\s@%]$")] = (
+    archive: Annotated[str, Field(pattern=r"^https?://[^\s@%]+[^/\s@%]\Z")] = (
         "https://lore.kernel.org/all"
     )
     commits: Literal["tip", "each"] = "tip"
@@ -98,7 +98,7 @@ class EmailSpec(Document):
 
     to: Annotated[tuple[Mailbox, ...], Field(min_length=1)]
     sender: Mailbox
-    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]*$")] = "localhost"
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]*\Z")] = "localhost"
     port: Annotated[int, Field(ge=1, le=65535)] = 25
     security: Literal["none", "starttls", "tls"] = "none"
     user: str | None = None
@@ -118,7 +118,7 @@ class WebhookSpec(Document):
     `variable` names what holds the Authorization header.
     """
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None  # no user:password@
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@]+\Z")] | None = None  # no user:password@
     url_variable: Variable | None = None
     variable: Variable | None = None
 
@@ -137,7 +137,7 @@ class NoticesSpec(Document):
 
     email: EmailSpec | None = None
     webhook: WebhookSpec | None = None
-    pages: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
+    pages: Annotated[str, Field(pattern=r"^https?://[^\s@]+\Z")] | None = None
     verdicts: bool = False
 
 
@@ -149,7 +149,7 @@ class NightlySpec(Document):
     playbooks: Annotated[tuple[str, ...], Field(min_length=1)]
     candidates: Annotated[tuple[CandidateSpec, ...], Field(min_length=1)]
     budget_h: Annotated[float, Field(gt=0, le=24)] = 8.0
-    at: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "01:00"
+    at: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = "01:00"
     notices: NoticesSpec = NoticesSpec()
     folder: Path  # of the file; set by `load_nightly`
 

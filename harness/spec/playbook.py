@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from harness.errors import InputError
+from harness.spec.boot_parameters import BootParameter
 from harness.spec.document import Document, load_document
-from harness.spec.kernel import BootParameter, Name
+from harness.spec.kernel import Name
 from harness.spec.shipped import find_playbook, shipped_names
 
 ParameterValue = bool | int | str

@@ -62,7 +62,7 @@ _RESULT = re.compile(
     r"(?P<fault>not )?ok (?P<number>\d{1,9})(?: -)?(?: (?P<name>[^#\n]{0,500}))?"
     r"(?:# *(?P<directive>(?i:skip|todo|timeout|xfail|error))\S{0,20} ?(?P<reason>[^\n]{0,500}))?"
 )
-_PLAN = re.compile(r"1\.\.(\d{1,9})\s*(?:#|$)")
+_PLAN = re.compile(r"1\.\.(\d{1,9})\s*(?:#|\Z)")
 _SUBTEST = re.compile(r"# Subtest: ?([^\n]{0,500})")
 _VERSION = re.compile(r"K?TAP version \d")
 _DEPTH = 64  # deeper nesting is noise

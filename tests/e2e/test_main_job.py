@@ -125,7 +125,8 @@ def test_a_run_that_never_had_a_quiet_host_fails_and_says_what_to_do(playbook, t
 
 def test_a_run_of_which_nothing_boots_stops_after_two_boots_with_a_diagnosis(playbook, tmp_path):
     text = playbook.read_text().replace(
-        "accelerator: tcg", "accelerator: tcg, boot_parameters: [rdinit=/nothing]"
+        "accelerator: tcg",
+        "accelerator: tcg, boot_parameters: [initcall_blacklist=populate_rootfs]",
     )
     playbook.write_text(text)
     done = vmapbench("run", playbook, "--reports", tmp_path / "reports", expect=1)

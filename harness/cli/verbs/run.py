@@ -1,6 +1,7 @@
 """`vmapbench run`: a playbook in, a comparison out."""
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 from harness.cli.options import KernelsOption, ReportsOption
 from harness.cli.results import is_bad, show_run
 from harness.console import echo
+from harness.errors import VmapbenchError
 
 if TYPE_CHECKING:
     from harness.run.session import Ended, Session
@@ -18,7 +20,8 @@ def command(
     file: Annotated[Path | None, typer.Argument(help="A playbook: its file, or a name.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a run: its id, or latest.")] = None,
     hosts: Annotated[
-        str | None, typer.Option(help="Lab hosts, one after the other: names, or label=WORD.")
+        str | None,
+        typer.Option(help="Lab hosts, one after the other: names, or label=WORD."),
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="All hosts at once, on this Dask scheduler: tcp://...")
@@ -44,19 +47,36 @@ def command(
     if scheduler and file:
         statuses = _run_on_fleet(scheduler, file, names, kernels, reports, as_json)
     else:
-        statuses = [
-            _run_once(file, resume, name, kernels, reports, dry_run, as_json)
-            for name in (names or (None,))  # None: the host that the playbook names
-        ]
+        statuses = _run_in_turn(
+            names or [None],  # None: the host that the playbook names
+            lambda name: _run_once(file, resume, name, kernels, reports, dry_run, as_json),
+        )
     if any(statuses):
-        raise typer.Exit(1)
+        raise typer.Exit(max(statuses))
+
+
+def _run_in_turn(names: Sequence[str | None], run: Callable[[str | None], bool]) -> list[int]:
+    """Carry out a run on each host; return the exit code of each. One that fails ends no other's.
+
+    Raises VmapbenchError where there is one run only.
+    """
+    statuses = []
+    for name in names:
+        try:
+            statuses.append(int(run(name)))
+        except VmapbenchError as error:
+            if len(names) == 1:
+                raise
+            echo(f"{name}: {error}", err=True)
+            statuses.append(error.exit_code)
+    return statuses
 
 
 def _run_on_fleet(
     scheduler: str, file: Path, names: list[str], kernels: Path, reports: Path, as_json: bool
-) -> list[bool]:
-    """Carry out a run on each host at once; return for each whether it is one to fail on."""
-    from harness.errors import InputError, VmapbenchError
+) -> list[int]:
+    """Carry out a run on each host at once; return the exit code of each."""
+    from harness.errors import InputError
 
     try:
         from harness.run.fleet import carry_out, make_session
@@ -67,10 +87,10 @@ def _run_on_fleet(
     for name, ended in carry_out(scheduler, file, names, kernels, reports):
         if isinstance(ended, VmapbenchError):
             echo(f"{name}: {ended}", err=True)
-            statuses.append(True)
+            statuses.append(ended.exit_code)
         else:
             written = show_run(make_session(kernels, reports), ended, reports, as_json)
-            statuses.append(is_bad(written))
+            statuses.append(int(is_bad(written)))
     return statuses
 
 

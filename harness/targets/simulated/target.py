@@ -169,8 +169,7 @@ class SimulatedTarget:
         return BootLimits(boot_s=300.0 + 10.0 * request.cpus, test_s=request.expected_s)
 
     def _write_profile(self, request: BootRequest) -> None:
-        measured = 2 * len(request.loads) - 1  # a mark before and after each load
-        profile = profile_of_boot(request.folder, measured, request.kernel.system_map)
+        profile = profile_of_boot(request.folder, _marks(request) - 1, request.kernel.system_map)
         if profile is not None:
             text = json.dumps({"machine": self._machine.name, **profile}, indent=2)
             (request.folder / "profile.json").write_text(text + "\n", encoding="utf-8")
@@ -180,6 +179,7 @@ class SimulatedTarget:
             **plugin_options(self._machine),
             # Repeats are perturbed, each with its own seed; the first one is not.
             "seed": self._simulation.seed + request.repeat,
+            "marks": _marks(request) + 1,  # the end of QEMU writes what there is as well
             "window": ticks_of_ns(self._simulation.window_ms * 1e6, self._machine),
             **dict(self._simulation.switches),
         }
@@ -210,6 +210,10 @@ class SimulatedTarget:
         # Without address randomisation QEMU translates the same code to the same length, and
         # with it into the same blocks: where a block ends is where a vCPU may change.
         return ["setarch", "--addr-no-randomize", *argv]
+
+
+def _marks(request: BootRequest) -> int:
+    return 2 * len(request.loads)  # before and after each load
 
 
 def marked_script(loads: Sequence[str]) -> list[str]:

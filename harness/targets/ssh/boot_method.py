@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harness.errors import ToolError
+from harness.spec.boot_parameters import is_ours, name_of, split_words
 from harness.spec.host import Boot
 from harness.targets.ssh.shell import Shell
 
@@ -86,15 +87,17 @@ def arm(shell: Shell, method: BootMethod, trial: Trial, state: str) -> None:
 def trial_command_line(known_good: str, additions: Sequence[str]) -> str:
     """Return the command line of a trial: the known-good kernel's, then ours.
 
-    What belongs to one boot of the known-good kernel (its image, its crash kernel) or hides
-    messages stays out; the last value of a parameter wins in the kernel.
+    What belongs to one boot of the known-good kernel (its image, its crash kernel), hides
+    messages, or is the harness's to say stays out, and so does what the known-good kernel's init
+    is told after `--`: ours would be init's as well. The last value of a parameter wins.
     """
-    dropped = ("BOOT_IMAGE=", "initrd=", "vmapbench.", "crashkernel=", "panic=", "rdinit=")
-    hidden = ("quiet", "splash")
-    words = [
-        word for word in known_good.split() if not word.startswith(dropped) and word not in hidden
+    dropped = ("BOOT_IMAGE", "crashkernel", "quiet", "splash")
+    kept = [
+        word
+        for word in split_words(known_good)
+        if name_of(word) not in dropped and not is_ours(word)
     ]
-    return " ".join([*words, *additions])
+    return " ".join([*kept, *additions])
 
 
 def guard_parameters(nonce: str, confirm_s: int, lease_s: int, panic_s: int) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from harness.testmod.verdicts import first_crash
 
 FOLLOW = ("cat", "/dev/kmsg")
 
-_RECORD = re.compile(r"^(\d{1,4}),(\d{1,20}),(\d{1,20}),[^;]{1,64};(.*)$")
+_RECORD = re.compile(r"^(\d{1,4}),(\d{1,20}),(\d{1,20}),[^;]{1,64};(.*)\Z")
 
 
 class KmsgLog:

@@ -11,8 +11,8 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from harness.errors import InputError, ToolError
+from harness.spec.boot_parameters import BootParameter
 from harness.spec.document import Document, parse_document
-from harness.spec.kernel import BootParameter
 from harness.targets.ssh.shell import Shell
 
 _DATA = files("harness.targets.ssh") / "tuning.yaml"

@@ -1,10 +1,16 @@
 """Plans for lab hosts, as a user asks for them; nothing is reached."""
 
+import contextlib
+import socket
+
 import pytest
 from typer.testing import CliRunner
 
 from harness.cli.main import command_line
+from harness.cli.verbs.run import _run_in_turn
 from harness.errors import InputError
+from harness.spec.host import load_host
+from harness.targets.ssh.transport import ConnectionLostError, HostShell
 
 
 @pytest.fixture
@@ -40,3 +46,36 @@ def test_a_playbook_without_a_host_asks_for_one(plan):
     assert isinstance(plan("--hosts", "label=none").exception, InputError)
     assert plan("--hosts", "tr1", "--resume", "latest").exit_code == 2
     assert plan("--scheduler", "tcp://x:1").exit_code == 2
+
+
+@pytest.fixture
+def unreachable(repository, tmp_path, monkeypatch):
+    """Two hosts that nobody answers for, on a port that is nobody's."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "playbooks" / "hosts").mkdir(parents=True)
+    with socket.socket() as taken:  # bound and not listening: every connection is refused
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        for name in ("tr1", "tr2"):
+            (tmp_path / "playbooks" / "hosts" / f"{name}.yaml").write_text(
+                f"version: 1\naddress: 127.0.0.1\nport: {port}\nlabels: [threadripper]\n"
+                "known_hosts: known\nboot: {answer_within_s: 10}\n"
+            )
+        yield repository
+
+
+def test_a_host_that_does_not_answer_ends_its_own_part_only(unreachable, capfd):
+    tried = []
+
+    def run(name):
+        tried.append(name)
+        with contextlib.closing(HostShell(load_host(name))):
+            raise AssertionError("somebody answers")
+
+    assert _run_in_turn(["tr1", "tr2"], run) == [3, 3]
+    assert tried == ["tr1", "tr2"]
+    said = capfd.readouterr().err
+    assert said.count("tr1: connecting host tr1 (127.0.0.1)") == 1
+    assert said.count("tr2: connecting host tr2 (127.0.0.1)") == 1
+    with pytest.raises(ConnectionLostError):
+        _run_in_turn(["tr1"], run)

@@ -104,3 +104,25 @@ def test_a_boot_method_is_a_file_more_and_nothing_else():
     assert {name.replace("-", "_") for name in BOOT_METHODS} == files
     for name in BOOT_METHODS:
         assert boot_method(Boot(method=name)).programs()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r'boot: {initrd: "/boot/x\nbench ALL=(ALL) NOPASSWD: ALL"}',
+        "boot: {initrd: /boot/initrd.img-*}",
+        "boot: {initrd: ../etc/shadow}",
+        "boot: {initrd: /boot/../etc/shadow}",
+        "boot: {method: systemd-boot, partition: '/boot/efi, /bin/sh'}",
+        "boot: {parameters: [panic=0]}",
+        r'state: "/var/lib/vmapbench\n"',
+        "state: /var/lib/..",
+        r'address: "tr1.lab\n"',
+        r'user: "bench\n"',
+    ],
+)
+def test_no_value_says_more_than_it_seems_to(tmp_path, line):
+    with pytest.raises(SpecError):
+        load_host_file(
+            written(tmp_path, f"version: 1\n{line}\n" + "address: x\n" * ("address" not in line))
+        )

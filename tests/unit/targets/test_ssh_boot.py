@@ -88,6 +88,19 @@ def test_the_command_line_is_the_hosts_without_what_is_its_own():
     assert line == "root=UUID=1 ro console=ttyS0 panic=30"
 
 
+@pytest.mark.parametrize(
+    "word", ["-- single", '"rdinit=/a b"', "sysctl.kernel.panic=0", "noinitrd", "initrdmem=1,2"]
+)
+def test_nothing_of_the_hosts_switches_the_guard_off(word):
+    line = trial_command_line(f"ro {word}", ["rdinit=/vmapbench/guard"])
+    assert line == "ro rdinit=/vmapbench/guard"
+
+
+def test_what_stands_in_quotes_stays_whole():
+    words = 'init=/nix/init dyndbg="file quiet.c +p" systemd.show_status=0'
+    assert trial_command_line(words, ["panic=30"]) == f"{words} panic=30"
+
+
 WORDS = st.lists(st.from_regex(r"[a-z.=0-9/]{1,12}", fullmatch=True), max_size=8)
 
 

@@ -19,6 +19,7 @@ struct model model = {
 	.per_die = 1,
 	.quantum = 1000 * TICKS_PER_CYCLE,
 	.sample = 10000 * TICKS_PER_CYCLE,
+	.marks = 64,
 	.follow_from = UINT64_C(0xffff800000000000),
 	.full_coherence = true,
 	.lock_coherence = true,
@@ -124,6 +125,7 @@ static bool set_number(const char *name, uint64_t value)
 		{ "follow_from", &model.follow_from },
 		{ "apart", &model.apart },
 		{ "window", &model.window },
+		{ "marks", &model.marks },
 	};
 	const struct {
 		const char *name;

@@ -3,7 +3,7 @@
  * Where the virtual time went: every vCPU is asked for its program counter each `sample` ticks of
  * its own time. Turns of a spin loop that were left out count for the PAUSE, and once more by
  * where the waiting vCPU had come from. A mark of the guest writes out what has gathered since the
- * last one. With `window`, the same gathers for each stretch of that many ticks as well, with how
+ * last one, into two files; a guest that executes more than `marks` of them gets no more. With `window`, the same gathers for each stretch of that many ticks as well, with how
  * often the `count`ed instructions were executed, so that one run shows how it went over time.
  */
 #include "sim.h"
@@ -164,7 +164,7 @@ static void write_counts(uint64_t now)
 void on_mark(unsigned int vcpu, void *pc)
 {
 	(void)pc;
-	if (!vcpus[vcpu].score)
+	if (!vcpus[vcpu].score || marks >= model.marks)
 		return;
 	write_counts(now_of(&vcpus[vcpu]));
 	if (model.window && marks)

@@ -93,6 +93,7 @@ struct model {
 	bool full_coherence, lock_coherence, skip_spins, store_buffer;
 	uint64_t apart;                /* address of a variable with a line of its own; 0: none */
 	uint64_t window;               /* 0: no windows */
+	uint64_t marks;                /* of the guest that are written out; any more are not */
 	uint64_t count[MAX_COUNTED];   /* addresses of instructions to count */
 	unsigned counted;
 	const char *out; /* folder for profiles and counts */
