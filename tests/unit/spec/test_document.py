@@ -114,7 +114,10 @@ def test_a_file_that_nobody_wrote_by_hand_is_refused_before_it_is_read(tmp_path)
         ("{git: ../linux}", "k.yaml:2: source.git.ref: Field required"),
         ("{gitt: x}", "k.yaml:2: source: expected one of the keys debian, tarball, url, git, tree"),
         ("{git: x, ref: y, tree: z}", "k.yaml:2: source: expected one of the keys debian, "),
-        ("foo", "k.yaml:2: source: expected one of the keys debian, tarball, url, git, tree, found "),
+        (
+            "foo",
+            "k.yaml:2: source: expected one of the keys debian, tarball, url, git, tree, found ",
+        ),
     ],
 )
 def test_one_fault_of_a_source_is_told_once(tmp_path, source, words):
