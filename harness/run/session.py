@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.build.cache import cache_folder
+from harness.build.cache import Cache, cache_folder
 from harness.build.kernel import BuildProgress, BuiltKernel, ensure_kernel
 from harness.build.module import with_module_of
+from harness.build.module_source import source_module
 from harness.build.patches import flat_name
 from harness.build.stack import locate_stack
 from harness.errors import InputError, SpecError
@@ -31,6 +32,7 @@ from harness.spec.playbook import Playbook, TargetSpec, load_playbook, on_host
 from harness.spec.shipped import find_playbook
 from harness.store.store import Store, open_store
 from harness.targets.base import BootRequest, Target
+from harness.testmod.workload import check_workload
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Session:
         """
         playbook = on_host(load_playbook(file), host)
         specs = {name: load_kernel_spec(name, self.kernels) for name in playbook.kernels}
+        refuse_unknown_parameters(playbook, self.kernels, self.runner)
         target = make_target(playbook.target, cache_folder(), self.runner)
         lines = []
         for job in plan_jobs(playbook):
@@ -94,6 +97,7 @@ class Session:
     def run(self, file: Path, host: str | None = None, run_id: str | None = None) -> Ended:
         """Carry out a playbook from its first boot, on another lab host than it names if told."""
         playbook = on_host(load_playbook(file), host)
+        refuse_unknown_parameters(playbook, self.kernels, self.runner)
         target = self.target(playbook.target, cache_folder(), self.runner)
         with contextlib.closing(self.open_store()) as store, contextlib.closing(target):
             prepared = prepare(playbook, self._builder(playbook), target)
@@ -221,8 +225,8 @@ def fallback_file(file: Path, name: str) -> Path:
 def check_playbook(file: Path, kernels: Path) -> int:
     """Check a playbook and the kernel files it names; return the number of its boots.
 
-    Raises InputError with every fault. Parameters of the module are checked by `prepare`, which
-    has the module.
+    Raises InputError with every fault. Parameters and cases are those of the kernels' sources;
+    `prepare` checks them once more, by the module that was built.
     """
     playbook = load_playbook(file)
     faults = []
@@ -235,4 +239,26 @@ def check_playbook(file: Path, kernels: Path) -> int:
         faults.append(f"1: fallback: there is no {fallback_file(file, playbook.fallback)}")
     if faults:
         raise SpecError(file, faults)
+    refuse_unknown_parameters(playbook, kernels, SubprocessRunner())
     return len(plan_jobs(playbook))
+
+
+def refuse_unknown_parameters(playbook: Playbook, kernels: Path, runner: Runner) -> None:
+    """Raise SpecError for what the module of a kernel cannot take, as far as its source says."""
+    cache = Cache(cache_folder())
+    faults: dict[str, None] = {}  # in order, each once
+    for name in playbook.kernels:
+        taken_from = name if playbook.module_source == "own" else playbook.baseline
+        module = source_module(load_kernel_spec(taken_from, kernels), cache, runner)
+        if module is None:
+            continue
+        jobs = [job for job in plan_jobs(playbook) if job.kernel == name and not job.repeat]
+        for workload, load in [(job.workload, load) for job in jobs for load in job.loads]:
+            try:
+                check_workload(load, module)
+            except InputError as error:
+                for fault in str(error).split("\n"):
+                    line = playbook.line_of(fault.partition(":")[0])
+                    faults[f"{line}: {workload} on {name}: {fault}"] = None
+    if faults:
+        raise SpecError(f"{playbook.name}.yaml", list(faults))

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -72,9 +73,9 @@ TargetSpec = Annotated[QemuTarget | SimulatedTarget | SshTarget, Field(discrimin
 class WorkloadSpec(Document):
     """Parameters of one load of test_vmalloc. A sweep makes one workload of each combination.
 
-    `parameters` and `sweep` name parameters of the module; they are checked against the module's
-    own .modinfo before any boot. `cpus` sweeps the machine's size together with the workload;
-    a parameter value "cpus" stands for it.
+    `parameters` and `sweep` name parameters of the module; they are checked against the kernels'
+    sources before any build, and against the modules' own .modinfo before any boot. `cpus` sweeps
+    the machine's size together with the workload; a parameter value "cpus" stands for it.
     """
 
     name: Name
@@ -110,6 +111,12 @@ class Playbook(Document):
     noise: NoiseLimits = NoiseLimits()
     fallback: Name | None = None  # playbook for machines that cannot be the target
     text: str = ""  # the file as it was read, kept with the results
+
+    def line_of(self, key: str) -> int:
+        """Return the line of the file that sets `key` first, 1 where none does."""
+        pattern = re.compile(rf"(?<![\w-]){re.escape(key)}[\"']?\s*:")
+        lines = enumerate(self.text.splitlines(), start=1)
+        return next((number for number, line in lines if pattern.search(line)), 1)
 
     @model_validator(mode="after")
     def _names_agree(self) -> "Playbook":

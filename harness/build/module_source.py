@@ -1,0 +1,67 @@
+"""What the test module of a kernel takes, from the kernel's source, before anything is built."""
+
+from pathlib import Path
+
+from harness.build.cache import Cache
+from harness.build.git import open_commit, repository_place
+from harness.build.patches import patch_forms
+from harness.build.source import pin_source
+from harness.errors import InputError
+from harness.files import replace_file
+from harness.process import Runner
+from harness.spec.kernel import GitSource, KernelSpec, TreeSource
+from harness.testmod.modinfo import ModuleInfo
+from harness.testmod.source import SOURCE_FILE, parse_module_source
+
+
+def source_module(spec: KernelSpec, cache: Cache, runner: Runner) -> ModuleInfo | None:
+    """Return the parameters and cases that the source of `spec` declares.
+
+    None where only a build can tell: a patch changes the module, the source is missing or lies on
+    a server, or it declares its parameters in another way. Fetches and unpacks nothing.
+    """
+    try:
+        forms = [form for name in spec.patches for form in patch_forms(spec.place(name))]
+        if any(SOURCE_FILE.encode() in form.read_bytes() for form in forms):
+            return None
+        text = _read(spec, cache, runner)
+    except (InputError, OSError):
+        return None  # the build says what is wrong
+    return parse_module_source(text) if text else None
+
+
+def _read(spec: KernelSpec, cache: Cache, runner: Runner) -> str:
+    """Return the text of the module's source, empty where it cannot be had at once."""
+    match spec.source:
+        case TreeSource(tree=name):
+            return _text(spec.folder / Path(name).expanduser() / SOURCE_FILE)
+        case GitSource(git=named, ref=ref):
+            place = repository_place(spec.folder, named)
+            if not place.startswith("/"):
+                return ""
+            found = open_commit(place, ref, cache, runner)
+            return found.read("show", f"{found.base}:{SOURCE_FILE}")
+    pinned = pin_source(spec, cache, runner)
+    unpacked = cache.place("sources", pinned.digest)
+    if unpacked.is_dir():
+        return _text(unpacked / SOURCE_FILE)
+    return _member(pinned.digest, Path(pinned.origin), cache, runner)
+
+
+def _member(digest: str, archive: Path, cache: Cache, runner: Runner) -> str:
+    """Return the file from a tarball, which takes seconds once."""
+    kept = cache.place("module-sources", f"{digest}.c")
+    if not kept.is_file():
+        if not archive.is_file():
+            return ""
+        compressor = ["-I", "xz -T0"] if archive.suffix == ".xz" else []
+        words = ["-x", "-O", *compressor, "-f", str(archive), "--occurrence=1", "--wildcards"]
+        done = runner.run(["tar", *words, f"*/{SOURCE_FILE}"])
+        if done.returncode:
+            return ""
+        replace_file(kept, done.output)
+    return _text(kept)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
