@@ -1,9 +1,9 @@
 """What b4 and git make of one mail; the one module that imports b4.
 
 Mail is untrusted, and b4 is made for a user at a terminal: it reads git's configuration, runs git,
-asks servers and exits. So it gets a mail of our own making (its headers one printable line each,
-its text without the diff, bounded), of its classes those alone that parse, and no network. Whatever
-it raises makes the mail one that is not understood.
+asks servers and exits. So it gets a mail of our own making (its headers one printable line each, of
+its text the trailers), of its classes those alone that parse, and no network. Whatever it raises
+makes the mail one that is not understood.
 """
 
 import email.errors
@@ -32,13 +32,14 @@ DIFF = re.compile(rb"^(?:diff --git \S|--- \S[^\n]*\n\+\+\+ \S|GIT binary patch$
 _TRAILER = re.compile(
     rb"^(?:base-commit|change-id|prerequisite-(?:patch-id|change-id)): *[^\n]{1,300}$", re.MULTILINE
 )
-_WORDS_LIMIT = 64 << 10  # bytes of a mail's text that b4 reads
+_TRAILERS = 200
+_PARENTS = 64
 _BASE = re.compile(r"^base-commit:(.*)$", re.MULTILINE)
 _ID = re.compile(r"\b[0-9a-f]{7,40}\b|^\s*v\d[\w.+-]*\s*\Z")
 # `[PATCHv2 1/3]` and `[PATCH1/3]`, as people write them.
 _GLUED = re.compile(r"\b(PATCH|RFC|RESEND|v\d+)[-_]?(?=(?:v\d|\d{1,4}/\d))", re.IGNORECASE)
 # `Re: [PATCH`, `Antw: Re: [PATCH`: one rule for all languages.
-_ANSWER = re.compile(r"^\s*(?:[^\[\]:\uff1a]{1,12}[:\uff1a]\s*)+\[[^\]]*PATCH", re.IGNORECASE)
+_ANSWER = re.compile(r"(?:[^\[\]:\uff1a]{1,12}[:\uff1a])+\s*\[[^\]]*PATCH", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,12 @@ def _parsed(mail: RawMail, message: Message, subject: str) -> Mail:
         clean["In-Reply-To"] = f"<{answered[0]}>"
     if references := _identifiers(_header(message, "References")):
         clean["References"] = " ".join(f"<{reference}>" for reference in references)
-    clean.set_payload(_words_of(text), "utf-8")
+    clean.set_payload(_for_b4(text), "utf-8")
     parsed = b4.LoreMessage(clean)
     has_diff = bool(DIFF.search(text))
     numbered = not parsed.counters_inferred
     parents = tuple(dict.fromkeys([*answered, *reversed(references)]))
+    parents = (*parents[: _PARENTS - 1], *parents[_PARENTS - 1 :][-1:])  # the root is the last
     answer = _ANSWER.match(subject) or not parsed.lsubject.prefixes
     return Mail(
         raw=mail.content,
@@ -214,13 +216,14 @@ def _text_of(message: Message) -> bytes:
     return next((text for text in texts if DIFF.search(text)), texts[0] if texts else b"")
 
 
-def _words_of(text: bytes) -> str:
-    """Return what of a mail's text b4 has to see: the words before the diff, and its trailers."""
-    found = DIFF.search(text)
-    words, diff = (text[: found.start()], text[found.start() :]) if found else (text, b"")
-    trailers = b"\n".join(_TRAILER.findall(diff)[:200])
-    mark = b"\ndiff --git a/x b/x\n" if found else b""
-    return (words[:_WORDS_LIMIT] + mark + b"\n" + trailers + b"\n").decode("utf-8", "replace")
+def _for_b4(text: bytes) -> str:
+    """Return what of a mail's text b4 has to see: its trailers, and whether it has a diff.
+
+    b4 looks for reviewers in the rest, with patterns that take minutes for a hostile one.
+    """
+    trailers = b"\n".join(_TRAILER.findall(text)[:_TRAILERS])
+    mark = b"\ndiff --git a/x b/x\n" if DIFF.search(text) else b""
+    return b"\n".join([b"", trailers, mark]).decode("utf-8", "replace")
 
 
 def _unix(text: bytes) -> bytes:

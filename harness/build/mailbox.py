@@ -12,6 +12,7 @@ from harness.errors import InputError
 MAIL_LIMIT = 8 << 20  # bytes; the largest patch mails on the lists are below 1 MiB
 BOX_LIMIT = 256 << 20
 
+_FROM_LINE_LIMIT = 1000
 _FROM_LINE = re.compile(rb"^From \S+ .*\d\d:\d\d:\d\d.* \d{4}\s*\Z")  # dates the mail
 # Written by git format-patch and b4 am: From: is the author of each patch, nobody sent it.
 _PREPARED = re.compile(rb"^From (?:[0-9a-f]{40} Mon Sep 17 00:00:00 2001|git@z )")
@@ -50,7 +51,7 @@ def split_mbox(content: bytes) -> Iterator[RawMail]:
     lines: list[bytes] = []
     head: bytes | None = None
     for line in content.splitlines(keepends=True):
-        if _FROM_LINE.match(line):
+        if len(line) < _FROM_LINE_LIMIT and _FROM_LINE.match(line):
             if head is not None:
                 yield RawMail(b"".join(lines), bool(_PREPARED.match(head)))
             head, lines = line, []

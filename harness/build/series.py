@@ -167,9 +167,14 @@ class _Threads:
     def __init__(self, mails: Mapping[str, Mail]):
         self._mails = mails
         self._answered = {parent for mail in mails.values() for parent in mail.parents}
+        self._versions = {mail.message_id: self._version(mail) for mail in mails.values()}
+        self._anchors: dict[str, tuple[str, str]] = {}
 
     def version(self, mail: Mail) -> int:
         """Return the version of a mail's subject, else that of the cover above it."""
+        return self._versions[mail.message_id]
+
+    def _version(self, mail: Mail) -> int:
         if mail.version is None and mail.number:
             for parent in self._kin(mail):
                 if parent.number == 0 and parent.version is not None:
@@ -178,16 +183,29 @@ class _Threads:
 
     def anchor(self, mail: Mail) -> tuple[str, str]:
         """Return what all mails of a version have in common, and no mail of another one has."""
-        for _ in range(len(self._mails)):  # a thread may lead into itself
-            if mail.number is None or (mail.number == 0 and mail.message_id in self._answered):
-                return "mail", mail.message_id
-            version = self.version(mail)
-            for parent in self._kin(mail):
-                if self.version(parent) == version:
-                    mail = parent
-                    break
-            else:
-                break
+        chain: dict[str, Mail] = {}
+        here: Mail | None = mail
+        while (
+            here and here.message_id not in chain and here.message_id not in self._anchors
+        ):  # a thread may be a ring
+            chain[here.message_id] = mail = here
+            here = self._above(here)
+        known = self._anchors.get(here.message_id) if here else None
+        found = known or self._root(mail)
+        self._anchors |= dict.fromkeys(chain, found)
+        return found
+
+    def _above(self, mail: Mail) -> Mail | None:
+        """Return the nearest mail above one that is of the same version."""
+        if not mail.number:
+            return None
+        version = self.version(mail)
+        return next((kin for kin in self._kin(mail) if self.version(kin) == version), None)
+
+    def _root(self, mail: Mail) -> tuple[str, str]:
+        """Return the anchor of a mail that is the first one of its version here."""
+        if mail.number is None or (mail.number == 0 and mail.message_id in self._answered):
+            return "mail", mail.message_id
         unknown = next((parent for parent in mail.parents if parent not in self._mails), "")
         if unknown:
             return "below", unknown

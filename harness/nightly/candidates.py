@@ -99,7 +99,8 @@ class Finder:
             try:
                 revisions.append(self._applied(candidate, recipe, series, name))
             except (InputError, ToolError) as error:
-                where = f"{name} ({series.title})" if many else name
+                title = series.title.replace("|", "/")  # which parts the keys of `State`
+                where = f"{name} ({title})" if many else name
                 revisions.append(Failed(candidate.name, where, str(error)))
         return revisions
 

@@ -406,3 +406,30 @@ def test_many_mails_are_grouped_in_time_that_grows_with_their_number(box):
     found = box.read()
     assert found.replies == count
     assert len(found.series) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["Reviewed-by: " + "<" * 65536, "Reviewed-by:\n" * 5000, "\n" * 65536, "a: " * 20000]
+)
+def test_b4_sees_nothing_on_which_its_patterns_take_long(box, text, monkeypatch):
+    b4 = mail_module._b4()
+    seen = []
+
+    class Notes(b4.LoreMessage):
+        def __init__(self, message):
+            seen.append(message.get_payload(decode=True))
+            super().__init__(message)
+
+    monkeypatch.setattr(b4, "LoreMessage", Notes)
+    box.add("a: " * 100 + "[PATCH", None, "0@x", text=text)
+    box.add("[PATCH] P", 1, text=text)
+    assert len(box.read().series) == 1
+    assert max(map(len, seen)) < 100
+
+
+def test_b4_runs_no_program_and_reads_no_configuration(box, monkeypatch):
+    """A signature that gives a length would have b4 run git mailinfo on the whole mail."""
+    box.add("[PATCH] P", 1, more="X-Developer-Signature: v=1; l=10; h=from:subject\n")
+    (raw,) = box.mails
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert mail_module.read_mail(RawMail(raw)).title == "P"
