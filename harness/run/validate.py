@@ -118,6 +118,12 @@ def rules_of(
     )
 
 
+def preemption_of(critical: Mapping[str, str]) -> str:
+    """Return by which symbol kernel code is preempted where it holds no lock; empty if by none."""
+    symbols = ("PREEMPT_RT", "PREEMPT_DYNAMIC", "PREEMPT", "PREEMPT_LAZY")
+    return next((symbol for symbol in symbols if critical.get(symbol) == "y"), "")
+
+
 def trace_kernel(
     source: tuple[str, Path, tuple[str, ...]],
     machine: tuple[int, int],
@@ -182,6 +188,7 @@ def run_traced(
     nodes = result.facts["vmap_nodes"]
     rules = rules_of(symbols, kernel.features, nodes, possible_cpus, online_cpus)
     facts = {"version": FORMAT, "kernel": kernel.spec.name, "cpus": online_cpus}
+    facts["preemption"] = preemption_of(kernel.critical)
     text = json.dumps({**facts, "rules": asdict(rules)}, indent=2)
     (folder / "facts.json").write_text(text + "\n", encoding="utf-8")
 
@@ -227,6 +234,11 @@ def _check_exactly(
     faults, explanations = check_allocator(result.allocator), []
     if result.divergence:
         faults.append(describe_divergence(result, events))
+        if preemption := facts.get("preemption"):
+            faults.append(
+                f"a caution: with {preemption} a purge may run inside an allocation or a free: "
+                "events then stand in another order than their effects; --cpus 2 holds there"
+            )
         explanations = explain(events, rules, chunk_bytes)
     else:
         kernel_busy = {(area.start, area.end) for area in areas if not area.unpurged}

@@ -22,8 +22,8 @@ QEMU = "qemu-system-x86_64"
 # The machine of every guest. `-hypervisor`: with that CPUID bit and no paravirtual spinlock x86
 # takes a test-and-set lock instead of the queued one (arch/x86/include/asm/qspinlock.h,
 # virt_spin_lock), which is not what metal does. The probe guest has the same model, since KVM may
-# refuse just that. `-la57`: kernels since 7.0 use page tables of five levels wherever the CPU has
-# them, older ones built without X86_5LEVEL do not, and a level more is a walk that costs more.
+# refuse just that. `-la57`: 7.2 and 7.3 use page tables of five levels wherever the CPU has them,
+# 6.12 without X86_5LEVEL does not, and a level more is a walk that costs more.
 MACHINE = "q35,hpet=on"
 CPU_MODEL = "max,-hypervisor,-la57"
 KVM_DEVICE = Path("/dev/kvm")

@@ -8,7 +8,7 @@ import pytest
 from harness.errors import InfrastructureError
 from harness.model.allocator import Allocator, Rules
 from harness.model.suspects import SUSPECTS
-from harness.run.validate import LOADS, rules_of, validate_folder
+from harness.run.validate import LOADS, preemption_of, rules_of, validate_folder
 from harness.testmod.cases import lazy_max_pages
 from tests.kernel_traces import RULES, render_trace, workload
 
@@ -82,3 +82,17 @@ def test_a_load_names_its_case():
     assert LOADS[1].load(1000, 2) == (
         "run_test_mask=1 nr_threads=2 test_loop_count=10 sequential_test_order=1 nr_pages=255"
     )
+
+
+def test_a_divergence_of_a_preemptible_kernel_is_no_proof(tmp_path):
+    write_folder(tmp_path, SUSPECTS["decay of 50 % instead of 25 %"](RULES))
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    (tmp_path / "facts.json").write_text(json.dumps({**facts, "preemption": "PREEMPT_LAZY"}))
+    result = validate_folder(tmp_path)
+    assert not result.passed
+    assert "a caution: with PREEMPT_LAZY" in result.faults[-1]
+
+
+def test_what_preempts_a_kernel_is_read_from_its_configuration():
+    assert preemption_of({"PREEMPT_NONE": "y", "PREEMPT_LAZY": "absent"}) == ""
+    assert preemption_of({"PREEMPT_LAZY": "y", "PREEMPT": "n"}) == "PREEMPT_LAZY"
