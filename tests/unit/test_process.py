@@ -62,6 +62,28 @@ def test_environment_is_added_to(runner, monkeypatch):
     assert runner.run(["sh", "-c", "echo $KEPT$ADDED"], env={"ADDED": "2"}).output == "12\n"
 
 
+def test_no_child_gets_the_callers_git_variables(runner, monkeypatch):
+    for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_CONFIG_COUNT", "GIT_SSH_COMMAND"):
+        monkeypatch.setenv(name, "callers")
+    done = runner.run(["env"], env={"GIT_DIR": "ours"})
+    found = [line for line in done.output.splitlines() if line.startswith("GIT_")]
+    assert found == ["GIT_DIR=ours"]
+
+
+def test_a_child_that_does_nothing_is_ended_and_one_that_does_something_is_not(runner):
+    assert runner.run(["sleep", "60"], idle_s=0.3).timed_out
+    for active in ("printf x", "cat /proc/self/stat >/dev/null", ": $((n += 1))"):
+        script = f"n=0; while [ $n -lt 2000 ]; do {active}; n=$((n + 1)); done; echo done"
+        done = runner.run(["sh", "-c", script], idle_s=20)
+        assert (done.timed_out, done.output.endswith("done\n")) == (False, True)
+
+
+def test_a_childs_input_is_a_file(runner, tmp_path):
+    (tmp_path / "given").write_text("one\n")
+    assert runner.run(["cat"], stdin=tmp_path / "given").output == "one\n"
+    assert runner.run(["cat"]).output == ""
+
+
 def test_kill_ends_a_child_that_ignores_sigterm(runner, tmp_path):
     log = tmp_path / "log"
     script = "trap '' TERM; echo deaf; while :; do sleep 0.1; done"

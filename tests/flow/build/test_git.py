@@ -1,9 +1,11 @@
 """git on repositories that mean harm, lie oddly or hang, in a caller's odd environment."""
 
+import contextlib
 import os
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -233,3 +235,43 @@ def test_paths_and_urls_are_told_apart(tmp_path):
     assert repository_place(tmp_path, "file:///srv/a%20b") == "/srv/a b"
     for url in ("https://a.example/x", "git@a.example:x", "host:x", "ext::sh"):
         assert repository_place(tmp_path, url) == url
+
+
+@pytest.fixture
+def server(linux, start):
+    """The address of the toy kernel's repository at a git daemon on this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    where = ["--listen=127.0.0.1", f"--port={port}", f"--base-path={linux.parent}", "--reuseaddr"]
+    start(["git", "daemon", "--export-all", *where], stderr=subprocess.DEVNULL)
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return f"git://127.0.0.1:{port}/{linux.name}"
+        time.sleep(0.02)
+
+
+def test_of_a_server_branches_commits_and_ids_are_fetched(linux, server, cache, runner, toy):
+    run(linux, "tag", "topic", "v1")
+    topic, main = (run(linux, "rev-parse", f"refs/heads/{name}") for name in ("topic", "main"))
+    ours = open_commit(server, "topic", cache, runner, branch=True)
+    assert ours.base == topic
+    assert [commit.subject for commit in ours.commits(main, topic)] == ["mm: Topic"]
+    assert open_commit(server, "topic", cache, runner).base == main  # the tag, as git has it
+    assert open_commit(server, topic[:10], cache, runner).base == topic
+    assert open_commit(server, main, cache, runner).base == main
+    alone = open_commit(server, "topic", cache, runner, branch=True, alone=True)
+    assert (alone.base, alone.read("rev-list", "--count", topic)) == (topic, "1")
+    pinned = pin_source(toy(source=GitSource(git=server, ref="main")), cache, runner)
+    assert (ensure_source(pinned, cache, lambda _: None) / "mm/vmalloc.c").is_file()
+    with pytest.raises(InputError, match=r"fetching none of git://.*couldn't find remote ref"):
+        open_commit(server, "none", cache, runner, branch=True)
+
+
+def test_what_a_partial_clone_lacks_comes_from_its_server(linux, server, tmp_path, cache, runner):
+    for key in ("uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"):
+        run(linux, "config", key, "true")
+    run(tmp_path, "clone", "-q", "--filter=blob:none", "-nbtopic", server, "partial")
+    ours = open_commit(str(tmp_path / "partial"), "topic", cache, runner, branch=True)
+    (tmp_path / "out").mkdir()
+    ours.check_out(ours.base, tmp_path / "out")
+    assert (tmp_path / "out/mm/topic.c").read_text() == "int topic;\n"
