@@ -6,7 +6,7 @@ docs/statistics.md explains every choice; tests/flow/analysis/test_validation.py
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
@@ -16,9 +16,10 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis.frames import BOOTS, SAMPLES, typed
-from harness.analysis.judging import Word, judged
-from harness.analysis.statistics import Effects, compare_boots
+from harness.analysis.judging import judged
+from harness.analysis.statistics import SMALLEST_EFFECT, Effects, compare_boots
 from harness.analysis.times import CONDITION, ENDS_SHARE, WHOLE_LOAD, Metric, boot_times
+from harness.analysis.wording import answer
 from harness.errors import InputError
 from harness.verdict import Verdict
 
@@ -37,8 +38,9 @@ class Comparison:
     `throughput_*` (operations a second of all workers; with the worker mean only);
     `fairness_*` (Jain's index over the
     workers' rates, mean over boots; description only); `ratio` with `low` and `high` (baseline
-    time / candidate time, above 1 is faster; 95 %); `p`, `p_adjusted`, `p_permutation`; `shift_us`
-    (candidate - baseline); `detectable` (fraction); `word` (a `Word`); `note`.
+    time / candidate time, above 1 is faster; 95 %); `p`, `p_alike`, `p_permutation`, `p_adjusted`,
+    `detectable` (a fraction) as in `harness.analysis.statistics` and `.judging`; `shift_us`
+    (candidate - baseline); `word` (a `Word`); `note`.
     `excluded`: boots that do not count: kernel, workload, cpus, nr_threads, verdict, boots.
     `notes`: sentences about the whole; `answer`: one sentence.
     """
@@ -58,12 +60,16 @@ def compare(
     *,
     seed: int,
     conditions: Conditions = NO_CONDITIONS,
+    smallest: float = SMALLEST_EFFECT,
+    label: Callable[[str], str] = str,
 ) -> Comparison:
     """Compare every other kernel with `baseline`; frames as in `harness.analysis.frames`.
 
-    `conditions`: what must be alike between the boots of a pair, for boots that tell. Only boots
-    whose verdict is `passed` count. The result depends on the boots and `seed` alone, not on the
-    order of rows. Raises InputError for an unknown baseline or a missing column.
+    `conditions`: what must be alike between the boots of a pair, for boots that tell.
+    `smallest`: the smallest effect worth a word, as a fraction. `label`: what a kernel is called
+    in the answer. Only boots whose verdict is
+    `passed` count. The result depends on the boots and `seed` alone, not on the order of rows.
+    Raises InputError for an unknown baseline or a missing column.
     """
     samples, boots = typed(samples, SAMPLES), typed(boots, BOOTS)
     kernels = sorted(boots["kernel"].astype(str).unique())
@@ -76,7 +82,7 @@ def compare(
     passed = boots[boots["verdict"] == Verdict.PASSED.value]
     times = boot_times(samples, passed)
     times["condition"] = _condition_keys(times, conditions)
-    rows = _rows(times, baseline, candidates, np.random.default_rng(seed))
+    rows = _rows(times, baseline, candidates, np.random.default_rng(seed), smallest)
     rows = judged(_without_unlike_loads(rows))
     return Comparison(
         baseline=baseline,
@@ -84,12 +90,16 @@ def compare(
         rows=rows,
         excluded=_excluded(boots),
         notes=tuple(_notes(rows, passed, boots)),
-        answer=answer(rows, baseline, candidates),
+        answer=answer(rows, baseline, candidates, smallest, label),
     )
 
 
 def _rows(
-    times: pd.DataFrame, baseline: str, candidates: tuple[str, ...], rng: np.random.Generator
+    times: pd.DataFrame,
+    baseline: str,
+    candidates: tuple[str, ...],
+    rng: np.random.Generator,
+    smallest: float,
 ) -> pd.DataFrame:
     """Return all rows without words. Rows with as many boots are worked out together."""
     ordered = times.sort_values(["run_id", "boot"], kind="stable")
@@ -108,7 +118,7 @@ def _rows(
     for resolution, picked in _alike(frame):
         a_us = np.array([work[index][0]["time_us"].to_numpy() for index in picked])
         b_us = np.array([work[index][1]["time_us"].to_numpy() for index in picked])
-        found = compare_boots(a_us, b_us, rng, resolution)
+        found = compare_boots(a_us, b_us, rng, resolution, smallest=smallest)
         for name in effects.columns:
             effects.loc[picked, name] = getattr(found, name)
     return frame.join(effects.rename(columns={"shift": "shift_us"}))
@@ -216,23 +226,3 @@ def _notes(rows: pd.DataFrame, passed: pd.DataFrame, boots: pd.DataFrame) -> Ite
         )
     if (rows["note"] == "loops or repeats differ between the sides").any():
         yield "Where loops or repeats differ between the sides, nothing is compared."
-
-
-def answer(rows: pd.DataFrame, baseline: str, candidates: tuple[str, ...]) -> str:
-    """Return one sentence: what the first candidate does at the condition with most threads."""
-    if not candidates:
-        return f"There is nothing to compare with {baseline}."
-    mine = rows[rows["candidate"] == candidates[0]]
-    load = mine[mine["case"] == WHOLE_LOAD].sort_values(["nr_threads", "cpus"], kind="stable")
-    if load.empty:
-        return f"No boot of {candidates[0]} can be compared with {baseline}."
-    row = load.iloc[-1]
-    subject = f"{candidates[0]} against {baseline} at {row['nr_threads']} threads"
-    figures = f"{row['ratio']:.2f}x, 95 % interval {row['low']:.2f} to {row['high']:.2f}"
-    counts = f"{row['boots_baseline']} and {row['boots_candidate']} boots"
-    if row["word"] in (Word.FASTER, Word.SLOWER):
-        return f"{subject}: the whole load is {row['word']}, {figures}, {counts}."
-    why = f": {row['note']}" if row["note"] else ""
-    if pd.isna(row["ratio"]):
-        return f"{subject}: {row['word']} for the whole load ({counts}){why}."
-    return f"{subject}: {row['word']} for the whole load ({figures}, {counts}){why}."

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from harness.analysis.statistics import ALPHA, MIN_BOOTS
+from harness.analysis.statistics import ALPHA, MIN_BOOTS, detectable_shift
+from harness.analysis.times import Metric
 
 NOISE_LIMIT = 0.10  # where not even a 10 % change would have shown, the boots were too noisy
 
@@ -17,43 +18,61 @@ class Word(StrEnum):
 
     FASTER = "faster"
     SLOWER = "slower"
+    ALIKE = "alike"
     NO_DIFFERENCE = "no difference shown"
     TOO_NOISY = "too noisy"
+    TOO_FEW = "too few boots"
     NOT_COMPARABLE = "not comparable"
 
 
 def judged(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return `rows` with p_adjusted and word. One family: a candidate's rows of one metric."""
+    """Return `rows` with p_adjusted, detectable and word.
+
+    One family is all that a headline can name: every candidate, workload, size and case. The
+    slowest workers, which none names, are another. `detectable` is what is shown even where
+    everything else in the family shows nothing: at `ALPHA` over the number of its rows.
+    """
     rows = rows.copy()
-    comparable = rows["p"].notna() & (rows["note"] == "")
     enough = rows[["boots_baseline", "boots_candidate"]].min(axis=1) >= MIN_BOOTS
-    rows["p_adjusted"] = np.nan
-    for _, family in rows[comparable & enough].groupby(["candidate", "metric"]):
-        rows.loc[family.index, "p_adjusted"] = stats.false_discovery_control(family["p"])
-    rows["word"] = words(rows["low"], rows["high"], rows["p_adjusted"], rows["detectable"])
+    comparable = rows["p"].notna() & (rows["note"] == "") & enough
     few = (rows["note"] == "") & ~enough
-    rows.loc[few, ["word", "note"]] = Word.TOO_NOISY.value, f"fewer than {MIN_BOOTS} boots a side"
+    rows["p_adjusted"] = rows["detectable"] = np.nan
+    for _, family in rows[comparable].groupby(rows["metric"] == Metric.MAX):
+        rows.loc[family.index, "p_adjusted"] = stats.false_discovery_control(family["p"])
+        rows.loc[family.index, "detectable"] = detectable(family, len(family))
+    rows["word"] = words(rows["ratio"], rows["p_adjusted"], rows["p_alike"], rows["detectable"])
+    rows.loc[few, "word"] = Word.TOO_FEW.value
+    rows.loc[few, "note"] = f"fewer than {MIN_BOOTS} boots a side"
     rows.loc[~comparable & ~few, "word"] = Word.NOT_COMPARABLE.value
-    one = comparable & enough & (rows["p"] < ALPHA) & (rows["p_adjusted"] >= ALPHA)
+    one = comparable & (rows["p"] < ALPHA) & (rows["p_adjusted"] >= ALPHA)
     rows.loc[one, "note"] = "would count alone, not among this many comparisons"
-    small = (
-        comparable
-        & rows["word"].isin([Word.FASTER, Word.SLOWER])
-        & (rows["p_permutation"] >= ALPHA)
+    claimed = comparable & rows["word"].isin([Word.FASTER, Word.SLOWER])
+    rows.loc[claimed & (rows["p_permutation"] >= ALPHA), "note"] = (
+        "rests on log-normal noise: permutations alone do not confirm it"
     )
-    rows.loc[small, "note"] = "rests on log-normal noise: permutations alone do not confirm it"
-    return rows
+    return rows.drop(columns=["error", "freedom", "unseen"])
 
 
-def words(low: Any, high: Any, p_adjusted: Any, detectable: Any) -> Any:
-    """Return the word for each row: both the interval and the adjusted p must show a difference."""
+def detectable(found: Any, comparisons: int) -> Any:
+    """Return the smallest speed-up, as a fraction, shown 4 times in 5 among so many comparisons.
+
+    `found`: what has the fields `error`, `freedom` and `unseen` of `statistics.Effects`.
+    """
+    error, freedom = np.asarray(found.error, float), np.asarray(found.freedom, float)
+    shift = detectable_shift(error, freedom, ALPHA / comparisons)
+    return np.expm1(np.asarray(found.unseen, float) + shift)
+
+
+def words(ratio: Any, p_adjusted: Any, p_alike: Any, detectable: Any) -> Any:
+    """Return the word for each row. Below `ALPHA` a p also says where the interval lies."""
     shown = np.asarray(p_adjusted) < ALPHA
     return np.select(
         [
-            shown & (np.asarray(low) > 1),
-            shown & (np.asarray(high) < 1),
+            shown & (np.asarray(ratio) > 1),
+            shown,
+            np.asarray(p_alike) < ALPHA,
             np.asarray(detectable) > NOISE_LIMIT,
         ],
-        [Word.FASTER.value, Word.SLOWER.value, Word.TOO_NOISY.value],
+        [Word.FASTER.value, Word.SLOWER.value, Word.ALIKE.value, Word.TOO_NOISY.value],
         Word.NO_DIFFERENCE.value,
     )

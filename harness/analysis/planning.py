@@ -1,26 +1,52 @@
 """How many boots it takes to see a change, judged from a pilot run."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from harness.analysis.statistics import MIN_BOOTS, power_at
-from harness.analysis.times import CONDITION
+from harness.analysis.statistics import ALPHA, MIN_BOOTS, SMALLEST_EFFECT, power_at
+from harness.analysis.times import CONDITION, Metric
 from harness.errors import InputError
 
+_MOST_BOOTS = 10_000
+_UPPER = 0.8  # the confidence with which the spread is no larger than what is planned for
 
-def required_boots(pilot: pd.DataFrame, effect: float = 0.03, power: float = 0.8) -> pd.DataFrame:
-    """Return how many boots a side show a change of `effect` with `power`, before correction.
+
+def required_boots(
+    pilot: pd.DataFrame,
+    effect: float = 0.03,
+    power: float = 0.8,
+    smallest: float = SMALLEST_EFFECT,
+) -> pd.DataFrame:
+    """Return how many boots a side show a change of `effect` with `power`, as one row among all.
 
     `pilot`: what `boot_times` returns. One row per condition, case and metric: `boots_pilot` (the
-    smaller side), `spread` (standard deviation of log time, pooled over kernels), `boots` (missing
-    where the pilot has no repeated boot, or above 10,000).
+    smaller side), `spread` (standard deviation of log time, pooled over kernels), `upper_spread`
+    (its upper 80 % limit, planned for: Browne 1995), `boots` (missing above 10,000). Raises
+    InputError for what no number of boots shows, and for a pilot without a repeated boot.
     """
-    if effect <= 0 or not 0 < power < 1:
-        raise InputError(f"planning: effect {effect} must be above 0 and power {power} in (0, 1)")
-    logs = pilot.assign(log=np.log(pilot["time_us"]))
+    if not 0 < power < 1:
+        raise InputError(f"planning: power {power} must be in (0, 1)")
+    if effect <= smallest:
+        raise InputError(
+            f"planning: a change of {effect:.2%} is never called faster or slower, because the "
+            f"playbook's smallest_effect is {smallest:.2%}\n  next: ask for a larger change, or "
+            "set a smaller smallest_effect in the playbook"
+        )
     keys = [*CONDITION, "case", "metric"]
+    logs = pilot.assign(log=np.log(pilot["time_us"]))
     each = logs.groupby([*keys, "kernel"])["log"].agg(["size", "var"]).reset_index()
+    comparisons = max(1, each["kernel"].nunique() - 1) * max(
+        1, len(each.loc[each["metric"] != Metric.MAX, keys].drop_duplicates())
+    )
     each = each[each["size"] > 1]
+    if each.empty:
+        raise InputError(
+            "planning: the pilot has no kernel with two boots that passed, and one boot says "
+            "nothing of the spread between boots\n  next: make a pilot with `repeats: 5` or more"
+        )
     each["squares"] = each["var"] * (each["size"] - 1)
     each["freedom"] = each["size"] - 1
     found = (
@@ -29,13 +55,29 @@ def required_boots(pilot: pd.DataFrame, effect: float = 0.03, power: float = 0.8
         .reset_index()
     )
     found["spread"] = np.sqrt(found["squares"] / found["freedom"])
-    found["boots"] = [_boots_for(spread, np.log1p(effect), power) for spread in found["spread"]]
+    found["upper_spread"] = upper_spread(found["spread"], found["freedom"])
+    found["boots"] = [
+        boots_for(spread, effect, power, comparisons, smallest) for spread in found["upper_spread"]
+    ]
     found["boots"] = found["boots"].astype("Int64")
     return found.drop(columns=["squares", "freedom"])
 
 
-def _boots_for(spread: float, shift: float, power: float) -> int | None:
-    counts = np.unique(np.geomspace(MIN_BOOTS, 10_000, 2_000).astype(int))
-    errors = np.maximum(spread, 1e-9) * np.sqrt(2 / counts)
-    enough = power_at(np.minimum(shift / errors, 200.0), 1.0, 2 * counts - 2) >= power
+def upper_spread(spread: Any, freedom: Any) -> Any:
+    """Return the upper 80 % limit of a spread that is known with so many degrees of freedom."""
+    return spread * np.sqrt(freedom / stats.chi2.ppf(1 - _UPPER, freedom))
+
+
+def boots_for(
+    spread: float,
+    effect: float,
+    power: float,
+    comparisons: int = 1,
+    smallest: float = SMALLEST_EFFECT,
+) -> int | None:
+    """Return the boots a side that show `effect` among so many comparisons; None above 10,000."""
+    counts = np.unique(np.geomspace(MIN_BOOTS, _MOST_BOOTS, 2_000).astype(int))
+    errors = max(spread, 1e-9) * np.sqrt(2 / counts)
+    beyond = np.minimum((np.log1p(effect) - np.log1p(smallest)) / errors, 200.0)
+    enough = power_at(beyond, 1.0, 2 * counts - 2, ALPHA / comparisons) >= power
     return int(counts[enough.argmax()]) if enough.any() else None

@@ -4,8 +4,9 @@ Shapes: `baseline` is (rows, boots of the baseline), `candidate` (rows, boots of
 every value is one boot's time, in any unit. All rows are worked at once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,7 @@ CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
 MIN_BOOTS = 3  # a side; with fewer the spread between boots is not known well enough to claim
-BCA_BOOTS = 10  # a side; with fewer BCa's interval covers too seldom (docs/statistics.md)
-_RESAMPLES = 1_999
+SMALLEST_EFFECT = 0.005  # as a fraction: what is smaller is not worth a word, see playbooks
 _PERMUTATIONS = 3_500  # all splits of up to 7 boots v 7
 _MANY_BOOTS = 100  # together; from here on fewer resamples say as much
 _BATCH_VALUES = 4_000_000  # resampled values held at a time: 32 MB
@@ -28,140 +28,178 @@ _BATCH_VALUES = 4_000_000  # resampled values held at a time: 32 MB
 class Effects:
     """What was found, one value a row; ratios are baseline time over candidate time.
 
-    `p` belongs to Welch's t on the logarithms and decides; `p_permutation` is shown beside it.
-    `detectable` is the smallest speed-up, as a fraction, that these boots show 4 times in 5.
+    `low`, `high`: 95 % interval, the rounding of the times included. `p`: of the hypothesis that
+    the difference is no larger than the smallest effect of interest (Welch's t on the logarithms);
+    below 0.05 exactly where the whole interval lies beyond that effect. `p_alike`: of the
+    hypothesis that it is at least as large (two one-sided tests); below 0.05 exactly where the
+    90 % interval lies within it. `p_permutation`: of no difference at all, shown beside them.
+    `shift`: candidate - baseline. `error`, `freedom`: standard error of the logarithm of the ratio,
+    and its degrees of freedom. `unseen`: how large that logarithm may be without being worth a
+    word: smallest effect and rounding.
     """
 
     ratio: Floats
     low: Floats
     high: Floats
     p: Floats
+    p_alike: Floats
     p_permutation: Floats
     shift: Floats
-    detectable: Floats
+    error: Floats
+    freedom: Floats
+    unseen: Floats
+
+
+class _Group(NamedTuple):
+    """Independent values, (rows, boots): logarithms of times or of ratios within blocks."""
+
+    sign: int
+    logs: Floats
+    rounding: Floats  # variance that rounding alone gives each value, by row
 
 
 def compare_boots(
-    baseline: Floats, candidate: Floats, rng: np.random.Generator, resolution: float = 0.0
+    baseline: Floats,
+    candidate: Floats,
+    rng: np.random.Generator,
+    resolution: float = 0.0,
+    *,
+    smallest: float = SMALLEST_EFFECT,
+    paired: bool = False,
+    references: tuple[Floats, Floats] | None = None,
 ) -> Effects:
     """Compare two sides of at least two boots each; see `Effects`.
 
-    `resolution` is the step in which times were counted, in their unit. Boots that agree to the
-    last digit are taken to differ by a rounding error, so a deterministic target has no p of 0.
+    `resolution` is the step in which times were counted, in their unit: a bound on how wrong the
+    ratio may be, which no number of boots averages out. `paired`: boots in the same column are one
+    block. `references`: times of another kernel in the sessions of both sides; then the ratio is
+    that of the references over that of the sides, and what a session does to all kernels cancels.
     """
-    a, b = np.log(baseline), np.log(candidate)
-    difference = a.mean(axis=1) - b.mean(axis=1)
-    error, freedom = welch(
-        _variance(a, baseline, resolution),
-        a.shape[1],
-        _variance(b, candidate, resolution),
-        b.shape[1],
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):  # no spread and no difference: p is 1
-        t = np.where(difference == 0, 0.0, np.abs(difference) / error)
-    reach = stats.t.ppf(1 - ALPHA / 2, freedom) * error
-    low, high = difference - reach, difference + reach
-    if min(a.shape[1], b.shape[1]) >= BCA_BOOTS:
-        varied = (np.ptp(a, axis=1) > 0) & (np.ptp(b, axis=1) > 0)
-        low[varied], high[varied] = _expanded_bca(a[varied], b[varied], rng)
+    sides = [(1, baseline), (-1, candidate)]
+    sides += [] if references is None else [(-1, references[0]), (1, references[1])]
+    groups = _groups(sides, resolution, paired)
+    difference = np.sum([group.sign * group.logs.mean(axis=1) for group in groups], axis=0)
+    variances = [np.maximum(g.logs.var(axis=1, ddof=1), g.rounding) for g in groups]
+    error, freedom = welch(variances, [group.logs.shape[1] for group in groups])
+    rounding = resolution / 2 * np.sum([1 / times.mean(axis=1) for _, times in sides], axis=0)
+    reach = stats.t.ppf(1 - ALPHA / 2, freedom) * error + rounding
+    limit = np.log1p(smallest)
+    size = np.abs(difference)
     return Effects(
         ratio=np.exp(difference),
-        low=np.exp(low),
-        high=np.exp(high),
-        p=2 * stats.t.sf(t, freedom),
-        p_permutation=_permutation_p(a, b, rng),
-        shift=hodges_lehmann(baseline, candidate),
-        detectable=np.expm1(detectable_shift(error, freedom)),
+        low=np.exp(difference - reach),
+        high=np.exp(difference + reach),
+        p=np.minimum(1.0, 2 * stats.t.sf(_in_errors(size - limit - rounding, error), freedom)),
+        p_alike=stats.t.sf(_in_errors(limit - size - rounding, error), freedom),
+        p_permutation=_permutation_p(groups, rng),
+        shift=_shift(baseline, candidate, paired),
+        error=error,
+        freedom=freedom,
+        unseen=limit + rounding,
     )
 
 
-def _variance(logs: Floats, times: Floats, resolution: float) -> Floats:
-    """Variance between boots of the logarithm, at least that of rounding (step^2 / 12)."""
-    rounding = resolution**2 / 12 / times.mean(axis=1) ** 2
-    return cast("Floats", np.maximum(logs.var(axis=1, ddof=1), rounding))
+def _in_errors(distance: Floats, error: Floats) -> Any:
+    """Return a distance in standard errors; without any spread it is endless, or 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(distance == 0, 0.0, distance / error)
 
 
-def welch(
-    variance_a: Floats, boots_a: int, variance_b: Floats, boots_b: int
-) -> tuple[Floats, Floats]:
-    """Return the standard error of a difference of means, and its degrees of freedom.
+def _groups(sides: Sequence[tuple[int, Floats]], resolution: float, paired: bool) -> list[_Group]:
+    """Return the independent groups: each side, or with blocks the differences within them.
 
-    The sides need not have the same spread. Of the two estimates of the degrees of freedom,
-    Satterthwaite's (1946) shows too little with three boots and Welch's own (1947) too much; their
-    mean keeps the error rate between 3.8 % and 6.3 % (docs/statistics.md).
+    Blocks are of one session: both sides, or each side with its own reference.
     """
-    a, b = variance_a / boots_a, variance_b / boots_b
-    square = np.where(a + b > 0, (a + b) ** 2, 1.0)
-    satterthwaite = square / np.where(a + b > 0, a**2 / (boots_a - 1) + b**2 / (boots_b - 1), 1.0)
-    own = square / np.where(a + b > 0, a**2 / (boots_a + 1) + b**2 / (boots_b + 1), 1.0) - 2
-    own = np.clip(own, min(boots_a, boots_b) - 1, boots_a + boots_b - 2)
-    return np.sqrt(a + b), np.where(a + b > 0, (satterthwaite + own) / 2, 1.0)
+    groups = [
+        _Group(sign, np.log(times), resolution**2 / 12 / times.mean(axis=1) ** 2)
+        for sign, times in sides
+    ]
+    if not paired:
+        return groups
+    half = len(groups) // 2
+    return [
+        _Group(a.sign, a.logs - b.logs, a.rounding + b.rounding)
+        for a, b in zip(groups[:half], groups[half:], strict=True)
+    ]
+
+
+def welch(variances: Sequence[Floats], boots: Sequence[int]) -> tuple[Floats, Floats]:
+    """Return the standard error of a sum or difference of means, and its degrees of freedom.
+
+    The groups need not have the same spread. Of the two estimates of the degrees of freedom,
+    Satterthwaite's (1946) shows too little with three boots and Welch's own (1947) too much; their
+    mean is used (docs/statistics.md has the rates). For one group both are boots - 1.
+    """
+    parts = [variance / count for variance, count in zip(variances, boots, strict=True)]
+    total = np.sum(parts, axis=0)
+    known = total > 0
+    square = np.where(known, total**2, 1.0)
+
+    def over(more: int) -> Any:
+        found = [part**2 / (count + more) for part, count in zip(parts, boots, strict=True)]
+        return square / np.where(known, np.sum(found, axis=0), 1.0)
+
+    own = np.clip(over(1) - 2, min(boots) - 1, sum(boots) - len(boots))
+    return np.sqrt(total), np.where(known, (over(-1) + own) / 2, 1.0)
 
 
 def _difference(a: Floats, b: Floats, axis: int) -> Any:
     return a.mean(axis=axis) - b.mean(axis=axis)
 
 
-def _expanded_bca(a: Floats, b: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """BCa (Efron 1987) at the level that makes up for few boots (Hesterberg 2015, section 5.3).
+def _mean(values: Floats, axis: int) -> Any:
+    return values.mean(axis=axis)
 
-    Resampling n boots understates their variance by (n - 1) / n and knows no t quantile. Its
-    degrees of freedom lie between n - 1 (one side varies) and 2n - 2 (both alike): the middle.
+
+def _permutation_p(groups: Sequence[_Group], rng: np.random.Generator) -> Floats:
+    """Two-sided p by permutation of boots, or of signs within blocks; missing for more groups.
+
+    Exact where all permutations can be tried.
     """
-    if not len(a):
-        return np.empty(0), np.empty(0)
-    boots = min(a.shape[1], b.shape[1])
-    wider = np.sqrt(boots / (boots - 1)) * stats.t.ppf(1 - ALPHA / 2, 1.5 * (boots - 1))
-    found = stats.bootstrap(
-        (a, b),
-        _difference,
-        axis=-1,
-        vectorized=True,
-        method="BCa",
-        n_resamples=_RESAMPLES,
-        confidence_level=1 - 2 * stats.norm.sf(wider),
-        rng=rng,
-        batch=_batch(a, b),
-    ).confidence_interval
-    return np.atleast_1d(found.low), np.atleast_1d(found.high)
-
-
-def _permutation_p(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
-    """Two-sided p of the difference of mean logarithms; exact where all splits can be tried."""
-    many = a.shape[1] + b.shape[1] > _MANY_BOOTS
+    logs = tuple(group.logs for group in groups)
+    if len(logs) > 2:
+        return np.full(len(logs[0]), np.nan)
+    boots = sum(side.shape[1] for side in logs)
     found = stats.permutation_test(
-        (a, b),
-        _difference,
+        logs,
+        _difference if len(logs) == 2 else _mean,
+        permutation_type="independent" if len(logs) == 2 else "samples",
         axis=-1,
         vectorized=True,
         rng=rng,
-        batch=_batch(a, b),
-        n_resamples=_PERMUTATIONS // 5 if many else _PERMUTATIONS,
+        batch=max(1, _BATCH_VALUES // max(1, sum(side.size for side in logs))),
+        n_resamples=_PERMUTATIONS // 5 if boots > _MANY_BOOTS else _PERMUTATIONS,
     )
     return np.atleast_1d(found.pvalue)
 
 
-def _batch(a: Floats, b: Floats) -> int:
-    return max(1, _BATCH_VALUES // max(1, a.size + b.size))
+def _shift(baseline: Floats, candidate: Floats, paired: bool) -> Floats:
+    """Return the median of all differences candidate - baseline (Hodges and Lehmann 1963).
+
+    With blocks: of the means of any two blocks' differences.
+    """
+    if paired:
+        inner = candidate - baseline
+        first, second = np.triu_indices(inner.shape[1])
+        return cast("Floats", np.median((inner[:, first] + inner[:, second]) / 2, axis=1))
+    every = candidate[:, :, None] - baseline[:, None, :]
+    found: Floats = np.median(every.reshape(len(every), -1), axis=1)
+    return found
 
 
-def hodges_lehmann(baseline: Floats, candidate: Floats) -> Floats:
-    """Return the median of all differences candidate - baseline (Hodges and Lehmann 1963)."""
-    return np.array(
-        [np.median(np.subtract.outer(c, b)) for b, c in zip(baseline, candidate, strict=True)]
-    )
+def power_at(shift: Any, error: Any, freedom: Any, alpha: float = ALPHA) -> Any:
+    """Return the chance that a t test at `alpha` shows a true `shift` in its right direction."""
+    return stats.nct.sf(stats.t.ppf(1 - alpha / 2, freedom), freedom, shift / error)
 
 
-def power_at(shift: Any, error: Any, freedom: Any) -> Any:
-    """Return the chance that a t test at `ALPHA` shows a true `shift` in its right direction."""
-    return stats.nct.sf(stats.t.ppf(1 - ALPHA / 2, freedom), freedom, shift / error)
-
-
-def detectable_shift(error: Floats, freedom: Floats, power: float = POWER) -> Floats:
+def detectable_shift(
+    error: Floats, freedom: Floats, alpha: float = ALPHA, power: float = POWER
+) -> Floats:
     """Return the smallest shift, in units of `error`'s, that is shown with `power` (bisection)."""
-    low, high = np.zeros_like(error), np.full_like(error, 200.0)
-    for _ in range(40):
+    critical = stats.t.ppf(1 - alpha / 2, freedom)
+    low, high = np.zeros_like(error), 6 * critical + 10
+    for _ in range(25):
         middle = (low + high) / 2
-        enough = power_at(middle, 1.0, freedom) >= power
+        enough = stats.nct.sf(critical, freedom, middle) >= power
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return high * error
+    return cast("Floats", high * error)

@@ -5,17 +5,18 @@ import pandas as pd
 from harness.analysis.compare import Comparison, compare
 from harness.errors import InputError
 from harness.records import RunRecord
-from harness.report.collect import conditions_of
+from harness.report.collect import compare_run, conditions_of
 from harness.store.store import Store
 
 
 def compare_kernels(store: Store, run_id: str) -> dict[str, Comparison]:
     """Return the comparison of a run's kernels with its baseline, under a title."""
-    plan = store.load_run(run_id).plan
-    samples, boots = store.samples_frame(run_id), store.boots_frame(run_id)
-    conditions = conditions_of({run_id: store.boots(run_id)})
-    found = compare(samples, boots, plan["baseline"], seed=plan["seed"], conditions=conditions)
-    return {f"{run_id}: against {plan['baseline']}": found}
+    run = store.load_run(run_id)
+    boots = store.boots_frame(run_id)
+    found = compare_run(run, store.samples_frame(run_id), boots, store.boots(run_id))
+    if found is None:
+        raise InputError(f"comparing {run_id}: {run.plan['baseline']} has not been booted yet")
+    return {f"{run_id}: against {run.plan['baseline']}": found}
 
 
 def compare_runs(store: Store, before_id: str, after_id: str) -> dict[str, Comparison]:

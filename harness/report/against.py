@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.analysis.times import WHOLE_LOAD
+from harness.analysis.wording import number
 from harness.report import published
 from harness.report.prediction import (
     Prediction,
@@ -14,7 +15,7 @@ from harness.report.prediction import (
     nodes_at,
     predictable,
 )
-from harness.report.view import Effect, Throughput, View, number, series_name
+from harness.report.view import Effect, Throughput, View, series_name
 from harness.testmod.cases import short_name
 
 

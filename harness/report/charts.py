@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from harness.analysis.wording import interval_words, number, short_case, threads_words
 from harness.report.drawing import (
     BETTER,
     INK,
@@ -21,16 +22,7 @@ from harness.report.drawing import (
     draw,
     facetted,
 )
-from harness.report.view import (
-    Effect,
-    View,
-    aligned,
-    interval_words,
-    number,
-    parameter_words,
-    short_case,
-    threads_words,
-)
+from harness.report.view import Effect, View, aligned, parameter_words
 
 _MANY_POINTS = 1500  # beyond it the chart of workers shows quantiles instead of every one
 _SHARE_OF_LARGEST = 0.3  # of the axis, that an interval may leave it: a wild one tells little

@@ -1,5 +1,6 @@
 """Gathers all that a page, a text or an export shows of one run, as one plain value."""
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -8,9 +9,11 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.compare import Comparison, compare
-from harness.analysis.times import WHOLE_LOAD
+from harness.analysis.statistics import SMALLEST_EFFECT
+from harness.analysis.wording import headline_rows
 from harness.records import BootRecord, JobRecord, RunRecord
 from harness.store.store import Store
+from harness.text import one_line
 from harness.verdict import Verdict, worst
 
 
@@ -27,6 +30,14 @@ class RunReport:
     samples: pd.DataFrame
     boots_frame: pd.DataFrame
     comparison: Comparison | None
+
+    @property
+    def answer(self) -> str:
+        """The one sentence for this run."""
+        if self.comparison is None:
+            name = kernel_label(self.run, self.run.plan["baseline"])
+            return f"Nothing can be compared: {name} has not been booted yet."
+        return self.comparison.answer
 
     @property
     def verdicts(self) -> Mapping[int, Verdict]:
@@ -51,19 +62,39 @@ def collect_report(store: Store, run_id: str) -> RunReport:
         boots=records,
         samples=samples,
         boots_frame=boots,
-        comparison=_compare(run, samples, boots, records),
+        comparison=compare_run(run, samples, boots, records),
     )
 
 
-def _compare(
+def compare_run(
     run: RunRecord, samples: pd.DataFrame, boots: pd.DataFrame, records: Sequence[BootRecord]
 ) -> Comparison | None:
+    """Return the comparison of a run's kernels; None as long as the baseline has no boot."""
     baseline = run.plan["baseline"]
     if baseline not in set(boots["kernel"]):
         return None
     conditions = conditions_of({run.id: records})
-    found = compare(samples, boots, baseline, seed=run.plan["seed"], conditions=conditions)
+    found = compare(
+        samples,
+        boots,
+        baseline,
+        seed=run.plan["seed"],
+        conditions=conditions,
+        smallest=run.plan.get("smallest_effect", SMALLEST_EFFECT),
+        label=functools.partial(kernel_label, run),
+    )
     return replace(found, notes=(*found.notes, *_machine_notes(records)))
+
+
+def kernel_label(run: RunRecord, kernel: str) -> str:
+    """Return what a kernel is called: its label, or its name where that is clear.
+
+    Of a run whose kernels share a label every kernel goes by its name.
+    """
+    names = run.plan.get("kernels") or list(run.kernels)
+    labels = {name: str(run.kernels.get(name, {}).get("label") or name) for name in names}
+    clear = len(set(labels.values())) == len(labels)
+    return one_line(labels.get(kernel, kernel) if clear else kernel, 40)
 
 
 def conditions_of(runs: Mapping[str, Sequence[BootRecord]]) -> dict[tuple[str, int], Any]:
@@ -92,7 +123,7 @@ def as_document(report: RunReport) -> dict[str, Any]:
         "version": 1,
         "run": run,
         "verdict": report.verdict.value,
-        "headline": _headline(report.comparison),
+        "headline": _headline(report),
         "comparison": comparison_document(report.comparison),
         "boots": [
             {**asdict(boot), "verdict": boot.verdict.value, "samples": None}
@@ -101,14 +132,12 @@ def as_document(report: RunReport) -> dict[str, Any]:
     }
 
 
-def _headline(comparison: Comparison | None) -> dict[str, Any]:
-    """Return the answer, and the ratio of the whole load at the largest thread count."""
-    if comparison is None:
-        return {"sentence": "The baseline has not been booted yet.", "ratio": None}
-    rows = comparison.rows
-    load = rows[(rows["case"] == WHOLE_LOAD) & rows["ratio"].notna()]
-    ratio = float(load.sort_values("nr_threads")["ratio"].iloc[-1]) if len(load) else None
-    return {"sentence": comparison.answer, "ratio": ratio}
+def _headline(report: RunReport) -> dict[str, Any]:
+    """Return the answer, and the ratio of the whole load at the largest size."""
+    if report.comparison is None:
+        return {"sentence": report.answer, "ratio": None}
+    ratios = headline_rows(report.comparison.rows)["ratio"].dropna()
+    return {"sentence": report.answer, "ratio": float(ratios.iloc[0]) if len(ratios) else None}
 
 
 def comparison_document(comparison: Comparison | None) -> dict[str, Any] | None:

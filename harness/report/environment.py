@@ -6,16 +6,8 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from harness.report.view import (
-    NOTHING,
-    aligned,
-    base_workload,
-    change,
-    number,
-    parameter_words,
-    short_case,
-    threads_words,
-)
+from harness.analysis.wording import NOTHING, change, number, short_case, threads_words
+from harness.report.view import aligned, base_workload, parameter_words
 from harness.text import visible
 
 

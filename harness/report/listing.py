@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.analysis.judging import Word
+from harness.analysis.wording import short_case, threads_words
 from harness.report.environment import duration
 from harness.report.lights import validity_lights
-from harness.report.view import Effect, View, kernel_words, short_case, threads_words
+from harness.report.view import Effect, View, kernel_words
 from harness.testmod.workload import DEFAULTS
 from harness.text import visible
 

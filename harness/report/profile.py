@@ -9,8 +9,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from harness.analysis.wording import threads_words
 from harness.report.drawing import INK, SOFT, WIDTH, Figure, by_kernel, draw
-from harness.report.view import View, threads_words
+from harness.report.view import View
 from harness.targets.simulated.profile import SLOW_PATHS
 from harness.verdict import Verdict
 

@@ -7,6 +7,7 @@ import altair as alt
 import pandas as pd
 
 from harness.analysis.times import WHOLE_LOAD
+from harness.analysis.wording import number, short_case, threads_words
 from harness.report.drawing import (
     SERIES,
     SOFT,
@@ -19,7 +20,7 @@ from harness.report.drawing import (
     log_ticks,
 )
 from harness.report.prediction import Prediction
-from harness.report.view import Throughput, View, number, short_case, threads_words
+from harness.report.view import Throughput, View
 from harness.testmod.cases import short_name
 from harness.verdict import Verdict
 

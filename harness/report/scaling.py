@@ -7,6 +7,7 @@ import altair as alt
 import pandas as pd
 
 from harness.analysis.times import WHOLE_LOAD
+from harness.analysis.wording import number, short_case
 from harness.report.against import Expected, Published
 from harness.report.charts import ratio_ticks
 from harness.report.drawing import (
@@ -19,7 +20,7 @@ from harness.report.drawing import (
     facetted,
     log_ticks,
 )
-from harness.report.view import View, number, series_name, short_case
+from harness.report.view import View, series_name
 
 MEASURED, PREDICTED, PUBLISHED = "measured", "predicted", "published"
 _DASHES = {MEASURED: [1, 0], PREDICTED: [5, 4]}

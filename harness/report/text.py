@@ -4,17 +4,10 @@ import textwrap
 from collections.abc import Sequence
 
 from harness.analysis.times import WHOLE_LOAD
+from harness.analysis.wording import NOTHING, number, short_case, threads_words
 from harness.report.environment import duration, si
 from harness.report.lights import validity_lights
-from harness.report.view import (
-    NOTHING,
-    Effect,
-    View,
-    kernel_words,
-    number,
-    short_case,
-    threads_words,
-)
+from harness.report.view import Effect, View, kernel_words
 from harness.text import visible
 
 MAIL_COLUMNS = 72

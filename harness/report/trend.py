@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.changepoints import Change, Kind, Track
+from harness.analysis.wording import short_case, threads_words
 from harness.report.environment import duration
-from harness.report.view import series_name, short_case, threads_words
+from harness.report.view import series_name
 
 WIDTH, HEIGHT = 860, 168
 LEFT, RIGHT, TOP, BOTTOM = 76, 14, 12, 26

@@ -1,7 +1,7 @@
 """What the page and the texts say, worked out from a run as plain values; no markup here."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -12,12 +12,12 @@ from scipy import stats
 
 from harness.analysis.compare import Comparison
 from harness.analysis.judging import Word
+from harness.analysis.statistics import SMALLEST_EFFECT
 from harness.analysis.times import WHOLE_LOAD, Metric, boot_times
-from harness.report.collect import RunReport
-from harness.text import one_line
+from harness.analysis.wording import NOTHING
+from harness.report.collect import RunReport, kernel_label
 from harness.verdict import Verdict
 
-NOTHING = "\N{EN DASH}"  # stands where there is no value
 POINT = ["workload", "cpus", "nr_threads"]  # one size of one workload
 _KEY = [*POINT, "case", "kernel"]
 
@@ -103,23 +103,19 @@ class View:
         return str(self.plan["baseline"])
 
     @property
+    def smallest_effect(self) -> float:
+        """The smallest difference that is called faster or slower, as a fraction."""
+        return float(self.plan.get("smallest_effect", SMALLEST_EFFECT))
+
+    @property
     def kernels(self) -> list[str]:
         """Every kernel of the playbook, the baseline first."""
         others = [name for name in self.plan["kernels"] if name != self.baseline]
         return [self.baseline, *others]
 
-    @cached_property
-    def _labels(self) -> Mapping[str, str]:
-        facts = self.report.run.kernels
-        labels = {name: str(facts.get(name, {}).get("label") or name) for name in self.kernels}
-        return labels if len(set(labels.values())) == len(labels) else {}
-
     def label(self, kernel: str) -> str:
-        """Return what tables and pages call a kernel: its label, or its name where that is clear.
-
-        Of a run whose kernels share a label every kernel goes by its name.
-        """
-        return one_line(self._labels.get(kernel, kernel), 40)
+        """Return what tables and pages call a kernel."""
+        return kernel_label(self.report.run, kernel)
 
     @property
     def simulated(self) -> str | None:
@@ -211,9 +207,8 @@ class View:
 
     @property
     def verdict_sentence(self) -> str:
-        """The answer in words, one or two sentences."""
-        several = len(self.sizes) > 1 or len(self.kernels) > 2
-        return verdict_sentence(self.main_effects, several, self.label)
+        """The answer in words: the same wherever this run is spoken of."""
+        return self.report.answer
 
     @property
     def shows_slower(self) -> bool:
@@ -290,67 +285,6 @@ def mean_interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float,
     return float(np.exp(logs.mean() - reach)), float(np.exp(logs.mean() + reach))
 
 
-def verdict_sentence(
-    effects: Sequence[Effect],
-    several_rows_a_case: bool,
-    label: Callable[[str], str] = str,
-) -> str:
-    """Return the answer in words: the largest difference, and how many cases show none.
-
-    `label` gives what a kernel is called.
-    """
-    if not effects:
-        return "Nothing can be compared: too few boots of both kernels passed."
-    shown = [effect for effect in effects if effect.shown]
-    what = "comparison" if several_rows_a_case else "case"
-    if not shown:
-        return _nothing_shown(effects, what, label)
-    most = max(effect.nr_threads for effect in shown)
-    at_most = [effect for effect in shown if effect.nr_threads == most]
-    cases = [effect for effect in at_most if effect.case != WHOLE_LOAD] or at_most
-    top = max(cases, key=lambda effect: abs(math.log(effect.ratio)))
-    words = (
-        f"{label(top.kernel)} is {speed_words(top.ratio)} than {label(top.baseline)} on "
-        f"{short_case(top.case)} at {threads_words(top.nr_threads)} "
-        f"(95 % interval {interval_words(top)})"
-    )
-    rest = rest_words([e for e in effects if e.case != WHOLE_LOAD], what)
-    return f"{words}; {rest}." if rest else f"{words}."
-
-
-def _nothing_shown(effects: Sequence[Effect], what: str, label: Callable[[str], str]) -> str:
-    first = effects[0]
-    cases = [effect for effect in effects if effect.case != WHOLE_LOAD]
-    count = f"in any of {len(cases)} {what}s" if len(cases) > 1 else "over the whole load"
-    words = f"No difference shown between {label(first.kernel)} and {label(first.baseline)} {count}"
-    noisy = sum(effect.word == Word.TOO_NOISY for effect in cases)
-    limits = [effect.detectable for effect in effects if math.isfinite(effect.detectable)]
-    if noisy:
-        every = "all" if noisy == len(cases) else f"{noisy}"
-        return f"{words}; {every} of them too noisy to tell."
-    return (
-        f"{words}; a change of {change(max(limits))} would have been seen."
-        if limits
-        else f"{words}."
-    )
-
-
-def rest_words(effects: Sequence[Effect], what: str) -> str:
-    """Return "of 3 cases: 2 faster, 1 with no difference shown"; empty for a single one."""
-    if len(effects) < 2:
-        return ""
-    phrases = {
-        Word.FASTER: "faster",
-        Word.SLOWER: "slower",
-        Word.NO_DIFFERENCE: "with no difference shown",
-        Word.TOO_NOISY: "too noisy to tell",
-        Word.NOT_COMPARABLE: "not comparable",
-    }
-    counts = {word: sum(effect.word == word for effect in effects) for word in phrases}
-    parts = [f"{count} {phrases[word]}" for word, count in counts.items() if count]
-    return f"of {len(effects)} {what}s: " + ", ".join(parts)
-
-
 def kernel_words(view: View) -> list[str]:
     """Return each kernel with its release, and with its summary where a label is shown."""
     facts = view.report.run.kernels
@@ -365,49 +299,11 @@ def kernel_words(view: View) -> list[str]:
     return words
 
 
-def speed_words(ratio: float) -> str:
-    """Return "8.3x faster", "4 % faster" or the same with slower, for a ratio of times."""
-    word, factor = (Word.FASTER, ratio) if ratio >= 1 else (Word.SLOWER, 1 / ratio)
-    if factor < 1.1:
-        return f"{(factor - 1) * 100:.1f} % {word}"
-    return f"{number(factor)}x {word}"
-
-
-def interval_words(effect: Effect) -> str:
-    """Return the interval in the same direction and unit as `speed_words`."""
-    ends = (effect.low, effect.high) if effect.ratio >= 1 else (1 / effect.high, 1 / effect.low)
-    if max(effect.ratio, 1 / effect.ratio) < 1.1:
-        low, high = ((end - 1) * 100 for end in ends)
-        return f"{low:.1f} to {high:.1f} %"
-    return f"{number(ends[0])} to {number(ends[1])}"
-
-
-def change(fraction: float) -> str:
-    """Return a relative change: "4.2 %", "85 %", and from 10 times on "12x"."""
-    if not math.isfinite(fraction):
-        return NOTHING
-    if fraction >= 9:
-        return f"{fraction + 1:.0f}x" if fraction < 999 else "> 1000x"
-    return f"{fraction * 100:.1f} %" if fraction < 0.1 else f"{fraction * 100:.0f} %"
-
-
-def number(value: float) -> str:
-    """Return a ratio with three figures that matter."""
-    if not math.isfinite(value):
-        return NOTHING
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 1 else f"{value:.2f}"
-
-
 def aligned(value: float) -> str:
     """Return a ratio for a column: as many decimals as its neighbours."""
     if not math.isfinite(value):
         return NOTHING
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
-def threads_words(count: int) -> str:
-    """Return "1 thread" or "64 threads"."""
-    return f"{count} thread" if count == 1 else f"{count} threads"
 
 
 def base_workload(workload: str) -> str:
@@ -424,8 +320,3 @@ def parameter_words(workload: str) -> list[str]:
 def series_name(workload: str) -> str:
     """Return what stays the same over sizes: a workload's name and its further parameters."""
     return " ".join([base_workload(workload), *parameter_words(workload)])
-
-
-def short_case(case: str) -> str:
-    """Return a case's name without the ending that all of them have."""
-    return case.removesuffix("_test")

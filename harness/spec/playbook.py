@@ -106,6 +106,7 @@ class Playbook(Document):
     workloads: Annotated[tuple[WorkloadSpec, ...], Field(min_length=1)]
     repeats: Annotated[int, Field(ge=1, le=1000)] = 3
     seed: Annotated[int, Field(ge=0)] = 1
+    smallest_effect: Annotated[float, Field(ge=0, le=0.5)] = 0.005  # as a share; less is no news
     allow_config_differences: tuple[str, ...] = ()
     module_source: Literal["own", "same"] = "own"  # same: the baseline's test_vmalloc.c for all
     noise: NoiseLimits = NoiseLimits()

@@ -3,9 +3,8 @@
 import contextlib
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +13,9 @@ from rich.table import Table
 from harness.cli.options import ReportsOption
 from harness.console import echo
 from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.store.store import Store
 
 
 def command(
@@ -37,27 +39,31 @@ def command(
     effect = parse_percent(detect)
     playbook = load_playbook(file)
     with contextlib.closing(open_store(store_location(reports))) as store:
-        run_id = (
-            store.resolve(pilot) if pilot else _last_run_of(playbook.name, store.list_runs()["id"])
-        )
+        run_id = store.resolve(pilot) if pilot else _last_run_of(store, playbook.name)
         samples, boots = store.samples_frame(run_id), store.boots_frame(run_id)
     passed = boots[boots["verdict"] == Verdict.PASSED.value]
-    needed = required_boots(boot_times(samples, passed), effect, power)
+    times = boot_times(samples, passed)
+    needed = required_boots(times, effect, power, playbook.smallest_effect)
     if as_json:
         rows = json.loads(needed.to_json(orient="records"))
         echo(json.dumps({"pilot": run_id, "detect": effect, "power": power, "rows": rows}))
         return
-    table = Table("workload", "threads", "case", "metric", "spread", "boots a side", box=None)
+    columns = ("workload", "threads", "case", "metric", "spread", "planned for", "boots a side")
+    table = Table(*columns, box=None)
     for row in needed.to_dict("records"):
         known = row["boots"] is not None and row["boots"] == row["boots"]  # not NaN
-        boots_text = str(row["boots"]) if known else "over 10,000, or the pilot has no repeat"
         table.add_row(
             *(str(row[name]) for name in ("workload", "nr_threads", "case", "metric")),
             f"{row['spread']:.2%}",
-            boots_text,
+            f"{row['upper_spread']:.2%}",
+            str(row["boots"]) if known else "over 10,000",
         )
     Console().print(table)
-    echo(f"to see {effect:.1%} with a chance of {power:.0%}, judged from {run_id}")
+    echo(
+        f"to see {effect:.1%} with a chance of {power:.0%} in one of these rows, corrected for "
+        f"their number; judged from {run_id}, whose {needed['boots_pilot'].min()} boots a side may "
+        "have had less spread than others will: planned for the upper 80 % limit"
+    )
 
 
 def parse_percent(text: str) -> float:
@@ -69,8 +75,8 @@ def parse_percent(text: str) -> float:
     return share
 
 
-def _last_run_of(name: str, run_ids: Iterable[str]) -> str:
-    found = [run for run in run_ids if f"-{name}-" in run]
-    if not found:
-        raise InputError(f"no run of playbook {name} to judge from; make one: vmapbench run")
-    return str(found[-1])
+def _last_run_of(store: "Store", name: str) -> str:
+    for run_id in reversed(store.list_runs()["id"]):
+        if store.load_run(str(run_id)).plan.get("name") == name:
+            return str(run_id)
+    raise InputError(f"no run of playbook {name} to judge from; make one: vmapbench run {name}")

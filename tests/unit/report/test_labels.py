@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.report.collect import collect_report
+from harness.report.collect import collect_report, compare_run
 from harness.report.page import render_page
 from harness.report.text import render_mail, render_markdown, render_text
 from harness.report.view import View
@@ -25,14 +25,16 @@ def labelled(report, *labels):
         name: {**report.run.kernels[name], "label": label}
         for name, label in zip(names, labels, strict=True)
     }
-    return View(replace(report, run=replace(report.run, kernels=facts)))
+    run = replace(report.run, kernels=facts)
+    compared = compare_run(run, report.samples, report.boots_frame, report.boots)
+    return View(replace(report, run=run, comparison=compared))
 
 
 def test_a_label_stands_for_the_name_in_answer_tables_and_charts(report, tmp_path):
     view = labelled(report, "HEAD", "working tree")
     assert view.verdict_sentence.startswith("working tree is ")
     for text in (render_text(view), render_mail(view), render_markdown(view)):
-        assert "than HEAD on" in " ".join(text.split())
+        assert "than HEAD over" in " ".join(text.split())
         assert not [name for name in view.kernels if name in text]
     page = render_page(view, tmp_path)
     assert ">working tree</text>" in page, "the legend of a chart"

@@ -1,0 +1,144 @@
+"""What is said of a comparison, in words: the one sentence for a run, and its parts."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import pandas as pd
+
+from harness.analysis.judging import Word
+from harness.analysis.statistics import MIN_BOOTS
+from harness.analysis.times import WHOLE_LOAD, Metric
+
+NOTHING = "\N{EN DASH}"  # stands where there is no value
+_NAMED = 3  # candidates or cases that the sentence names
+
+
+def answer(
+    rows: pd.DataFrame,
+    baseline: str,
+    candidates: Sequence[str],
+    smallest: float,
+    label: Callable[[str], str] = str,
+) -> str:
+    """Return the one sentence for a run.
+
+    It speaks of the whole load at the most threads, which is settled before anything is measured:
+    the largest of many differences would be too large, and its interval would hold too seldom. Then
+    it counts the cases. `label` gives what a kernel is called.
+    """
+    if not candidates:
+        return f"There is nothing to compare with {label(baseline)}."
+    rows = rows[rows["metric"] != Metric.MAX]
+    parts = []
+    for candidate in candidates[:_NAMED]:
+        load = _headline_row(rows[rows["candidate"] == candidate])
+        parts.append(_of_load(load, label(candidate), label(baseline), smallest))
+    if more := len(candidates) - len(parts):
+        parts.append(f"{more} more in the table")
+    cases = rows[rows["case"] != WHOLE_LOAD]
+    said = ". ".join(parts)
+    return "; ".join([said, *_of_cases(cases, set(headline_rows(rows)["word"]))]) + "."
+
+
+def headline_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the whole load at the most threads, then CPUs."""
+    load = rows[rows["case"] == WHOLE_LOAD]
+    load = load[load["nr_threads"] == load["nr_threads"].max()]
+    return cast("pd.DataFrame", load[load["cpus"] == load["cpus"].max()])
+
+
+def _headline_row(rows: pd.DataFrame) -> Any:
+    found = headline_rows(rows)
+    return next(found.itertuples(index=False)) if len(found) else None
+
+
+def _of_load(row: Any, candidate: str, baseline: str, smallest: float) -> str:
+    if row is None:
+        return f"No boot of {candidate} can be compared with {baseline}"
+    where = f"over the whole load at {threads_words(row.nr_threads)}"
+    interval = f"95 % interval {interval_words(row)}"
+    both = f"{candidate} and {baseline}"
+    match row.word:
+        case Word.FASTER | Word.SLOWER:
+            return f"{candidate} is {speed_words(row.ratio)} than {baseline} {where} ({interval})"
+        case Word.ALIKE:
+            return f"{both} are alike {where}: within {change(smallest)} of each other"
+        case Word.NO_DIFFERENCE:
+            seen = f"a change of {change(row.detectable)} would have been seen 4 times in 5"
+            return f"No difference shown between {both} {where}; {seen}"
+        case Word.TOO_NOISY:
+            seen = f"only a change of {change(row.detectable)} would have been seen 4 times in 5"
+            return f"No difference shown between {both} {where}: too noisy, {seen}"
+        case Word.TOO_FEW:
+            boots = f"{row.boots_baseline} and {row.boots_candidate} passed"
+            return f"Too few boots to compare {both} {where}: {boots}, it takes {MIN_BOOTS} of each"
+    return f"{both} are not comparable {where}" + (f": {row.note}" if row.note else "")
+
+
+def _of_cases(cases: pd.DataFrame, of_load: set[str]) -> Iterator[str]:
+    """Yield "of 3 cases: 2 faster (a, b), 1 alike"; nothing of one that is as its load is."""
+    if len(cases) == 0 or (len(cases) == 1 and set(cases["word"]) == of_load):
+        return
+    phrases = {
+        Word.FASTER: "faster",
+        Word.SLOWER: "slower",
+        Word.ALIKE: "alike",
+        Word.NO_DIFFERENCE: "with no difference shown",
+        Word.TOO_NOISY: "too noisy to tell",
+        Word.TOO_FEW: "with too few boots",
+        Word.NOT_COMPARABLE: "not comparable",
+    }
+    parts = []
+    for word, phrase in phrases.items():
+        found = cases[cases["word"] == word]
+        if not len(found):
+            continue
+        names = list(dict.fromkeys(map(short_case, found["case"])))
+        few = word in (Word.FASTER, Word.SLOWER) and len(names) <= _NAMED < len(cases)
+        parts.append(f"{len(found)} {phrase}" + (f" ({', '.join(names)})" if few else ""))
+    what = "case" if len(cases) == cases["case"].nunique() else "comparison"
+    yield f"of {len(cases)} {what}{'s' * (len(cases) > 1)}: {', '.join(parts)}"
+
+
+def speed_words(ratio: float) -> str:
+    """Return "8.3x faster", "4 % faster" or the same with slower, for a ratio of times."""
+    word, factor = (Word.FASTER, ratio) if ratio >= 1 else (Word.SLOWER, 1 / ratio)
+    if factor < 1.1:
+        return f"{(factor - 1) * 100:.1f} % {word}"
+    return f"{number(factor)}x {word}"
+
+
+def interval_words(effect: Any) -> str:
+    """Return the interval of `effect` (ratio, low, high) as `speed_words` gives the ratio."""
+    ends = (effect.low, effect.high) if effect.ratio >= 1 else (1 / effect.high, 1 / effect.low)
+    if max(effect.ratio, 1 / effect.ratio) < 1.1:
+        low, high = ((end - 1) * 100 for end in ends)
+        return f"{low:.1f} to {high:.1f} %"
+    return f"{number(ends[0])} to {number(ends[1])}"
+
+
+def change(fraction: float) -> str:
+    """Return a relative change: "4.2 %", "85 %", and from 10 times on "12x"."""
+    if not math.isfinite(fraction):
+        return NOTHING
+    if fraction >= 9:
+        return f"{fraction + 1:.0f}x" if fraction < 999 else "> 1000x"
+    return f"{fraction * 100:.1f} %" if fraction < 0.1 else f"{fraction * 100:.0f} %"
+
+
+def number(value: float) -> str:
+    """Return a ratio with three figures that matter."""
+    if not math.isfinite(value):
+        return NOTHING
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 1 else f"{value:.2f}"
+
+
+def threads_words(count: int) -> str:
+    """Return "1 thread" or "64 threads"."""
+    return f"{count} thread" if count == 1 else f"{count} threads"
+
+
+def short_case(case: str) -> str:
+    """Return a case's name without the ending that all of them have."""
+    return case.removesuffix("_test")
