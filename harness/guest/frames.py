@@ -43,5 +43,5 @@ def parse_fields(text: str) -> dict[str, str]:
 
 def parse_meminfo(text: str) -> dict[str, int]:
     """Return /proc/meminfo as name -> KiB (plain counts for the HugePages lines)."""
-    found = re.findall(r"^(\w+(?:\(\w+\))?):\s+(\d+)", text, re.MULTILINE)
+    found = re.findall(r"^(\w+(?:\(\w+\))?):\s+([0-9]{1,18})\b", text, re.MULTILINE)
     return {name: int(value) for name, value in found}

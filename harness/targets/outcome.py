@@ -85,23 +85,24 @@ def _facts(frames: list[Frame]) -> dict[str, Any]:
     facts: dict[str, Any] = {"meminfo_kib": [], "errors": [], "files": {}}
     for frame in frames:
         if frame.name == "ready":
-            facts |= (said := parse_fields(frame.content))
+            said = parse_fields(frame.content)
+            facts = {**said, **facts}  # what it says replaces nothing of ours
             if (levels := said.get("paging_levels", "0")) != "0":
                 facts["conditions"] = {"paging_levels": levels}
         elif frame.name == "/proc/meminfo":
             facts["meminfo_kib"].append(parse_meminfo(frame.content))
         elif frame.name == "lazy" and facts["meminfo_kib"]:  # read beside it, see init.c
             kib = parse_fields(frame.content).get("kib", "")
-            facts["meminfo_kib"][-1]["LazilyFreed"] = int(kib) if kib.isdigit() else 0
+            facts["meminfo_kib"][-1]["LazilyFreed"] = max(0, _integer(kib))
         elif frame.name == "error":
             facts["errors"].append(frame.content)
         elif frame.name.startswith("/"):
             facts["files"][frame.name] = frame.content
     log = next((frame.content for frame in frames if frame.name == "log"), "")
-    nodes = re.search(r"vmalloc: vmap nodes: (\d+)", log)  # patches/vmap-nodes-limit
+    nodes = re.search(r"vmalloc: vmap nodes: ([0-9]{1,6})\b", log)  # patches/vmap-nodes-limit
     facts["vmap_nodes"] = int(nodes[1]) if nodes else None
     return facts
 
 
 def _integer(text: str | None) -> int:
-    return int(text) if text and text.lstrip("-").isdigit() else -1
+    return int(text) if text and re.fullmatch(r"[0-9]{1,15}", text) else -1

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
-from harness.targets.ssh.shell import Shell
+from harness.targets.ssh.shell import HostAnswerError, Shell
 
-_FILES = (
-    *("/proc/sys/kernel/random/boot_id", "/proc/sys/kernel/osrelease"),
-    *("/proc/version", "/proc/cmdline"),
-)
+_FILES = {  # and what they hold: one line
+    "/proc/sys/kernel/random/boot_id": r"[0-9a-f-]{36}",
+    "/proc/sys/kernel/osrelease": r"[\w.+~-]{1,64}",
+    "/proc/version": r"Linux version .{1,4000}",
+    "/proc/cmdline": r".{0,8192}",
+}
 _NT_GNU_BUILD_ID = 3
 
 
@@ -33,14 +35,31 @@ class Running:
 
 
 def read_running(shell: Shell) -> Running:
-    """Return what runs on the host. Raises ConnectionLostError."""
+    """Return what runs on the host. Raises ConnectionLostError, HostAnswerError."""
     boot_id, release, version, cmdline = (
-        shell.run(["cat", file], check=True).stdout.strip() for file in _FILES
+        _one_line(shell, file, pattern) for file, pattern in _FILES.items()
     )
     # od, because a note is binary: 4-byte words, little endian on every machine we run on
     notes = shell.run(["od", "-An", "-v", "-tx1", "/sys/kernel/notes"]).stdout
-    build_id = build_id_in_notes(bytes.fromhex("".join(notes.split())))
-    return Running(boot_id, release, version, build_id, cmdline)
+    digits = "".join(notes.split())
+    if not re.fullmatch(r"([0-9a-f]{2}){0,65536}", digits):
+        raise HostAnswerError(_odd_answer(shell, "/sys/kernel/notes", notes))
+    return Running(boot_id, release, version, build_id_in_notes(bytes.fromhex(digits)), cmdline)
+
+
+def _one_line(shell: Shell, file: str, pattern: str) -> str:
+    said = shell.run(["cat", file], check=True).stdout
+    line = said.strip()
+    if not re.fullmatch(pattern, line):
+        raise HostAnswerError(_odd_answer(shell, file, said))
+    return line
+
+
+def _odd_answer(shell: Shell, file: str, said: str) -> str:
+    return (
+        f"host {shell.name}: {file} is {said.strip()[:80]!r}, which it cannot be\n"
+        "  do the start-up files of the account's shell (~/.bashrc) print? make them quiet"
+    )
 
 
 def build_id_in_notes(notes: bytes) -> str:

@@ -36,7 +36,7 @@ def note_changes(shell: Shell, state: str, inventory: Inventory) -> list[str]:
     try:
         before = json.loads(shell.get(f"{state}/{_KEPT}"))
         changes = describe_change(before, now)
-    except (ToolError, ValueError, TypeError):  # never used, or not by us
+    except (ToolError, ValueError, TypeError, RecursionError):  # never used, or not by us
         changes, before = [], None
     if before != now:
         shell.put(json.dumps(now, indent=1).encode(), f"{state}/{_KEPT}")

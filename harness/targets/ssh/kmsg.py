@@ -12,6 +12,7 @@ from harness.testmod.verdicts import first_crash
 
 FOLLOW = ("cat", "/dev/kmsg")
 
+_MOST_BYTES = 256 << 20  # of one boot; a machine that prints for ever must not fill our disk
 _RECORD = re.compile(r"^(\d{1,4}),(\d{1,20}),(\d{1,20}),[^;]{1,64};(.*)\Z")
 
 
@@ -22,6 +23,7 @@ class KmsgLog:
         """`file` is appended to."""
         self._file, self._last, self._at = file, -1, time.monotonic()
         self.crash = ""  # the first line that says so
+        self._room = _MOST_BYTES
         self.lost = 0  # records that the buffer dropped before anybody read them
 
     def take(self, line: str) -> None:
@@ -41,7 +43,12 @@ class KmsgLog:
         self.note(line)
 
     def note(self, line: str) -> None:
-        """Write a line of our own."""
+        """Write a line of our own. What is more than `_MOST_BYTES` is left out, which is said."""
+        if self._room <= 0:
+            return
+        self._room -= len(line) + 1
+        if self._room <= 0:
+            line = f"---- vmapbench: more than {_MOST_BYTES >> 20} MiB: the rest is left out"
         with self._file.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
 

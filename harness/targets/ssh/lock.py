@@ -9,10 +9,14 @@ import getpass
 import json
 import os
 import platform
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import InputError, ToolError
 from harness.process import host_boot_id
@@ -23,6 +27,9 @@ _ACQUIRE = 'test ! -e "$1" || exit 3; cat >"$1.new" && mv "$1.new" "$1"'
 _RENEW = 'grep -qF -e "$2" "$1" || exit 4; cat >"$1.new" && mv "$1.new" "$1"'
 _RELEASE = 'grep -qF -e "$2" "$1" || exit 4; rm -f "$1"'
 _READ = 'test -e "$1" || exit 5; date +%s; stat -c %Y "$1"; cat "$1"'
+
+
+_Word = Annotated[str, Field(max_length=256)]
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,20 @@ class Holder:
     pid: int
     started: int
     purpose: str
+
+
+class _LockFile(BaseModel):
+    """The file on the host: a holder, and for how many seconds since its last change it holds."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    token: _Word
+    user: _Word
+    machine: _Word
+    boot_id: _Word
+    pid: Annotated[int, Field(ge=1, le=1 << 22)]
+    started: Annotated[int, Field(ge=0, le=1 << 62)]
+    purpose: _Word
+    lease_s: Annotated[int, Field(ge=0, le=10**9)]
 
 
 @dataclass(frozen=True)
@@ -147,14 +168,22 @@ def read_lock(shell: Shell, state: str) -> Held | None:
         return None
     try:
         now, renewed, content = done.stdout.split("\n", 2)
-        fields = json.loads(content)
-        lease_s = int(fields.pop("lease_s"))
-        return Held(Holder(**fields), int(now) - int(renewed), lease_s)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        age_s = _seconds(now) - _seconds(renewed)
+        file = _LockFile.model_validate_json(content)
+    except ValueError as error:  # pydantic's is one
+        why = done.stderr.strip()[-200:] or str(error).splitlines()[0]
         raise ToolError(
-            f"host {shell.name}: {state}/lock is not a lock ({done.stderr.strip() or error}); "
+            f"host {shell.name}: {state}/lock is not a lock ({why}); "
             f"vmapbench host unlock {shell.name} --break"
         ) from error
+    holder = Holder(**file.model_dump(exclude={"lease_s"}))
+    return Held(holder, age_s, file.lease_s)
+
+
+def _seconds(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,12}", text):
+        raise ValueError(f"its host says {text[:40]!r} for a time")
+    return int(text)
 
 
 def refusal(name: str, held: Held) -> str:

@@ -1,9 +1,9 @@
 """Looks whether a host can be used, and could be lost. Changes nothing on it."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from harness.errors import ToolError
 from harness.health import Health, Row
 from harness.spec.host import HostSpec
 from harness.targets.ssh.boot_method import BootMethod, Trial
@@ -12,7 +12,7 @@ from harness.targets.ssh.identity import read_running
 from harness.targets.ssh.kmsg import FOLLOW
 from harness.targets.ssh.lock import read_lock
 from harness.targets.ssh.power import can_cycle
-from harness.targets.ssh.shell import Shell
+from harness.targets.ssh.shell import HostAnswerError, Shell
 from harness.targets.ssh.stage import host_initrd
 from harness.targets.ssh.trial import CONFIRM, pstore_argv
 from harness.targets.ssh.tuning import tune_argv
@@ -57,10 +57,9 @@ def check_host(shell: Shell, spec: HostSpec, method: BootMethod) -> list[Row]:
 def count_cpus(shell: Shell) -> int:
     """Return how many CPUs are online."""
     said = shell.run(["nproc", "--all"], check=True).stdout
-    try:
-        return int(said)
-    except ValueError as error:
-        raise ToolError(f"host {shell.name}: nproc says {said!r}") from error
+    if not re.fullmatch(r"[1-9][0-9]{0,4}\n?", said):
+        raise HostAnswerError(f"host {shell.name}: nproc says {said[:80]!r}")
+    return int(said)
 
 
 def root_argvs(spec: HostSpec, method: BootMethod) -> list[tuple[str, ...]]:
@@ -152,7 +151,7 @@ def _state(host: _Host) -> Iterator[Row]:
         )
         return
     free = host.shell.run(["df", "-m", "--output=avail", host.spec.state]).stdout.split()
-    free_mib = int(free[-1]) if free and free[-1].isdigit() else 0
+    free_mib = int(free[-1]) if free and re.fullmatch(r"[0-9]{1,12}", free[-1]) else 0
     if free_mib < _ROOM_MIB:
         remedy = f"free some: {_ROOM_MIB} MiB are needed"
         yield Row("folder", Health.FAIL, f"{free_mib} MiB free at {host.spec.state}", remedy)
@@ -224,7 +223,7 @@ def _network_drivers(shell: Shell) -> dict[str, str]:
 def _topology(host: _Host) -> Iterator[Row]:
     cpus = count_cpus(host.shell)
     listed = host.shell.run(["lscpu", "--parse=SOCKET,CORE,CPU,NODE"]).stdout.splitlines()
-    rows = [line.split(",") for line in listed if line and not line.startswith("#")]
+    rows = [line.split(",") for line in listed if line.count(",") == 3 and line[0] != "#"]
     found = {
         "cpus": cpus,
         "sockets": len({row[0] for row in rows}) or 1,

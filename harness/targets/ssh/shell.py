@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from harness.errors import InfrastructureError
+
 OnLine = Callable[[str], None]
+
+
+class HostAnswerError(InfrastructureError):
+    """A host answers what no host does: too much, or of another kind than was asked for."""
 
 
 @dataclass(frozen=True)

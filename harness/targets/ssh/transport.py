@@ -20,7 +20,7 @@ import platformdirs
 
 from harness.errors import InfrastructureError, InputError, ToolError
 from harness.spec.host import HostSpec, Jump
-from harness.targets.ssh.shell import Completed, OnLine
+from harness.targets.ssh.shell import Completed, HostAnswerError, OnLine
 
 # What it logs with a traceback (a host that restarts) is raised as an error of ours as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -29,10 +29,16 @@ CONNECT_S = 15.0
 ALIVE_EVERY_S = 15.0
 DEAD_AFTER_S = 60.0
 _CHUNK = 1 << 16
+_MOST_BYTES = 64 << 20  # that a program may say; the largest kernel log of a trial has 16 MiB
+_MOST_LINE = 1 << 16  # of a line that is followed; the rest of it is dropped
 
 
 class ConnectionLostError(InfrastructureError):
     """The host could not be reached, or went away while something ran on it."""
+
+
+class _TooMuchError(Exception):
+    """A program on the host says more than `_MOST_BYTES`."""
 
 
 class HostKeyError(InputError):
@@ -125,6 +131,10 @@ def explained(spec: HostSpec, doing: str) -> Iterator[None]:
     where = f"host {spec.name} ({spec.address})"
     try:
         yield
+    except _TooMuchError as error:
+        raise HostAnswerError(
+            f"{doing} {where}: it says more than {_MOST_BYTES >> 20} MiB, and was cut off"
+        ) from error
     except paramiko.BadHostKeyException as error:
         raise HostKeyError(
             f"{doing} {where}: it shows the key {fingerprint(error.key)}, but "
@@ -270,7 +280,10 @@ def command_line(argv: Sequence[str], *, sudo: bool = False) -> str:
 def _drain(
     channel: paramiko.Channel, stdin: bytes | None, deadline: float
 ) -> tuple[bytes | None, bytes]:
-    """Return stdout and stderr; stdout is None when `deadline` (monotonic) passes first."""
+    """Return stdout and stderr; stdout is None when `deadline` (monotonic) passes first.
+
+    Raises _TooMuchError as soon as they are longer than `_MOST_BYTES` together.
+    """
     out, err = bytearray(), bytearray()
     if stdin:  # in a thread of its own, so that neither side's window fills up and stops both
         threading.Thread(target=_feed, args=(channel, stdin), daemon=True).start()
@@ -284,6 +297,8 @@ def _drain(
             err += channel.recv_stderr(_CHUNK)
         elif channel.eof_received or channel.closed:
             break
+        if len(out) + len(err) > _MOST_BYTES:
+            raise _TooMuchError
     if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
         channel.close()
         return None, bytes(err)
@@ -319,8 +334,9 @@ class _Follower:
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             while data := self._channel.recv(_CHUNK):
                 *lines, pending = (pending + data).split(b"\n")
+                pending = pending[:_MOST_LINE]
                 for line in lines:
-                    self._on_line(_text(line))
+                    self._on_line(_text(line[:_MOST_LINE]))
         if pending:
             self._on_line(_text(pending))
 

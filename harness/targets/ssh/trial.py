@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InfrastructureError, ToolError
-from harness.guest.frames import parse_fields, parse_meminfo
+from harness.guest.frames import parse_meminfo
 from harness.spec.host import HostSpec
 from harness.targets.base import BootRequest, Progress
 from harness.targets.ssh.boot_method import Trial
 from harness.targets.ssh.home import Answer, Connect, known_good, wait_for
 from harness.targets.ssh.identity import build_id_of, mismatches
 from harness.targets.ssh.kmsg import FOLLOW, KmsgLog
-from harness.targets.ssh.shell import Following, Shell
+from harness.targets.ssh.shell import Following, HostAnswerError, Shell
 from harness.targets.ssh.transport import ConnectionLostError
 from harness.verdict import Verdict
 
@@ -24,6 +25,7 @@ CONFIRM = ("pkill", "-USR1", "-x", "vmapbench-guard")
 GRACE_S = 60.0  # past the expected time, silence of this long is a hang
 _LAST_WORDS_S = 3.0  # after a crash, for what is still on its way
 _POLL_S = 0.2
+_RESULT = re.compile(r"errno=([0-9]{1,4}) elapsed_ns=([0-9]{1,15})\n?")  # eleven days at most
 _AFTER_A_CUT_S = 5.0
 # The module's init ends with -EAGAIN on purpose (lib/test_vmalloc.c, vmalloc_test_init).
 _EXPECTED_ERRORS = (0, errno.EAGAIN)
@@ -155,14 +157,13 @@ class TrialRun:
         result = f"{folder}/result.{number}"
         argv = [f"{folder}/load", f"{folder}/module.ko", parameters, result]
         loading = self._shell.follow(argv, self.log.note, sudo=True)
-        fields = parse_fields(self._await_result(loading, result))
-        status = int(fields.get("errno", "-1"))
+        status, load_ns = parse_result(self._shell.name, self._await_result(loading, result))
         if status not in _EXPECTED_ERRORS:
             name = errno.errorcode.get(status, str(status))
             raise TrialEndedError(
                 Verdict.MODULE_MISSING, f"load {number} of the module failed with {name}"
             )
-        return int(fields.get("elapsed_ns", "-1"))
+        return load_ns
 
     def _await_result(self, loading: Following, result: str) -> str:
         """Return the content of the loader's file, across cuts of the connection."""
@@ -236,6 +237,14 @@ class TrialRun:
             findings.reason = f"the kernel log could not be read: {done.stderr.strip()[-200:]}"
             return
         findings.kernel_log = done.stdout
+
+
+def parse_result(name: str, text: str) -> tuple[int, int]:
+    """Return errno and wall time in ns of a load, from load.c's file. Raises HostAnswerError."""
+    found = _RESULT.fullmatch(text)
+    if found is None:
+        raise HostAnswerError(f"host {name}: the loader's result is {text[:80]!r}")
+    return int(found[1]), int(found[2])
 
 
 def pstore_argv(state: str) -> tuple[str, ...]:

@@ -86,3 +86,14 @@ def test_page_tables_of_another_depth_are_another_machine():
     ready = Frame("ready", "release=7.3 cpus=2 paging_levels=5", True)
     assert judge([ready, LOADED, LOG]).facts["conditions"] == {"paging_levels": "5"}
     assert "conditions" not in judge([READY, LOADED, LOG]).facts
+
+
+@pytest.mark.parametrize("number", ["--5", "²", "1" + "0" * 30, "9" * 5000, "-1", ""])
+def test_no_number_of_a_guest_is_larger_than_a_store_keeps(number):
+    ready = Frame("ready", f"release=7.3 cpus=2 meminfo_kib=x files={number}", True)
+    memory = Frame("/proc/meminfo", f"MemTotal: {number} kB\n", True)
+    load = Frame("load", f"errno={number} elapsed_ns={number}", True)
+    judged = judge([ready, memory, Frame("lazy", f"kib={number}", True), load, LOG])
+    assert judged.load_ns == (-1,)
+    assert judged.facts["meminfo_kib"] == [{"LazilyFreed": 0}]
+    assert judged.verdict.bad

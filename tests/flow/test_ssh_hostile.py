@@ -1,0 +1,151 @@
+"""Hosts that say too much or the wrong thing, over a real sshd: words, never an internal error."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from harness.errors import ToolError
+from harness.spec.host import load_host_file
+from harness.targets.ssh import kmsg, transport
+from harness.targets.ssh.home import wait_for
+from harness.targets.ssh.identity import read_running
+from harness.targets.ssh.kmsg import KmsgLog
+from harness.targets.ssh.lock import read_lock
+from harness.targets.ssh.probe import count_cpus
+from harness.targets.ssh.shell import HostAnswerError
+from harness.targets.ssh.transport import HostShell
+from harness.targets.ssh.trial import parse_result
+
+GOOD_LOCK = {
+    **dict.fromkeys(("token", "user", "machine", "boot_id", "purpose"), "x"),
+    "pid": 1,
+    "started": 1,
+    "lease_s": 60,
+}
+
+
+@pytest.fixture
+def spec(server, tmp_path):
+    server.trust(tmp_path / "known")
+    (tmp_path / "box.yaml").write_text(server.host_text(known_hosts="known"))
+    return load_host_file(tmp_path / "box.yaml")
+
+
+@pytest.fixture
+def state(server):
+    folder = server.folder / "state"
+    folder.mkdir(exist_ok=True)
+    yield folder
+    (folder / "lock").unlink(missing_ok=True)
+
+
+FLOODS = {
+    "stdout": ["cat", "/dev/zero"],
+    "stderr": ["cat", *["/x"] * 40_000],  # each of which is missing
+}
+
+
+@pytest.mark.parametrize("stream", FLOODS)
+def test_a_flood_is_cut_off(shell, monkeypatch, stream):
+    monkeypatch.setattr(transport, "_MOST_BYTES", 1 << 20)
+    with pytest.raises(HostAnswerError, match="cat on host box.*more than 1 MiB"):
+        shell.run(FLOODS[stream])
+    with pytest.raises(HostAnswerError, match="more than 1 MiB"):
+        shell.get("/dev/zero")
+    assert shell.run(["echo", "fine"]).stdout == "fine\n"
+
+
+def test_a_line_without_end_takes_no_memory(shell):
+    lines, enough = [], threading.Event()
+
+    def on_line(line):
+        lines.append(line)
+        enough.set()
+
+    script = "head -c 3000000 /dev/zero; echo; echo short; sleep 60"
+    following = shell.follow(["sh", "-c", script], on_line)
+    assert enough.wait(60)
+    while len(lines) < 2:
+        time.sleep(0.05)
+    following.close()
+    assert [len(line) for line in lines] == [transport._MOST_LINE, 5]
+
+
+def test_a_log_without_end_fills_no_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(kmsg, "_MOST_BYTES", 10_000)
+    log = KmsgLog(tmp_path / "console.log")
+    for number in range(1000):
+        log.take(f"6,{number},{number},-;" + "x" * 100)
+    assert (tmp_path / "console.log").stat().st_size < 11_000
+    assert (tmp_path / "console.log").read_text().endswith("MiB: the rest is left out\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "null", "1e400", "{}", "[" * 100_000, '"\\ud800"'),
+        json.dumps({**GOOD_LOCK, "lease_s": 0}).replace("0}", "1e400}"),
+        json.dumps({**GOOD_LOCK, "lease_s": 10**30}),
+        json.dumps({**GOOD_LOCK, "pid": "../../etc"}),
+        json.dumps({**GOOD_LOCK, "user": "x" * 1_000_000}),
+        json.dumps({**GOOD_LOCK, "more": 1}),
+    ],
+)
+def test_an_odd_lock_is_said_to_be_none(shell, state, content):
+    (state / "lock").write_text(content)
+    with pytest.raises(ToolError, match="is not a lock.*unlock box --break") as caught:
+        read_lock(shell, str(state))
+    assert len(str(caught.value)) < 1000
+    (state / "lock").write_text(json.dumps(GOOD_LOCK))
+    assert read_lock(shell, str(state)).lease_s == 60
+
+
+def test_a_noisy_start_up_file_is_named_at_once(server, spec):
+    bashrc = server.folder / ".bashrc"
+    bashrc.write_text("echo Welcome to the lab\n")
+    try:
+        began = time.monotonic()
+        with pytest.raises(
+            HostAnswerError, match="Welcome to the lab.*which it cannot be\n.*quiet"
+        ):
+            wait_for(lambda: HostShell(spec), lambda _: True, within_s=600)
+        assert time.monotonic() - began < 300
+    finally:
+        bashrc.unlink()
+
+
+class Said:
+    """A host of which each program says the same."""
+
+    name = "box"
+
+    def __init__(self, text):
+        self.text = text
+
+    def run(self, argv, **_):
+        from harness.targets.ssh.shell import Completed
+
+        return Completed(tuple(argv), 0, self.text, "")
+
+
+@pytest.mark.parametrize("text", ["", "abc", "9" * 5000, "²", "-4", "0", "1e3", "4\n4"])
+def test_odd_numbers_of_cpus(text):
+    with pytest.raises(HostAnswerError, match="nproc says"):
+        count_cpus(Said(text))
+    with pytest.raises(HostAnswerError, match="which it cannot be"):
+        read_running(Said(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "errno=abc elapsed_ns=5", "errno=11 elapsed_ns=1" + "0" * 30, "errno=11"),
+        *("errno=-1 elapsed_ns=5", "errno=² elapsed_ns=5", "hello\nerrno=11 elapsed_ns=5\n"),
+    ],
+)
+def test_odd_results_of_a_load(text):
+    with pytest.raises(HostAnswerError, match="the loader's result is"):
+        parse_result("box", text)
+    assert parse_result("box", "errno=11 elapsed_ns=5\n") == (11, 5)
