@@ -16,7 +16,12 @@ class Document(BaseModel):
     """Base of everything that a user writes: strict types, unknown keys refused, immutable."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, regex_engine="python-re", allow_inf_nan=False
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        regex_engine="python-re",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 

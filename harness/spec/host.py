@@ -35,48 +35,68 @@ class Jump(Document):
     """A host to go through. Its key is trusted like the host's own."""
 
     address: Address
+    """Name or address of the host to go through. Example: `gateway.example.org`"""
     port: Port | None = None
+    """Its ssh port; that of ~/.ssh/config, else 22. Example: `2222`"""
     user: User | None = None
+    """The user there. Example: `lab`"""
 
 
 class NoPower(Document):
     """Somebody has to press the button."""
 
     method: Literal["none"] = "none"
+    """Nobody but a person can press the button. Example: `none`"""
 
 
 class IpmiPower(Document):
     """The host's BMC, by ipmitool; the password is in the environment variable `variable`."""
 
     method: Literal["ipmi"]
+    """The host's BMC, by ipmitool. Example: `ipmi`"""
     address: Address
+    """Of the BMC. Example: `bmc.example.org`"""
     user: User = "admin"
+    """Of the BMC. Example: `admin`"""
     interface: Literal["lanplus", "lan", "open"] = "lanplus"
+    """As `ipmitool -I` takes it. Example: `lanplus`"""
     variable: Variable = "IPMI_PASSWORD"
+    """The environment variable that holds the password. Example: `IPMI_PASSWORD`"""
 
 
 class CommandPower(Document):
     """A program of the user's that takes the power away and gives it back; no shell."""
 
     method: Literal["command"]
+    """A program of the user's. Example: `command`"""
     cycle: Argv
+    """The program and its arguments, which take the power away and give it back. Example:
+    `[power-cycle, outlet7]`
+    """
 
 
 class HttpPower(Document):
     """A request to a power strip; `variable` names what holds the Authorization header."""
 
     method: Literal["http"]
+    """A request to a power strip. Example: `http`"""
     url: Annotated[str, Field(pattern=r"^https?://[^\s@]+\Z")]  # no user:password@
+    """What is requested. Example: `http://strip.example.org/cycle`"""
     request: Literal["GET", "POST", "PUT"] = "POST"
+    """The method of the request. Example: `POST`"""
     body: str = ""
+    """What is sent. Example: `{"outlet": 7}`"""
     variable: Variable | None = None
+    """The environment variable that holds the Authorization header. Example: `STRIP_TOKEN`"""
 
 
 class LabgridPower(Document):
     """A place of a labgrid coordinator, which is acquired for the run as well."""
 
     method: Literal["labgrid"]
+    """A place of a labgrid coordinator. Example: `labgrid`"""
     place: Name
+    """Its name; acquired for the run as well. Example: `bench-3`"""
 
 
 Power = Annotated[
@@ -104,21 +124,36 @@ class Boot(Document):
     """
 
     method: Annotated[str, AfterValidator(_known_boot_method)] = "kexec"
+    """How a trial kernel is started once: kexec, grub or systemd-boot. Example: `grub`"""
     confirm_within_s: Annotated[int, Field(ge=30, le=7200)] = 300
+    """A trial kernel that nobody confirmed within so many seconds resets the machine. Example:
+    `300`
+    """
     answer_within_s: Annotated[int, Field(ge=10, le=7200)] = 600
+    """Seconds from the reset until ssh answers. Example: `600`"""
     panic_s: Annotated[int, Field(ge=1, le=600)] = 30
+    """Seconds from a panic to the reset. Example: `30`"""
     parameters: tuple[BootParameter, ...] = ()
+    """Join the command line of every trial boot. Example: `[console=ttyS0]`"""
     initrd: HostPath | None = None
+    """The initial file system for trials; that of the running release unless given. Example:
+    `/boot/initrd.img-6.12`
+    """
     partition: HostPath = "/boot/efi"
+    """Where systemd-boot's partition is mounted. Example: `/boot/efi`"""
 
 
 class Topology(Document):
     """What the host must turn out to have; `host check` and every boot hold it to that."""
 
     cpus: Annotated[int, Field(ge=1, le=8192)]
+    """CPUs that the host must have. Example: `64`"""
     sockets: Annotated[int, Field(ge=1)] | None = None
+    """Sockets that it must have. Example: `1`"""
     threads_per_core: Annotated[int, Field(ge=1)] | None = None
+    """Threads of a core that it must have. Example: `2`"""
     numa_nodes: Annotated[int, Field(ge=1)] | None = None
+    """NUMA nodes that it must have. Example: `1`"""
 
 
 class HostSpec(Document):
@@ -130,23 +165,45 @@ class HostSpec(Document):
     """
 
     version: Literal[1]
+    """Of the format. Example: `1`"""
     name: Name
+    """The name of the file, without .yaml. Example: `threadripper`"""
     summary: str = ""
+    """What the machine is. Example: `Threadripper 3970X under the desk`"""
     address: Address
+    """Name or address; an alias of ~/.ssh/config is honoured. Example: `tr.example.org`"""
     port: Port | None = None
+    """Of ssh; that of ~/.ssh/config, else 22. Example: `2222`"""
     user: User | None = None
+    """The user there. Example: `lab`"""
     jump: tuple[Jump, ...] = ()
+    """Hosts to go through, the nearest first. Example: `[{address: gateway.example.org}]`"""
     identity: str | None = None  # path of a private key that the agent unlocks or that is bare
+    """A private key, by its path. Example: `~/.ssh/lab`"""
     known_hosts: str = "own"
+    """`own`: what `vmapbench host trust` wrote; `user`: ~/.ssh/known_hosts; else a path. Example:
+    `user`
+    """
     sudo: bool = True
+    """Whether commands that need root go through sudo. Example: `false`"""
     state: HostPath = "/var/lib/vmapbench"
+    """A folder on the host that survives a reset. Example: `/var/lib/vmapbench`"""
     boot: Boot = Boot()
+    """How a trial kernel is started, and how the host gets back. Example: `{method: grub}`"""
     power: Power = NoPower()
+    """Who can take the power away when nothing else helps. Example: `{method: ipmi, address:
+    bmc.example.org}`
+    """
     console: Argv | None = None  # a program that prints the serial console (conserver, SOL ...)
+    """A program that prints the serial console. Example: `[conserver, tr]`"""
     topology: Topology | None = None
+    """What the host must turn out to have. Example: `{cpus: 64}`"""
     tuning: Name = "none"
+    """The tuning profile for measurements. Example: `benchmark`"""
     labels: tuple[Name, ...] = ()
+    """Words by which `--hosts label=WORD` finds it. Example: `[amd, quiet]`"""
     folder: Path  # of the file; set by `load_host`
+    """The folder of the file."""
 
     @field_validator("jump")
     @classmethod

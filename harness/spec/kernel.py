@@ -22,13 +22,18 @@ class DebianSource(Document):
     """The source tarball that a Debian package installs (`linux-source-6.12`)."""
 
     debian: Annotated[str, Field(pattern=r"^linux-source-[0-9.]+\Z")]
+    """The package whose tarball lies in /usr/src. Example: `linux-source-6.12`"""
 
 
 class TarballSource(Document):
     """A release tarball on this machine; relative paths start at the kernel file's folder."""
 
     tarball: str
+    """A release tarball on this machine; relative paths start at the file. Example:
+    `~/linux-6.12.tar.xz`
+    """
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")] | None = None
+    """The digest that it must have. Example: `<64 hex digits>`"""
 
 
 class UrlSource(Document):
@@ -38,20 +43,26 @@ class UrlSource(Document):
     """
 
     url: Annotated[str, Field(pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]+)?/[^\x00-\x20\x7f]+\Z")]
+    """Where a release tarball is fetched from. Example: `https://example.org/linux-6.12.tar.xz`
+    """
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
+    """The digest that it must have. Example: `<64 hex digits>`"""
 
 
 class GitSource(Document):
     """A commit of a git repository, by URL or path of a local tree."""
 
     git: Repository
+    """A repository: a URL, or the path of a local tree. Example: `~/linux`"""
     ref: GitRef
+    """A commit of it, by any name that git takes. Example: `v6.12`"""
 
 
 class TreeSource(Document):
     """A local source tree as it stands, uncommitted changes included."""
 
     tree: str
+    """A local source tree as it stands, uncommitted changes included. Example: `../linux`"""
 
 
 _KINDS = ("debian", "tarball", "url", "git", "tree")
@@ -93,17 +104,34 @@ class KernelSpec(Document):
     """
 
     version: Literal[1]
+    """Of the format. Example: `1`"""
     name: Name
+    """The name of the file, without .yaml. Example: `vmap-nodes`"""
     label: Label = ""
+    """Stands for the name in answers, tables and charts. Example: `vmap nodes`"""
     summary: str = ""
+    """What the kernel is, in a sentence. Example: `Linux 6.12 with the vmap-node layer, unpatched`
+    """
     source: Source
+    """Where the source comes from; one of the kinds below. Example: `{git: ~/linux, ref: v6.12}`
+    """
     patches: tuple[RelativePath, ...] = ()
+    """Applied in order; paths below the kernels folder. Example: `[patches/mine.patch]`"""
     fragments: tuple[RelativePath, ...] = ()
+    """Configuration, in order; paths below the kernels folder. Example: `[fragments/base.config]`
+    """
     architecture: Literal["x86_64"] = "x86_64"
+    """What is built for. Example: `x86_64`"""
     toolchain: Annotated[str, Field(pattern=r"^(gcc|clang)(-[0-9]+)?\Z")] = "gcc"
+    """Compiler, with its major version where that matters. Example: `gcc-12`"""
     boot_parameters: tuple[BootParameter, ...] = ()
+    """Added to the command line of every boot of this kernel. Example: `[vmap_nodes=1]`"""
     sandbox: Literal["none", "required"] = "none"
+    """`required`: the build sees its tree and the toolchain, no home, no network. Example:
+    `required`
+    """
     folder: Path  # the user's kernels folder; set by `load_kernel_spec`
+    """The kernels folder."""
 
     def place(self, name: str) -> Path:
         """Return where a patch or fragment of that name lies; it need not exist."""

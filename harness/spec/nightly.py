@@ -50,19 +50,34 @@ class CandidateSpec(Document):
     """
 
     name: Name
+    """What the candidate is called in results and notices. Example: `topic`"""
     branch: GitRef | None = None
+    """A branch whose new commits are measured. Example: `for-next`"""
     mbox: str | None = None
+    """A mailbox file of series. Example: `~/Mail/linux-mm`"""
     maildir: str | None = None
+    """A maildir of series; nothing in it is moved. Example: `~/Maildir/.linux-mm`"""
     patches: str | None = None
+    """A folder of patches of the user's. Example: `~/patches/topic`"""
     message_id: MessageId | None = None
+    """A series of a public archive, fetched by b4. Example:
+    `20240102184633.748113-1-urezki@gmail.com`
+    """
     git: Repository | None = None
+    """The repository; that of the baseline's source unless given. Example: `~/linux`"""
     base: GitRef | None = None
+    """What series are applied to; their base-commit, else the baseline's source. Example: `v6.12`
+    """
     archive: Annotated[str, Field(pattern=r"^https?://[^\s@%]+[^/\s@%]\Z")] = (
         "https://lore.kernel.org/all"
     )
+    """The public archive of message_id. Example: `https://lore.kernel.org/all`"""
     commits: Literal["tip", "each"] = "tip"
+    """`each` measures every new commit of a branch, `tip` the last one. Example: `each`"""
     paths: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """What a series may change; for mail a safe list unless given. Example: `[mm/vmalloc.c]`"""
     sandbox: Literal["none", "required"] | None = None
+    """Whether it is built in a sandbox; mail always unless said otherwise. Example: `required`"""
 
     @model_validator(mode="after")
     def _one_kind(self) -> "CandidateSpec":
@@ -97,12 +112,19 @@ class EmailSpec(Document):
     """Who gets notices. The password is in the environment variable `variable`."""
 
     to: Annotated[tuple[Mailbox, ...], Field(min_length=1)]
+    """Who gets notices. Example: `[me@example.org]`"""
     sender: Mailbox
+    """Whom they come from. Example: `lab@example.org`"""
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]*\Z")] = "localhost"
+    """The SMTP server. Example: `localhost`"""
     port: Annotated[int, Field(ge=1, le=65535)] = 25
+    """Its port. Example: `587`"""
     security: Literal["none", "starttls", "tls"] = "none"
+    """How the connection is protected. Example: `starttls`"""
     user: str | None = None
+    """For servers that want a login. Example: `lab`"""
     variable: Variable = "VMAPBENCH_SMTP_PASSWORD"
+    """The environment variable that holds the password. Example: `VMAPBENCH_SMTP_PASSWORD`"""
 
     @model_validator(mode="after")
     def _no_password_in_the_clear(self) -> "EmailSpec":
@@ -119,8 +141,11 @@ class WebhookSpec(Document):
     """
 
     url: Annotated[str, Field(pattern=r"^https?://[^\s@]+\Z")] | None = None  # no user:password@
+    """Where notices are posted as JSON. Example: `https://chat.example.org/hook`"""
     url_variable: Variable | None = None
+    """The environment variable that holds a secret URL. Example: `HOOK_URL`"""
     variable: Variable | None = None
+    """The environment variable that holds the Authorization header. Example: `HOOK_TOKEN`"""
 
     @model_validator(mode="after")
     def _one_address(self) -> "WebhookSpec":
@@ -136,22 +161,35 @@ class NoticesSpec(Document):
     """
 
     email: EmailSpec | None = None
+    """Notices by mail. Example: `{to: [me@example.org], sender: lab@example.org}`"""
     webhook: WebhookSpec | None = None
+    """Notices by a POST of JSON. Example: `{url: https://chat.example.org/hook}`"""
     pages: Annotated[str, Field(pattern=r"^https?://[^\s@]+\Z")] | None = None
+    """The address of the reports folder, to link pages. Example: `https://lab.example.org/reports`
+    """
     verdicts: bool = False
+    """Whether a series that makes no difference is news. Example: `true`"""
 
 
 class NightlySpec(Document):
     """One night: every candidate against the baseline of every playbook, within a budget."""
 
     version: Literal[1]
+    """Of the format. Example: `1`"""
     name: Name
+    """The name of the file, without .yaml. Example: `tonight`"""
     playbooks: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Against whose baselines candidates are measured. Example: `[scaling-simulated.yaml]`"""
     candidates: Annotated[tuple[CandidateSpec, ...], Field(min_length=1)]
+    """Where changes come from. Example: `[{name: topic, branch: for-next}]`"""
     budget_h: Annotated[float, Field(gt=0, le=24)] = 8.0
+    """Hours that a night may take. Example: `8`"""
     at: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = "01:00"
+    """When it begins, local time. Example: `"01:00"`"""
     notices: NoticesSpec = NoticesSpec()
+    """Where news go. Example: `{verdicts: true}`"""
     folder: Path  # of the file; set by `load_nightly`
+    """The folder of the file."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> "NightlySpec":

@@ -24,13 +24,21 @@ class QemuTarget(Document):
     """A QEMU guest. `accelerator: auto` takes KVM only where Linux is known to run under it."""
 
     kind: Literal["qemu"]
+    """A QEMU guest on this machine. Example: `qemu`"""
     cpus: CpuCount = 2
+    """Virtual CPUs; a multiple of sockets x threads_per_core. Example: `16`"""
     sockets: Annotated[int, Field(ge=1, le=64)] = 1
+    """Sockets that the guest sees. Example: `2`"""
     threads_per_core: Annotated[int, Field(ge=1, le=8)] = 1
+    """Hardware threads of a core that the guest sees. Example: `2`"""
     numa_nodes: Annotated[int, Field(ge=1, le=64)] = 1
+    """NUMA nodes that the guest sees; at most as many as CPUs. Example: `2`"""
     memory_mib: Annotated[int, Field(ge=128)] | None = None  # None: what the workload needs
+    """Guest memory in MiB; what the workload needs unless given. Example: `4096`"""
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    """`auto` takes KVM only where Linux is known to run under it. Example: `tcg`"""
     boot_parameters: tuple[BootParameter, ...] = ()
+    """Added to the command line of every boot. Example: `[mitigations=off]`"""
 
     @model_validator(mode="after")
     def _topology_divides(self) -> "QemuTarget":
@@ -48,10 +56,16 @@ class SimulatedTarget(Document):
     """A many-core machine in virtual time. `machine` names a cost model."""
 
     kind: Literal["simulated"]
+    """A many-core machine in virtual time. Example: `simulated`"""
     cpus: CpuCount = 64
+    """CPUs; more than 255 need a kernel with x2APIC. Example: `64`"""
     machine: Name = "threadripper-3970x"
+    """The cost model, a file of harness/targets/simulated/machines. Example: `threadripper-3970x`
+    """
     memory_mib: Annotated[int, Field(ge=128)] | None = None
+    """Guest memory in MiB; what the workload needs unless given. Example: `2048`"""
     boot_parameters: tuple[BootParameter, ...] = ()
+    """Added to the command line of every boot. Example: `[vmap_nodes=8]`"""
 
 
 class SshTarget(Document):
@@ -61,10 +75,15 @@ class SshTarget(Document):
     """
 
     kind: Literal["ssh"]
+    """A lab host, reached over ssh. Example: `ssh`"""
     host: Name | None = None
+    """The name of its host file; else `--hosts` says it. Example: `threadripper`"""
     cpus: CpuCount
+    """CPUs that it boots with; it has to have as many. Example: `64`"""
     memory_mib: Annotated[int, Field(ge=128)] | None = None
+    """Memory in MiB that the workload may need. Example: `65536`"""
     boot_parameters: tuple[BootParameter, ...] = ()
+    """Added to the command line of every boot. Example: `[mitigations=off]`"""
 
 
 TargetSpec = Annotated[QemuTarget | SimulatedTarget | SshTarget, Field(discriminator="kind")]
@@ -79,39 +98,77 @@ class WorkloadSpec(Document):
     """
 
     name: Name
+    """What the workload is called in results. Example: `fix-size`"""
     parameters: dict[str, ParameterValue] = Field(default_factory=dict)
+    """Parameters of the module; the word `cpus` stands for the CPU count. Example: `{nr_threads:
+    cpus, run_test_mask: 7}`
+    """
     sweep: dict[str, tuple[ParameterValue, ...]] = Field(default_factory=dict)
+    """Values of parameters; every combination is a workload of its own. Example: `{nr_pages: [1,
+    16, 512]}`
+    """
     cpus: tuple[CpuCount, ...] = ()
+    """Machine sizes to sweep, in CPUs. Example: `[1, 16, 64]`"""
     warmup_parameters: dict[str, ParameterValue] | None = None  # a load that is run and discarded
+    """A load that is run before the measured one and discarded. Example: `{run_test_mask: 1,
+    test_loop_count: 100}`
+    """
     expected_s: Annotated[float, Field(gt=0)] = 60.0  # of the test alone; sets the deadline
+    """Seconds that the test alone takes; deadlines follow from it. Example: `300`"""
 
 
 class NoiseLimits(Document):
     """How much disturbance of the host a sample may have seen; shares of all its CPU time."""
 
     other_share: Annotated[float, Field(ge=0)] = 0.15  # CPU time of programs that are not ours
+    """Share of all CPU time that other programs may take during a boot. Example: `0.05`"""
     steal_share: Annotated[float, Field(ge=0)] = 0.02  # taken by the hypervisor above
+    """Share of all CPU time that the hypervisor above may take. Example: `0.01`"""
     throttles: Annotated[int, Field(ge=0)] = 0  # thermal throttling events
+    """Thermal throttling events that a boot may see. Example: `0`"""
 
 
 class Playbook(Document):
     """One comparison."""
 
     version: Literal[1]
+    """Of the format. Example: `1`"""
     name: Name
+    """The name of the file, without .yaml. Example: `smoke`"""
     question: str = ""
+    """What the comparison is to answer, for readers. Example: `Do the vmap nodes cost anything on
+    one CPU?`
+    """
     kernels: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Names of the kernels that are compared. Example: `[single-node, vmap-nodes]`"""
     baseline: Name
+    """The kernel that the others are held against. Example: `single-node`"""
     target: TargetSpec
+    """Where kernels are booted; `kind` says which of the three. Example: `{kind: qemu, cpus: 2}`
+    """
     workloads: Annotated[tuple[WorkloadSpec, ...], Field(min_length=1)]
+    """What is run in each boot, one a boot. Example: `[{name: quick, parameters: {run_test_mask:
+    7}}]`
+    """
     repeats: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Boots of each kernel under each workload. Example: `5`"""
     seed: Annotated[int, Field(ge=0)] = 1
-    smallest_effect: Annotated[float, Field(ge=0, le=0.5)] = 0.005  # as a share; less is no news
+    """Of the order of boots and of what is resampled. Example: `20240102`"""
+    smallest_effect: Annotated[float, Field(ge=0, le=0.5)] = 0.005
+    """A change below this share is no news: kernels are called alike. Example: `0.01`"""
     allow_config_differences: tuple[str, ...] = ()
+    """Symbols in which the configurations may differ although it matters. Example:
+    `[PREEMPT_VOLUNTARY]`
+    """
     module_source: Literal["own", "same"] = "own"  # same: the baseline's test_vmalloc.c for all
+    """`same` builds the baseline's test_vmalloc.c for every kernel. Example: `same`"""
     noise: NoiseLimits = NoiseLimits()
+    """How much disturbance a boot may see before it is repeated. Example: `{other_share: 0.05}`
+    """
     fallback: Name | None = None  # playbook for machines that cannot be the target
+    """A playbook for machines that cannot be the target. Example: `smoke`"""
     text: str = ""  # the file as it was read, kept with the results
+    """The file as it was read."""
 
     def line_of(self, key: str) -> int:
         """Return the line of the file that sets `key` first, 1 where none does."""
