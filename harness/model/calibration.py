@@ -18,6 +18,10 @@ from harness.errors import InputError
 FORMAT = 2
 _LINE_BITS = 6  # of an address within a cache line
 AGES = 16  # buckets: written by the lock's holder 1, 2, 3-4, 5-8 ... holds ago
+ZONE_LOCK = "zone->lock"
+# Functions that take a zone's lock, and no other in allocated memory. Where the compiler put one
+# of them into its caller, which takes others too, the lock's address tells.
+ZONE_FUNCTIONS = ("rmqueue_bulk", "free_pcppages_bulk", "free_one_page", "rmqueue_buddy")
 _RARE = 0.1  # updates of a counter in a loop
 _IMAGE = 0xFFFFFFFF80000000  # where the kernel's own code and data lie
 _MODULES = 0xFFFFFFFFA0000000
@@ -48,7 +52,8 @@ class Work:
 class Site:
     """A place that takes a lock. Work and lines are means of one hold.
 
-    `lock`: symbol and offset of a static lock, "" for one in allocated memory; `addresses`: how
+    `lock`: symbol and offset of a static lock, ZONE_LOCK, "" for another one in allocated memory;
+    `addresses`: how
     many different locks were taken here. `lines[i]`: lines that a holder of the same lock wrote
     2**(i-1)+1 to 2**i holds ago; `others`: lines written earlier in any other way.
     """
@@ -115,7 +120,12 @@ def parse_lock_profile(text: str, system_map: str) -> Iterator[dict[str, Any]]:
 def profile_of_part(part: Mapping[str, Any], loops: int) -> CaseProfile:
     """Return a part of `parse_lock_profile` as means over `loops`, rare sites left out."""
     sites = []
-    for (caller, lock), site in part["sites"].items():
+    zones: set[int] = set()
+    for (caller, _), site in part["sites"].items():
+        if caller.partition("+")[0].partition(".")[0] in ZONE_FUNCTIONS:
+            zones |= site["addresses"]
+    for (caller, symbol), site in part["sites"].items():
+        lock = symbol or (ZONE_LOCK if site["addresses"] <= zones else "")
         visits, *sums = site["counts"]
         work = Work(*(each / visits for each in sums[:3]))
         if visits * work.instructions / loops < 0.5:

@@ -14,7 +14,7 @@ between them is `think` time. A step's cost on many CPUs has three parts:
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from harness.model.calibration import CaseProfile, Site, Work
+from harness.model.calibration import ZONE_FUNCTIONS, ZONE_LOCK, CaseProfile, Site, Work
 
 NO_WORK = Work(0, 0, 0)
 
@@ -136,9 +136,9 @@ def _other_locks(
     found: dict[str, tuple[float, Step]] = {}
     for site in profile.sites:
         function, name = site.caller.split("+")[0], site.lock.split("+")[0]
-        if function in _SHARED_ZONE:
-            name = "zone->lock"
-        elif not name or name in ("single", _FREE_LOCK) or function in _PER_CPU:
+        if function in ZONE_FUNCTIONS:
+            name = ZONE_LOCK
+        elif not name or name in ("single", _FREE_LOCK) or function in _NOT_SHARED:
             continue
         visits, step = site.visits / pairs, _step([site], machine)
         if visits * step.work_ns > 0.5:
@@ -146,11 +146,13 @@ def _other_locks(
     return found
 
 
-# Locks in allocated memory have no name; of these functions it is known which they take.
-_SHARED_ZONE = ("rmqueue_bulk", "free_pcppages_bulk", "free_one_page", "rmqueue_buddy")
-# Once a tick, by one CPU, whatever the number of CPUs; and reseeding of each CPU's generator.
-_PER_CPU = (
+# Once a tick, by one CPU, whatever the number of CPUs; reseeding of each CPU's generator; and what
+# loading the module does once, whatever the number of loops (7.3: 1,071 page attributes).
+_NOT_SHARED = (
     "timekeeping_advance",
+    "update_wall_time",
+    "__change_page_attr_set_clr",
+    "change_page_attr_set_clr",
     "crng_make_state",
     "extract_entropy.constprop.0",
     "crng_reseed",

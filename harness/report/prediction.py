@@ -32,6 +32,7 @@ from harness.testmod.cases import short_name
 FILE = "prediction.json"
 FORMAT = 1
 CALIBRATION = "linux-6.12"
+_CALIBRATED_POOLS = "all"  # its `small_pools`, see harness/build/features.py
 PAIRS = 60_000  # of each point: twice as many change its figure by less than 2 %
 
 _MODEL_OF_CPU = {"Threadripper 3970X": published.MACHINE}  # words in a CPU's name
@@ -103,8 +104,14 @@ def predictable(view: View) -> list[Throughput]:
 
 
 def nodes_at(view: View, kernel: str, cpus: int) -> int:
-    """Return how many vmap nodes a kernel has with `cpus`; 0 where what it reported is another."""
+    """Return how many vmap nodes a kernel has with `cpus`.
+
+    0 where it reported another number, and where its allocator is not the calibrated one: a curve
+    of 6.12 beside times of 7.3 would be a prediction of neither.
+    """
     facts = view.report.run.kernels.get(kernel, {})
+    if (facts.get("features") or {}).get("small_pools", _CALIBRATED_POOLS) != _CALIBRATED_POOLS:
+        return 0
     words = [*(view.plan["target"].get("boot_parameters") or ()), *facts.get("boot_parameters", ())]
     release = re.match(r"(\d+)\.(\d+)", str(facts.get("release")))
     if release is None:

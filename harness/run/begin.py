@@ -62,6 +62,7 @@ def kernel_facts(kernel: BuiltKernel) -> dict[str, Any]:
         "module_sha256": hashlib.sha256(kernel.module.read_bytes()).hexdigest(),
         "critical": dict(kernel.critical),
         "chosen": dict(kernel.chosen),
+        "features": dict(kernel.features),
         "compiler": compiler_of(kernel.config.read_text(encoding="utf-8", errors="replace")),
     }
 

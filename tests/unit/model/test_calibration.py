@@ -62,3 +62,23 @@ def test_counters_share_a_line_where_they_lie_in_one(address, atomics):
     symbols = f"{SYSTEM_MAP}{address:016x} d vmap_lazy_nr\n"
     _, part = parse_lock_profile(f"{TEXT}atomic {address:x} 100\n", symbols)
     assert profile_of_part(part, loops=100).atomics == atomics
+
+
+def test_a_zones_lock_is_known_by_its_address_where_its_function_was_inlined():
+    """7.3 has rmqueue_buddy() in get_page_from_freelist(), beside the per-CPU list's lock."""
+    symbols = "ffffffff81000000 T free_one_page\nffffffff81001000 T get_page_from_freelist\n"
+    text = "part 0 5 5 5\n" + "".join(
+        f"lock {caller} {lock} 100 7000 10 0 7 {AGED}\n"
+        for caller, lock in [
+            ("ffffffff8100003b", "ffff888000000040"),
+            ("ffffffff8100118b", "ffff888000007000"),
+            ("ffffffff810016a7", "ffff888000000040"),
+        ]
+    )
+    (part,) = parse_lock_profile(text, symbols)
+    locks = {site.caller: site.lock for site in profile_of_part(part, loops=100).sites}
+    assert locks == {
+        "free_one_page+0x3b": "zone->lock",
+        "get_page_from_freelist+0x18b": "",
+        "get_page_from_freelist+0x6a7": "zone->lock",
+    }

@@ -106,6 +106,8 @@ def test_shuffled_cases_have_no_prediction(tmp_path):
         ({"release": "6.1.170"}, 1),
         ({"release": "6.12.1", "boot_parameters": ["quiet", "vmap_nodes=2"]}, 2),
         ({"release": "6.12.1", "boot_parameters": ["vmap_nodes=32"]}, 8),
+        ({"release": "6.12.1", "features": {"small_pools": "all"}}, 8),
+        ({"release": "7.3.4", "features": {"small_pools": "none"}}, 0),  # not the calibrated kernel
         ({}, 0),
     ],
 )
