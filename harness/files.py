@@ -1,6 +1,7 @@
 """Files that are replaced whole or not at all, however the process ends."""
 
 import contextlib
+import ctypes
 import os
 import secrets
 from collections.abc import Iterator
@@ -53,6 +54,17 @@ def replace_link(path: Path, target: str) -> None:
     """Make `path` a symbolic link to `target`, in one step."""
     with replacement(path) as temporary:
         temporary.symlink_to(target)
+
+
+def sync_file_system(folder: Path) -> None:
+    """Write to the disk whatever the file system of `folder` has pending (syncfs(2)), no other."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,7 +13,6 @@ build leaves nothing there, and no marker has to be trusted.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -27,7 +26,8 @@ from pathlib import Path
 import platformdirs
 
 from harness.errors import InfrastructureError, InputError
-from harness.files import replace_file
+from harness.files import replace_file, sync_file_system
+from harness.locks import locked, shared_until_exit
 
 # kbuild refuses a path with a space or a colon, LD_PRELOAD takes them for separators, and make and
 # QEMU give a meaning to more.
@@ -69,16 +69,8 @@ class Cache:
 
     @contextlib.contextmanager
     def lock(self, name: str, on_wait: Callable[[], None]) -> Iterator[None]:
-        """Hold the lock `name`; `on_wait` is called once when another process has it.
-
-        The kernel drops the lock with the process, however that ends.
-        """
-        with self.place("locks", name).open("a") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                on_wait()
-                fcntl.flock(stream, fcntl.LOCK_EX)
+        """Hold the lock `name`; `on_wait` is called once when another process has it."""
+        with locked(self.place("locks", name), on_wait):
             yield
 
     def hold(self, name: str) -> None:
@@ -88,8 +80,7 @@ class Cache:
         """
         path = self.place("uses", name)
         if path not in _HELD:
-            _HELD[path] = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            fcntl.flock(_HELD[path], fcntl.LOCK_SH)
+            _HELD[path] = shared_until_exit(path)
         os.utime(path)
 
     @contextlib.contextmanager
@@ -106,7 +97,8 @@ class Cache:
         try:
             folder.chmod(0o755)
             yield folder
-            os.sync()
+            # else a power cut may keep the name and lose the contents, of which nobody checks all
+            sync_file_system(folder)
             folder.rename(target)
         except OSError as error:
             raise InfrastructureError(f"cannot write the build cache {target}: {error}") from error
@@ -117,21 +109,6 @@ class Cache:
 # A kernel is used from its build to the last boot, through many hands: no block spans that, the
 # process does. The kernel frees the locks with it, however it ends.
 _HELD: dict[Path, int] = {}  # file descriptors
-
-
-@contextlib.contextmanager
-def seize(*files: Path) -> Iterator[bool]:
-    """Try to take lock files for this block alone; yields whether all of them were free."""
-    with contextlib.ExitStack() as stack:
-        yield all(_seized(stack, file) for file in files)
-
-
-def _seized(stack: contextlib.ExitStack, file: Path) -> bool:
-    try:
-        fcntl.flock(stack.enter_context(file.open("a")), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def file_digest(path: Path) -> str:

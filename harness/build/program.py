@@ -1,11 +1,11 @@
 """Small C programs of the package, compiled when they are first needed."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness.errors import ToolError
 from harness.process import Runner, describe_failure
+from harness.scratch import scratch_folder
 
 
 def compile_once(
@@ -23,12 +23,11 @@ def compile_once(
     if output.is_file():
         return output
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
-        folder = Path(scratch)
+    with scratch_folder("program", output.parent) as folder:
         for name, content in sources.items():
             (folder / name).write_bytes(content)
         compiled = folder / output.name
-        done = runner.run(argv(folder, compiled), deadline_s=120)
+        done = runner.run(argv(folder, compiled), idle_s=120)
         if done.returncode:
             raise ToolError(f"compiling {what} failed: {describe_failure(done)}")
         compiled.replace(output)

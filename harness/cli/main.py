@@ -16,6 +16,7 @@ from harness import __version__
 from harness.console import describe, echo, open_streams
 from harness.errors import VmapbenchError
 from harness.plugins import names
+from harness.signals import termination_interrupts
 
 
 def _print_version(wanted: bool) -> None:
@@ -24,10 +25,23 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _require_sandbox(wanted: bool) -> None:
+    if wanted:
+        os.environ["VMAPBENCH_SANDBOX"] = "required"
+
+
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+    sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--sandbox",
+            help="Build in a sandbox only, as with VMAPBENCH_SANDBOX=required.",
+            callback=_require_sandbox,
+        ),
     ] = False,
 ) -> None:
     """Options before the verb."""
@@ -57,7 +71,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     open_streams()
     try:
-        status = command_line()(standalone_mode=False)
+        status = _run()
         sys.stdout.flush()
     except VmapbenchError as error:
         status = _report(str(error), error.exit_code, debug)
@@ -76,7 +90,24 @@ def main() -> None:
     except Exception as error:  # the last resort: a traceback is for developers
         words = f"internal error: {type(error).__name__}: {error}\n  --debug shows where"
         status = _report(words, 3, debug)
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(status)
+
+
+def _run() -> int:
+    """Run the verb that the arguments name; return its exit code.
+
+    Not by typer's own main, which takes Ctrl-C and a closed pipe for ends like others.
+    """
+    command = typer.main.get_command(command_line())
+    try:
+        with (
+            termination_interrupts(),
+            command.make_context("vmapbench", sys.argv[1:]) as context,
+        ):
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
 
 
 def _drop_output() -> None:

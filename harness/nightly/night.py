@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from harness.build.cache import Cache, cache_folder
 from harness.errors import InputError, VmapbenchError
 from harness.files import replace_file
+from harness.locks import claimed
 from harness.nightly.candidates import Failed, Finder, Revision
 from harness.nightly.curfew import Curfew, TimeUp
 from harness.nightly.deliver import Send
@@ -28,12 +28,12 @@ from harness.nightly.state import (
     NightRecord,
     PairRecord,
     State,
-    alone,
     load_state,
 )
 from harness.nightly.work import Work, expected_s, render_playbook
 from harness.report.write import Written, write_results
 from harness.run.session import Session
+from harness.scratch import scratch_folder
 from harness.spec.kernel import load_kernel_spec
 from harness.spec.nightly import NightlySpec
 from harness.spec.playbook import load_playbook
@@ -112,7 +112,7 @@ class Night:
 
     def carry_out(self) -> Outcome:
         """Do tonight's work, or the rest of it. Raises InputError where another process does."""
-        with alone(self.folder):
+        with claimed(self.folder / "lock", f"{self.folder}: another vmapbench is at it"):
             state = load_state(self.folder / "state.json")
             night = open_night(state, self.clock())
             if night.ended:
@@ -131,8 +131,8 @@ class Night:
         """Return what tonight would be; changes no state, boots nothing."""
         state = load_state(self.folder / "state.json")
         night = open_night(state, self.clock())
-        with tempfile.TemporaryDirectory(prefix="vmapbench-nightly-") as scratch:
-            found = self._find(state, Path(scratch))
+        with scratch_folder("nightly") as scratch:
+            found = self._find(state, scratch)
         works = found.works
         lines = [f"night of {night.date}, {self.spec.budget_h:g} h"]
         left_s = self._until(night).timestamp() - self.clock().timestamp()

@@ -5,12 +5,8 @@ and what the user has been told. A harness that is killed at any point finds eit
 the new one, and every step can be done twice.
 """
 
-import contextlib
-import fcntl
 import json
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,23 +116,3 @@ def load_state(path: Path) -> State:
 
 def _letter(kept: dict[str, Any]) -> Letter:
     return Letter(**kept)
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the nights of `folder`. Raises InputError where another vmapbench does.
-
-    The kernel drops the lock with the process, however that ends.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            holder = lock.read(20).strip() or "unknown"
-            raise InputError(f"{folder}: another vmapbench is at it (process {holder})") from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield

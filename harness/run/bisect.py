@@ -19,7 +19,7 @@ from harness.run.begin import begin_run, kernel_facts
 from harness.run.course import Course, Order, course_builder, kept_order, plan_course
 from harness.run.execute import Execution, carry_on, pending_jobs
 from harness.run.prepare import BuildKernel, Prepared, prepare, refuse_unlike_configs
-from harness.run.session import Session, keep_inputs, only_one, terminate_as_interrupt
+from harness.run.session import Session, claim_run, keep_inputs
 from harness.spec.document import parse_document
 from harness.spec.playbook import Playbook
 from harness.targets.base import Target
@@ -113,7 +113,7 @@ def _hold_and_search(
     build: BuildKernel,
     tell: Tell,
 ) -> Outcome:
-    with only_one(run.folder, run.run_id), terminate_as_interrupt():
+    with claim_run(run.folder, run.run_id):
         search = Search(run, course, build, tell)
         try:
             outcome = search.carry_out(prepared)

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.build.cache import Cache, seize
+from harness.build.cache import Cache
 from harness.build.record import RECORD
 from harness.errors import InfrastructureError
+from harness.locks import free_locks
 
 _TRASH = ".dropped-"  # begins the name of what is on its way out
 
@@ -78,7 +79,7 @@ def choose(
 
 def in_use(item: Item) -> bool:
     """Return whether a process holds the item. Makes no lock file: its time would be a use."""
-    with seize(*(lock for lock in item.locks if lock.exists())) as free:
+    with free_locks(*(lock for lock in item.locks if lock.exists())) as free:
         return not free
 
 
@@ -88,7 +89,7 @@ def drop(item: Item, remove: Callable[[Path], object] = shutil.rmtree) -> bool:
     It leaves its place by one rename, so that nothing half removed is found there. When this is
     interrupted the rest goes the next time. Raises InfrastructureError.
     """
-    with seize(*item.locks) as free:
+    with free_locks(*item.locks) as free:
         if not free:
             return False
         try:
@@ -151,7 +152,7 @@ def _dead_builds(cache: Cache) -> Iterator[Item]:
     """Yield builds under way; those that nobody holds are dead."""
     for path in _entries(cache.folder / "building"):
         lock = cache.place("locks", path.name.rpartition(".")[0])
-        with seize(lock) as free:
+        with free_locks(lock) as free:
             dead = free
         if dead:
             yield _item("unfinished build", path, lock, leftover=True)

@@ -2,14 +2,11 @@
 
 import contextlib
 import datetime as dt
-import fcntl
 import functools
 import importlib
 import os
 import shlex
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from harness.build.module_source import source_module
 from harness.build.patches import flat_name
 from harness.build.stack import locate_stack
 from harness.errors import InputError, SpecError
+from harness.locks import claimed
 from harness.process import Runner, SubprocessRunner
 from harness.run.begin import begin_run
 from harness.run.execute import Execution, Observer, ReadHost, carry_on
@@ -137,7 +135,7 @@ class Session:
 
     def _carry_on(self, run_id: str, prepared: Prepared, target: Target, store: Store) -> Ended:
         folder = self.reports / run_id
-        with only_one(folder, run_id), terminate_as_interrupt():
+        with claim_run(folder, run_id):
             keep_inputs(prepared, folder)
             try:
                 carry_on(self.execution(run_id, target, store), prepared)
@@ -187,33 +185,9 @@ def keep_inputs(prepared: Prepared, folder: Path) -> None:
                 (patches / flat_name(patch)).write_bytes(source.read_bytes())
 
 
-@contextlib.contextmanager
-def only_one(folder: Path, run_id: str) -> Iterator[None]:
-    """Hold the run, so that no two harnesses boot for it; freed when the process dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"run {run_id} is being carried out by another vmapbench") from error
-        yield
-
-
-@contextlib.contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does: the guest goes, the results stay."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # a scheduler's worker: Python lets only the main thread handle signals
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def claim_run(folder: Path, run_id: str) -> contextlib.AbstractContextManager[None]:
+    """Hold the run, so that no two harnesses boot for it. Raises InputError where another does."""
+    return claimed(folder / ".lock", f"run {run_id} is being carried out by another vmapbench")
 
 
 def fallback_file(file: Path, name: str) -> Path:

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 from harness.errors import InfrastructureError
 from harness.guest.frames import parse_frames
 from harness.process import Child, Spawner
+from harness.scratch import scratch_folder
 from harness.targets.base import BootResult, Progress
 from harness.targets.guestclock import GuestClock
 from harness.targets.outcome import Ending, judge_guest
@@ -67,13 +67,13 @@ def watch_guest(
     """
     _require_room(folder)
     # A UNIX socket's path may have 107 bytes, so it does not live in the run's folder.
-    with tempfile.TemporaryDirectory(prefix="vmapbench-") as short:
-        argv = argv_for(Path(short) / "qmp")
+    with scratch_folder("guest") as short:
+        argv = argv_for(short / "qmp")
         started = time.monotonic()
         watcher = _Watcher(folder, nonce, limits, progress)
         child = runner.spawn(argv, log=folder / "qemu.log", env=env)
         try:
-            ending = asyncio.run(watcher.follow(child, Path(short) / "qmp"))
+            ending = asyncio.run(watcher.follow(child, short / "qmp"))
         finally:
             child.kill()
     elapsed_s = time.monotonic() - started

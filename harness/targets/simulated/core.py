@@ -5,11 +5,11 @@ vmalloc and vfree. Waking a thread on another core takes longer than switching t
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+
+from harness.locks import free_locks
 
 
 @contextlib.contextmanager
@@ -21,14 +21,5 @@ def one_core(locks: Path) -> Iterator[int]:
     locks.mkdir(parents=True, exist_ok=True)
     cores = sorted(os.sched_getaffinity(0), reverse=True)
     with contextlib.ExitStack() as held:
-        streams = (held.enter_context((locks / f"core-{core}").open("a")) for core in cores)
-        free = (core for core, stream in zip(cores, streams, strict=False) if _taken(stream))
+        free = (core for core in cores if held.enter_context(free_locks(locks / f"core-{core}")))
         yield next(free, cores[os.getpid() % len(cores)])
-
-
-def _taken(stream: TextIO) -> bool:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,0 +1,38 @@
+"""SIGTERM and SIGHUP end the process as Ctrl-C does: guests go, hosts are released, pages stay."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt in this block, in the main thread, on the first SIGTERM or SIGHUP.
+
+    More of them (a shell and the kernel may both send SIGHUP) do not disturb the cleaning up. Who
+    was started to ignore SIGHUP, as by nohup, goes on doing so. What is printed after the terminal
+    has gone is dropped.
+    """
+    terminals = [number for number in (0, 1, 2) if os.isatty(number)]
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        for terminal in terminals:
+            if not os.isatty(terminal):
+                os.dup2(os.open(os.devnull, os.O_RDWR), terminal)
+        raise KeyboardInterrupt
+
+    ours = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in ours:
+            if signal.getsignal(number) is interrupt:  # else it is being ended: ignore more
+                signal.signal(number, signal.SIG_DFL)
