@@ -13,10 +13,10 @@ _PROGRAM = re.compile(
 )
 
 
-def refusal(name: str, mode: str, patterns: Sequence[str]) -> str:
+def refusal(name: str, executable: bool, patterns: Sequence[str]) -> str:
     """Return why a file may not be changed, empty where it may.
 
-    `mode` is git's, of the file as it will be. In `patterns` (relative paths) `*` and `?` stand
+    `executable`: it is, or was before. In `patterns` (relative paths) `*` and `?` stand
     for anything but a slash, `**/` for any number of folders. A file that a build may run is
     allowed only by a pattern that names it in full.
     """
@@ -26,7 +26,7 @@ def refusal(name: str, mode: str, patterns: Sequence[str]) -> str:
     named = name in patterns and not re.search(r"[*?]", name)
     if program:
         return "" if named else "a build may run it"
-    return "it is executable" if mode == "100755" else ""
+    return "it is executable" if executable else ""
 
 
 @functools.cache

@@ -99,7 +99,7 @@ def test_nothing_outside_the_worktree_is_written(repository, tmp_path, monkeypat
         apply_series(repository, repository.base, series(new_file("mm/fine"), text))
     after = sorted(tmp_path.rglob("*evil*")) + sorted(repository.folder.rglob("hooks/*"))
     assert before == after == []
-    assert list(scratch.iterdir()) == []
+    assert [path.name for path in scratch.rglob("*") if path.is_file()] == ["lock"]
 
 
 def test_only_the_paths_that_are_allowed_may_change(repository):
@@ -123,6 +123,23 @@ def test_an_executable_file_does_not_come_by_mail(repository):
     text = new_file("mm/slow.c", mode="100755")
     with pytest.raises(InputError, match=r"changes mm/slow\.c, and it is executable"):
         apply_series(repository, repository.base, series(text), SAFE_PATHS)
+
+
+@pytest.mark.parametrize("change", ["removed", "made plain", "edited"])
+def test_an_executable_file_of_the_tree_is_left_alone(repository, change):
+    run = new_file("mm/tool.c", mode="100755", text="#!/bin/sh")
+    tip = apply_series(repository, repository.base, series(run))[-1]
+    body = "@@ -1 +{} @@\n-#!/bin/sh\n\\ No newline at end of file\n"
+    head = "diff --git a/mm/tool.c b/mm/tool.c\n"
+    text = {
+        "removed": f"{head}deleted file mode 100755\n--- a/mm/tool.c\n+++ /dev/null\n"
+        + body.format("0,0"),
+        "made plain": f"{head}old mode 100755\nnew mode 100644\n",
+        "edited": f"{head}--- a/mm/tool.c\n+++ b/mm/tool.c\n" + body.format("1") + "+touch ran\n",
+    }[change]
+    with pytest.raises(InputError, match=r"changes mm/tool\.c, and it is executable"):
+        apply_series(repository, tip, series(text), SAFE_PATHS)
+    assert apply_series(repository, tip, series(text))
 
 
 def removal(repository, path):

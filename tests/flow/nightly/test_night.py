@@ -3,14 +3,17 @@
 import os
 import random
 import signal
+from dataclasses import replace
 
 import pytest
 
+from harness.build.kernel import ensure_kernel
 from harness.errors import InfrastructureError, InputError
-from harness.nightly.state import alone, load_state
+from harness.locks import claimed
+from harness.nightly.state import load_state
 from harness.report.write import write_results
 from harness.store.store import open_store
-from tests.flow.workplace import BRANCH
+from tests.flow.workplace import BRANCH, Workplace
 
 EACH = [BRANCH[0] | {"commits": "each"}]
 
@@ -162,7 +165,10 @@ def test_killed_between_any_two_steps_a_night_is_carried_out_once(workplace):
 
 def test_two_at_a_time_are_refused(workplace):
     night = workplace.night(workplace.file(BRANCH))
-    with alone(night.folder), pytest.raises(InputError, match=f"process {os.getpid()}"):
+    with (
+        claimed(night.folder / "lock", ""),
+        pytest.raises(InputError, match=f"process {os.getpid()}"),
+    ):
         night.carry_out()
 
 
@@ -292,6 +298,46 @@ def test_a_series_may_not_change_what_a_build_runs(workplace):
     outcome = workplace.night(workplace.file([{"name": "inbox", "mbox": "inbox"}])).carry_out()
     assert outcome.exit_code == 1
     assert workplace.built == []
+
+
+RUNS = """\
+@@ -1,3 +1,4 @@
+ # Out-of-tree builds only, with the source spoken of as `..` like kbuild does for a child folder.
++RAN := $(shell touch {ran})
+ O ?= objects
+ .PHONY: all allnoconfig olddefconfig
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "built", "ran"),
+    [
+        pytest.param({}, False, False, id="as shipped"),
+        pytest.param({"paths": ["Makefile"]}, True, False, id="Makefiles allowed"),
+        pytest.param({"paths": ["Makefile"], "sandbox": "none"}, True, True, id="no sandbox"),
+    ],
+)
+def test_a_shell_command_that_came_by_mail_runs_nothing(workplace, more, built, ran):
+    head = MAIL.format(version="", value=9, more="").replace("mm/vmalloc.c", "Makefile")
+    planted = workplace.folder / "ran"
+    text = head[: head.index("@@")] + RUNS.format(ran=planted)
+    (workplace.folder / "inbox").write_text(text)
+    (workplace.kernels / "base.config").write_text("CONFIG_SMP=y\nCONFIG_TEST_VMALLOC=m\n")
+    keys = []
+
+    def build(spec, cache, runner, progress):
+        real = ensure_kernel(spec, cache, runner, progress)
+        keys.append(real.spec.name)
+        made_up = Workplace.build(workplace, spec, cache, runner, progress)
+        return replace(real, module=made_up.module)  # the toy's has no parameters
+
+    workplace.build = build
+    file = workplace.file([{"name": "inbox", "mbox": "inbox", **more}])
+    outcome = workplace.night(file).carry_out()
+    assert ("1 of 1 measured" in outcome.summary) is built, outcome.summary
+    assert (len(set(keys)) == 2) is built  # the base, too
+    assert planted.exists() is ran
 
 
 def test_a_base_that_the_series_names_is_its_baseline(workplace):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from harness.build.allowed import refusal
 from harness.spec.nightly import SAFE_PATHS
 
-PLAIN = "100644"
+PLAIN, EXECUTABLE = False, True
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_no_name_hides_what_a_build_runs(name):
 
 
 def test_what_is_named_in_full_is_not_what_is_named_like_a_pattern():
-    assert refusal("mm/**/*.c", "100755", SAFE_PATHS) == "it is executable"
+    assert refusal("mm/**/*.c", EXECUTABLE, SAFE_PATHS) == "it is executable"
     assert refusal("mm/*.sh", PLAIN, ("mm/*.sh",)) == "a build may run it"
-    assert refusal("lib/test_vmalloc.c", "100755", SAFE_PATHS) == "it is executable"
+    assert refusal("lib/test_vmalloc.c", EXECUTABLE, SAFE_PATHS) == "it is executable"
 
 
 def test_an_executable_file_is_refused():
-    assert refusal("mm/x.c", "100755", ("mm/*.c",)) == "it is executable"
+    assert refusal("mm/x.c", EXECUTABLE, ("mm/*.c",)) == "it is executable"
 
 
 parts = st.lists(
