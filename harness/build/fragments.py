@@ -79,12 +79,22 @@ def _parse_line(line: str) -> tuple[Setting, ...]:
 
 
 def declared_symbols(tree: Path) -> frozenset[str]:
-    """Return the symbols that any Kconfig file below `tree` declares."""
+    """Return the symbols that any Kconfig file below `tree` declares.
+
+    Links that lead nowhere or out of the tree, and what is no file, declare nothing. Raises
+    InputError for a file that cannot be read.
+    """
     found: set[bytes] = set()
+    inside = os.path.realpath(tree)
     for folder, _, names in os.walk(tree):
-        for name in names:
-            if name.startswith("Kconfig"):
-                found.update(_DECLARATION.findall(Path(folder, name).read_bytes()))
+        for path in (Path(folder, name) for name in names if name.startswith("Kconfig")):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+                continue
+            try:
+                if path.is_file():
+                    found.update(_DECLARATION.findall(path.read_bytes()))
+            except OSError as error:
+                raise InputError(f"reading {path}: {error.strerror}") from error
     return frozenset(symbol.decode() for symbol in found)
 
 

@@ -1,6 +1,7 @@
 """Opens the database: engine, settings, migrations, and what an error of it means for the user."""
 
 import contextlib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pandas as pd
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -20,6 +22,8 @@ from harness.errors import InputError, StoreError
 
 _BUSY_TIMEOUT_S = 60.0
 _MIGRATION_LOCK = 0x766D6170  # "vmap": PostgreSQL's advisory lock while the schema is changed
+
+_DAMAGE = (UnicodeDecodeError, pd.errors.DatabaseError)  # of rows that are read
 
 # What the database says, and what the user can do about it.
 _ADVICE = (
@@ -36,7 +40,7 @@ _ADVICE = (
         "make room on its file system; what was recorded is safe: vmapbench run --resume RUN-ID",
     ),
     (
-        r"not a database|malformed|corrupt",
+        r"not a database|malformed|corrupt|can't decode",
         "the file is damaged: move it away; `sqlite3 FILE .recover | sqlite3 NEW.db` may save it",
     ),
     (
@@ -143,20 +147,32 @@ def transaction(engine: sa.Engine, doing: str, *, writes: bool = False) -> Itera
     try:
         with engine.execution_options(writes=writes).begin() as connection:
             yield connection
-    except (SQLAlchemyError, OverflowError) as error:
+    except (SQLAlchemyError, OverflowError, *_DAMAGE) as error:
         raise explain(doing, engine.url, error) from error
 
 
 def explain(doing: str, url: sa.URL, error: Exception) -> StoreError:
     """Return the error in words: doing what, where, what was found, what to do."""
     found = str(getattr(error, "orig", None) or error)
+    told = isinstance(error, (DBAPIError, *_DAMAGE))
     advice = [
         text.format(timeout=_BUSY_TIMEOUT_S)
         for pattern, text in _ADVICE
-        if isinstance(error, DBAPIError) and re.search(pattern, found, re.IGNORECASE)
+        if told and re.search(pattern, found, re.IGNORECASE)
     ]
     where = url.render_as_string(hide_password=True)
     return StoreError("\n  ".join([f"{doing} in {where}: {found.strip()}", *advice[:1]]))
+
+
+def from_json(text: str) -> Any:
+    """Return what the JSON text in a column stands for. Raises StoreError where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(
+            f"reading the store: found {text[:60]!r}, expected JSON: {error}\n"
+            "  next: the store is damaged; `sqlite3 FILE .recover | sqlite3 NEW.db` may save it"
+        ) from error
 
 
 def migrate(engine: sa.Engine, to: str = "head") -> None:

@@ -12,7 +12,7 @@ from harness.analysis.changepoints import HISTORY
 from harness.analysis.times import WHOLE_LOAD
 from harness.records import is_name
 from harness.store import schema
-from harness.store.connect import transaction
+from harness.store.connect import from_json, transaction
 from harness.store.store import Store
 from harness.verdict import Verdict
 
@@ -55,10 +55,10 @@ def _runs(connection: sa.Connection, count: int) -> dict[str, dict[str, Any]]:
         boots.id.in_(first.group_by(boots.run_id))
     )
     for run_id, facts in connection.execute(machines.where(boots.run_id.in_(found))):
-        found[run_id]["machine"] = json.loads(facts).get("machine") or {}
+        found[run_id]["machine"] = from_json(facts).get("machine") or {}
     names = sa.select(kernels.run_id, kernels.name, kernels.facts)
     for run_id, name, facts in connection.execute(names.where(kernels.run_id.in_(found))):
-        found[run_id]["kernels"][name] = json.loads(facts)
+        found[run_id]["kernels"][name] = from_json(facts)
     return found
 
 
@@ -95,7 +95,7 @@ def _lines(of_run: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 def _line_rows(of_run: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     for run_id, run in of_run.items():
         machine = cast("Mapping[str, Any]", run.get("machine") or {})
-        host = host_words(json.loads(run["host"]), machine)
+        host = host_words(from_json(run["host"]), machine)
         for name, facts in run["kernels"].items():
             tools = (facts.get("compiler"), f"QEMU {machine['qemu']}" if "qemu" in machine else "")
             toolchain = ", ".join(tool for tool in tools if tool)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from harness.errors import InputError, StoreError
 from harness.records import BootRecord, JobRecord, RunRecord, Sample, is_name
 from harness.store import columns, schema
-from harness.store.connect import make_engine, migrate, transaction
+from harness.store.connect import from_json, make_engine, migrate, transaction
 from harness.text import storable
 from harness.verdict import Verdict
 
@@ -165,8 +165,8 @@ class Store:
             kernels = connection.execute(facts.order_by(names.name)).all()
         if row is None:
             raise InputError(f"run {run_id!r}: no such run in {self.where}")
-        values = dict(row) | {"plan": json.loads(row["plan"]), "host": json.loads(row["host"])}
-        return RunRecord(**values, kernels={name: json.loads(text) for name, text in kernels})
+        values = dict(row) | {name: from_json(row[name]) for name in ("plan", "host")}
+        return RunRecord(**values, kernels={name: from_json(text) for name, text in kernels})
 
     def list_runs(self) -> pd.DataFrame:
         """Return one row a run: id, started_at, finished_at, jobs, done, boots, passed.
@@ -193,7 +193,8 @@ class Store:
             count(boots.c.position, boots.c.verdict == Verdict.PASSED.value).label("passed"),
         ).order_by(schema.runs.c.started_at, schema.runs.c.id)
         with transaction(self.engine, "listing the runs") as connection:
-            found = pd.read_sql(query, connection)
+            result = connection.execute(query)
+            found = pd.DataFrame(result.all(), columns=list(result.keys()))
         return found[found["id"].map(is_name).astype(bool)].reset_index(drop=True)
 
     def jobs(self, run_id: str) -> list[JobRecord]:
@@ -204,7 +205,7 @@ class Store:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         for row in rows:
             del row["run_id"]
-        return [JobRecord(**row | {"loads": tuple(json.loads(row["loads"]))}) for row in rows]
+        return [JobRecord(**row | {"loads": tuple(from_json(row["loads"]))}) for row in rows]
 
     def boots(self, run_id: str) -> list[BootRecord]:
         """Return the boots without their samples, in the order in which they ran."""
@@ -216,7 +217,7 @@ class Store:
         return [
             BootRecord(
                 verdict=Verdict(row["verdict"]),
-                facts=json.loads(row["facts"]),
+                facts=from_json(row["facts"]),
                 **{name: row[name] for name in names},
             )
             for row in rows

@@ -7,13 +7,14 @@ from typing import BinaryIO
 
 from harness.store.columns import NO_XFAILED, OF_BOOT, OF_SAMPLE
 from harness.store.export import RunSource
+from harness.text import escaped_line
 
 
 def write(source: RunSource, stream: BinaryIO) -> None:
     """Write every raw sample of the run; an empty `xfailed` means that the module does not tell."""
     stream.write((",".join([*OF_BOOT, *OF_SAMPLE]) + "\n").encode())
     for boot, texts in source.store.sample_texts(source.run_id):
-        columns = [getattr(texts, name).split(",") for name in OF_SAMPLE]
+        columns = [escaped_line(getattr(texts, name)).split(",") for name in OF_SAMPLE]
         at = OF_SAMPLE.index("xfailed")
         columns[at] = ["" if value == NO_XFAILED else value for value in columns[at]]
         # Numbers and single words need no quotes; what users name may.
@@ -23,5 +24,6 @@ def write(source: RunSource, stream: BinaryIO) -> None:
 
 def _quoted(values: tuple[object, ...]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
+    words = [escaped_line(value) if isinstance(value, str) else value for value in values]
+    csv.writer(line, lineterminator="").writerow(words)
     return line.getvalue()

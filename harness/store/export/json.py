@@ -5,13 +5,16 @@ Written boot by boot, so that a run of any size fits in memory.
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
+from harness.errors import StoreError
 from harness.store.columns import NO_XFAILED, OF_SAMPLE
 from harness.store.export import RunSource
 
+_NO_NUMBER = re.compile(r"[^][0-9,-]")
 FORMAT, VERSION = "vmapbench-run", 1
 
 
@@ -41,8 +44,16 @@ def write(source: RunSource, stream: BinaryIO) -> None:
 
 
 def _columns(texts: Any) -> str:
-    """Return the columns as JSON: the store's own text of a column is the inside of a list."""
+    """Return the columns as JSON: the store's own text of a column is the inside of a list.
+
+    Raises StoreError where that is no list of numbers: SQLite keeps any value in any column.
+    """
     values = {name: f"[{getattr(texts, name)}]" for name in OF_SAMPLE}
+    if odd := [name for name in OF_SAMPLE if name != "case" and _NO_NUMBER.search(values[name])]:
+        raise StoreError(
+            f"exporting samples: {', '.join(odd)}: not all of it is whole numbers\n"
+            "  next: the store is damaged; `sqlite3 FILE .recover | sqlite3 NEW.db` may save it"
+        )
     values["case"] = json.dumps(texts.case.split(","))
     values["xfailed"] = values["xfailed"].replace(NO_XFAILED, "null")
     return "{" + ",".join(f'"{name}":{text}' for name, text in values.items()) + "}"

@@ -1,7 +1,10 @@
 import csv
 import io
 import json
+import re
+import sqlite3
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -11,7 +14,7 @@ import pandas as pd
 import pytest
 from store_writers import CASES, WORKERS, boot_record, job_records, run_record, sample_records
 
-from harness.errors import InputError
+from harness.errors import InputError, StoreError
 from harness.records import Sample
 from harness.store import export
 from harness.store.store import open_store
@@ -195,3 +198,36 @@ def test_a_run_without_boots_exports_to_whatever_can_say_so(store):
         assert exported(store, form, "empty")
     with pytest.raises(InputError, match="no boot passed"):
         exported(store, "pts", "empty")
+
+
+def test_no_export_carries_what_acts_on_a_terminal(tmp_path):
+    store = open_store(tmp_path / "a.db")
+    jobs = [replace(job, workload="w\x1b]0;owned\x07\n\u202e") for job in job_records(2)]
+    store.create_run(run_record(), jobs)
+    store.record_boot(RUN, boot_record(0))
+    store.record_boot(
+        RUN, boot_record(1, verdict=Verdict.CRASHED, reason=UGLY, load_ns=None, samples=())
+    )
+    for form in export.formats().keys() - {"parquet"}:
+        text = exported(store, form).decode()
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u2028\u202e]", text), form
+    store.close()
+
+
+def test_a_column_that_holds_no_number_is_no_json(tmp_path):
+    store = open_store(tmp_path / "a.db")
+    store.create_run(run_record(), job_records(1))
+    store.record_boot(RUN, boot_record(0))
+    store.close()
+    with sqlite3.connect(tmp_path / "a.db") as hostile:
+        hostile.execute("PRAGMA writable_schema=ON")
+        hostile.execute("UPDATE sqlite_master SET sql = replace(sql, 'STRICT', '')")
+    hostile.close()
+    with sqlite3.connect(tmp_path / "a.db") as hostile:
+        hostile.execute("PRAGMA ignore_check_constraints=ON")
+        hostile.execute("UPDATE samples SET avg_us = '1],\"x\":[1'")
+    hostile.close()
+    store = open_store(tmp_path / "a.db")
+    with pytest.raises(StoreError, match="exporting samples: avg_us: not all of it is whole"):
+        exported(store, "json")
+    store.close()

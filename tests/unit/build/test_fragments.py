@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,16 @@ def test_finds_what_any_kconfig_file_declares(tmp_path: Path) -> None:
     (tmp_path / "Kconfig").write_text('config A\n\tbool "a"\nmenuconfig B\n')
     (tmp_path / "mm/Kconfig.debug").write_text("  config NOT_AT_THE_START\nconfig C_1\n")
     assert declared_symbols(tmp_path) == {"A", "B", "C_1"}
+
+
+def test_odd_files_named_like_kconfig_declare_nothing(tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "mm").mkdir(parents=True)
+    (tree / "mm/Kconfig").write_text("config INSIDE\n")
+    (tree / "Kconfig.link").symlink_to("mm/Kconfig")
+    (tree / "Kconfig.dangling").symlink_to("nowhere")
+    (tree / "Kconfig.loop").symlink_to("Kconfig.loop")
+    (tmp_path / "outside").write_text("config OUTSIDE\n")
+    (tree / "Kconfig.out").symlink_to("../outside")
+    os.mkfifo(tree / "Kconfig.pipe")
+    assert declared_symbols(tree) == {"INSIDE"}
