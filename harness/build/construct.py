@@ -20,7 +20,7 @@ from harness.build.sandbox import (
     DEADLINE_S,
     View,
     contained_argv,
-    contained_environment,
+    is_contained,
     require_sandbox,
 )
 from harness.build.tree import OBJECTS, lay_tree
@@ -56,7 +56,7 @@ def build_kernel(
     """Build into `folder` and write its record, last."""
     started = time.monotonic()
     tree = folder / "tree"
-    contained = plan.spec.sandbox == "required"
+    contained = is_contained(plan.spec)
     if contained:
         require_sandbox(runner)
     tell("preparing the tree")
@@ -64,7 +64,7 @@ def build_kernel(
     if base:
         cache.hold(base.key)
     based = lay_tree(pristine, tree, base, runner)
-    patches = apply_patches(tree, plan.patches, runner)
+    patches = apply_patches(tree, plan.patches, runner, contained=contained)
     tell("configuring")
     path = shim_compiler(plan.toolchain, folder, shutil.which)
     build = _Build(plan, folder, _environment(pristine), runner, path, contained)
@@ -128,8 +128,7 @@ class _Build:
             return run_tuxmake(argv, log, self.runner, on_target, self.path)
         records.mkdir(exist_ok=True)
         view = View((tree / OBJECTS, records), (tree, self.requested, self.folder / "toolchain"))
-        inside = contained_environment({"PYTHONUNBUFFERED": "1"}, self.path)
-        argv = contained_argv(argv, view, inside)
+        argv = contained_argv(argv, view, self.runner, self.path)
         return run_tuxmake(argv, log, self.runner, on_target, deadline_s=DEADLINE_S)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from harness.build.cache import Cache
+from harness.build.sandbox import View, contained_argv
 from harness.errors import InputError
 from harness.files import replace_file
 from harness.process import Completed, Runner
@@ -84,11 +85,17 @@ def run_git(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdin: Path | None = None,
+    view: View | None = None,
 ) -> Completed:
-    """Run git with our settings, within SILENCE_S and LONGEST_S; the caller looks at its end."""
+    """Run git with our settings, within SILENCE_S and LONGEST_S; the caller looks at its end.
+
+    With `view` it runs in a sandbox that sees no more than that.
+    """
     settings = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
     environment = {**_ENVIRONMENT, **_user_environment(runner), **(env or {})}
     argv = ["git", *settings, *words]
+    if view:
+        argv = contained_argv(argv, view, runner, environment=environment)
     done = runner.run(
         argv, cwd=cwd, env=environment, stdin=stdin, idle_s=SILENCE_S, deadline_s=LONGEST_S
     )
@@ -101,10 +108,15 @@ def run_git(
 
 
 def run_outside(
-    runner: Runner, words: Sequence[str], cwd: Path, stdin: Path | None = None
+    runner: Runner,
+    words: Sequence[str],
+    folder: Path,
+    stdin: Path | None = None,
+    view: View | None = None,
 ) -> Completed:
     """Run git in a folder that is no repository, whatever it lies in."""
-    return run_git(runner, ["--git-dir=/dev/null", *words], cwd=cwd, stdin=stdin)
+    where = ["-C", str(folder), "--git-dir=/dev/null"]
+    return run_git(runner, [*where, *words], stdin=stdin, view=view)
 
 
 def _user_environment(runner: Runner) -> dict[str, str]:
@@ -147,11 +159,25 @@ class Repository:
     runner: Runner
 
     def git(
-        self, *words: str, tree: Path | None = None, env: Mapping[str, str] | None = None
+        self,
+        *words: str,
+        tree: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        view: View | None = None,
     ) -> Completed:
-        """Run git on this repository, or in its worktree at `tree`; the caller looks at the end."""
+        """Run git on this repository, or in its worktree at `tree`; the caller looks at the end.
+
+        With `view` it runs in a sandbox that sees this repository and no more than that.
+        """
         where = ["-C", str(tree)] if tree else [f"--git-dir={self.folder}"]
-        return run_git(self.runner, [*where, *words], env=env)
+        if view:
+            view = View((self.folder, *view.writable), (*self._borrowed(), *view.readable))
+        return run_git(self.runner, [*where, *words], env=env, view=view)
+
+    def _borrowed(self) -> list[Path]:
+        """Return the folders with objects of others that are used here."""
+        file = self.folder / "objects/info/alternates"
+        return [Path(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
     def read(self, *words: str, env: Mapping[str, str] | None = None) -> str:
         """Return what git says. Raises InputError with its last words where it fails."""

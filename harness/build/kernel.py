@@ -11,6 +11,7 @@ from harness.build.cache import Cache, file_digest
 from harness.build.construct import build_kernel
 from harness.build.plan import BuildPlan, plan_build
 from harness.build.record import past_builds, read_record
+from harness.build.sandbox import is_contained
 from harness.build.source import ensure_source
 from harness.errors import InputError, KernelBuildError
 from harness.process import Runner
@@ -34,7 +35,7 @@ class BuiltKernel:
     patches: Sequence[str] = ()  # those applied, below the kernels folder
     chosen: Mapping[str, str] = field(default_factory=dict)  # symbol -> alternative of a fragment
     features: Mapping[str, str] = field(default_factory=dict)  # of its source, see features.py
-    contained: bool = False  # built in a sandbox: its tree's programs run nowhere else
+    contained: bool = False  # its tree's programs run in a sandbox only, and who reads its files
 
     @classmethod
     def at(
@@ -141,7 +142,8 @@ def load_built(folder: Path, spec: KernelSpec | None = None) -> BuiltKernel:
         built_for = spec or KernelSpec.model_validate_json(json.dumps(record["spec"]))
         names = ("key", "release", "critical", "patches", "chosen", "features")
         facts = {name: record[name] for name in names}
-        return BuiltKernel.at(folder, built_for, contained=bool(record.get("contained")), **facts)
+        contained = bool(record.get("contained")) or is_contained(built_for)
+        return BuiltKernel.at(folder, built_for, contained=contained, **facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: no finished build: {error}") from error
 

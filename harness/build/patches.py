@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.build.git import run_outside
+from harness.build.sandbox import View
 from harness.errors import InputError
 from harness.process import Runner
 from harness.spec.kernel import KernelSpec
@@ -54,8 +55,12 @@ def flat_name(patch: str) -> str:
     return patch.removeprefix("patches/").replace("/", "-")
 
 
-def apply_patches(tree: Path, patches: Sequence[Path], runner: Runner) -> tuple[Path, ...]:
+def apply_patches(
+    tree: Path, patches: Sequence[Path], runner: Runner, *, contained: bool = False
+) -> tuple[Path, ...]:
     """Apply `patches` to `tree`, in order, and return the file that was taken of each.
+
+    `contained`: git runs in a sandbox.
 
     Raises InputError naming patch, file and hunk of every form that did not apply.
     """
@@ -66,7 +71,8 @@ def apply_patches(tree: Path, patches: Sequence[Path], runner: Runner) -> tuple[
         refused = []
         for form in patch_forms(patch):
             words = ["apply", "--whitespace=nowarn", str(form.resolve())]
-            done = run_outside(runner, words, tree)
+            view = View((tree,), (form.resolve(),)) if contained else None
+            done = run_outside(runner, words, tree, view=view)
             if done.returncode == 0:
                 taken.append(form)
                 break

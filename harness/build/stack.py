@@ -16,6 +16,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from harness.build.kernel import BuiltKernel
+from harness.build.sandbox import View, contained_argv
 from harness.process import Runner
 
 _ENTRY = re.compile(
@@ -48,7 +49,7 @@ def locate_stack(logs: Iterable[str], kernel: BuiltKernel, runner: Runner) -> di
         if not ours or not file.is_file():
             continue
         for section, addresses in _addresses(file, ours).items():
-            places |= _lines(file, section, addresses, runner)
+            places |= _lines(file, section, addresses, runner, kernel.contained)
     return places
 
 
@@ -100,11 +101,18 @@ def _addresses(file: Path, entries: Iterable[_Entry]) -> Mapping[str | None, dic
 
 
 def _lines(
-    file: Path, section: str | None, addresses: Mapping[str, int], runner: Runner
+    file: Path,
+    section: str | None,
+    addresses: Mapping[str, int],
+    runner: Runner,
+    contained: bool,
 ) -> dict[str, str]:
     argv = ["addr2line", "-a", "-i", "-e", str(file)]
     argv += [f"--section={section}"] if section else []
-    done = runner.run([*argv, *map(hex, addresses.values())], deadline_s=60)
+    argv += map(hex, addresses.values())
+    if contained:
+        argv = contained_argv(argv, View(readable=(file,)), runner)
+    done = runner.run(argv, deadline_s=60)
     if done.returncode:
         return {}
     chains: list[list[str]] = []

@@ -9,7 +9,6 @@ The repositories lie in the cache: harness.build.git. A series touches nothing o
 
 import io
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,11 +25,13 @@ from harness.build.git import (
     repository_place,
 )
 from harness.build.patches import copy_inputs, describe_rejection
+from harness.build.sandbox import View
 from harness.build.series import Patch, Series
 from harness.build.source import ensure_source, pin_source
 from harness.errors import InputError
 from harness.files import replace_file, replacement
 from harness.process import Runner
+from harness.scratch import scratch_folder
 from harness.spec.kernel import GitSource, KernelSpec, Source, TarballSource, TreeSource
 from harness.text import one_line
 
@@ -52,18 +53,23 @@ def ensure_repository(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repos
 
 
 def apply_series(
-    repository: Repository, base: str, series: Series, paths: Sequence[str] | None = None
+    repository: Repository,
+    base: str,
+    series: Series,
+    paths: Sequence[str] | None = None,
+    *,
+    contained: bool = False,
 ) -> list[str]:
     """Apply `series` on commit `base` with `git am`; return the commit of each patch.
 
-    Nothing is left of the worktree. Raises InputError that names patch, file and hunk, and for a
-    series that touches a file outside `paths` (see `harness.build.allowed`; None: any) or holds a
-    symbolic link.
+    `contained`: `git am` runs in a sandbox. Nothing is left of the worktree. Raises InputError that
+    names patch, file and hunk, and for a series that touches a file outside `paths` (see
+    `harness.build.allowed`; None: any) or holds a symbolic link.
     """
     if series.fault:
         raise InputError(f"series {series.title!r}: {series.fault}")
-    with tempfile.TemporaryDirectory(prefix="vmapbench-series-") as scratch:
-        tree = Path(scratch) / "tree"
+    with scratch_folder("series") as scratch:
+        tree = scratch / "tree"
         added = repository.git("worktree", "add", "--no-checkout", "--detach", str(tree), base)
         try:
             if added.returncode or repository.git("read-tree", "HEAD", tree=tree).returncode:
@@ -71,7 +77,7 @@ def apply_series(
                     f"series {series.title!r}: no worktree: {last_words(added.output)}"
                 )
             commits = [
-                _apply(repository, tree, patch, Path(scratch) / f"{number}.eml")
+                _apply(repository, tree, patch, scratch / f"{number}.eml", contained)
                 for number, patch in enumerate(series.patches)
             ]
         finally:
@@ -113,10 +119,11 @@ def write_kernel(spec: KernelSpec) -> None:
     replace_file(spec.folder / f"{spec.name}.yaml", stream.getvalue())
 
 
-def changed_files(repository: Repository, old: str, new: str) -> list[tuple[str, str]]:
-    """Return (mode, path) of every file that differs; the mode is that of `new`, 000000 if gone."""
+def changed_files(repository: Repository, old: str, new: str) -> list[tuple[set[str], str]]:
+    """Return (modes, path) of every file that differs: its modes in `old` and `new`, if there."""
     raw = repository.read("diff-tree", "-r", "-z", "--no-renames", "--raw", old, new).split("\0")
-    return [(head.split()[1], name) for head, name in zip(raw[::2], raw[1::2], strict=False)]
+    heads = ({*head.lstrip(":").split()[:2]} - {"000000"} for head in raw[::2])
+    return list(zip(heads, raw[1::2], strict=False))
 
 
 def _import(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repository:
@@ -157,7 +164,7 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
     """Return the commit of the recipe's own patches on its source, which is the base of series."""
     if not recipe.patches:
         return bare.base
-    with tempfile.TemporaryDirectory(prefix="vmapbench-index-") as scratch:
+    with scratch_folder("index") as scratch:
         index = {"GIT_INDEX_FILE": f"{scratch}/index"}
         bare.read("read-tree", bare.base, env=index)
         for name in recipe.patches:
@@ -170,12 +177,13 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
     return commit_tree(bare, tree, f"patches of {recipe.name}", bare.base)
 
 
-def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path) -> str:
+def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path, contained: bool) -> str:
     """Apply one patch in the worktree at `tree`, where git checks out only what it changes."""
     mail.write_bytes(patch.mail)
     form = ["--quiet", "--patch-format=mbox", "--no-scissors", "--whitespace=nowarn", "--keep-cr"]
     words = ["am", *form, "--committer-date-is-author-date", f"-p{patch.strip}", "--", str(mail)]
-    done = repository.git(*words, tree=tree)
+    view = View((tree.parent,)) if contained else None
+    done = repository.git(*words, tree=tree, view=view)
     if done.returncode:
         raise InputError(
             f"patch {patch.name} ({patch.title!r}) does not apply: "
@@ -190,10 +198,10 @@ def _refuse_paths(
     repository: Repository, base: str, tip: str, series: Series, paths: Sequence[str] | None
 ) -> None:
     """Raise InputError for links, and for files that the series has no business with."""
-    for mode, name in changed_files(repository, base, tip):
-        if mode not in ("100644", "100755", "000000"):
+    for modes, name in changed_files(repository, base, tip):
+        if modes - {"100644", "100755"}:
             raise InputError(f"series {series.title!r}: {one_line(name)} is a link; refused")
-        reason = refusal(name, mode, paths) if paths is not None else ""
+        reason = refusal(name, "100755" in modes, paths) if paths is not None else ""
         if reason:
             raise InputError(
                 f"series {series.title!r}: changes {one_line(name)}, and {reason}\n"

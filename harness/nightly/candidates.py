@@ -2,7 +2,6 @@
 
 import hashlib
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from harness.build.worktree import (
 )
 from harness.errors import InputError, ToolError
 from harness.process import Runner
+from harness.scratch import scratch_folder
 from harness.spec.kernel import GitSource, KernelSpec, load_kernel_spec
 from harness.spec.nightly import CandidateSpec, NightlySpec
 from harness.text import one_line
@@ -122,8 +122,15 @@ class Finder:
         needed = len(series.prerequisites)
         if needed:
             note += f", without the {needed} prerequisite patch{'es' * (needed > 1)} that it names"
+        sandbox = candidate.build_sandbox
         try:
-            tip = apply_series(repository, repository.base, series, candidate.allowed_paths)[-1]
+            tip = apply_series(
+                repository,
+                repository.base,
+                series,
+                candidate.allowed_paths,
+                contained=sandbox == "required",
+            )[-1]
         except InputError as error:
             if needed:
                 ids = ", ".join(patch[:12] for patch in series.prerequisites[:5])
@@ -138,7 +145,7 @@ class Finder:
         count = f"{len(series.patches)} patch{'es' if len(series.patches) > 1 else ''}"
         title = f"{series.title}{version}, {count}{note}"
         spec = kernel_at(based, repository, tip, name, folder)
-        changed = {"summary": title, "sandbox": candidate.build_sandbox}
+        changed = {"summary": title, "sandbox": sandbox}
         write_kernel(spec.model_copy(update=changed))
         return Revision(
             key=name,
@@ -300,17 +307,17 @@ def fetch_series(message_id: str, archive: str, runner: Runner) -> Series:
     b4 fetches the thread from `archive`. Raises ToolError where it cannot be had, InputError where
     the mail is of no series.
     """
-    with tempfile.TemporaryDirectory(prefix="vmapbench-b4-") as scratch:
+    with scratch_folder("b4") as scratch:
         done = runner.run(
-            b4_argv(message_id, archive, Path(scratch)),
-            cwd=Path(scratch),
+            b4_argv(message_id, archive, scratch),
+            cwd=scratch,
             idle_s=SILENCE_S,
             deadline_s=LONGEST_S,
         )
-        if done.returncode or not (Path(scratch) / "thread").is_dir():
+        if done.returncode or not (scratch / "thread").is_dir():
             said = one_line("; ".join(done.output.splitlines()[-3:]), 300)
             raise ToolError(f"b4 did not fetch {message_id} from {archive}: {said or 'no reason'}")
-        found = load_mailbox(Path(scratch) / "thread", runner)
+        found = load_mailbox(scratch / "thread", runner)
     ours = [series for series in found.series if message_id in series.members]
     if not ours and len(found.series) == 1:
         ours = list(found.series)  # the mail is a reply in it

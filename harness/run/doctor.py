@@ -2,16 +2,17 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build.cache import Cache
 from harness.build.kernel import newest_kernel
+from harness.build.sandbox import require_sandbox
 from harness.errors import InfrastructureError, ToolError
 from harness.health import Health, Row
 from harness.process import Runner
+from harness.scratch import scratch_folder
 from harness.spec import playbook
 from harness.targets.accelerator import (
     KvmState,
@@ -56,6 +57,16 @@ def check_toolchain(patient: Patient) -> Row:
 def _has_header(patient: Patient, name: str) -> bool:
     argv = ["gcc", "-fsyntax-only", "-include", name, "-x", "c", "/dev/null"]
     return patient.runner.run(argv, deadline_s=30).returncode == 0
+
+
+def check_sandbox(patient: Patient) -> Row:
+    """Whether builds of what came by mail can be contained; a probe is run."""
+    try:
+        method = require_sandbox(patient.runner)
+    except ToolError as error:
+        found, _, remedy = str(error).partition("\n  next: ")
+        return Row("sandbox", Health.WARN, found, remedy)
+    return Row("sandbox", Health.OK, f"{method.program} contains builds")
 
 
 def check_ccache(_: Patient) -> Row:
@@ -133,8 +144,8 @@ def _boot_built_kernel(target: QemuTarget, patient: Patient) -> None:
     kernel = newest_kernel(Cache(patient.cache))
     if kernel is None:
         return
-    with tempfile.TemporaryDirectory(prefix="vmapbench-doctor-") as folder:
-        request = BootRequest(kernel, 2, (), 512, 10.0, Path(folder))
+    with scratch_folder("doctor") as folder:
+        request = BootRequest(kernel, 2, (), 512, 10.0, folder)
         words = f"booting Linux {kernel.release} under KVM"
         patient.tell(words)
         try:
@@ -184,6 +195,7 @@ def check_rights(patient: Patient) -> Row:
 
 CHECKS: tuple[Callable[[Patient], Row], ...] = (
     check_toolchain,
+    check_sandbox,
     check_ccache,
     check_sources,
     check_qemu,

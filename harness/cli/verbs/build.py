@@ -27,28 +27,28 @@ def command(
     from harness.build.cache import Cache, cache_folder
     from harness.build.kernel import ensure_kernel, find_built
     from harness.build.plan import plan_build
+    from harness.build.sandbox import is_contained
     from harness.process import SubprocessRunner
     from harness.spec.kernel import load_kernel_spec
 
     cache, runner = Cache(cache_folder()), SubprocessRunner()
     specs = [load_kernel_spec(name, kernels) for name in names]
-    rows: list[dict[str, str | bool | None]] = []
+    rows: list[dict[str, str | bool]] = []
+    row: dict[str, str | bool]
     if dry_run:
         for spec in specs:
             plan = plan_build(spec, cache, runner)
             built = find_built(plan, cache)
             folder = str(cache.place("kernels", plan.key))
-            rows.append({"kernel": spec.name, "built": built is not None, "folder": folder})
+            row = {"kernel": spec.name, "built": built is not None, "folder": folder}
+            rows.append({**row, "contained": is_contained(spec)})
     else:
         with _display(quiet=as_json) as progress:
             for spec in specs:
                 built = ensure_kernel(spec, cache, runner, progress)
-                row: dict[str, str | bool | None] = {
-                    "kernel": spec.name,
-                    "release": built.release,
-                    "key": built.key,
-                }
-                rows.append({**row, "folder": str(built.folder)})
+                row = {"kernel": spec.name, "release": built.release, "key": built.key}
+                row |= {"folder": str(built.folder), "contained": built.contained}
+                rows.append(row)
     if as_json:
         echo(json.dumps(rows, indent=2))
         return

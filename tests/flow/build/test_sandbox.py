@@ -1,13 +1,18 @@
 """What a hostile tree gets out of its build: nothing, where the build is contained."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.build.kernel import ensure_kernel
-from harness.build.sandbox import View, contained_argv, contained_environment, require_sandbox
-from harness.errors import KernelBuildError, ToolError
+from harness.build.sandbox import View, contained_argv, require_sandbox
+from harness.build.stack import locate_stack
+from harness.errors import InputError, KernelBuildError, ToolError
+from harness.process import SubprocessRunner
+from harness.run.doctor import Health, Patient, check_sandbox
 
 PATCH = """\
 From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
@@ -98,8 +103,7 @@ def test_a_contained_program_may_write_what_it_is_given(tmp_path, runner):
     own.mkdir()
     shown.mkdir()
     script = f"echo made > {own}/file; echo made > {shown}/file"
-    view, environment = View((own,), (shown,)), contained_environment({}, None)
-    runner.run(contained_argv(["sh", "-c", script], view, environment))
+    runner.run(contained_argv(["sh", "-c", script], View((own,), (shown,)), runner))
     assert [file.name for file in own.iterdir()] == ["file"]
     assert list(shown.iterdir()) == []
 
@@ -107,6 +111,107 @@ def test_a_contained_program_may_write_what_it_is_given(tmp_path, runner):
 def test_without_bubblewrap_it_is_said_what_to_do(runner, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
-        ToolError, match=r"bwrap is not installed\n  next: apt-get install bubblewr"
+        ToolError, match=r"bwrap: not installed .*\n  next: apt-get install bubblew"
     ):
         require_sandbox(runner)
+
+
+class RecordingRunner(SubprocessRunner):
+    """Runs real programs and keeps what was run."""
+
+    def __init__(self):
+        self.ran = []
+
+    def run(self, argv, **options):
+        self.ran.append(list(argv))
+        return super().run(argv, **options)
+
+    def outside(self, *programs):
+        """Which of `programs` ran outside a sandbox."""
+        return [argv for argv in self.ran if argv[0] in programs]
+
+
+def test_one_variable_contains_every_build(hostile, secret, monkeypatch):
+    monkeypatch.setenv("VMAPBENCH_SANDBOX", "required")
+    built = hostile(thief(secret))
+    assert "hidden-file" not in (built.tree / "objects/stolen").read_text()
+    assert built.contained
+
+
+def test_a_kernel_built_before_is_read_in_the_sandbox_that_is_asked_for_now(
+    toy, cache, runner, monkeypatch
+):
+    assert not ensure_kernel(toy(), cache, runner, lambda _: None).contained
+    monkeypatch.setenv("VMAPBENCH_SANDBOX", "required")
+    assert ensure_kernel(toy(), cache, runner, lambda _: None).contained
+
+
+def test_a_value_of_the_variable_that_means_nothing_is_refused(toy, cache, runner, monkeypatch):
+    monkeypatch.setenv("VMAPBENCH_SANDBOX", "yes")
+    with pytest.raises(InputError, match="VMAPBENCH_SANDBOX=yes: expected required or none"):
+        ensure_kernel(toy(), cache, runner, lambda _: None)
+
+
+def test_programs_that_read_a_hostile_tree_see_no_more_than_it(toy, cache):
+    runner = RecordingRunner()
+    spec = toy(name="patched", patches=("two.patch",), sandbox="required")
+    built = ensure_kernel(spec, cache, runner, lambda _: None)
+    # a debugger's record in an object that the tree made is read by addr2line
+    objects = built.tree / "objects"
+    argv = ["gcc", "-g", "-c", "-o", str(built.vmlinux), "../mm/vmalloc.c"]
+    runner.run(argv, cwd=objects, check=True)
+    size = runner.run(["nm", "-S", str(built.vmlinux)], check=True).output.split()[1]
+    entry = f"vmalloc_value+0x5/0x{int(size, 16):x}"
+    assert locate_stack([f" {entry}"], built, runner) == {entry: "mm/vmalloc.c:4"}
+    assert not runner.outside("addr2line")
+    assert not [argv for argv in runner.outside("git") if "apply" in argv]
+
+
+def test_the_machine_is_probed_once(toy, cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{tmp_path}")  # not probed yet by another test
+    runner = RecordingRunner()
+    for patches in ((), ("two.patch",)):
+        spec = toy(sandbox="required", patches=patches)
+        ensure_kernel(spec, cache, runner, lambda _: None)
+    assert len([argv for argv in runner.ran if "echo contained" in argv[-1]]) == 1
+
+
+WITHOUT_NAMESPACES = ["unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c"]
+WITHOUT_NAMESPACES.append(
+    "echo 0 >/proc/sys/user/max_user_namespaces && "
+    'exec setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all -- "$@"'
+)
+WITHOUT_NAMESPACES.append("sh")
+
+
+def test_where_user_namespaces_are_not_allowed_a_build_is_refused(kernels, cache, runner):
+    """A namespace in which the kernel grants no further one, and no capability."""
+    if runner.run(["unshare", "--user", "true"]).returncode:
+        pytest.skip("this machine allows no user namespace to try it in")
+    (kernels / "toy.yaml").write_text(
+        "version: 1\nsource: {tarball: toy.tar.xz}\nfragments: [base.config]\n"
+    )
+    argv = [sys.executable, "-m", "harness.cli.main", "--sandbox", "build", "toy"]
+    argv += ["--kernels", str(kernels)]
+    environment = {"VMAPBENCH_CACHE": str(cache.folder)}
+    done = runner.run([*WITHOUT_NAMESPACES, *argv], env=environment)
+    assert done.returncode == 3
+    assert "this machine cannot contain a build: bwrap: bwrap: " in done.output
+    assert "next: apt-get install bubblewrap, and allow user namespaces" in done.output
+    assert not list(cache.folder.glob("kernels/*"))
+    doctor = runner.run([*WITHOUT_NAMESPACES, sys.executable, "-c", DOCTOR], check=True)
+    assert doctor.output.startswith("sandbox warn this machine cannot contain a build: bwrap")
+
+
+DOCTOR = """\
+from pathlib import Path
+from harness.process import SubprocessRunner
+from harness.run.doctor import Patient, check_sandbox
+found = check_sandbox(Patient(SubprocessRunner(), Path(), Path()))
+print(found.what, found.health, found.found)
+"""
+
+
+def test_the_doctor_says_what_contains_builds(runner, tmp_path):
+    found = check_sandbox(Patient(runner, tmp_path, tmp_path))
+    assert (found.health, found.found) == (Health.OK, "bwrap contains builds")
