@@ -90,9 +90,10 @@ class LabBox:
             for spec in specs:
                 text = render_sudoers(spec, boot_method(spec.boot), ACCOUNT)
                 alias = text.replace("VMAPBENCH", spec.name.upper().replace("-", "_"))
+                shell.put(alias.encode(), "/root/sudoers")
+                shell.run(["visudo", "-cf", "/root/sudoers"], check=True)
                 file = f"/etc/sudoers.d/{spec.name}"
-                shell.put(alias.encode(), file, 0o440)
-                shell.run(["visudo", "-cf", file], check=True)
+                shell.run(["install", "-m", "440", "/root/sudoers", file], check=True)
 
     def qmp(self, command: str, **arguments: object) -> object:
         """Ask QEMU for something, such as `set_link`."""

@@ -364,3 +364,28 @@ def test_recovery_by_hand(host, tmp_path):
     assert known_good(recover_host(spec, SubprocessRunner(), told.append))
     assert host.at_home
     assert told[0] == "going back to the known-good kernel"
+
+
+class _BusyFor(SshTarget):
+    """Its first `refusals` connections after it was taken are refused."""
+
+    refusals = 0
+
+    def connect(self):
+        if self._held is False and self.refusals:
+            self.refusals -= 1
+            raise ConnectionLostError("the host is busy")
+        return super().connect()
+
+
+@pytest.mark.parametrize(("refusals", "free"), [(2, True), (3, False)])
+def test_a_host_too_busy_to_be_released_is_asked_again(host, tmp_path, caplog, refusals, free):
+    spec = playbook.SshTarget(kind="ssh", host="box", cpus=1)
+    target = _BusyFor(
+        spec, host.spec(tmp_path), tmp_path / "cache", SubprocessRunner(), host.programs
+    )
+    target.hold()
+    target.refusals = refusals
+    target.close()
+    assert (host.folder / "state/lock").exists() is not free
+    assert ("stays locked: the host is busy" in caplog.text) is not free

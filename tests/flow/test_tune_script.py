@@ -110,3 +110,23 @@ def test_looking_only_asks_nobody_for_a_promise(tuner):
     assert done.stdout.count("\n") == 1
     assert not (tuner.folder / "timer").exists()
     assert not (tuner.folder / "journal").exists()
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_on_a_full_disk_nothing_is_changed(tuner, blocks):
+    """A limit on the size of files fails a write in the middle, as a full disk does."""
+    rows = "".join(f"look{n}\t{{0}}/many/{n:0>60}\tother\n" for n in range(60))
+    (tuner.knobs / "many").mkdir()
+    for number in range(60):
+        (tuner.knobs / "many" / f"{number:0>60}").write_text("7\n")
+    plan = (PLAN + rows).format(tuner.knobs)
+    assert len(plan) > 1024 * blocks
+    limited = f"trap '' XFSZ; ulimit -f {blocks}; exec sh {tuner.folder}/tune apply 60"
+    done = subprocess.run(
+        ["sh", "-c", limited], input=plan, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "is the disk full?: nothing was changed" in done.stderr
+    assert tuner.values() == ["powersave", "schedutil", "always [madvise] never", "7"]
+    assert not (tuner.folder / "timer").exists()
+    assert not (tuner.folder / "journal").exists()

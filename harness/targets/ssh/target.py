@@ -155,15 +155,28 @@ class SshTarget:
         """Give the host back. What it runs then is its known-good kernel, or on its way there."""
         if self._held:
             self._held = False
-            with (
-                contextlib.suppress(InfrastructureError, InputError),
-                contextlib.closing(self.connect()) as shell,
-            ):
-                self._lock.release(shell)
+            self._release()
         argv = reserve_argv(self.host, "release")
         if argv and self._reserved:
             self._reserved = False
             self._runner.run(argv, deadline_s=60)
+
+    def _release(self) -> None:
+        """Give the lock back; a busy host may not answer the first time."""
+        why: Exception | None = None
+        for pause_s in (0, 1, 1):
+            time.sleep(pause_s)
+            try:
+                with contextlib.closing(self.connect()) as shell:
+                    return self._lock.release(shell)
+            except (InfrastructureError, InputError) as error:
+                why = error
+        _log.warning(
+            "host %s stays locked: %s\n  the next run from this machine takes it over; "
+            "for others: vmapbench host unlock %s --break",
+            *(self.host.name, why, self.host.name),
+        )
+        return None
 
     def _patience_s(self, lease_s: int = 0) -> int:
         """Return for how long the lock is taken at a time: no phase may last longer."""

@@ -6,8 +6,9 @@
 #   tune restore               Puts back what the journal holds.
 #
 # What is there is in the journal, on disk, before anything is changed, and a systemd timer that
-# restores it after SECONDS is running: whatever becomes of the harness, the host is put right. A
-# restart makes the journal void, since no knob survives one.
+# restores it after SECONDS is running: whatever becomes of the harness, the host is put right. Where
+# the plan or the journal cannot be written whole (a full disk), nothing is changed. A restart makes
+# the journal void, since no knob survives one.
 set -u
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 folder=$(dirname "$0")
@@ -58,27 +59,39 @@ of_this_boot() { # the journal's first row is: boot, id
     IFS=$tab read -r _ id <"$journal" && [ "$id" = "$boot_id" ]
 }
 
+give_up() {
+    rm -f "$journal" "$journal.new" "$folder/plan"
+    echo "$1: nothing was changed" >&2
+    exit 1
+}
+
 promise_to_restore() { # seconds; nothing to promise when nothing will be changed
     if [ "$(wc -l <"$journal.new")" = 1 ]; then
         rm -f "$journal.new"
         return
     fi
-    mv "$journal.new" "$journal" && sync -f "$journal" || exit 1
+    mv "$journal.new" "$journal" && sync "$journal" && sync -f "$journal" ||
+        give_up "the journal cannot be kept, is the disk full?"
     systemctl stop $unit.timer 2>/dev/null
     systemd-run --quiet --collect --unit=$unit --on-active="$1" --timer-property=AccuracySec=1s \
-        /bin/sh "$0" restore || { rm -f "$journal"; exit 1; }
+        /bin/sh "$0" restore || give_up "systemd takes no timer"
 }
 
-apply() { # seconds
-    cat >"$folder/plan"
-    printf 'boot\t%s\n' "$boot_id" >"$journal.new"
+write_journal() { # fails at the first row that cannot be written
+    printf 'boot\t%s\n' "$boot_id" || return 1
     while IFS=$tab read -r name pattern wanted; do
         for path in $pattern; do
             [ -r "$path" ] || continue
             read_knob "$path"
-            [ "$wanted" = - ] || [ "$wanted" = "$value" ] || printf '%s\t%s\n' "$path" "$value"
+            [ "$wanted" = - ] || [ "$wanted" = "$value" ] ||
+                printf '%s\t%s\n' "$path" "$value" || return 1
         done
-    done <"$folder/plan" >>"$journal.new"
+    done <"$folder/plan"
+}
+
+apply() { # seconds
+    cat >"$folder/plan" && write_journal >"$journal.new" ||
+        give_up "the journal cannot be written, is the disk full?"
     promise_to_restore "$1"
     while IFS=$tab read -r name pattern wanted; do
         for path in $pattern; do
