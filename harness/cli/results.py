@@ -26,8 +26,13 @@ def opened_store(reports: Path) -> "Iterator[Store]":
         yield store
 
 
-def show_run(session: "Session", ended: "Ended", reports: Path, as_json: bool) -> "Written":
-    """Write and print what a run gave. Exits with 130 where the run was interrupted."""
+def show_run(
+    session: "Session", ended: "Ended", reports: Path, as_json: bool, where: str = ""
+) -> "Written":
+    """Write and print what a run gave. Exits with 130 where the run was interrupted.
+
+    `where`: options that name its folders, for going on with it.
+    """
     from harness.report.collect import as_document
     from harness.report.text import render_text
     from harness.report.write import write_results
@@ -42,7 +47,7 @@ def show_run(session: "Session", ended: "Ended", reports: Path, as_json: bool) -
         echo(render_text(written.view, written.published))
         echo(f"page: {written.page}")
     if ended.interrupted:
-        echo(f"interrupted; go on with: vmapbench run --resume {ended.run_id}", err=True)
+        echo(f"interrupted; go on with: vmapbench run --resume {ended.run_id}{where}", err=True)
         raise typer.Exit(130)
     if written.report.verdict is Verdict.NOISY:
         echo(

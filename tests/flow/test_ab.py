@@ -1,7 +1,4 @@
-"""Comparisons in a toy kernel tree that really builds, with generated boot times.
-
-The real thing, with kernels that boot, is tests/e2e/test_ab.py.
-"""
+"""Comparisons in a toy kernel tree that really builds, with generated boot times."""
 
 import io
 import os

@@ -70,7 +70,9 @@ def command(
     with show_progress(live=sys.stderr.isatty()) as observer:
         session = Session(folder / "kernels", reports.absolute(), observer, observer.build)
         ended = session.run(file, run_id=run_id)
-    written = show_run(session, ended, session.reports, as_json)
-    echo(f"again: vmapbench run {file} --kernels {file.parent / 'kernels'}", err=True)
+    where = f" --kernels {session.kernels} --reports {session.reports}"
+    written = show_run(session, ended, session.reports, as_json, where)
+    echo(f"table: vmapbench report {run_id} --format list --reports {session.reports}", err=True)
+    echo(f"again: vmapbench run {file} --kernels {session.kernels}", err=True)
     if is_bad(written) or written.view.shows_slower:
         raise typer.Exit(1)
