@@ -389,3 +389,49 @@ def test_a_host_too_busy_to_be_released_is_asked_again(host, tmp_path, caplog, r
     target.close()
     assert (host.folder / "state/lock").exists() is not free
     assert ("stays locked: the host is busy" in caplog.text) is not free
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [
+        ("preparing the host", signal.SIGTERM),
+        ("booting", signal.SIGHUP),
+        ("testing", signal.SIGTERM),
+        ("going home", signal.SIGHUP),
+    ],
+)
+def test_a_signal_that_ends_the_harness_releases_the_host(
+    host, tmp_path, repository, phase, number, start
+):
+    host.spec(tmp_path)
+    host.set("load_s", "1")
+    module = repository / "tests/data/test_vmalloc-6.12-modinfo.o"
+    begin, end = BOOT.split("target.check()")
+    body = "".join(f"        {line}\n" for line in ("target.check()" + end).splitlines())
+    script = (
+        "from harness.signals import termination_interrupts\nimport contextlib\n"
+        f"{begin}\nwith termination_interrupts():\n    with contextlib.closing(target):\n{body}"
+    )
+    child = start(
+        [
+            sys.executable,
+            "-c",
+            script,
+            str(tmp_path),
+            str(host.machine),
+            phase,
+            str(module),
+            "stay",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=repository,
+    )
+    assert child.stdout.readline() == "now\n"
+    child.send_signal(number)
+    _, said = child.communicate()
+    assert child.returncode
+    assert "KeyboardInterrupt" in said
+    assert not (host.folder / "state/lock").exists()
+    assert host.at_home

@@ -223,8 +223,12 @@ class SshTarget:
             )
             with self._serial_console(request), contextlib.closing(run):
                 findings = self._carry_out(shell, run, trial, answer.running, progress)
-        progress("going home")
-        self._come_home(run, findings, request, lease_s)
+        try:
+            progress("going home")
+            self._come_home(run, findings, request, lease_s)
+        except BaseException:
+            self._abandon()
+            raise
         if findings.kernel_log is not None:
             (request.folder / "kernel.log").write_text(findings.kernel_log, encoding="utf-8")
         return BootResult(
