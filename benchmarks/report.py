@@ -63,6 +63,7 @@ def made_up(kernels, cases, threads, workloads, repeats):
             "load_ns": [boot.load_ns for boot in boots],
             "elapsed_s": 1.0,
             "started_at": "2026-01-02T03:04:05+00:00",
+            "block": [job.repeat for job in jobs],
         }
     )
     return _run(names), jobs, boots, typed(samples, SAMPLES), typed(facts, BOOTS)

@@ -61,14 +61,20 @@ def compare(
     seed: int,
     conditions: Conditions = NO_CONDITIONS,
     smallest: float = SMALLEST_EFFECT,
+    blocks: bool = False,
+    references: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+    unjudged: str = "",
     label: Callable[[str], str] = str,
 ) -> Comparison:
     """Compare every other kernel with `baseline`; frames as in `harness.analysis.frames`.
 
     `conditions`: what must be alike between the boots of a pair, for boots that tell.
-    `smallest`: the smallest effect worth a word, as a fraction. `label`: what a kernel is called
-    in the answer. Only boots whose verdict is
-    `passed` count. The result depends on the boots and `seed` alone, not on the order of rows.
+    `smallest`: the smallest effect worth a word, as a fraction. `blocks`: the boots of one block
+    are a pair, by the playbook's design. `references`: samples and passed boots of another kernel
+    under the same names, for sides that are sessions: then the ratio is of each side to its
+    reference. `unjudged`: why no row may get a verdict. `label`: what a kernel is called in the
+    answer. Only boots whose verdict is `passed` count. The result depends on the boots and `seed`
+    alone, not on the order of rows.
     Raises InputError for an unknown baseline or a missing column.
     """
     samples, boots = typed(samples, SAMPLES), typed(boots, BOOTS)
@@ -82,7 +88,14 @@ def compare(
     passed = boots[boots["verdict"] == Verdict.PASSED.value]
     times = boot_times(samples, passed)
     times["condition"] = _condition_keys(times, conditions)
-    rows = _rows(times, baseline, candidates, np.random.default_rng(seed), smallest)
+    rows = _rows(
+        times,
+        baseline,
+        candidates,
+        None if references is None else boot_times(*references),
+        unjudged,
+    )
+    rows = _with_effects(rows, np.random.default_rng(seed), smallest, blocks)
     rows = judged(_without_unlike_loads(rows))
     return Comparison(
         baseline=baseline,
@@ -98,30 +111,90 @@ def _rows(
     times: pd.DataFrame,
     baseline: str,
     candidates: tuple[str, ...],
-    rng: np.random.Generator,
-    smallest: float,
+    references: pd.DataFrame | None,
+    unjudged: str,
 ) -> pd.DataFrame:
-    """Return all rows without words. Rows with as many boots are worked out together."""
-    ordered = times.sort_values(["run_id", "boot"], kind="stable")
-    sides = dict(iter(ordered.groupby([*CONDITION, "case", "metric", "kernel"])))
+    """Return all rows without effects; `work`: boots of both sides, then of their references."""
+    sides, of_references = _sides(times), None if references is None else _sides(references)
     rows: list[dict[str, Any]] = []
-    work: list[tuple[Any, Any]] = []  # baseline's and candidate's boots
     for key in sorted({key[:-1] for key in sides}):
         for candidate in candidates:
             a, b = sides.get((*key, baseline)), sides.get((*key, candidate))
             if a is None and b is None:
                 continue
-            rows.append(_described(key, candidate, a, b))
-            work.append((a, b))
-    frame = pd.DataFrame(rows, columns=_DESCRIBED)
-    effects = pd.DataFrame(np.nan, index=frame.index, columns=[f.name for f in fields(Effects)])
-    for resolution, picked in _alike(frame):
-        a_us = np.array([work[index][0]["time_us"].to_numpy() for index in picked])
-        b_us = np.array([work[index][1]["time_us"].to_numpy() for index in picked])
-        found = compare_boots(a_us, b_us, rng, resolution, smallest=smallest)
+            row = _described(key, candidate, a, b)
+            row["work"] = [a, b]
+            if of_references is not None:
+                row["work"] += [of_references.get((*key, side)) for side in (baseline, candidate)]
+            if not row["note"] and unjudged:
+                row["note"] = unjudged
+                row["ratio"] = row["time_us_baseline"] / row["time_us_candidate"]
+            if not row["note"] and any(boots is None for boots in row["work"]):
+                row["note"] = "the kernel that both are held against did not run this in both"
+            rows.append(row)
+    return pd.DataFrame(rows, columns=[*_DESCRIBED, "work", "ratio"])
+
+
+def _sides(times: pd.DataFrame) -> dict[tuple[Any, ...], pd.DataFrame]:
+    ordered = times.sort_values(["run_id", "boot"], kind="stable")
+    return dict(iter(ordered.groupby([*CONDITION, "case", "metric", "kernel"])))
+
+
+def _with_effects(
+    rows: pd.DataFrame, rng: np.random.Generator, smallest: float, blocks: bool
+) -> pd.DataFrame:
+    """Return `rows` with the fields of `Effects`. Rows with as many boots are worked out together.
+
+    With blocks or references `boots_*` is how many of them there are on each side.
+    """
+    rows = rows.reset_index(drop=True)
+    effects = pd.DataFrame(np.nan, index=rows.index, columns=[f.name for f in fields(Effects)])
+    effects["ratio"] = rows.pop("ratio").astype("float64")
+    arrays = {}
+    for index, (work, note) in enumerate(zip(rows.pop("work"), rows["note"], strict=True)):
+        if note:
+            continue
+        sides = _in_blocks(work) if blocks else [side["time_us"].to_numpy() for side in work]
+        arrays[index] = sides
+        for place, side in enumerate(("baseline", "candidate")):
+            rows.loc[index, f"boots_{side}"] = min(map(len, sides[place::2]))
+    for resolution, picked in _alike(rows, arrays):
+        a_us, b_us, *references = (
+            np.array([arrays[index][side] for index in picked])
+            for side in range(len(arrays[picked[0]]))
+        )
+        found = compare_boots(
+            a_us,
+            b_us,
+            rng,
+            resolution,
+            smallest=smallest,
+            paired=blocks,
+            references=(references[0], references[1]) if references else None,
+        )
         for name in effects.columns:
             effects.loc[picked, name] = getattr(found, name)
-    return frame.join(effects.rename(columns={"shift": "shift_us"}))
+    return rows.join(effects.rename(columns={"shift": "shift_us"}))
+
+
+def _in_blocks(work: list[pd.DataFrame]) -> list[Any]:
+    """Return the times of both sides, or of each side and its reference, block by block.
+
+    A block in which one of the two has no boot is left out; of several boots the mean counts.
+    """
+    half = len(work) // 2
+    aligned: list[Any] = [None] * len(work)
+    for place in range(half):
+        one, other = (
+            np.exp(np.log(side["time_us"]).groupby(side["block"]).mean())
+            for side in (work[place], work[place + half])
+        )
+        common = one.index.intersection(other.index)
+        aligned[place], aligned[place + half] = (
+            one.loc[common].to_numpy(),
+            other.loc[common].to_numpy(),
+        )
+    return aligned
 
 
 _SIDES = [
@@ -180,14 +253,17 @@ def describe_conditions(texts: tuple[str, ...]) -> str:
     return f"the boots' machine was not the same: {'; '.join(unlike[:3])}{more}" if unlike else ""
 
 
-def _alike(frame: pd.DataFrame) -> Iterator[tuple[float, list[int]]]:
+def _alike(
+    rows: pd.DataFrame, arrays: Mapping[int, list[Any]]
+) -> Iterator[tuple[float, list[int]]]:
     """Yield the rows that can be worked out in one array: as many boots, one resolution."""
-    ready = frame[
-        (frame["note"] == "") & (frame[["boots_baseline", "boots_candidate"]].min(axis=1) > 1)
-    ]
-    whole = ready["case"] == WHOLE_LOAD
-    for key, group in ready.groupby(["boots_baseline", "boots_candidate", whole]):
-        yield _RESOLUTION_US[WHOLE_LOAD] if key[2] else 1.0, list(group.index)
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for index, sides in arrays.items():
+        counts = tuple(map(len, sides))
+        if min(counts) > 1:
+            groups.setdefault((*counts, rows.loc[index, "case"] == WHOLE_LOAD), []).append(index)
+    for key, picked in sorted(groups.items()):
+        yield _RESOLUTION_US[WHOLE_LOAD] if key[-1] else 1.0, picked
 
 
 def _without_unlike_loads(rows: pd.DataFrame) -> pd.DataFrame:

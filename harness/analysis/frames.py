@@ -32,7 +32,7 @@ SAMPLES: Mapping[str, str] = {
 }
 
 # One row per boot. `load_ns` is the wall time of the measured load call, missing where it was
-# never reached.
+# never reached; `block` the repeat of the playbook that the boot belongs to.
 BOOTS: Mapping[str, str] = {
     "run_id": "category",
     "boot": "int32",
@@ -46,6 +46,7 @@ BOOTS: Mapping[str, str] = {
     "load_ns": "Int64",
     "elapsed_s": "float64",
     "started_at": "object",
+    "block": "int32",
 }
 
 

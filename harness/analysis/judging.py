@@ -59,6 +59,7 @@ def detectable(found: Any, comparisons: int) -> Any:
     `found`: what has the fields `error`, `freedom` and `unseen` of `statistics.Effects`.
     """
     error, freedom = np.asarray(found.error, float), np.asarray(found.freedom, float)
+    error = error * np.sqrt(freedom / stats.chi2.ppf(0.5, freedom))  # its median is too small
     shift = detectable_shift(error, freedom, ALPHA / comparisons)
     return np.expm1(np.asarray(found.unseen, float) + shift)
 

@@ -43,7 +43,7 @@ def boot_times(samples: pd.DataFrame, passed: pd.DataFrame) -> pd.DataFrame:
         loops=("loops", "max"),
         repeat=("repeat", "max"),
     ).reset_index()
-    described = passed[[*keys, "kernel", *CONDITION, "load_ns"]].astype(
+    described = passed[[*keys, "block", "kernel", *CONDITION, "load_ns"]].astype(
         {"kernel": str, "workload": str, "run_id": str}
     )
     seen = seen.astype({"run_id": str, "case": str}).merge(described, on=keys)
@@ -73,7 +73,7 @@ def _whole_loads(samples: pd.DataFrame, described: pd.DataFrame) -> Iterator[pd.
 
 
 def _metric(frame: pd.DataFrame, metric: Metric, time_us: "pd.Series[Any]") -> pd.DataFrame:
-    kept = frame[["run_id", "boot", "kernel", *CONDITION, "case"]]
+    kept = frame[["run_id", "boot", "block", "kernel", *CONDITION, "case"]]
     return kept.assign(
         metric=metric.value,
         work=frame["loops"] * frame["repeat"],

@@ -1,12 +1,16 @@
 """Comparisons within a run and across two runs."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from harness.analysis.compare import Comparison, compare
+from harness.analysis.statistics import SMALLEST_EFFECT
 from harness.errors import InputError
 from harness.records import RunRecord
 from harness.report.collect import compare_run, conditions_of
 from harness.store.store import Store
+from harness.verdict import Verdict
 
 
 def compare_kernels(store: Store, run_id: str) -> dict[str, Comparison]:
@@ -22,6 +26,9 @@ def compare_kernels(store: Store, run_id: str) -> dict[str, Comparison]:
 def compare_runs(store: Store, before_id: str, after_id: str) -> dict[str, Comparison]:
     """Return, for each kernel with boots in both runs, how the second run compares to the first.
 
+    The session is the unit there: a kernel is compared by its ratio to the common baseline, and
+    without one there is no verdict.
+
     The title says where kernel or host were not the same. Raises InputError without a common one.
     """
     before, after = store.load_run(before_id), store.load_run(after_id)
@@ -34,16 +41,38 @@ def compare_runs(store: Store, before_id: str, after_id: str) -> dict[str, Compa
     common = sorted(str(kernel) for kernel in runs_of[runs_of == 2].index)
     if not common:
         raise InputError(f"comparing runs: {before_id} and {after_id} have no kernel in common")
-    return {
-        _title(kernel, before, after): compare(
+    baselines = {run.plan.get("baseline") for run in (before, after)}
+    baseline = str(baselines.pop()) if len(baselines) == 1 else ""
+    passed = boots[boots["verdict"] == Verdict.PASSED.value]
+    found = {}
+    for kernel in common:
+        held = baseline in common and kernel != baseline
+        title = _title(kernel, before, after)
+        compared = compare(
             _by_run(samples, kernel),
             _by_run(boots, kernel),
             before_id,
             seed=before.plan["seed"],
             conditions=conditions,
+            smallest=before.plan.get("smallest_effect", SMALLEST_EFFECT),
+            blocks=all(run.plan.get("design") == "blocks" for run in (before, after)),
+            references=(_by_run(samples, baseline), _by_run(passed, baseline)) if held else None,
+            unjudged="" if held else _ONE_SESSION,
         )
-        for kernel in common
-    }
+        note = _HELD.format(kernel=kernel, baseline=baseline) if held else _NOT_HELD
+        found[title] = replace(compared, notes=(note, *compared.notes))
+    return found
+
+
+_ONE_SESSION = "each run is one session: how much sessions differ cannot be told from two"
+_HELD = (
+    "Sessions differ with nothing changed, so this compares how {kernel} stands against {baseline} "
+    "in each of the two runs."
+)
+_NOT_HELD = (
+    "No verdict: sessions differ with nothing changed, by more than the boots of one of them show. "
+    "To compare across time, run both kernels in one playbook, or a baseline beside each."
+)
 
 
 def _by_run(frame: pd.DataFrame, kernel: str) -> pd.DataFrame:

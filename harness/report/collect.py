@@ -81,6 +81,7 @@ def compare_run(
         seed=run.plan["seed"],
         conditions=conditions,
         smallest=run.plan.get("smallest_effect", SMALLEST_EFFECT),
+        blocks=run.plan.get("design") == "blocks",
         label=functools.partial(kernel_label, run),
     )
     return replace(found, notes=(*found.notes, *_machine_notes(records)))

@@ -38,8 +38,15 @@ def plan_jobs(playbook: Playbook) -> list[JobRecord]:
             for kernel, name, cpus, loads, expected_s in points
         ]
         generator.shuffle(block)
+        if playbook.design == "blocks":  # kernels of one workload follow each other: a pair
+            places = {name: place for place, name in enumerate(dict.fromkeys(map(_point, block)))}
+            block.sort(key=lambda job: places[_point(job)])
         jobs += block
     return [replace(job, position=position) for position, job in enumerate(jobs)]
+
+
+def _point(job: JobRecord) -> tuple[str, int]:
+    return job.workload, job.cpus
 
 
 def _points(

@@ -41,6 +41,7 @@ def boot_query(*own: str) -> sa.Select[Any]:
 def read_boots(connection: sa.Connection, runs: Sequence[str]) -> pd.DataFrame:
     """Return one row a boot of `runs`; columns as `harness.analysis.frames.BOOTS`."""
     query = boot_query("verdict", "reason", "load_ns", "elapsed_s", "started_at")
+    query = query.add_columns(schema.jobs.c.repeat.label("block"))
     rows = connection.execute(query.where(schema.boots.c.run_id.in_(runs)))
     names = list(rows.keys())
     values: list[Any] = list(zip(*rows.all(), strict=True)) or [[] for _ in names]

@@ -28,6 +28,6 @@ def frames(
         booted.append(
             job
             | {"verdict": "passed", "reason": "", "load_ns": int(usual * 2500), "elapsed_s": 1.0}
-            | {"started_at": "2026-01-01T00:00:00Z"}
+            | {"started_at": "2026-01-01T00:00:00Z", "block": boot // 2}
         )
     return typed(pd.DataFrame(samples), SAMPLES), typed(pd.DataFrame(booted), BOOTS)

@@ -277,3 +277,47 @@ def test_a_short_load_ends_with_its_last_worker_on_both_sides():
     first = samples[samples["boot"] == 0]
     assert whole["time_us"].iloc[0] == 2 * first.groupby("worker")["avg_us"].sum().max()
     assert any("last worker" in note for note in compare(samples, boots, "a", seed=1).notes)
+
+
+def drifting(ratio, boots=6):
+    """Boots in blocks of one of each kernel, over which everything becomes a fifth slower."""
+    samples, booted = frames(ratio=ratio, boots=boots, noise=0.001, workers=2, scale=10)
+    slower = 1 + 0.2 * samples["boot"] / (2 * boots)
+    samples["avg_us"] = (1_000_000 / slower.map(lambda s: 1 / s)).astype(int)
+    samples.loc[samples["kernel"] == "b", "avg_us"] = (samples["avg_us"] / ratio).astype(int)
+    return samples, booted
+
+
+def test_blocks_take_out_what_drifts_and_are_no_choice_of_the_result():
+    data = drifting(1.06)
+    free, paired = (compare(*data, "a", seed=1, blocks=blocks).rows for blocks in (False, True))
+    cases = free["case"] != WHOLE_LOAD
+    assert not set(free[cases]["word"]) & {Word.FASTER, Word.SLOWER}
+    assert set(paired[cases]["word"]) == {Word.FASTER}
+    assert set(paired["boots_baseline"]) == {6}
+
+
+def test_a_block_with_one_side_only_is_left_out():
+    samples, boots = frames(boots=6)
+    lost = boots.astype({"verdict": "object"})
+    lost.loc[[0, 3], "verdict"] = "crashed"
+    found = compare(samples, lost, "a", seed=1, blocks=True).rows
+    assert set(found["boots_baseline"]) == set(found["boots_candidate"]) == {4}
+
+
+def test_a_session_that_is_slower_for_all_kernels_is_no_difference():
+    kernel, boots = frames(ratio=1.2, boots=5, noise=0.001)
+    reference = kernel.copy()
+    found = compare(
+        kernel, boots, "a", seed=1, references=(reference, boots[boots["verdict"] == "passed"])
+    ).rows
+    assert not set(found["word"]) & {Word.FASTER, Word.SLOWER}
+    assert found["ratio"].to_numpy() == pytest.approx(1.0)
+
+
+def test_no_verdict_where_there_may_be_none_says_why():
+    found = compare(*frames(ratio=2.0), "a", seed=1, unjudged="one session each").rows
+    assert set(found["word"]) == {Word.NOT_COMPARABLE}
+    assert set(found["note"]) == {"one session each"}
+    assert found["ratio"].notna().all()
+    assert found["low"].isna().all()

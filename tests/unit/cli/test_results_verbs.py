@@ -110,10 +110,14 @@ def test_compare_across_runs_takes_each_kernel_with_itself(vmapbench, reports):
         "one-node: 2026-y against 2025-x",
         "per-cpu: 2026-y against 2025-x",
     ]
-    for comparison in found.values():
-        (word,) = {row["word"] for row in comparison["rows"]}
-        assert word == "slower"
-        assert [row["ratio"] for row in comparison["rows"]] == pytest.approx([0.5] * 3, rel=0.01)
+    alone, held = found.values()
+    assert {row["word"] for row in alone["rows"]} == {"not comparable"}
+    assert "No verdict: sessions differ" in alone["notes"][0]
+    assert [row["ratio"] for row in alone["rows"]] == pytest.approx([0.5] * 3, rel=0.01)
+    assert {row["word"] for row in held["rows"]} == {"alike"}, (
+        "twice as slow, and so is the baseline"
+    )
+    assert [row["ratio"] for row in held["rows"]] == pytest.approx([1.0] * 3, rel=0.01)
 
 
 def test_export_writes_a_whole_file_or_none(vmapbench, reports, tmp_path):
