@@ -1,9 +1,9 @@
 # ruff: noqa: E501  lines of logs
 """Boots in which nothing is wrong raise nothing above a note, whatever their words.
 
-The excerpts are written for this test, from the formats in the sources of Linux 6.1 to 7.0 of what
-laptops, servers and boards print while all is well: of each architecture the lines that speak of
-bugs, warnings, errors, panics or crashes, between plain ones.
+The excerpts are made up: lines that speak of bugs, warnings, errors, panics or crashes as laptops,
+servers and boards print them while all is well, written from memory, one text an architecture. They
+show that such words alone raise nothing; they are no logs of real machines.
 """
 
 import pytest
