@@ -10,6 +10,7 @@ in the order in which the boots ran.
 
 import argparse
 import csv
+import functools
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from harness.analysis.steps import find_steps
+from harness.analysis.steps import CORRELATED, Rule, find_steps
 from harness.analysis.times import Metric, boot_times
 from harness.store.store import open_store
 
@@ -59,22 +60,52 @@ def nights(draw, rng, boots):
     return np.median(NOISE * draw(rng, NIGHTS * boots).reshape(NIGHTS, boots), axis=1)
 
 
-def delays(years, rng):
+def lasting(rng, correlation):
+    """Return what a host does to a year of nights: AR(1), 2 % in all."""
+    effect = NOISE * rng.normal(size=NIGHTS)
+    for night in range(1, NIGHTS):
+        fresh = effect[night] * np.sqrt(1 - correlation**2)
+        effect[night] = correlation * effect[night - 1] + fresh
+    return effect
+
+
+HOSTS = {
+    "AR(1) 0.5": lambda rng: lasting(rng, 0.5),
+    "AR(1) 0.7": lambda rng: lasting(rng, 0.7),
+    "AR(1) 0.9": lambda rng: lasting(rng, 0.9),
+    "drift of 5 % a year": lambda _: np.log1p(0.05) * np.arange(NIGHTS) / NIGHTS,
+    "season of 2 %": lambda _: 0.02 * np.sin(np.arange(NIGHTS) * 2 * np.pi / 365),
+}
+
+
+def on_host(host, compared):
+    """Return what draws a year on such a host: of times, or of ratios to a baseline."""
+
+    def draw(rng, boots):
+        year = nights(normal, rng, boots)
+        if compared:  # the host is in both and cancels; the baseline's own noise does not
+            return year - nights(normal, rng, boots)
+        return year + host(rng)
+
+    return draw
+
+
+def delays(years, rng, rule):
     """Return for each year how many nights a planted step took, 1 for its first; inf if missed."""
     for year in years:
         at = int(rng.integers(30, 150))
         stepped = year[: at + 15].copy()
         stepped[at:] += np.log1p(STEP) * rng.choice([-1, 1])
-        found = [step.found for step in find_steps(stepped) if step.found >= at]
+        found = [step.found for step in find_steps(stepped, rule=rule) if step.found >= at]
         yield found[0] - at + 1 if found else np.inf
 
 
-def measure(name, draw, boots, series, seed):
+def measure(name, draw_year, boots, series, seed, rule):
     rng = np.random.default_rng(seed)
-    years = [nights(draw, rng, boots) for _ in range(series)]
-    alarms = sum(len(find_steps(year)) for year in years)
+    years = [draw_year(rng, boots) for _ in range(series)]
+    alarms = sum(len(find_steps(year, rule=rule)) for year in years)
     most = stats.chi2.ppf(0.95, 2 * alarms + 2) / 2  # upper 95 % bound of a Poisson count
-    took = np.array(list(delays(years, rng)))
+    took = np.array(list(delays(years, rng, rule)))
     print(
         f"| {name} | {boots} | {100 * alarms / series:.1f} (at most {100 * most / series:.1f}) "
         f"| {(took <= 5).mean():.0%} | {(took <= 7).mean():.0%} | {np.median(took):.0f} |",
@@ -119,7 +150,16 @@ def main():
     draws = (("normal", normal), ("measured", measured), ("measured, in order", measured_in_order))
     for name, draw in draws:
         for boots in given.boots:
-            measure(name, draw, boots, given.series, given.seed)
+            drawn = functools.partial(nights, draw)
+            measure(name, drawn, boots, given.series, given.seed, Rule())
+    boots = max(given.boots)
+    ratio = on_host(None, compared=True)
+    measure("ratio, any host", ratio, boots, given.series, given.seed, Rule())
+    steady = on_host(lambda _: 0.0, compared=False)
+    measure("times, steady host", steady, boots, given.series, given.seed, CORRELATED)
+    for name, host in HOSTS.items():
+        draw = on_host(host, compared=False)
+        measure(f"times, {name}", draw, boots, given.series, given.seed, CORRELATED)
     print(f"\n{time.process_time() - began:.0f} CPU s")
 
 

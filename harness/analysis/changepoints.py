@@ -1,7 +1,8 @@
 """Change points in the history of measurements, one series a host, kernel line, case and threads.
 
 Frames in, values out. The boots of one run are one night: runs are compared with runs, whatever
-time passed between them. docs/history.md explains the rule and gives its error rates.
+time passed between them. Where the run had a baseline, the ratio to it is followed: what the host
+did that night is in both. docs/history.md explains the rule and gives its error rates.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,11 +14,14 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.frames import typed
-from harness.analysis.steps import Floats, Rule, Step, find_steps, outliers
+from harness.analysis.steps import CORRELATED, Floats, Rule, Step, find_steps, outliers
 
-# One row a passed boot and case; see `harness.store.history`. `host` is a fingerprint, `line` the
-# kernel line that goes on over the nights, `toolchain` and `work` digests or words: where one of
-# them changes, levels are not compared across it. `started_at` is the run's, ISO 8601 in UTC.
+# One row a passed boot and case; see `harness.store.history`. `host` is what measured, in words,
+# `machine` the digest of its facts, `line` the kernel line that goes on over the nights,
+# `toolchain` and `work` digests or words: where one of them changes, levels are not compared across
+# it. `baseline` is the line that the run compares with, empty where this is it or there is none,
+# `baseline_source` what it was made of, `baseline_us` its median time in the same run, workload and
+# case. `started_at` is the run's, ISO 8601 in UTC.
 HISTORY: Mapping[str, str] = {
     "host": "str",
     "line": "str",
@@ -30,12 +34,20 @@ HISTORY: Mapping[str, str] = {
     "toolchain": "str",
     "work": "str",
     "time_us": "float64",
+    "machine": "str",
+    "baseline": "str",
+    "baseline_source": "str",
+    "baseline_us": "float64",
 }
 _LONG_GAP = 3.0  # times the usual time between two runs
 
 
 class Series(NamedTuple):
-    """What is followed over the nights; only its own past is compared with it."""
+    """What is followed over the nights; only its own past is compared with it.
+
+    `host`: with the digest of its facts where times are followed, without where ratios to
+    `baseline` are.
+    """
 
     host: str
     line: str
@@ -43,6 +55,7 @@ class Series(NamedTuple):
     cpus: int
     nr_threads: int
     case: str
+    baseline: str = ""
 
 
 class Direction(StrEnum):
@@ -77,6 +90,8 @@ class Kind(StrEnum):
     OUTLIER = "outlier"
     TOOLCHAIN = "toolchain changed"
     WORK = "workload changed"
+    MACHINE = "machine changed"
+    BASELINE = "baseline changed"
     GAP = "runs missing before"
 
 
@@ -91,12 +106,31 @@ class Remark:
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """One series with all that was found. `nights`: run_id, started_at, time_us, boots; by time."""
+    """One series with all that was found. `nights`: run_id, started_at, time_us, boots, baseline_us
+    (NaN where there is no baseline); by time.
+    """
 
     series: Series
     nights: pd.DataFrame
     changes: tuple[Change, ...]
     remarks: tuple[Remark, ...]
+
+    @property
+    def followed(self) -> "pd.Series[float]":
+        """What is followed, a value a night: times in us, or shares of the baseline's time."""
+        times = self.nights["time_us"]
+        return times / self.nights["baseline_us"] if self.series.baseline else times
+
+    @property
+    def breaks(self) -> set[str]:
+        """The runs across which levels are not compared."""
+        return {remark.run_id for remark in self.remarks if remark.kind in breaking(self.series)}
+
+
+def breaking(series: Series) -> set[Kind]:
+    """Return what breaks a series; a ratio goes on where compiler or machine change for both."""
+    alone = set() if series.baseline else {Kind.TOOLCHAIN}
+    return {Kind.WORK, Kind.BASELINE} | alone
 
 
 def find_changes(history: pd.DataFrame, *, rule: Rule | None = None) -> list[Change]:
@@ -110,21 +144,27 @@ def find_changes(history: pd.DataFrame, *, rule: Rule | None = None) -> list[Cha
 
 
 def follow(history: pd.DataFrame, *, rule: Rule | None = None) -> list[Track]:
-    """Return each series of `history` with its changes and remarks."""
-    history = typed(history, HISTORY)
-    keys = list(Series._fields)
+    """Return each series of `history` with its changes and remarks.
+
+    `rule`: for all of them; by default that of ratios where there is a baseline, else `CORRELATED`.
+    """
+    history = typed(history, HISTORY).copy()
+    alone = history["baseline_us"].isna() | (history["baseline"] == "")
+    history.loc[alone, "host"] += " (" + history["machine"][alone] + ")"
+    history.loc[alone, ["baseline", "baseline_source"]] = ""
     return [
-        _follow_one(Series(*cast("tuple[Any, ...]", key)), boots, rule or Rule())
-        for key, boots in history.groupby(keys, sort=True)
+        _follow_one(Series(*cast("tuple[Any, ...]", key)), boots, rule)
+        for key, boots in history.groupby(list(Series._fields), sort=True)
     ]
 
 
-def _follow_one(series: Series, boots: pd.DataFrame, rule: Rule) -> Track:
+def _follow_one(series: Series, boots: pd.DataFrame, rule: Rule | None) -> Track:
     nights = _nights(boots)
-    values = np.log(nights["time_us"].to_numpy(float))
     remarks = list(_condition_remarks(nights))
-    new_conditions = {remark.run_id for remark in remarks}
-    restarts = [i for i, run in enumerate(nights["run_id"]) if run in new_conditions]
+    plain = Track(series, nights, (), tuple(remarks))
+    values = np.log(plain.followed.to_numpy(float))
+    restarts = [i for i, run in enumerate(nights["run_id"]) if run in plain.breaks]
+    rule = rule or (Rule() if series.baseline else CORRELATED)
     steps = find_steps(values, restarts, rule)
     remarks += _outlier_remarks(nights, values, sorted({0, *restarts, *(s.at for s in steps)}))
     remarks += _gap_remarks(nights)
@@ -134,17 +174,23 @@ def _follow_one(series: Series, boots: pd.DataFrame, rule: Rule) -> Track:
 
 def _nights(boots: pd.DataFrame) -> pd.DataFrame:
     """Return one row a run: the median of its boots, so that one odd boot does not move it."""
+    kept = ("toolchain", "work", "machine", "baseline_source", "baseline_us")
     nights = boots.groupby(["started_at", "run_id"], sort=True).agg(
         time_us=("time_us", "median"),
         boots=("time_us", "size"),
-        toolchain=("toolchain", "first"),
-        work=("work", "first"),
+        **{name: (name, "first") for name in kept},
     )
     return nights.reset_index()
 
 
 def _condition_remarks(nights: pd.DataFrame) -> Iterator[Remark]:
-    for column, kind in (("toolchain", Kind.TOOLCHAIN), ("work", Kind.WORK)):
+    columns = {
+        "toolchain": Kind.TOOLCHAIN,
+        "work": Kind.WORK,
+        "machine": Kind.MACHINE,
+        "baseline_source": Kind.BASELINE,
+    }
+    for column, kind in columns.items():
         before = nights[column].shift()
         for row in nights[(nights[column] != before) & before.notna()].index:
             words = f"{before[row]} before, {nights.loc[row, column]} since"

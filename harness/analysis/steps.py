@@ -1,7 +1,10 @@
 """Finds steps in one series of night values, night by night. Arrays in, values out.
 
 Each night is judged with what was known that night, so a later night neither takes an alarm back
-nor adds one in the past. docs/history.md explains the choices and gives the error rates.
+nor adds one in the past. Nights of a ratio to a baseline are taken for independent; times alone are
+not: `Rule.correlated` widens each test by what an autocorrelation of the first order does to means
+(Robbins, Gallagher, Lund and Aue 2011, Mean shift testing in correlated data, J. Time Series
+Analysis 32). docs/history.md explains the choices and gives the error rates.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import ruptures
 from numpy.typing import NDArray
 from scipy import special, stats
 
@@ -26,6 +28,7 @@ class Rule:
     `clip`: deviations count at most so many standard deviations. `smallest`: relative changes
     below are not reported. `longest`: nights looked back upon; `latest`: a step is found within
     so many nights or never, as every further one is another chance of a false alarm.
+    `correlated`: whether a night is expected to resemble the one before it.
     """
 
     alpha: float = 1e-6
@@ -36,6 +39,12 @@ class Rule:
     smallest: float = 0.005
     longest: int = 120
     latest: int = 40
+    correlated: bool = False
+
+
+# For times without a baseline. Few nights back: a level that creeps, as with the seasons, is not
+# compared with one of long ago.
+CORRELATED = Rule(learning=20, longest=50, latest=20, correlated=True)
 
 
 @dataclass(frozen=True)
@@ -55,17 +64,36 @@ class Step:
 
 @dataclass(frozen=True)
 class _Noise:
-    """What earlier levels showed of the noise between nights: squares and degrees of freedom."""
+    """What levels show of the noise between nights: squares, degrees of freedom, and `lagged`,
+    the products of each night's deviation with the next one's.
+    """
 
     squares: float = 0.0
     freedom: float = 0.0
+    lagged: float = 0.0
 
     def joined(self, other: "_Noise") -> "_Noise":
         """Add what another level showed; what lies far back weighs less and less."""
         fade = min(1.0, _REMEMBERED / self.freedom) if self.freedom else 1.0
-        return _Noise(self.squares * fade + other.squares, self.freedom * fade + other.freedom)
+        return _Noise(
+            self.squares * fade + other.squares,
+            self.freedom * fade + other.freedom,
+            self.lagged * fade + other.lagged,
+        )
+
+    def correlation(self) -> float:
+        """Return a cautious autocorrelation of the first order: what is seen, its bias from the
+        mean being estimated (Kendall 1954), and a standard error.
+        """
+        if not self.squares or self.freedom < 2:
+            return _MOST_CORRELATION
+        seen = self.lagged / self.squares
+        seen += (1 + 3 * max(seen, 0.0)) / self.freedom
+        error = (max(1 - seen**2, 0.0) / self.freedom) ** 0.5
+        return float(min(max(seen + error, 0.0), _MOST_CORRELATION))
 
 
+_MOST_CORRELATION = 0.97
 _REMEMBERED = 60.0  # degrees of freedom that earlier levels count for at most
 _LEAST_NOISE = 1e-4  # of a logarithm: times are counted in whole microseconds
 _MAD_TO_DEVIATION = 1.4826  # for the normal distribution
@@ -110,11 +138,12 @@ def _judge_night(values: Floats, begin: int, night: int, noise: _Noise, rule: Ru
         return None
     level = _clipped(values[begin : night + 1], noise, rule)
     sizes = np.arange(max(before, count - rule.latest), count - rule.confirmations + 1)
-    if not _believed(_tests(level, sizes, noise), count - sizes, rule).any():
+    rho = _correlation(values[begin : night + 1], noise, rule)
+    if not _believed(_tests(level, sizes, noise, rho), count - sizes, rule).any():
         return None
     size = max(_locate(level, rule), int(sizes[0]))
-    p = float(_tests(level, np.array([size]), noise)[0])
-    step = _measured(values[begin : night + 1], size, noise, rule)
+    p = float(_tests(level, np.array([size]), noise, rho)[0])
+    step = _measured(values[begin : night + 1], size, noise, rule, rho)
     if not _believed(p, count - size, rule) or abs(np.expm1(step.shift)) < rule.smallest:
         return None
     return replace(step, at=begin + size, found=night, p=p)
@@ -141,26 +170,46 @@ def _spread(away: Floats, noise: _Noise) -> float:
     return max(share * known + (1 - share) * own, _LEAST_NOISE)
 
 
-def _tests(level: Floats, sizes: NDArray[np.int_], noise: _Noise) -> Floats:
-    """Return the p of Student's t between the first `sizes` nights and the rest, for each size."""
+def _tests(level: Floats, sizes: NDArray[np.int_], noise: _Noise, rho: float) -> Floats:
+    """Return the p of Student's t between the first `sizes` nights and the rest, for each size.
+
+    `rho`: autocorrelation of the nights; means then vary more, and their variance is known worse.
+    """
     count, total, squares = len(level), level.sum(), (level**2).sum()
     first = np.cumsum(level)[sizes - 1]
     mean_a, mean_b = first / sizes, (total - first) / (count - sizes)
     within = squares - sizes * mean_a**2 - (count - sizes) * mean_b**2
     freedom = count - 2 + noise.freedom
     variance = np.maximum((within + noise.squares) / freedom, _LEAST_NOISE**2)
-    t = np.abs(mean_a - mean_b) / np.sqrt(variance * (1 / sizes + 1 / (count - sizes)))
-    p: Floats = 2 * special.stdtr(freedom, -t)  # scipy.stats checks more than each night can pay
+    spread = _inflation(sizes, rho) / sizes + _inflation(count - sizes, rho) / (count - sizes)
+    t = np.abs(mean_a - mean_b) / np.sqrt(variance * spread)
+    # scipy.stats checks more than each night can pay
+    p: Floats = 2 * special.stdtr(freedom * (1 - rho**2) / (1 + rho**2), -t)
     return p
+
+
+def _inflation(nights: Any, rho: float) -> Any:
+    """Return by how much autocorrelation raises the variance of the mean of so many nights."""
+    return (1 + rho) / (1 - rho) - 2 * rho * (1 - rho**nights) / (nights * (1 - rho) ** 2)
+
+
+def _correlation(level: Floats, noise: _Noise, rule: Rule) -> float:
+    """Return the autocorrelation to reckon with; the newest nights may be of another level."""
+    if not rule.correlated:
+        return 0.0
+    known = level[: max(len(level) - 2 * rule.patience, rule.confirmations)]
+    return noise.joined(_noise_of(known, noise, rule)).correlation()
 
 
 def _locate(level: Floats, rule: Rule) -> int:
     """Return how many nights lie before the step: the least squares split."""
-    search = ruptures.KernelCPD(kernel="linear", min_size=rule.confirmations).fit(level)
-    return int(search.predict(n_bkps=1)[0])
+    sizes = np.arange(rule.confirmations, len(level) - rule.confirmations + 1)
+    first = np.cumsum(level)[sizes - 1]
+    between = first**2 / sizes + (level.sum() - first) ** 2 / (len(level) - sizes)
+    return int(sizes[between.argmax()])
 
 
-def _measured(level: Floats, size: int, noise: _Noise, rule: Rule) -> Step:
+def _measured(level: Floats, size: int, noise: _Noise, rule: Rule, rho: float) -> Step:
     """Return the step after `size` nights and its 95 % interval; each side is clipped alone."""
     a, b = level[:size], level[size:]
     parts = [_clipped(part, noise, rule) + np.median(part) for part in (a, b)]
@@ -168,7 +217,9 @@ def _measured(level: Floats, size: int, noise: _Noise, rule: Rule) -> Step:
     own = _Noise(sum(float(((part - part.mean()) ** 2).sum()) for part in parts), len(level) - 2)
     both = noise.joined(own)
     error = max((both.squares / both.freedom) ** 0.5, _LEAST_NOISE)
-    reach = stats.t.ppf(0.975, both.freedom) * error * (1 / len(a) + 1 / len(b)) ** 0.5
+    inflated = _inflation(len(a), rho) / len(a) + _inflation(len(b), rho) / len(b)
+    freedom = both.freedom * (1 - rho**2) / (1 + rho**2)
+    reach = stats.t.ppf(0.975, freedom) * error * inflated**0.5
     return Step(size, 0, shift, shift - reach, shift + reach, 1.0)
 
 
@@ -177,4 +228,5 @@ def _noise_of(level: Floats, noise: _Noise, rule: Rule) -> _Noise:
     if len(level) < 2:
         return _Noise()
     kept = _clipped(level, noise, rule)
-    return _Noise(float(((kept - kept.mean()) ** 2).sum()), len(level) - 1)
+    kept = kept - kept.mean()
+    return _Noise(float((kept**2).sum()), len(level) - 1, float((kept[1:] * kept[:-1]).sum()))

@@ -21,7 +21,6 @@ WIDTH, HEIGHT = 860, 168
 LEFT, RIGHT, TOP, BOTTOM = 76, 14, 12, 26
 _DRAWN = 60  # charts on the page, those with changes first
 _NIGHTS = 180  # newest nights of a chart: the page stays below 2 MB
-_BREAKS = (Kind.GAP, Kind.TOOLCHAIN, Kind.WORK)
 
 
 @dataclass(frozen=True)
@@ -110,29 +109,32 @@ def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
     nights = track.nights.iloc[-_NIGHTS:].reset_index(drop=True)
     odd = {remark.run_id for remark in track.remarks if remark.kind is Kind.OUTLIER}
     begun = {change.at_run: change for change in track.changes}
-    usual = nights["time_us"][~nights["run_id"].isin(odd)]
-    y_of, y_ticks = _y_axis(usual if len(usual) else nights["time_us"])
+    values = track.followed.iloc[-_NIGHTS:].reset_index(drop=True)
+    tell = duration if not track.series.baseline else _share_words
+    usual = values[~nights["run_id"].isin(odd)]
+    y_of, y_ticks = _y_axis(usual if len(usual) else values, tell)
     times = pd.to_datetime(nights["started_at"], format="ISO8601", utc=True)
     x_of, x_ticks = _x_axis(list(times))
     points = [
         Point(
             x=x_of(when),
-            y=y_of(time_us),
+            y=y_of(value),
             run_id=run,
-            words=_words(when, time_us, boots, begun.get(run)),
+            words=_words(when, tell(value), boots, begun.get(run)),
             state=str(begun[run].direction) if run in begun else "outlier" if run in odd else "",
             linked=linked(run),
         )
-        for when, time_us, boots, run in zip(
-            times, nights["time_us"], nights["boots"], nights["run_id"], strict=True
+        for when, value, boots, run in zip(
+            times, values, nights["boots"], nights["run_id"], strict=True
         )
     ]
-    breaks = {remark.run_id for remark in track.remarks if remark.kind in _BREAKS}
+    breaks = track.breaks | {r.run_id for r in track.remarks if r.kind is Kind.GAP}
     of_run = {point.run_id: point for point in points}
-    remarks = [r for r in track.remarks if r.kind in _BREAKS and r.run_id in of_run]
+    remarks = [r for r in track.remarks if r.kind is not Kind.OUTLIER and r.run_id in of_run]
     marks = [Mark(of_run[r.run_id].x, f"{r.kind}: {r.words}") for r in remarks]
     series = track.series
     sizes = f"{series.cpus} CPUs, {threads_words(series.nr_threads)}"
+    sizes += f"; time over that of {series.baseline}, same night" if series.baseline else ""
     return Trend(
         name=f"trend-{number}",
         title=f"{short_case(series.case)}: {series.line}, {series_name(series.workload)}, {sizes}",
@@ -141,7 +143,7 @@ def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
         sentence=_sentence(track),
         points=points,
         lines=list(_lines([point for point in points if point.state != "outlier"], breaks)),
-        levels=list(_levels(points, nights["time_us"], {*begun, *breaks}, y_of)),
+        levels=list(_levels(points, values, {*begun, *breaks}, y_of)),
         marks=marks,
         x_ticks=x_ticks,
         y_ticks=y_ticks,
@@ -167,10 +169,14 @@ def _sentence(track: Track) -> str:
     return f"{words}: {told}."
 
 
-def _words(when: datetime, time_us: float, boots: int, change: Change | None) -> str:
+def _share_words(share: float) -> str:
+    return f"{share:.3f}"
+
+
+def _words(when: datetime, value: str, boots: int, change: Change | None) -> str:
     since = f"; {change_words(change)} from here" if change else ""
     boots_words = f"{boots} boot{'' if boots == 1 else 's'}"
-    return f"{when:%Y-%m-%d %H:%M}: {duration(time_us)}, {boots_words}{since}"
+    return f"{when:%Y-%m-%d %H:%M}: {value}, {boots_words}{since}"
 
 
 def _lines(points: Sequence[Point], breaks: set[str]) -> Iterator[str]:
@@ -191,14 +197,14 @@ def _coordinates(points: Sequence[Point]) -> str:
 
 def _levels(
     points: Sequence[Point],
-    times_us: "pd.Series[float]",
+    values: "pd.Series[float]",
     begun: set[str],
     y_of: Callable[[float], float],
 ) -> Iterator[tuple[float, float, float]]:
     """Yield the median of each stretch between changes, as a line over it."""
     starts = [n for n, point in enumerate(points) if n == 0 or point.run_id in begun]
     for start, end in zip(starts, [*starts[1:], len(points)], strict=True):
-        middle = float(times_us.iloc[start:end].median())
+        middle = float(values.iloc[start:end].median())
         yield points[start].x, points[end - 1].x, y_of(middle)
 
 
@@ -215,9 +221,11 @@ def _x_axis(times: Sequence[datetime]) -> tuple[Callable[[datetime], float], lis
     return x_of, [Tick(x_of(when), f"{when:{form}}") for when in (first, middle, last)]
 
 
-def _y_axis(times_us: "pd.Series[float]") -> tuple[Callable[[float], float], list[Tick]]:
-    """Return the place of a time, and round ticks. What lies outside is drawn at the edge."""
-    low, high = float(times_us.min()), float(times_us.max())
+def _y_axis(
+    values: "pd.Series[float]", tell: Callable[[float], str]
+) -> tuple[Callable[[float], float], list[Tick]]:
+    """Return the place of a value, and round ticks. What lies outside is drawn at the edge."""
+    low, high = float(values.min()), float(values.max())
     margin = max(0.08 * (high - low), 0.01 * high, 1e-3)
     low, high = max(low - margin, 0.0), high + margin
     height = HEIGHT - TOP - BOTTOM
@@ -226,7 +234,7 @@ def _y_axis(times_us: "pd.Series[float]") -> tuple[Callable[[float], float], lis
         share = (float(np.clip(time_us, low, high)) - low) / (high - low)
         return round(TOP + height * (1 - share), 1)
 
-    return y_of, [Tick(y_of(value), duration(value)) for value in round_values(low, high)]
+    return y_of, [Tick(y_of(value), tell(value)) for value in round_values(low, high)]
 
 
 def round_values(low: float, high: float, most: int = 4) -> list[float]:

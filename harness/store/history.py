@@ -32,8 +32,20 @@ def load_history(store: Store, runs: int = _RUNS) -> pd.DataFrame:
         times = _times(connection, boots)
     lines = _lines(of_run)
     rows = pd.concat([times, boots[boots["load_ns"].notna()].assign(**_whole_load(boots))])
-    rows = rows.merge(lines, on=["run_id", "kernel"])
+    rows = _with_baselines(rows.merge(lines, on=["run_id", "kernel"]))
     return rows[list(HISTORY)].astype(dict(HISTORY)).reset_index(drop=True)
+
+
+def _with_baselines(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return `rows` with the median time of the same run's baseline, NaN where there is none."""
+    if rows.empty:
+        return rows.assign(baseline_us=float("nan"))
+    same = ["run_id", "workload", "cpus", "nr_threads", "case"]
+    of_base = rows[rows["kernel"] == rows["base_kernel"]]
+    medians = of_base.groupby(same)["time_us"].median().rename("baseline_us").reset_index()
+    rows = rows.merge(medians, on=same, how="left")
+    rows.loc[rows["kernel"] == rows["base_kernel"], "baseline_us"] = float("nan")
+    return rows
 
 
 def _whole_load(boots: pd.DataFrame) -> dict[str, Any]:
@@ -87,24 +99,30 @@ def _times(connection: sa.Connection, boots: pd.DataFrame) -> pd.DataFrame:
 
 
 def _lines(of_run: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Return for each run and kernel: started_at, host, line, toolchain."""
-    columns = ["run_id", "kernel", "started_at", "host", "line", "toolchain"]
+    """Return for each run and kernel what `HISTORY` says of them; `base_kernel`: by its name."""
+    columns = ["run_id", "kernel", "started_at", "host", "machine", "line", "toolchain"]
+    columns += ["base_kernel", "baseline", "baseline_source"]
     return pd.DataFrame(list(_line_rows(of_run)), columns=columns)
 
 
 def _line_rows(of_run: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     for run_id, run in of_run.items():
         machine = cast("Mapping[str, Any]", run.get("machine") or {})
-        host = host_words(from_json(run["host"]), machine)
+        host, digest = host_words(from_json(run["host"]), machine)
+        base = str(from_json(run["plan"]).get("baseline") or "")
+        base_facts = run["kernels"].get(base, {})
+        base_line = str(base_facts.get("line") or base)
+        made_of = str(base_facts.get("summary") or "")
         for name, facts in run["kernels"].items():
             tools = (facts.get("compiler"), f"QEMU {machine['qemu']}" if "qemu" in machine else "")
             toolchain = ", ".join(tool for tool in tools if tool)
             line = str(facts.get("line") or name)
-            yield run_id, name, run["started_at"], host, line, toolchain
+            compared = (base, "", "") if name == base else (base, base_line, made_of)
+            yield run_id, name, run["started_at"], host, digest, line, toolchain, *compared
 
 
-def host_words(host: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
-    """Return what measured, for people, with its fingerprint. A lab host is its own machine."""
+def host_words(host: Mapping[str, Any], machine: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what measured, for people, and a digest of its facts. A lab host is itself."""
     kind = str(machine.get("kind", ""))
     facts = {name: value for name, value in machine.items() if name not in _NOT_THE_HOST}
     if kind == "ssh":
@@ -114,7 +132,7 @@ def host_words(host: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
     else:
         facts["id"] = host.get("id")
         words = f"{host.get('cpu') or 'host'} {machine.get('accelerator', '')}".strip()
-    return f"{words} ({_digest(json.dumps(facts, sort_keys=True, default=str))})"
+    return words, _digest(json.dumps(facts, sort_keys=True, default=str))
 
 
 def _digest(text: str) -> str:

@@ -30,13 +30,13 @@ def test_boots_that_did_not_pass_are_no_history(store):
 
 
 def test_a_slow_down_is_dated_to_its_night_and_told_once(store):
-    for night in range(24):
-        keep_night(store, night, 20_000 if night < 15 else 21_000)
+    for night in range(36):
+        keep_night(store, night, 20_000 if night < 25 else 21_000)
     by_case = {change.series.case: change for change in find_changes(load_history(store))}
     assert set(by_case) == {"fix_size_alloc_test", "whole load"}
     for change in by_case.values():
-        assert change.at_run == "2026-night-015"
-        assert "2026-night-017" <= change.found_run <= "2026-night-019"
+        assert change.at_run == "2026-night-025"
+        assert "2026-night-027" <= change.found_run <= "2026-night-031"
         assert change.direction is Direction.SLOWER
         assert change.low_percent < 5.0 < change.high_percent
 
@@ -62,7 +62,7 @@ def test_another_compiler_workload_or_host_is_shown_and_no_alarm(store):
 def test_a_lab_host_is_its_own_machine_whoever_drives_it():
     machine = {"kind": "ssh", "host": "epyc-1", "host_cpus": 128, "known_good": "6.1"}
     words = host_words({"id": "a laptop"}, machine)
-    assert words.startswith("epyc-1 (")
+    assert words[0] == "epyc-1"
     assert words == host_words({"id": "another laptop"}, machine | {"known_good": "6.12"})
     assert words != host_words({"id": "a laptop"}, machine | {"host_cpus": 64})
 

@@ -17,7 +17,8 @@ def history(nights=50, seed=1, step_at=30, step=0.06, boots=3, **fixed):
         row = {
             "host": "host", "line": "6.12", "workload": "quick", "cpus": 2, "nr_threads": 2,
             "case": "fix_size_alloc_test", "run_id": f"run-{night:03}", "started_at": started_at,
-            "toolchain": "gcc 12", "work": "a",
+            "toolchain": "gcc 12", "work": "a", "machine": "0a1b", "baseline": "",
+            "baseline_source": "", "baseline_us": np.nan,
         }  # fmt: skip
         row |= {name: value(night) if callable(value) else value for name, value in fixed.items()}
         level = 20_000 * (1 + step * (night >= step_at))
@@ -48,7 +49,7 @@ def test_the_order_of_rows_does_not_matter():
 def test_each_host_is_a_series_of_its_own():
     both = history(nights=60, step_at=30, host=lambda n: "new" if n >= 30 else "old")
     assert find_changes(both) == []
-    assert [track.series.host for track in follow(both)] == ["new", "old"]
+    assert [track.series.host for track in follow(both)] == ["new (0a1b)", "old (0a1b)"]
 
 
 @pytest.mark.parametrize(("column", "kind"), [("toolchain", Kind.TOOLCHAIN), ("work", Kind.WORK)])
@@ -58,6 +59,42 @@ def test_a_change_of_conditions_is_shown_and_no_alarm(column, kind):
     assert track.changes == ()
     (remark,) = track.remarks
     assert (remark.run_id, remark.kind, remark.words) == ("run-030", kind, "old before, new since")
+
+
+def compared(step=0.06, **more):
+    """A history with a baseline; every tenth night the host is slower, for seven nights."""
+    rows = history(step=step, **more)
+    night = rows["run_id"].str[-3:].astype(int)
+    host = 1 + 0.2 * (night % 10 < 7) + 0.004 * night
+    base = 20_000 * np.exp(np.random.default_rng(5).normal(0, 0.01, night.max() + 1))
+    rows["time_us"] *= host
+    return rows.assign(baseline="plain", baseline_source="6.12", baseline_us=base[night] * host)
+
+
+def test_what_the_host_does_to_baseline_and_candidate_alike_is_no_change():
+    assert find_changes(compared(step=0)) == []
+    (change,) = find_changes(compared())
+    assert change.at_run in {"run-029", "run-030", "run-031"}
+    assert change.low_percent < 6 < change.high_percent
+    assert change.series.baseline == "plain"
+
+
+@pytest.mark.parametrize("column", ["toolchain", "machine"])
+def test_with_a_baseline_a_step_on_the_night_of_a_new_compiler_or_machine_is_found(column):
+    rows = compared(**{column: lambda night: "new" if night >= 30 else "old"})
+    (track,) = follow(rows)
+    assert [change.at_run for change in track.changes] == ["run-030"]
+    kinds = {remark.run_id: remark.kind for remark in track.remarks}
+    assert kinds["run-030"] in {Kind.TOOLCHAIN, Kind.MACHINE}
+
+
+def test_another_source_of_the_baseline_is_no_change_of_the_candidate():
+    rows = compared()
+    later = rows["run_id"] >= "run-030"
+    rows.loc[later, "baseline_source"] = "6.13"
+    (track,) = follow(rows)
+    assert track.changes == ()
+    assert track.breaks == {"run-030"}
 
 
 def test_missing_nights_are_shown_and_a_step_across_them_is_found():
