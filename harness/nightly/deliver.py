@@ -15,24 +15,14 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
 
 from harness.errors import InfrastructureError
 from harness.nightly.state import Letter
 from harness.spec.nightly import EmailSpec, NoticesSpec, WebhookSpec
+from harness.web import open_once
 
 ATTACHED_LIMIT = 8 << 20  # bytes of a page; many servers take no mail above 10 MiB
 _TIMEOUT_S = 60
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows nothing: the notice would get lost on the way, the secret would not."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Make an error of the answer."""
-
-
-_OPENER = urllib.request.build_opener(_NoRedirect)
 
 Send = Callable[[Letter, Path | None], None]
 """Delivers one notice, with the page of its run where there is one. Raises InfrastructureError."""
@@ -153,7 +143,7 @@ def post(
     data = json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers)  # noqa: S310 http and https only, above
     try:
-        with _OPENER.open(request, timeout=_TIMEOUT_S) as answer:
+        with open_once(request, timeout_s=_TIMEOUT_S) as answer:
             answer.read(1)
     except urllib.error.HTTPError as error:
         error.close()

@@ -18,7 +18,7 @@ from harness.errors import InputError, VmapbenchError
 from harness.files import replace_file
 from harness.locks import claimed
 from harness.nightly.candidates import Failed, Finder, Revision
-from harness.nightly.curfew import Curfew, TimeUp
+from harness.nightly.deadline import Clock, Deadline, TimeUp
 from harness.nightly.deliver import Send
 from harness.nightly.findings import night_news, run_news
 from harness.nightly.news import failure_key, failure_letter, failures_letter
@@ -39,7 +39,6 @@ from harness.spec.nightly import NightlySpec
 from harness.spec.playbook import load_playbook
 from harness.store.store import Store
 
-Clock = Callable[[], dt.datetime]
 Write = Callable[[Store, str, Path], Written]
 
 
@@ -76,11 +75,6 @@ class Found:
     empty: list[str]
 
 
-def local_now() -> dt.datetime:
-    """Return the time in the machine's own zone: nights are where the user is."""
-    return dt.datetime.now().astimezone()
-
-
 def night_of(now: dt.datetime) -> str:
     """Return the date on which the night began: from noon to noon, in the clock's own zone."""
     return (now - dt.timedelta(hours=12)).date().isoformat()
@@ -114,7 +108,7 @@ class Night:
         """Do tonight's work, or the rest of it. Raises InputError where another process does."""
         with claimed(self.folder / "lock", f"{self.folder}: another vmapbench is at it"):
             state = load_state(self.folder / "state.json")
-            night = open_night(state, self.clock())
+            night = open_night(state, self.clock)
             if night.ended:
                 errors = self._deliver(state)
                 return Outcome(f"{night.summary} (done before)", 3 if errors else 0, errors)
@@ -130,12 +124,12 @@ class Night:
     def plan(self) -> Plan:
         """Return what tonight would be; changes no state, boots nothing."""
         state = load_state(self.folder / "state.json")
-        night = open_night(state, self.clock())
+        night = open_night(state, self.clock)
         with scratch_folder("nightly") as scratch:
             found = self._find(state, scratch)
         works = found.works
         lines = [f"night of {night.date}, {self.spec.budget_h:g} h"]
-        left_s = self._until(night).timestamp() - self.clock().timestamp()
+        left_s = self._left_s(night)
         for number, job in enumerate(ranked([w.job for w in works], state.pairs, night.done)):
             pair = state.pairs.get(job.key)
             fit = fits(job, pair, left_s, first=number == 0)
@@ -177,9 +171,8 @@ class Night:
             state.told |= {failure_key(*item): night.date for item in items}
         state.save()
 
-    def _until(self, night: NightRecord) -> dt.datetime:
-        began = dt.datetime.fromisoformat(night.began)
-        return began + dt.timedelta(hours=self.spec.budget_h)
+    def _left_s(self, night: NightRecord) -> float:
+        return self.spec.budget_h * 3600 - self.clock.elapsed_s(night)
 
     def _find(self, state: State, folder: Path) -> Found:
         """Find tonight's jobs; the files of their kernels are written to `folder`."""
@@ -210,11 +203,11 @@ class Night:
 
     def _measure(self, state: State, night: NightRecord, works: Sequence[Work]) -> bool:
         """Measure until the work or the time is over; return whether the user stopped it."""
-        curfew = Curfew(self.session.observer, self.clock, self._until(night))
+        deadline = Deadline(self.session.observer, lambda: self._left_s(night))
         by_job = {(work.job.key, work.job.revision): work for work in works}
         while True:
             left = ranked([work.job for work in works], state.pairs, night.done)
-            left_s = (self._until(night) - self.clock()).total_seconds()
+            left_s = self._left_s(night)
             fitting = (
                 job
                 for job in left
@@ -224,7 +217,7 @@ class Night:
             if job is None:
                 break
             try:
-                if self._one(state, night, by_job[job.key, job.revision], curfew):
+                if self._one(state, night, by_job[job.key, job.revision], deadline):
                     return True
             except TimeUp:
                 self.say("the night's time is over")
@@ -236,7 +229,7 @@ class Night:
         state.save()
         return False
 
-    def _one(self, state: State, night: NightRecord, work: Work, curfew: Curfew) -> bool:
+    def _one(self, state: State, night: NightRecord, work: Work, deadline: Deadline) -> bool:
         """Measure one candidate on one playbook; return whether the user interrupted it."""
         pair = state.pairs.setdefault(work.job.key, PairRecord())
         if pair.begun_revision != work.job.revision:
@@ -245,7 +238,7 @@ class Night:
         state.save()
         self.say(f"{work.job.key}: {work.revision.title}")
         try:
-            run_id = self._booted(work, pair, curfew)
+            run_id = self._booted(work, pair, deadline)
         except TimeUp:
             raise
         except VmapbenchError as error:
@@ -262,10 +255,10 @@ class Night:
         state.save()
         return False
 
-    def _booted(self, work: Work, pair: PairRecord, curfew: Curfew) -> str | None:
+    def _booted(self, work: Work, pair: PairRecord, deadline: Deadline) -> str | None:
         """Return the ended run of a job, carrying it out as far as that is not done yet."""
         session = dataclasses.replace(
-            self.session, observer=curfew, kernels=work.revision.folder, now=self.clock
+            self.session, observer=deadline, kernels=work.revision.folder, now=self.clock.now
         )
         with contextlib.closing(session.open_store()) as store:
             known = store.runs_of(pair.begun)
@@ -318,7 +311,7 @@ class Night:
                 try:
                     self.send[channel](letter, page if page and page.is_file() else None)
                 except Exception as error:
-                    days = (self.clock().date() - dt.date.fromisoformat(letter.date)).days
+                    days = (self.clock.now().date() - dt.date.fromisoformat(letter.date)).days
                     if days < _GIVE_UP_DAYS:
                         errors.append(f"notice {letter.title!r} waits: {error}")
                         continue
@@ -341,7 +334,7 @@ class Night:
         move_tips(state, works)
         letters = [key for key, date in state.told.items() if date == night.date]
         done, wanted = len(night.done), len(works)
-        minutes = (self.clock() - dt.datetime.fromisoformat(night.began)).total_seconds() / 60
+        minutes = self.clock.elapsed_s(night) / 60
         facts = [
             f"{done} of {wanted} measured",
             *([f"{wanted - done} carried over"] if wanted > done else []),
@@ -353,20 +346,20 @@ class Night:
         night.summary = (
             f"nightly {self.spec.name} {night.date}: {', '.join(facts)}; {minutes:.0f} min"
         )
-        night.ended = self.clock().isoformat(timespec="seconds")
+        night.ended = self.clock.now().isoformat(timespec="seconds")
         state.save()
         worse = bool(night.failures) or night.worse
         return Outcome(night.summary, 3 if errors else int(worse), errors)
 
 
-def open_night(state: State, now: dt.datetime) -> NightRecord:
+def open_night(state: State, clock: Clock) -> NightRecord:
     """Return tonight's record; an earlier night that never ended is ended by it."""
-    date = night_of(now)
+    date = night_of(clock.now())
     if state.nights and state.nights[-1].date == date:
         return state.nights[-1]
     for night in state.nights:
         night.ended = night.ended or "cut short"
-    state.nights.append(NightRecord(date, now.isoformat(timespec="seconds")))
+    state.nights.append(clock.begin(date))
     return state.nights[-1]
 
 

@@ -25,7 +25,10 @@ _MESSAGE_ID = re.compile(r"(?!.*=\?)[!-;=?-~]{1,400}@[!-;=?-~]{1,400}")
 
 @dataclass
 class NightRecord:
-    """One night. `began`: ISO time; `ended`: empty while it is under way; `summary`: its line."""
+    """One night. `began`: ISO time; `ended`: empty while it is under way; `summary`: its line.
+
+    `uptime_s`, `boot_id`: the machine's, when it began; see `harness.nightly.deadline.Clock`.
+    """
 
     date: str
     began: str
@@ -34,6 +37,8 @@ class NightRecord:
     done: list[str] = field(default_factory=list)  # keys of jobs that were finished in it
     failures: dict[str, str] = field(default_factory=dict)  # what went wrong: where -> words
     worse: bool = False  # whether something is slower or broken since tonight
+    uptime_s: float = 0.0
+    boot_id: str = ""
 
 
 @dataclass

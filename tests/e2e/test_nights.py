@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.nightly.deadline import Clock
 from harness.nightly.night import Night
 from harness.nightly.state import load_state
 from harness.run.session import Session
@@ -94,7 +95,7 @@ def nights(tmp_path, built):
         session = Session(KERNELS, tmp_path / "reports", Quiet())
         spec = load_nightly(tmp_path / "real.yaml")
         send = {"test": lambda letter, page: sent.append((letter, page))}
-        return Night(spec, session, lambda: began, send).carry_out()
+        return Night(spec, session, Clock(lambda: began), send).carry_out()
 
     night.sent, night.patch, night.folder = sent, patch, tmp_path
     return night

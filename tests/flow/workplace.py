@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from harness.errors import KernelBuildError
+from harness.nightly.deadline import Clock
 from harness.nightly.night import Night
 from harness.report.collect import collect_report
 from harness.report.view import View
@@ -65,7 +66,7 @@ class MadeUpTarget:
     def boot(self, request, progress):
         place = self.workplace
         place.boots.append(request.kernel.spec.name)
-        place.now += dt.timedelta(seconds=place.boot_takes_s)
+        place.pass_time(place.boot_takes_s)
         if place.before_boot:
             place.before_boot(len(place.boots))
         spec = request.kernel.spec
@@ -93,6 +94,8 @@ class Workplace:
             folder / n for n in ("reports", "kernels", "linux")
         )
         self.now = dt.datetime(2026, 1, 1, 23, 0, tzinfo=UTC)
+        self.uptime_s, self.boot_id = 1000.0, "first"
+        self.clock = Clock(lambda: self.now, lambda: self.uptime_s, lambda: self.boot_id)
         self.boots, self.sent, self.said, self.built = [], [], [], []
         self.before_boot, self.boot_takes_s = None, 60
         self.broken, self.times_the_load = set(), True
@@ -153,10 +156,15 @@ class Workplace:
             build=self.build,
         )
         tell = self.said.append
-        return Night(load_nightly(file), session, lambda: self.now, self.send, tell, self.write)
+        return Night(load_nightly(file), session, self.clock, self.send, tell, self.write)
+
+    def pass_time(self, seconds):
+        self.now += dt.timedelta(seconds=seconds)
+        self.uptime_s += seconds
 
     def next_night(self, days=1):
-        self.now = (self.now + dt.timedelta(days=days)).replace(hour=23, minute=0, second=0)
+        then = (self.now + dt.timedelta(days=days)).replace(hour=23, minute=0, second=0)
+        self.pass_time((then - self.now).total_seconds())
 
     @property
     def titles(self):

@@ -34,8 +34,9 @@ def command(
     2 and 3: the night failed. What was begun goes on with the next call. --dry-run ends with 1
     where a candidate would not be measured or a secret for the notices is not set.
     """
+    from harness.nightly.deadline import Clock
     from harness.nightly.deliver import channels, missing_secrets
-    from harness.nightly.night import Night, local_now
+    from harness.nightly.night import Night
     from harness.run.session import Session
     from harness.spec.nightly import load_nightly
 
@@ -46,7 +47,7 @@ def command(
     observer = _Silent() if quiet else Lines()
     session = Session(kernels, reports, observer, observer.build)
     send = channels(spec.notices, os.environ)
-    night = Night(spec, session, local_now, send, observer.say)
+    night = Night(spec, session, Clock(), send, observer.say)
     if dry_run:
         plan, unset = night.plan(), missing_secrets(spec.notices, os.environ)
         echo("\n".join([*plan.lines, *(f"notices: {words}" for words in unset)]))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from harness.errors import InfrastructureError, InputError
 from harness.process import Runner
 from harness.spec.host import CommandPower, HostSpec, HttpPower, IpmiPower, LabgridPower
+from harness.web import open_once
 
 _DEADLINE_S = 120.0
 
@@ -67,17 +68,9 @@ def cycle_power(spec: HostSpec, runner: Runner) -> None:
     runner.run(argv, env=env, deadline_s=_DEADLINE_S, check=True)
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A power strip that sends us elsewhere is not the one of the hosts file."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Follow nothing."""
-
-
 def _send(request: urllib.request.Request, name: str) -> None:
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=30) as answer:
+        with open_once(request, timeout_s=30, proxies=False) as answer:
             answer.read(1 << 16)
     except (urllib.error.URLError, OSError, ValueError) as error:
         host = request.host or "the power strip"

@@ -1,5 +1,7 @@
 """Whole nights with a real git, store and state; the boots' times are made up."""
 
+import contextlib
+import datetime as dt
 import os
 import random
 import signal
@@ -370,10 +372,95 @@ def test_the_machines_own_change_is_one_notice(workplace):
     level = [1.0]
     workplace.time_us = lambda spec, now: int(20_000 * level[0] * wobble.gauss(1, 0.002))
     file = workplace.file(BRANCH)
-    for night in range(14):
-        level[0] = 1.2 if night >= 9 else 1.0
+    for night in range(48):  # the first 40 teach how long what the machine does lasts
+        level[0] = 1.2 if night >= 42 else 1.0
         workplace.night(file).carry_out()
         workplace.next_night()
     (letter,) = [letter for letter, _ in workplace.sent]
     assert letter.title.startswith("base is slower")
     assert "look at the machine" in letter.text
+
+
+def test_a_clock_that_is_set_back_does_not_lengthen_the_night(workplace):
+    for value in (2, 3, 4, 5):
+        workplace.commit(value, f"mm: {value}")
+    names = ("one", "two", "three", "four")
+    candidates = [{"name": n, "branch": f"main~{i}", "git": "linux"} for i, n in enumerate(names)]
+    file = workplace.file(candidates, budget_h=0.05)  # 3 minutes: 3 boots
+
+    def set_back(number):
+        if number == 1:
+            workplace.now -= dt.timedelta(hours=6)
+
+    workplace.before_boot = set_back
+    outcome = workplace.night(file).carry_out()
+    assert len(workplace.boots) == 3
+    assert outcome.summary.endswith("; 3 min")
+    again = workplace.night(file).carry_out()
+    assert again.summary.endswith("(done before)")
+
+
+def test_a_clock_that_is_set_ahead_does_not_end_the_night(workplace):
+    workplace.commit(2)
+
+    def set_ahead(number):
+        if number == 1:
+            workplace.now += dt.timedelta(hours=6)
+
+    workplace.before_boot = set_ahead
+    outcome = workplace.night(workplace.file(BRANCH, budget_h=0.2)).carry_out()
+    assert "1 of 1 measured" in outcome.summary
+
+
+def test_after_a_restart_of_the_machine_the_time_of_day_tells_what_is_left(workplace):
+    workplace.commit(2)
+    file = workplace.file([*BRANCH, {"name": "older", "branch": "main~1", "git": "linux"}])
+    night = workplace.night(file)
+
+    def power_cut(number):
+        raise KeyboardInterrupt
+
+    workplace.before_boot = power_cut
+    with contextlib.suppress(KeyboardInterrupt):
+        night.carry_out()
+    workplace.before_boot = None
+    workplace.now += dt.timedelta(hours=9)  # the budget is 8
+    workplace.uptime_s, workplace.boot_id = 30.0, "second"
+    outcome = workplace.night(file).carry_out()
+    assert "0 of 2 measured, 2 carried over" in outcome.summary
+    assert len(workplace.boots) == 1
+
+
+def test_a_notice_that_cannot_be_sent_blocks_no_other_and_is_given_up(workplace):
+    refused, good = [], workplace.send["made-up"]
+
+    def send(letter, page):
+        if "gone" in letter.title:
+            refused.append(letter.title)
+            raise InfrastructureError("mail through here:25: 550 no such user")
+        good(letter, page)
+
+    workplace.send = {"made-up": send}
+    gone = [{"name": n, "branch": "no-such-branch", "git": "linux"} for n in ("gone", "lost")]
+    file = workplace.file([*gone, *BRANCH])
+    outcome = workplace.night(file).carry_out()
+    assert [title.split(":")[0] for title in workplace.titles] == ["lost"]
+    assert outcome.exit_code == 3
+    assert "waits: mail through here:25: 550 no such user" in outcome.errors[0]
+    workplace.git("branch", "no-such-branch")
+    workplace.next_night(days=13)
+    assert "waits" in workplace.night(file).carry_out().errors[0]
+    workplace.next_night()
+    outcome = workplace.night(file).carry_out()
+    assert outcome.exit_code == 3
+    assert "is given up after 14 days; it stands in " in outcome.errors[0]
+    assert "1 notices not delivered" in outcome.summary
+    (kept,) = [
+        p for p in (workplace.reports / "nightly/tonight/notices").iterdir()
+        if p.read_text().startswith("gone: ")
+    ]  # fmt: skip
+    assert "no-such-branch" in kept.read_text()
+    workplace.next_night()
+    assert workplace.night(file).carry_out().exit_code == 0
+    assert len(refused) == 3
+    assert state(workplace).outbox == []

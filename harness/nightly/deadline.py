@@ -1,0 +1,82 @@
+"""Ends a night in time: between two boots, never in one, and never before the first.
+
+How much of a night is over is told by a clock that nobody sets: the seconds since this machine
+started, sleep included. The time of day says only which night it is.
+"""
+
+import datetime as dt
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.nightly.state import NightRecord
+from harness.records import BootRecord, JobRecord
+from harness.run.execute import Observer
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class TimeUp(Exception):  # noqa: N818 it is no error: what is left waits for the next night
+    """The night is over; the run under way goes on in the next one."""
+
+
+@functools.cache
+def this_boot() -> str:
+    """Return the kernel's name for this boot of the machine; empty where it has none."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """`now`: time of day, in the machine's own zone: nights are where the user is.
+
+    `uptime_s`: seconds since the machine started; `boot_id`: which start that was.
+    """
+
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now().astimezone()
+    uptime_s: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
+    boot_id: Callable[[], str] = this_boot
+
+    def begin(self, date: str) -> NightRecord:
+        """Return the record of a night that begins now."""
+        began = self.now().isoformat(timespec="seconds")
+        return NightRecord(date, began, uptime_s=self.uptime_s(), boot_id=self.boot_id())
+
+    def elapsed_s(self, night: NightRecord) -> float:
+        """Return how long ago `night` began, by time of day only where the machine restarted."""
+        if night.boot_id and night.boot_id == self.boot_id():
+            return self.uptime_s() - night.uptime_s
+        return max(0.0, (self.now() - dt.datetime.fromisoformat(night.began)).total_seconds())
+
+
+@dataclass
+class Deadline:
+    """An observer that tells another one, and lets no boot begin once `left_s` gives 0 or less."""
+
+    observer: Observer
+    left_s: Callable[[], float]
+    boots: int = 0
+
+    def planned(self, run_id: str, jobs: int, done: int) -> None:
+        """See `harness.run.execute.Observer`."""
+        self.observer.planned(run_id, jobs, done)
+
+    def boot_began(self, job: JobRecord, attempt: int) -> None:
+        """See `harness.run.execute.Observer`. Raises TimeUp."""
+        if self.boots and self.left_s() <= 0:
+            raise TimeUp
+        self.observer.boot_began(job, attempt)
+
+    def phase(self, words: str) -> None:
+        """See `harness.run.execute.Observer`."""
+        self.observer.phase(words)
+
+    def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
+        """See `harness.run.execute.Observer`."""
+        self.boots += 1
+        self.observer.boot_ended(job, record, left)
