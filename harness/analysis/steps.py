@@ -42,9 +42,9 @@ class Rule:
     correlated: bool = False
 
 
-# For times without a baseline. Few nights back: a level that creeps, as with the seasons, is not
-# compared with one of long ago.
-CORRELATED = Rule(learning=20, longest=50, latest=20, correlated=True)
+# For times without a baseline. Fewer nights back: a level that creeps, as with the seasons, is not
+# compared with one of long ago; but enough to see how long an effect lasts.
+CORRELATED = Rule(learning=40, longest=80, latest=20, correlated=True)
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class Step:
 @dataclass(frozen=True)
 class _Noise:
     """What levels show of the noise between nights: squares, degrees of freedom, and `lagged`,
-    the products of each night's deviation with the next one's.
+    the products of each night's deviation with the next one's and with the one after that.
     """
 
     squares: float = 0.0
     freedom: float = 0.0
-    lagged: float = 0.0
+    lagged: tuple[float, ...] = (0.0, 0.0)
 
     def joined(self, other: "_Noise") -> "_Noise":
         """Add what another level showed; what lies far back weighs less and less."""
@@ -78,19 +78,25 @@ class _Noise:
         return _Noise(
             self.squares * fade + other.squares,
             self.freedom * fade + other.freedom,
-            self.lagged * fade + other.lagged,
+            tuple(a * fade + b for a, b in zip(self.lagged, other.lagged, strict=True)),
         )
 
     def correlation(self) -> float:
-        """Return a cautious autocorrelation of the first order: what is seen, its bias from the
-        mean being estimated (Kendall 1954), and a standard error.
+        """Return a cautious autocorrelation of the first order.
+
+        The larger of what the next night and the one after that show: where boots add noise of
+        their own, as they do, the next night alone makes what lasts look short. To each is added
+        its bias from the mean being estimated (Kendall 1954) and a standard error.
         """
         if not self.squares or self.freedom < 2:
             return _MOST_CORRELATION
-        seen = self.lagged / self.squares
-        seen += (1 + 3 * max(seen, 0.0)) / self.freedom
-        error = (max(1 - seen**2, 0.0) / self.freedom) ** 0.5
-        return float(min(max(seen + error, 0.0), _MOST_CORRELATION))
+        largest = 0.0
+        for order, lagged in enumerate(self.lagged, 1):
+            seen = lagged / self.squares
+            seen += (1 + 3 * max(seen, 0.0)) / self.freedom
+            seen += (max(1 - seen**2, 0.0) / self.freedom) ** 0.5
+            largest = max(largest, max(seen, 0.0) ** (1 / order))
+        return float(min(largest, _MOST_CORRELATION))
 
 
 _MOST_CORRELATION = 0.97
@@ -229,4 +235,5 @@ def _noise_of(level: Floats, noise: _Noise, rule: Rule) -> _Noise:
         return _Noise()
     kept = _clipped(level, noise, rule)
     kept = kept - kept.mean()
-    return _Noise(float((kept**2).sum()), len(level) - 1, float((kept[1:] * kept[:-1]).sum()))
+    lagged = tuple(float((kept[lag:] * kept[:-lag]).sum()) for lag in (1, 2))
+    return _Noise(float((kept**2).sum()), len(level) - 1, lagged)

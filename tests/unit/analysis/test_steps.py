@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.steps import Rule, find_steps, outliers
+from harness.analysis.steps import CORRELATED, Rule, find_steps, outliers
 
 OTAVA = Path(__file__).parents[2] / "data" / "otava_oracle.json"
 
@@ -112,3 +112,44 @@ def test_outliers_are_far_from_their_own_level():
     assert set(outliers(values, [0, 60])) >= {10, 80}
     assert len(set(outliers(values, [0, 60]))) <= 3
     assert list(outliers(np.empty(0), [])) == []
+
+
+def delays(count=100, at=60):
+    """Nights until 5 % were told, of ratios of two medians of three boots that differ by 2 %."""
+    for seed in range(count):
+        boots = np.random.default_rng(seed).normal(0, 0.02, (2, at + 15, 3))
+        ratio = np.median(boots[0], axis=1) - np.median(boots[1], axis=1)
+        ratio[at:] += np.log1p(0.05)
+        yield [step.found - at + 1 for step in find_steps(ratio)]
+
+
+def test_steps_of_ratios_are_found_as_soon_as_the_documentation_says():
+    found = list(delays())
+    assert sum(len(nights) == 1 for nights in found) >= 97
+    within = [sum(nights[:1] <= [limit] for nights in found if nights) for limit in (5, 7, 10)]
+    assert 60 <= within[0] <= 85
+    assert within[1] >= 90
+    assert within[2] >= 97
+
+
+def lasting(seed, rho, nights=365):
+    """Three boots a night that differ by 2 %, on a host whose own 2 % last: AR(1)."""
+    rng = np.random.default_rng(seed)
+    host = rng.normal(0, 0.02, nights)
+    for night in range(1, nights):
+        host[night] = rho * host[night - 1] + host[night] * (1 - rho**2) ** 0.5
+    return host + np.median(rng.normal(0, 0.02, (nights, 3)), axis=1)
+
+
+def test_what_lasts_over_nights_is_no_step_of_times():
+    years = [lasting(seed, 0.8) for seed in range(10)]
+    assert sum(len(find_steps(year, rule=CORRELATED)) for year in years) <= 1
+    assert sum(len(find_steps(year)) for year in years) > 10  # as if nights were independent
+
+
+def test_a_step_of_times_is_found_once_enough_nights_were_seen():
+    values = series(6, nights=60, noise=0.01)
+    values[50:] += 0.1
+    (step,) = find_steps(values, rule=CORRELATED)
+    assert (step.at, step.found <= 56) == (50, True)
+    assert find_steps(values[20:], rule=CORRELATED) == []  # 30 nights teach too little
