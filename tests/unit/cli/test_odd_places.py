@@ -25,10 +25,12 @@ def store(tmp_path):
     store.close()
 
 
-def test_a_report_or_a_resumed_run_makes_no_store(tmp_path):
-    done = run("report", "--reports", tmp_path)
-    assert done.returncode == 2
-    assert "no results in" in done.stderr
+def test_verbs_that_read_make_no_store(tmp_path):
+    verbs = [["list"], ["show", "x"], ["export", "x"], ["compare", "a", "b"], ["report"]]
+    for verb in [*verbs, ["serve", "--port", "0"]]:
+        done = run(*verb, "--reports", tmp_path)
+        assert done.returncode == 2, verb
+        assert "no results in" in done.stderr
     with pytest.raises(InputError, match="no results in"):
         Session(tmp_path, tmp_path, observer=None).resume("latest")
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,9 @@
 """What reaches the terminal acts on nothing, and is said whatever the streams are."""
 
+import contextlib
 import io
 import os
+import sqlite3
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ from rich.progress import Progress
 
 from harness.cli.progress import Bar, columns
 from harness.records import JobRecord
+from tests.synthetic_runs import RUN, write_synthetic_run
 
 _TITLE = "\x1b]0;owned\x07\x1b[2J"
 _CLI = [sys.executable, "-m", "harness.cli.main"]
@@ -59,10 +62,17 @@ def test_a_full_disk_at_standard_output_is_said():
     assert b"Traceback" not in done.stderr
 
 
-def test_standard_output_that_is_not_utf_8(tmp_path):
-    log = tmp_path / "log"
-    log.write_text("a log without the module\n")
-    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    done = run("check", str(tmp_path / "größer.yaml"), env=environment)
+@pytest.mark.parametrize("encoding", ["ascii", "ascii:strict", "latin-1"])
+def test_streams_that_are_not_utf_8_take_every_character(tmp_path, encoding):
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
+    done = run("check", str(tmp_path / "größer \N{SNOWMAN}.yaml"), env=environment)
     assert done.returncode == 2
-    assert b"internal error" not in done.stderr
+    assert b"no playbook" in done.stderr
+    write_synthetic_run(tmp_path, thread_counts=(2,), repeats=2).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "vmapbench.db")) as store, store:
+        store.execute("UPDATE jobs SET workload = 'w\N{SNOWMAN}'")
+    for verb in (["show", RUN], ["export", RUN, "-f", "ktap"]):
+        done = run(*verb, "--reports", str(tmp_path), env=environment)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == b""
+    assert "w\N{SNOWMAN}".encode() in done.stdout  # a file format has an encoding of its own
