@@ -175,9 +175,21 @@ class Repository:
         return run_git(self.runner, [*where, *words], env=env, view=view)
 
     def _borrowed(self) -> list[Path]:
-        """Return the folders with objects of others that are used here."""
-        file = self.folder / "objects/info/alternates"
-        return [Path(line) for line in file.read_text().splitlines()] if file.is_file() else []
+        """Return the folders with objects of others that are used here, and what those use in turn.
+
+        A clone of someone else's may name any folder; one that is not called objects is none.
+        """
+        found: list[Path] = []
+        waiting = [self.folder / "objects"]
+        while waiting:
+            folder = waiting.pop()
+            file = folder / "info/alternates"
+            lines = os.fsdecode(file.read_bytes()).splitlines() if file.is_file() else []
+            named = [(folder / line).resolve() for line in lines if line and line[0] != "#"]
+            new = [path for path in named if path.name == "objects" and path not in found]
+            found += new
+            waiting += new
+        return found
 
     def read(self, *words: str, env: Mapping[str, str] | None = None) -> str:
         """Return what git says. Raises InputError with its last words where it fails."""
