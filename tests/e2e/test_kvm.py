@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from harness.build.cache import cache_folder
 from harness.errors import ToolError
 from harness.health import Health
 from harness.run.doctor import Patient, check_kvm
@@ -118,10 +117,10 @@ def test_doctor_boots_a_built_kernel_where_linux_was_not_tried(
     finding = check_kvm(empty)
     assert (finding.health, told) == (Health.WARN, [])
     assert finding.found.startswith("Linux not tried: a probe guest booted")
-    release = built("single-node").release
+    kernel = built("single-node").image.parent
     patient = replace(empty, cache=tmp_path / "cache")
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache/kernels").symlink_to(cache_folder() / "kernels")
+    (tmp_path / "cache/kernels").mkdir(parents=True)
+    (tmp_path / "cache/kernels" / kernel.name).symlink_to(kernel)
     finding = check_kvm(patient)
     assert finding.health is Health.WARN
     assert finding.found.startswith("Linux does not run: Linux 6.")
@@ -132,7 +131,6 @@ def test_doctor_boots_a_built_kernel_where_linux_was_not_tried(
     finding = check_kvm(patient)
     assert (finding.health, finding.remedy) == (Health.OK, "")
     assert "Linux runs: Linux 6." in finding.found
-    assert release.startswith("6.")
 
 
 def test_this_host_boots_whatever_its_kvm_is_worth(target, boot, runner, tmp_path):
