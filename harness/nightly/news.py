@@ -109,17 +109,27 @@ def series_letter(
     subject: Subject, revision: str, playbook: str, words: Sequence[str], text: str
 ) -> Letter:
     """Return the verdict on a series. `words`: of the comparison's rows; `text`: for a mail."""
-    found = [word for word in (Word.SLOWER, Word.FASTER) if word in words]
-    said = " and ".join(found) if found else "makes no difference"
     slower = Word.SLOWER in words
     return Letter(
         key=f"series|{subject.name}|{revision}|{playbook}",
-        title=f"{subject.name} is {said} ({playbook})" if found else f"{subject.name} {said}",
+        title=f"{subject.name} {_said_of(words)} ({playbook})",
         text="\n".join([*_wrapped(f"Measured: {subject.title}."), "", text]),
         date=subject.night,
         worse=slower,
         message_id=subject.message_id,
     )
+
+
+def _said_of(words: Sequence[str]) -> str:
+    """Return what the words of a comparison's rows say together; no more than they do."""
+    shown = [word for word in (Word.SLOWER, Word.FASTER) if word in words]
+    if shown:
+        return f"is {' and '.join(shown)}"
+    undecided = [w for w in (Word.NOT_COMPARABLE, Word.TOO_FEW, Word.TOO_NOISY) if w in words]
+    if undecided or not words:
+        return f"is undecided: {', '.join(undecided) or 'nothing was compared'}"
+    alike = all(word == Word.ALIKE for word in words)
+    return "makes no difference" if alike else "shows no difference"
 
 
 def verdict_letter(

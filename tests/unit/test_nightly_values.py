@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.changepoints import Change, Direction, Series
+from harness.analysis.judging import Word
 from harness.errors import InputError, SpecError
 from harness.nightly.candidates import b4_argv
-from harness.nightly.news import Subject, change_letters, failure_letter
+from harness.nightly.news import Subject, change_letters, failure_letter, series_letter
 from harness.nightly.night import missed_nights, night_of
 from harness.nightly.order import Job, fits, ranked
 from harness.nightly.state import Letter, NightRecord, PairRecord, State, load_state
@@ -199,3 +200,18 @@ def test_b4_is_asked_by_words():
     argv = b4_argv("1@x", "https://lore.kernel.org/all", Path("/t"))
     assert argv[-1] == "1@x"
     assert "b4.midmask=https://lore.kernel.org/all/%s" in argv
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([Word.ALIKE, Word.SLOWER, Word.FASTER], "is slower and faster"),
+        ([Word.ALIKE, Word.ALIKE], "makes no difference"),
+        ([Word.ALIKE, Word.NO_DIFFERENCE], "shows no difference"),
+        ([Word.TOO_FEW, Word.ALIKE], "is undecided: too few boots"),
+        ([], "is undecided: nothing was compared"),
+    ],
+)
+def test_a_notice_of_a_series_says_no_more_than_its_rows(words, said):
+    subject = Subject("a-series", "mm: a series", "2026-01-01")
+    assert series_letter(subject, "1", "quick", words, "").title == f"a-series {said} (quick)"
