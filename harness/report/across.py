@@ -13,9 +13,14 @@ from harness.store.store import Store
 from harness.verdict import Verdict
 
 
-def compare_kernels(store: Store, run_id: str) -> dict[str, Comparison]:
-    """Return the comparison of a run's kernels with its baseline, under a title."""
-    run = store.load_run(run_id)
+def compare_kernels(
+    store: Store, run_id: str, smallest: float | None = None
+) -> dict[str, Comparison]:
+    """Return the comparison of a run's kernels with its baseline, under a title.
+
+    `smallest`: the smallest effect worth a word, in place of the playbook's.
+    """
+    run = _with_smallest(store.load_run(run_id), smallest)
     boots = store.boots_frame(run_id)
     found = compare_run(run, store.samples_frame(run_id), boots, store.boots(run_id))
     if found is None:
@@ -23,7 +28,9 @@ def compare_kernels(store: Store, run_id: str) -> dict[str, Comparison]:
     return {f"{run_id}: against {run.plan['baseline']}": found}
 
 
-def compare_runs(store: Store, before_id: str, after_id: str) -> dict[str, Comparison]:
+def compare_runs(
+    store: Store, before_id: str, after_id: str, smallest: float | None = None
+) -> dict[str, Comparison]:
     """Return, for each kernel with boots in both runs, how the second run compares to the first.
 
     The session is the unit there: a kernel is compared by its ratio to the common baseline, and
@@ -31,7 +38,7 @@ def compare_runs(store: Store, before_id: str, after_id: str) -> dict[str, Compa
 
     The title says where kernel or host were not the same. Raises InputError without a common one.
     """
-    before, after = store.load_run(before_id), store.load_run(after_id)
+    before, after = _with_smallest(store.load_run(before_id), smallest), store.load_run(after_id)
     if before_id == after_id:
         raise InputError(f"comparing runs: {before_id} was named twice")
     boots = store.boots_frame([before_id, after_id])
@@ -62,6 +69,10 @@ def compare_runs(store: Store, before_id: str, after_id: str) -> dict[str, Compa
         note = _HELD.format(kernel=kernel, baseline=baseline) if held else _NOT_HELD
         found[title] = replace(compared, notes=(note, *compared.notes))
     return found
+
+
+def _with_smallest(run: RunRecord, smallest: float | None) -> RunRecord:
+    return run if smallest is None else replace(run, plan={**run.plan, "smallest_effect": smallest})
 
 
 _ONE_SESSION = "each run is one session: how much sessions differ cannot be told from two"

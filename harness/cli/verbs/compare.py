@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.cli.options import ReportsOption
+from harness.cli.options import ReportsOption, share
 from harness.cli.results import opened_store
 from harness.console import echo, shown
 
@@ -23,18 +23,23 @@ def command(
     other: Annotated[
         str | None, typer.Argument(help="A later run: the same kernels are compared across both.")
     ] = None,
+    smallest_effect: Annotated[
+        str | None,
+        typer.Option(help="Call nothing smaller faster or slower; else the playbook's, 0.5%."),
+    ] = None,
     reports: ReportsOption = Path("reports"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare the kernels of one run, or each kernel with itself in another run."""
     from harness.report.across import compare_kernels, compare_runs
 
+    smallest = share("--smallest-effect", smallest_effect) if smallest_effect else None
     with opened_store(reports) as store:
         first = store.resolve(run)
         found = (
-            compare_runs(store, first, store.resolve(other))
+            compare_runs(store, first, store.resolve(other), smallest)
             if other
-            else compare_kernels(store, first)
+            else compare_kernels(store, first, smallest)
         )
     if as_json:
         from harness.report.collect import comparison_document

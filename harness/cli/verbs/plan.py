@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.cli.options import ReportsOption
+from harness.cli.options import ReportsOption, share
 from harness.console import echo
 from harness.errors import InputError
 
@@ -36,7 +35,7 @@ def command(
     from harness.store.store import open_store
     from harness.verdict import Verdict
 
-    effect = parse_percent(detect)
+    effect = share("--detect", detect)
     playbook = load_playbook(file)
     with contextlib.closing(open_store(store_location(reports))) as store:
         run_id = store.resolve(pilot) if pilot else _last_run_of(store, playbook.name)
@@ -64,15 +63,6 @@ def command(
         f"their number; judged from {run_id}, whose {needed['boots_pilot'].min()} boots a side may "
         "have had less spread than others will: planned for the upper 80 % limit"
     )
-
-
-def parse_percent(text: str) -> float:
-    """Return `3%` or `0.03` as 0.03. Raises InputError where it is no share above 0."""
-    match = re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?|\.\d+)\s*(%?)\s*", text)
-    share = float(match[1]) / (100 if match[2] else 1) if match else 0.0
-    if not 0 < share < 10:
-        raise InputError(f"--detect: found {text!r}, expected a share above 0, like 3%")
-    return share
 
 
 def _last_run_of(store: "Store", name: str) -> str:

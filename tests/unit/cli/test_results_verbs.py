@@ -102,6 +102,15 @@ def test_compare_within_a_run(vmapbench, reports):
     assert ratios == pytest.approx([4.0, 4.0], rel=0.01)
 
 
+def test_compare_names_no_difference_below_the_smallest_effect_asked_for(vmapbench, reports):
+    fill(reports, "2025-x")
+    argv = ["compare", "latest", "--json", "--smallest-effect"]
+    (found,) = json.loads(vmapbench(*argv, "500%").output)["comparisons"].values()
+    words = {row["word"] for row in found["rows"] if row["case"] == "a_test"}
+    assert words == {"alike"}, "four times as fast, where six times was asked for"
+    assert "expected a share above 0" in vmapbench(*argv, "little").output
+
+
 def test_compare_across_runs_takes_each_kernel_with_itself(vmapbench, reports):
     fill(reports, "2025-x")
     fill(reports, "2026-y", factor=2.0)
