@@ -68,8 +68,8 @@ def test_a_page_that_cannot_be_written_says_that_the_results_are_kept(tmp_path, 
         write_results(store, RUN, other)
 
 
-# Runs a program in a mount namespace of its own, where a folder is read-only.
-_READ_ONLY = """
+# Runs a program in a mount namespace of its own, where something is mounted on a folder.
+_NAMESPACE = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
 folder = sys.argv[1].encode()
@@ -79,10 +79,35 @@ def must(status):
         sys.exit("no namespace: " + os.strerror(ctypes.get_errno()))
 must(libc.unshare(NEWNS | (NEWUSER if os.getuid() else 0)))
 must(libc.mount(None, b"/", None, REC | PRIVATE, None))
-must(libc.mount(folder, folder, None, BIND, None))
-must(libc.mount(None, folder, None, BIND | REMOUNT | RDONLY, None))
+MOUNTS
 os.execv(sys.argv[2], sys.argv[2:])
 """
+_READ_ONLY = _NAMESPACE.replace(
+    "MOUNTS",
+    "must(libc.mount(folder, folder, None, BIND, None))\n"
+    "must(libc.mount(None, folder, None, BIND | REMOUNT | RDONLY, None))",
+)
+_SMALL = _NAMESPACE.replace("MOUNTS", "must(libc.mount(b'none', folder, b'tmpfs', 0, b'size=64k'))")
+
+
+def test_a_disk_that_fills_while_the_page_is_written(tmp_path, store):
+    store.close()
+    (tmp_path / RUN).mkdir(exist_ok=True)
+    left = "import os,sys; print(os.listdir(sys.argv[1]))"
+    both = f'"$@"; status=$?; {sys.executable} -c "{left}" {tmp_path / RUN}; exit $status'
+    argv = [sys.executable, "-c", _SMALL, str(tmp_path / RUN), "/bin/sh", "-c", both, "sh"]
+    done = subprocess.run(
+        [*argv, *_CLI, "report", RUN, "--reports", str(tmp_path)],
+        capture_output=True, check=False, text=True,
+    )  # fmt: skip
+    if "no namespace" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 3, done.stderr
+    assert "No space left on device" in done.stderr
+    assert f"vmapbench report {RUN}" in done.stderr, "what to do once there is room"
+    assert "Traceback" not in done.stderr
+    assert "index.html" not in done.stdout, "half a page"
+    assert ".part" not in done.stdout
 
 
 def test_a_store_on_a_read_only_file_system_is_read(tmp_path, store):
