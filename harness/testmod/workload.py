@@ -104,7 +104,7 @@ def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workl
     for name, value in parameters.items():
         known = module.parameters.get(name)
         if known is None:
-            allowed = ", ".join(module.parameters) or "none"
+            allowed = ", ".join(sorted(module.parameters)) or "none"
             faults.append(f"{name}: no parameter of {module.name}; it has: {allowed}")
             continue
         try:
