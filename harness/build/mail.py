@@ -12,20 +12,19 @@ import email.utils
 import hashlib
 import logging
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import compat32
-from pathlib import Path
 from typing import Any
 
 from harness.build.git import last_words, run_outside
 from harness.build.mailbox import MAIL_LIMIT, RawMail
 from harness.errors import InputError
 from harness.process import Runner
+from harness.scratch import scratch_folder
 from harness.text import one_line
 
 DIFF = re.compile(rb"^(?:diff --git \S|--- \S[^\n]*\n\+\+\+ \S|GIT binary patch$)", re.MULTILINE)
@@ -159,12 +158,12 @@ def plain_mail(content: bytes, runner: Runner) -> bytes:
     Author, date and subject are one printable line each, the text is UTF-8, and the bytes of the
     diff are the sender's. Raises InputError where git finds no patch in it.
     """
-    with tempfile.TemporaryDirectory(prefix="vmapbench-mail-") as scratch:
-        given, words, patch = (Path(scratch) / name for name in ("mail", "words", "patch"))
+    with scratch_folder("mail") as scratch:
+        given, words, patch = (scratch / name for name in ("mail", "words", "patch"))
         given.write_bytes(_unix(content))
         for encoding in ("-u", "-n"):  # without a change where there is no such charset
             argv = ["mailinfo", encoding, "--no-scissors", "words", "patch"]
-            done = run_outside(runner, argv, Path(scratch), given)
+            done = run_outside(runner, argv, scratch, given)
             if done.returncode == 0:
                 break
         diff = _unix(patch.read_bytes()) if patch.is_file() else b""

@@ -5,7 +5,7 @@ from pathlib import Path
 from harness.build.cache import Cache
 from harness.build.git import open_commit, repository_place
 from harness.build.patches import patch_forms
-from harness.build.source import pin_source
+from harness.build.source import pin_source, tar_argv
 from harness.errors import InputError
 from harness.files import replace_file
 from harness.process import Runner
@@ -54,9 +54,8 @@ def _member(digest: str, archive: Path, cache: Cache, runner: Runner) -> str:
     if not kept.is_file():
         if not archive.is_file():
             return ""
-        compressor = ["-I", "xz -T0"] if archive.suffix == ".xz" else []
-        words = ["-x", "-O", *compressor, "-f", str(archive), "--occurrence=1", "--wildcards"]
-        done = runner.run(["tar", *words, f"*/{SOURCE_FILE}"])
+        words = ["-O", "--occurrence=1", "--wildcards", f"*/{SOURCE_FILE}"]
+        done = runner.run(tar_argv(archive, *words))
         if done.returncode:
             return ""
         replace_file(kept, done.output)

@@ -11,7 +11,6 @@ comparison to the next while the patches are small, so that only what differs is
 
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from harness.build.worktree import (
 from harness.errors import InputError
 from harness.files import replace_file
 from harness.process import Runner
+from harness.scratch import scratch_folder
 from harness.spec.kernel import GitSource, KernelSpec
 from harness.testmod.source import SOURCE_FILE
 from harness.text import one_line
@@ -140,10 +140,10 @@ def _subject(repository: Repository, commit: str) -> str:
 
 
 def _series_sides(tree: Path, base: str, patches: str, cache: Cache, runner: Runner) -> Sides:
-    with tempfile.TemporaryDirectory(prefix="vmapbench-mbox-") as scratch:
+    with scratch_folder("mbox") as scratch:
         place = Path(patches)
         if patches == "-":
-            place = Path(scratch) / "standard input"
+            place = scratch / "standard input"
             place.write_bytes(sys.stdin.buffer.read())
         series = load_series(place, runner)
     named = base or series.base_commit
@@ -168,8 +168,8 @@ def _working_tree_side(tree: Path, repository: Repository) -> Side:
     what it knows of unchanged files; where that cannot be used, every file is read.
     """
     head = repository.base
-    with tempfile.TemporaryDirectory(prefix="vmapbench-index-") as scratch:
-        index = Path(scratch) / "index"
+    with scratch_folder("index") as scratch:
+        index = scratch / "index"
         _lay_index(tree, repository, index)
         where = ["-C", str(tree), "-c", "core.symlinks=true", f"--work-tree={tree}"]
         env = {"GIT_INDEX_FILE": str(index)}
@@ -274,6 +274,6 @@ def _usable(sides: Sides, commit: str, cache: Cache, runner: Runner) -> bool:
         return False
     if not cache.place("sources", f"git-{ours.tree_of(commit)}").is_dir():
         return False
-    with tempfile.TemporaryDirectory(prefix="vmapbench-patch-") as scratch:
-        size = keep_difference(ours, commit, sides.base.commit, Path(scratch) / "patch")
+    with scratch_folder("patch") as scratch:
+        size = keep_difference(ours, commit, sides.base.commit, scratch / "patch")
     return size <= _FAR

@@ -70,11 +70,15 @@ def untar_argv(archive: Path, folder: Path) -> list[str]:
     """Return the command that unpacks `archive` below `folder` without its top folder.
 
     GNU tar strips leading slashes, refuses members with `..`, and makes symbolic links that lead
-    out of the folder last, so nothing is written through them. xz decodes on every CPU.
+    out of the folder last, so nothing is written through them.
     """
+    return tar_argv(archive, "-C", str(folder), "--strip-components=1", "--no-same-owner")
+
+
+def tar_argv(archive: Path, *words: str) -> list[str]:
+    """Return the command that takes out of `archive` what `words` say; xz decodes on every CPU."""
     compressor = ["-I", "xz -T0"] if archive.suffix == ".xz" else []
-    where = ["-C", str(folder), "--strip-components=1", "--no-same-owner"]
-    return ["tar", "-x", *compressor, "-f", str(archive), *where]
+    return ["tar", "-x", *compressor, "-f", str(archive), *words]
 
 
 def _existing(spec: KernelSpec, key: str, name: str) -> Path:

@@ -221,12 +221,13 @@ def refuse_unknown_parameters(playbook: Playbook, kernels: Path, runner: Runner)
     """Raise SpecError for what the module of a kernel cannot take, as far as its source says."""
     cache = Cache(cache_folder())
     faults: dict[str, None] = {}  # in order, each once
+    planned = [job for job in plan_jobs(playbook) if not job.repeat]
     for name in playbook.kernels:
         taken_from = name if playbook.module_source == "own" else playbook.baseline
         module = source_module(load_kernel_spec(taken_from, kernels), cache, runner)
         if module is None:
             continue
-        jobs = [job for job in plan_jobs(playbook) if job.kernel == name and not job.repeat]
+        jobs = [job for job in planned if job.kernel == name]
         for workload, load in [(job.workload, load) for job in jobs for load in job.loads]:
             try:
                 check_workload(load, module)

@@ -1,7 +1,6 @@
 """`vmapbench ab`: what a change does, in any kernel tree, without a file to write."""
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +47,7 @@ def command(
     from harness.run.ab import Options, plan_ab, write_ab
     from harness.run.begin import new_run_id
     from harness.run.session import Session
+    from harness.scratch import scratch_folder
 
     cache, runner = Cache(cache_folder()), SubprocessRunner()
     named = tuple(name.strip() for name in cases.split(",") if name.strip())
@@ -58,8 +58,8 @@ def command(
     for role, side in (("base", sides.base), ("change", sides.change)):
         echo(f"{role}: {side.word} ({side.commit[:12]} {side.title})", err=as_json)
     if dry_run:
-        with tempfile.TemporaryDirectory(prefix="vmapbench-ab-") as scratch:
-            file = write_ab(plan, Path(scratch), cache, runner)
+        with scratch_folder("ab") as scratch:
+            file = write_ab(plan, scratch, cache, runner)
             kernels = file.parent / "kernels"
             with show_progress(live=False) as observer:
                 echo("\n".join(Session(kernels, reports, observer).plan_lines(file)))
