@@ -9,13 +9,11 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.nightly.state import NightRecord
+from harness.process import host_boot_id
 from harness.records import BootRecord, JobRecord
 from harness.run.execute import Observer
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class TimeUp(Exception):  # noqa: N818 it is no error: what is left waits for the next night
@@ -26,7 +24,7 @@ class TimeUp(Exception):  # noqa: N818 it is no error: what is left waits for th
 def this_boot() -> str:
     """Return the kernel's name for this boot of the machine; empty where it has none."""
     try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
+        return host_boot_id()
     except (OSError, ValueError):
         return ""
 
