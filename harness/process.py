@@ -20,6 +20,7 @@ from threading import Event, Lock, Thread
 from typing import IO, Protocol
 
 from harness.errors import InfrastructureError, ToolError
+from harness.signals import interrupts_held
 
 
 @dataclass(frozen=True)
@@ -206,8 +207,9 @@ class SubprocessRunner:
         tether = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
         if shutil.which(argv[0]) is None:
             raise ToolError(f"{argv[0]}: program not found; `vmapbench doctor` names its package")
+        child = None
         try:
-            with (stdin or Path(os.devnull)).open("rb") as given:
+            with (stdin or Path(os.devnull)).open("rb") as given, interrupts_held():
                 popen = subprocess.Popen(
                     [*tether, *argv],
                     cwd=cwd,
@@ -217,9 +219,14 @@ class SubprocessRunner:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
+                child = Child(popen, argv)
         except OSError as error:
             raise ToolError(f"cannot start {argv[0]}: {error}") from error
-        return Child(popen, argv)
+        except KeyboardInterrupt:
+            if child:
+                child.kill()
+            raise
+        return child
 
 
 def _own_environment() -> dict[str, str]:

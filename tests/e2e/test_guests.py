@@ -134,6 +134,7 @@ def test_numa_nodes_reach_the_guest(request_for, tmp_path):
     result = boot(
         QemuTarget(spec, tmp_path / "cache", SubprocessRunner()), request_for("vmap-nodes")
     )
+    assert (result.verdict, result.reason) == (Verdict.PASSED, "")
     assert "Node 1" in result.kernel_log or "node   1" in result.kernel_log
 
 

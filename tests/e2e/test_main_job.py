@@ -80,8 +80,10 @@ def wait_for_boots(reports, count, process):
         time.sleep(0.2)
 
 
-def qemus():
-    found = subprocess.run(["pgrep", "-fc", "qemu-system.*small"], capture_output=True, check=False)
+def qemus(folder):
+    """Return how many QEMUs run for the boots below `folder`."""
+    pattern = f"qemu-system.*{re.escape(str(folder))}"
+    found = subprocess.run(["pgrep", "-fc", pattern], capture_output=True, check=False)
     return int(found.stdout or 0)
 
 
@@ -156,7 +158,7 @@ def test_ctrl_c_keeps_a_valid_partial_result_and_no_qemu(playbook, tmp_path, sta
     output = process.communicate()[0].decode()
     assert process.returncode == 130, output
     assert "run --resume" in output
-    assert qemus() == 0
+    assert qemus(tmp_path) == 0
     assert (reports / "latest" / "index.html").exists()
     done = vmapbench("run", "--resume", "latest", "--reports", reports)
     assert boots_kept(reports) == 6, done.stderr
@@ -181,7 +183,7 @@ def test_killed_at_any_moment_a_run_goes_on_and_loses_nothing(playbook, tmp_path
     boots = store.boots_frame(store.resolve("latest"))
     store.close()
     assert sorted(boots[boots.verdict == "passed"].position) == [0, 1, 2, 3, 4, 5]
-    assert qemus() == 0
+    assert qemus(tmp_path) == 0
 
 
 def test_dry_run_prints_every_command_and_does_nothing(playbook, tmp_path):
@@ -232,13 +234,13 @@ def test_simulated_machines_side_by_side_give_what_each_gives_alone(built, tmp_p
     playbook.write_text(SIMULATED)
     together, alone = tmp_path / "small-together", tmp_path / "small-alone"
     process = started("run", playbook, "--reports", together)
-    while qemus() < 2:
+    while qemus(tmp_path) < 2:
         assert process.poll() is None, process.stdout.read().decode()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     output = process.communicate()[0].decode()
     assert process.returncode == 130, output
-    assert qemus() == 0
+    assert qemus(tmp_path) == 0
     vmapbench("run", "--resume", "latest", "--reports", together)
     core = min(os.sched_getaffinity(0))
     argv = ["taskset", "-c", str(core), *command("run", playbook, "--reports", alone)]

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import sys
@@ -127,3 +128,23 @@ def test_interrupt_while_running_kills_the_child(runner, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         runner.run(["sh", "-c", "echo $$; exec sleep 300"], on_line=interrupt)
     wait_until(lambda: gone(int(pid_file.read_text())))
+
+
+def test_an_interrupt_while_a_child_is_being_started_leaves_none_behind(runner):
+    def children():
+        return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+    others = children()
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        for step in range(1, 61):
+            child = None
+            signal.setitimer(signal.ITIMER_REAL, step * 0.0002)
+            with contextlib.suppress(KeyboardInterrupt):
+                child = runner.spawn(["sleep", "1000"])
+                time.sleep(1)
+            if child:
+                child.kill()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert children() <= others
