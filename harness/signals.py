@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_HELD: tuple[int, ...] = (signal.SIGINT, *_SIGNALS)
 
 
 @contextlib.contextmanager
@@ -50,7 +51,7 @@ def interrupts_held() -> Iterator[None]:
         yield
         return
     held: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *_SIGNALS)}
+    handlers = {number: signal.getsignal(number) for number in _HELD}
     handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in handlers:
         signal.signal(number, lambda number, _frame: held.append(number))
