@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis.statistics import ALPHA, MIN_BOOTS, detectable_shift
-from harness.analysis.times import Metric
+from harness.analysis.times import CONDITION, Metric
 
 NOISE_LIMIT = 0.10  # where not even a 10 % change would have shown, the boots were too noisy
 
@@ -77,3 +77,29 @@ def words(ratio: Any, p_adjusted: Any, p_alike: Any, detectable: Any) -> Any:
         [Word.FASTER.value, Word.SLOWER.value, Word.ALIKE.value, Word.TOO_NOISY.value],
         Word.NO_DIFFERENCE.value,
     )
+
+
+def claimed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a comparison that are faster or slower; no slowest workers."""
+    shown = rows["word"].isin([Word.FASTER, Word.SLOWER]) & (rows["metric"] != Metric.MAX)
+    return rows[shown]
+
+
+def confirmed(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Return what a second run says of the rows that a first one claims.
+
+    Columns: those that name a row, `word` and `first_ratio` of the first run; `ratio`, `low`,
+    `high`, `p_again` of the second, NaN where it cannot tell; `confirmed`. The second run is asked
+    nothing else, so these rows are its whole family; a difference in the other direction confirms
+    nothing.
+    """
+    key = [*CONDITION, "case", "candidate"]  # the whole load may be timed in another way
+    asked = claimed(first)[[*key, "word", "ratio"]].rename(columns={"ratio": "first_ratio"})
+    told = second.loc[second["metric"] != Metric.MAX, [*key, "ratio", "low", "high", "p"]]
+    both = asked.merge(told, on=key, how="left")
+    known = both["p"].notna()
+    both["p_again"] = np.nan
+    both.loc[known, "p_again"] = stats.false_discovery_control(both.loc[known, "p"])
+    faster = both["word"] == Word.FASTER
+    both["confirmed"] = (both["p_again"] < ALPHA) & ((both["ratio"] > 1) == faster)
+    return both.drop(columns="p")

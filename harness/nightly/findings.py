@@ -5,25 +5,31 @@ from collections.abc import Sequence
 import pandas as pd
 
 from harness.analysis.changepoints import Change, find_changes
-from harness.analysis.judging import Word
-from harness.analysis.times import Metric
-from harness.nightly.news import Subject, change_letters, series_letter, verdict_letter
+from harness.nightly.news import Subject, change_letters, series_key, verdict_letter
 from harness.nightly.order import SETTLED
-from harness.nightly.state import Letter, NightRecord, State
+from harness.nightly.series import series_news, undecided
+from harness.nightly.state import Letter, NightRecord, PairRecord, State
 from harness.nightly.work import Work
 from harness.report.collect import RunReport
-from harness.report.text import render_mail
-from harness.report.view import View
 from harness.spec.nightly import NightlySpec
 from harness.store.history import load_history
 from harness.store.store import Store
+from harness.text import one_line
 from harness.verdict import Verdict, worst
 
 
 def run_news(
-    report: RunReport, work: Work, night: NightRecord, spec: NightlySpec, state: State
+    report: RunReport,
+    first: RunReport | None,
+    work: Work,
+    night: NightRecord,
+    spec: NightlySpec,
+    state: State,
 ) -> list[Letter]:
-    """Return the news of one ended run: its kernels' verdicts, and a series' comparison."""
+    """Return the news of one ended run: its kernels' verdicts, and a series' comparison.
+
+    `first`: of a second run, the one whose difference it confirms or not.
+    """
     revision, playbook = work.revision, work.playbook.name
     subject = _subject(work, night)
     page = f"{report.run.id}/index.html"
@@ -39,18 +45,38 @@ def run_news(
         told = verdict_letter(who, what, playbook, verdict.value, reason)
         letters.append(told)
         night.worse = night.worse or told.key not in state.told
-    if revision.series and not bad and report.comparison is not None:
-        rows = report.comparison.rows
-        words = [Word(word) for word in rows.loc[rows["metric"] != Metric.MAX, "word"]]
-        letter = series_letter(subject, revision.id, playbook, words, render_mail(View(report)))
-        night.worse = night.worse or (letter.worse and letter.key not in state.told)
-        if {Word.FASTER, Word.SLOWER} & set(words) or spec.notices.verdicts:
-            letters.append(letter)
-        else:
-            state.told.setdefault(letter.key, night.date)  # quiet; a later night does not judge it
+    if revision.series and series_key(subject, revision.id, playbook) not in state.told:
+        pair, series = state.pairs[work.job.key], None
+        if not bad and report.comparison is not None:
+            series = series_news(report, first, work, subject, pair, night)
+        elif pair.claim is not None:
+            series = undecided(work, subject, pair, "a boot failed in each")
+        letters += _on_series(series, spec, state, night)
     for letter in letters:
         letter.page = page
     return letters
+
+
+def fruitless(
+    work: Work, pair: PairRecord, reason: str, night: NightRecord, spec: NightlySpec, state: State
+) -> list[Letter]:
+    """Return the notice on a series whose second run failed once too often."""
+    told = undecided(work, _subject(work, night), pair, one_line(reason, 200))
+    return _on_series(told, spec, state, night)
+
+
+def _on_series(
+    told: tuple[Letter, bool] | None, spec: NightlySpec, state: State, night: NightRecord
+) -> list[Letter]:
+    """Return the notice on a series; what is no news is noted, so no later night judges it."""
+    if told is None:
+        return []
+    letter, difference = told
+    night.worse = night.worse or letter.worse
+    if difference or spec.notices.verdicts:
+        return [letter]
+    state.told[letter.key] = night.date
+    return []
 
 
 def night_news(

@@ -85,9 +85,9 @@ def _follows(
 def _change_letter(key: str, changes: Sequence[Change], subject: Subject, machine: bool) -> Letter:
     largest = max(changes, key=lambda change: abs(change.size_percent))
     title = f"{subject.name} is {largest.direction}: {_size(largest)} since {largest.at[:10]}"
-    lines = _wrapped(f"{title}; settled by the night of {subject.night}.")
+    lines = wrapped(f"{title}; settled by the night of {subject.night}.")
     if machine:
-        lines += ["", *_wrapped("This is the baseline, which nobody changed: look at the machine.")]
+        lines += ["", *wrapped("This is the baseline, which nobody changed: look at the machine.")]
     lines += ["", "  change    95 % interval       since       what"]
     for change in sorted(changes, key=lambda c: -abs(c.size_percent))[:_SHOWN]:
         interval = f"{change.low_percent:+.1f} to {change.high_percent:+.1f} %"
@@ -105,26 +105,39 @@ def _size(change: Change) -> str:
     return f"{change.size_percent:+.1f} % in {change.series.case}"
 
 
+def series_key(subject: Subject, revision: str, playbook: str) -> str:
+    """Return the key under which the verdict on a version of a series is told once."""
+    return f"series|{subject.name}|{revision}|{playbook}"
+
+
 def series_letter(
-    subject: Subject, revision: str, playbook: str, words: Sequence[str], text: str
+    key: str, subject: Subject, words: Sequence[str], text: str, runs: Sequence[str] = ()
 ) -> Letter:
-    """Return the verdict on a series. `words`: of the comparison's rows; `text`: for a mail."""
-    slower = Word.SLOWER in words
+    """Return the verdict on a series. `words`: of the comparison's rows; `text`: for a mail.
+
+    `runs`: lines on the two runs where there were two. `key`: see `series_key`.
+    """
+    playbook = key.rpartition("|")[2]
+    lines = [*wrapped(f"Measured: {subject.title}."), "", *runs, text]
     return Letter(
-        key=f"series|{subject.name}|{revision}|{playbook}",
+        key=key,
         title=f"{subject.name} {_said_of(words)} ({playbook})",
-        text="\n".join([*_wrapped(f"Measured: {subject.title}."), "", text]),
+        text="\n".join(lines),
         date=subject.night,
-        worse=slower,
+        worse=Word.SLOWER in words,
         message_id=subject.message_id,
     )
 
 
+def difference_words(words: Iterable[str]) -> str:
+    """Return "slower", "faster" or "slower and faster"; empty where there is neither."""
+    return " and ".join(word for word in (Word.SLOWER, Word.FASTER) if word in set(words))
+
+
 def _said_of(words: Sequence[str]) -> str:
     """Return what the words of a comparison's rows say together; no more than they do."""
-    shown = [word for word in (Word.SLOWER, Word.FASTER) if word in words]
-    if shown:
-        return f"is {' and '.join(shown)}"
+    if shown := difference_words(words):
+        return f"is {shown}"
     undecided = [w for w in (Word.NOT_COMPARABLE, Word.TOO_FEW, Word.TOO_NOISY) if w in words]
     if undecided or not words:
         return f"is undecided: {', '.join(undecided) or 'nothing was compared'}"
@@ -137,7 +150,7 @@ def verdict_letter(
 ) -> Letter:
     """Return the news that a kernel crashed, warned, hung or did not build."""
     title = f"{subject.name}: {verdict} ({playbook})"
-    lines = [*_wrapped(f"Measured: {subject.title}."), "", f"Verdict: {verdict}", *_wrapped(reason)]
+    lines = [*wrapped(f"Measured: {subject.title}."), "", f"Verdict: {verdict}", *wrapped(reason)]
     lines += ["", *subject.context] if subject.context else []
     key = f"verdict|{subject.name}|{revision}|{playbook}|{verdict}"
     return Letter(key, title, "\n".join(lines), subject.night, "", True, subject.message_id)
@@ -168,8 +181,12 @@ def failures_letter(candidate: str, failures: Sequence[tuple[str, str]], night: 
     return Letter(key, title, "\n".join(lines), night, worse=True)
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, break_on_hyphens=False)
+def wrapped(text: str, indent: int = 0) -> list[str]:
+    """Return a text as lines of a notice, all of them indented."""
+    margin = " " * indent
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
+    )
 
 
 def _indented(text: str) -> list[str]:

@@ -18,19 +18,16 @@ from harness.errors import InputError, VmapbenchError
 from harness.files import replace_file
 from harness.locks import claimed
 from harness.nightly.candidates import Failed, Finder, Revision
+from harness.nightly.dates import forget_fixed, missed_nights, move_tips, open_night
 from harness.nightly.deadline import Clock, Deadline, TimeUp
 from harness.nightly.deliver import Send
-from harness.nightly.findings import night_news, run_news
+from harness.nightly.findings import fruitless, night_news, run_news
 from harness.nightly.news import failure_key, failure_letter, failures_letter
-from harness.nightly.order import Job, fits, ranked
-from harness.nightly.state import (
-    Letter,
-    NightRecord,
-    PairRecord,
-    State,
-    load_state,
-)
+from harness.nightly.order import Job, awaited, fits, ranked
+from harness.nightly.state import Claim, Letter, NightRecord, PairRecord, State, load_state
+from harness.nightly.status import claim_words
 from harness.nightly.work import Work, expected_s, render_playbook
+from harness.report.collect import collect_report
 from harness.report.write import Written, write_results
 from harness.run.session import Session
 from harness.scratch import scratch_folder
@@ -73,19 +70,6 @@ class Found:
     failed: list[Failed]
     notes: dict[str, str]
     empty: list[str]
-
-
-def night_of(now: dt.datetime) -> str:
-    """Return the date on which the night began: from noon to noon, in the clock's own zone."""
-    return (now - dt.timedelta(hours=12)).date().isoformat()
-
-
-def missed_nights(last: str, night: str) -> int:
-    """Return how many nights lie between two dates."""
-    if not last:
-        return 0
-    days = (dt.date.fromisoformat(night) - dt.date.fromisoformat(last)).days
-    return max(0, days - 1)
 
 
 @dataclass
@@ -137,7 +121,8 @@ class Night:
             left_s -= takes_s if fit else 0
             when = "tonight" if fit else "another night"
             title = next(w.revision.title for w in works if w.job is job)
-            lines.append(f"{when}: {job.key}, about {takes_s / 60:.0f} min: {title}")
+            second = f" ({claim_words(pair)})" if pair and awaited(job, pair) else ""
+            lines.append(f"{when}: {job.key}{second}, about {takes_s / 60:.0f} min: {title}")
         lines += [f"not measured: {item.where}: {item.words}" for item in found.failed]
         lines += [f"{candidate}: {words}" for candidate, words in found.notes.items()]
         lines += [f"not measured: {candidate}: it holds nothing" for candidate in found.empty]
@@ -234,7 +219,9 @@ class Night:
         pair = state.pairs.setdefault(work.job.key, PairRecord())
         if pair.begun_revision != work.job.revision:
             pair.begun, pair.begun_revision = "", work.job.revision
-        pair.begun = pair.begun or render_playbook(work, night.date)
+        second = awaited(work.job, pair)
+        pair.claim = pair.claim if second else None
+        pair.begun = pair.begun or render_playbook(work, night.date, second)
         state.save()
         self.say(f"{work.job.key}: {work.revision.title}")
         try:
@@ -246,12 +233,14 @@ class Night:
             self._tell(state, [failure_letter(work.job.key, str(error), night.date)])
             if isinstance(error, InputError):
                 pair.begun = ""  # it would fail again: begin anew
+            if pair.claim is not None:
+                self._tell(state, fruitless(work, pair, str(error), night, self.spec, state))
             run_id = ""
         if run_id is None:
             return True
         if run_id:
             self._finish(state, night, work, pair, run_id)
-        night.done.append(f"{work.job.key} {work.job.revision}")
+        night.done += [] if work.job.done in night.done else [work.job.done]
         state.save()
         return False
 
@@ -279,13 +268,29 @@ class Night:
         self, state: State, night: NightRecord, work: Work, pair: PairRecord, run_id: str
     ) -> None:
         """Take up an ended run: its page, its news, what the next nights have to know of it."""
+        before, first = pair.claim, None
         with contextlib.closing(self.session.open_store()) as store:
             written = self.write(store, run_id, self.session.reports)
-        self._tell(state, run_news(written.report, work, night, self.spec, state))
-        pair.nights = pair.nights + 1 if pair.revision == work.job.revision else 1
+            if before is not None and before.run_id != run_id:
+                with contextlib.suppress(InputError):  # no longer in the store: begin anew
+                    first = collect_report(store, before.run_id)
+        letters = run_news(written.report, first, work, night, self.spec, state)
+        self._tell(state, letters)
+        self._say_claim(before, pair.claim, run_id)
+        if pair.revision != work.job.revision:
+            pair.nights = 0
+        pair.nights += pair.night != night.date or not pair.nights
         pair.revision, pair.night = work.job.revision, night.date
         pair.elapsed_s = sum(boot.elapsed_s for boot in written.report.boots)
         pair.begun, pair.waiting_since = "", ""
+
+    def _say_claim(self, before: Claim | None, now: Claim | None, run_id: str) -> None:
+        if now is not None and now.run_id == run_id:
+            self.say(f"{now.words} in {run_id}: a second run has to confirm it")
+        elif now is not None:
+            self.say(f"{run_id} decides nothing on what {now.run_id} shows: another run does")
+        elif before is not None:
+            self.say(f"{run_id} settles what {before.run_id} shows")
 
     def _tell(self, state: State, letters: Sequence[Letter]) -> None:
         """Take up notices that have not been told; from here on they are not lost."""
@@ -298,6 +303,7 @@ class Night:
             replace_file(file, f"{letter.title}\n\n{letter.text}\n")
             self.say(f"notice: {letter.title} ({file})")
             state.told[letter.key] = letter.date
+            state.nights[-1].news += 1
             letter.to = list(self.send)
             state.outbox.append(letter)
         state.save()
@@ -330,15 +336,16 @@ class Night:
         self, state: State, night: NightRecord, works: Sequence[Work], missed: int
     ) -> Outcome:
         errors = self._deliver(state)
-        forget_mended(state, night)
+        forget_fixed(state, night)
         move_tips(state, works)
-        letters = [key for key, date in state.told.items() if date == night.date]
         done, wanted = len(night.done), len(works)
         minutes = self.clock.elapsed_s(night) / 60
+        unsettled = sum(awaited(w.job, state.pairs.get(w.job.key, PairRecord())) for w in works)
         facts = [
             f"{done} of {wanted} measured",
             *([f"{wanted - done} carried over"] if wanted > done else []),
-            f"{len(letters)} news",
+            *([f"{unsettled} to be confirmed"] if unsettled else []),
+            f"{night.news} news",
             *([f"{len(night.failures)} failed"] if night.failures else []),
             *([f"{missed} nights missed before"] if missed else []),
             *([f"{len(errors)} notices not delivered"] if errors else []),
@@ -350,40 +357,3 @@ class Night:
         state.save()
         worse = bool(night.failures) or night.worse
         return Outcome(night.summary, 3 if errors else int(worse), errors)
-
-
-def open_night(state: State, clock: Clock) -> NightRecord:
-    """Return tonight's record; an earlier night that never ended is ended by it."""
-    date = night_of(clock.now())
-    if state.nights and state.nights[-1].date == date:
-        return state.nights[-1]
-    for night in state.nights:
-        night.ended = night.ended or "cut short"
-    state.nights.append(clock.begin(date))
-    return state.nights[-1]
-
-
-def forget_mended(state: State, night: NightRecord) -> None:
-    """Forget failures that did not come again, so that the next one is news."""
-    for key in [key for key in state.told if key.startswith("failure|")]:
-        if key.split("|")[1] not in night.failures and state.told[key] != night.date:
-            del state.told[key]
-
-
-def move_tips(state: State, works: Sequence[Work]) -> None:
-    """Note how far each branch has been measured on every playbook."""
-    for work in works:
-        revision = work.revision
-        if not revision.tip:
-            continue
-        ours = [w for w in works if w.revision.kernel == revision.kernel]
-        stuck = _first_unmeasured(state, ours)
-        if stuck is None or not any(w.revision.id == revision.id for w in ours[stuck:]):
-            state.tips[revision.kernel] = revision.tip
-
-
-def _first_unmeasured(state: State, works: Sequence[Work]) -> int | None:
-    for number, work in enumerate(works):
-        if state.pairs.get(work.job.key, PairRecord()).revision != work.job.revision:
-            return number
-    return None

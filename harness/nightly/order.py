@@ -1,8 +1,9 @@
 """Which job comes first in a night that is too short for all. Pure.
 
-The rule, as docs/nightly.md states it: first what was never measured and is half done, then what
-was never measured, the longest waiting first, then what was measured in so few nights that a change
-could not be settled yet, then whatever was not measured for longest. Each comes once a night.
+The rule, as docs/nightly.md states it: first what waits for its second run, as a notice does too,
+then what was never measured and is half done, then what was never measured, the longest waiting
+first, then what was measured in so few nights that a change could not be settled yet, then whatever
+was not measured for longest. Each comes once a night, but for a second run.
 """
 
 from collections.abc import Iterable
@@ -21,15 +22,33 @@ class Job:
     revision: str
     expected_s: float
 
+    @property
+    def done(self) -> str:
+        """What stands in `NightRecord.done` for it."""
+        return f"{self.key} {self.revision}"
+
 
 def ranked(jobs: Iterable[Job], pairs: dict[str, PairRecord], done: Iterable[str]) -> list[Job]:
     """Return the jobs that are left tonight, the most informative first."""
     finished = set(done)
-    left = [job for job in jobs if f"{job.key} {job.revision}" not in finished]
-    return sorted(left, key=lambda job: _rank(job, pairs.get(job.key, PairRecord())))
+    at = {job: pairs.get(job.key, PairRecord()) for job in jobs}
+    left = [job for job, pair in at.items() if job.done not in finished or again(job, pair)]
+    return sorted(left, key=lambda job: _rank(job, at[job]))
+
+
+def awaited(job: Job, pair: PairRecord) -> bool:
+    """Return whether the next run of a job is the second one, which a notice waits for."""
+    return pair.claim is not None and pair.revision == job.revision
+
+
+def again(job: Job, pair: PairRecord) -> bool:
+    """Return whether a job comes a second time in the night of its first run."""
+    return awaited(job, pair) and pair.claim is not None and not pair.claim.tries
 
 
 def _rank(job: Job, pair: PairRecord) -> tuple[int, str, str]:
+    if awaited(job, pair):
+        return (-1, pair.night, job.key)
     if pair.revision != job.revision:
         begun = pair.begun and pair.begun_revision == job.revision
         return (0 if begun else 1, pair.waiting_since or "9999", job.key)

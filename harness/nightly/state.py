@@ -37,8 +37,23 @@ class NightRecord:
     done: list[str] = field(default_factory=list)  # keys of jobs that were finished in it
     failures: dict[str, str] = field(default_factory=dict)  # what went wrong: where -> words
     worse: bool = False  # whether something is slower or broken since tonight
+    news: int = 0  # notices that were made in it
     uptime_s: float = 0.0
     boot_id: str = ""
+
+
+@dataclass
+class Claim:
+    """A difference that one run shows and a second one has to confirm before anyone is told.
+
+    `run_id`: of the first run, in the night `night`; `words`: "slower", "faster" or both;
+    `tries`: second runs that decided nothing, as a boot failed in them.
+    """
+
+    run_id: str
+    night: str
+    words: str
+    tries: int = 0
 
 
 @dataclass
@@ -46,6 +61,7 @@ class PairRecord:
     """One candidate on one playbook. `revision`: last one measured whole, in the night `night`.
 
     `begun`: playbook text of a run of `begun_revision` that was not finished, else empty.
+    `claim`: what waits for a second run of `revision`.
     """
 
     revision: str = ""
@@ -55,6 +71,7 @@ class PairRecord:
     waiting_since: str = ""  # the night in which it was wanted first and not finished
     begun: str = ""
     begun_revision: str = ""
+    claim: Claim | None = None
 
 
 @dataclass
@@ -111,12 +128,17 @@ def load_state(path: Path) -> State:
     return State(
         path,
         [NightRecord(**night) for night in kept["nights"]],
-        {key: PairRecord(**pair) for key, pair in kept["pairs"].items()},
+        {key: _pair(pair) for key, pair in kept["pairs"].items()},
         kept["anchors"],
         kept["tips"],
         kept["told"],
         [_letter(letter) for letter in kept["outbox"]],
     )
+
+
+def _pair(kept: dict[str, Any]) -> PairRecord:
+    claim = kept.pop("claim", None)
+    return PairRecord(**kept, claim=Claim(**claim) if claim else None)
 
 
 def _letter(kept: dict[str, Any]) -> Letter:

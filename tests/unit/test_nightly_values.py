@@ -11,10 +11,10 @@ from harness.analysis.changepoints import Change, Direction, Series
 from harness.analysis.judging import Word
 from harness.errors import InputError, SpecError
 from harness.nightly.candidates import b4_argv
-from harness.nightly.news import Subject, change_letters, failure_letter, series_letter
-from harness.nightly.night import missed_nights, night_of
+from harness.nightly.dates import missed_nights, night_of
+from harness.nightly.news import Subject, change_letters, failure_letter, series_key, series_letter
 from harness.nightly.order import Job, fits, ranked
-from harness.nightly.state import Letter, NightRecord, PairRecord, State, load_state
+from harness.nightly.state import Claim, Letter, NightRecord, PairRecord, State, load_state
 from harness.nightly.timer import render_units
 from harness.spec.nightly import NightlySpec, load_nightly
 
@@ -101,7 +101,7 @@ def test_no_secret_and_no_odd_address_is_taken(tmp_path, notices, words):
 
 
 def test_the_most_informative_job_comes_first():
-    jobs = [Job(key, "new", 60.0) for key in "abcdefg"]
+    jobs = [Job(key, "new", 60.0) for key in "abcdefghij"]
     pairs = {
         "a": PairRecord("new", "2026-01-03", 9),
         "b": PairRecord("new", "2026-01-02", 9),
@@ -109,8 +109,12 @@ def test_the_most_informative_job_comes_first():
         "d": PairRecord("old", "2026-01-03", 9),
         "e": PairRecord("old", "", 0, waiting_since="2026-01-01"),
         "f": PairRecord("", "", 0, 0, "2026-01-02", begun="text", begun_revision="new"),
+        "h": PairRecord("new", "2026-01-03", claim=Claim("run", "2026-01-03", "slower")),
+        "i": PairRecord("old", "2026-01-03", claim=Claim("run", "2026-01-03", "slower")),
+        "j": PairRecord("new", "2026-01-03", claim=Claim("run", "2026-01-03", "slower", tries=1)),
     }
-    assert [job.key for job in ranked(jobs, pairs, ["g new"])] == list("fedcba")
+    done = ["g new", "h new", "i new", "j new"]
+    assert [job.key for job in ranked(jobs, pairs, done)] == list("hfedcba")
 
 
 @given(st.permutations([Job(key, "x", 1.0) for key in "abcd"]))
@@ -138,7 +142,7 @@ def test_a_night_goes_from_noon_to_noon():
 def test_the_state_survives(tmp_path):
     state = State(tmp_path / "state.json")
     state.nights.append(NightRecord("2026-01-01", "t", failures={"a": "b"}))
-    state.pairs["k"] = PairRecord("r", begun="text")
+    state.pairs["k"] = PairRecord("r", begun="text", claim=Claim("run", "2026-01-01", "slower"))
     state.outbox.append(Letter("k", "t", "x", "2026-01-01", to=["email"]))
     state.save()
     assert load_state(tmp_path / "state.json") == state
@@ -214,4 +218,5 @@ def test_b4_is_asked_by_words():
 )
 def test_a_notice_of_a_series_says_no_more_than_its_rows(words, said):
     subject = Subject("a-series", "mm: a series", "2026-01-01")
-    assert series_letter(subject, "1", "quick", words, "").title == f"a-series {said} (quick)"
+    key = series_key(subject, "1", "quick")
+    assert series_letter(key, subject, words, "").title == f"a-series {said} (quick)"

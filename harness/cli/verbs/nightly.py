@@ -27,6 +27,11 @@ def command(
         Path | None, typer.Option(help="For --install: by default the user's systemd folder.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="The summary line only.")] = False,
+    show_status: Annotated[
+        bool,
+        typer.Option("--status", help="Print what waits (to be confirmed, to be sent), only."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> None:
     """Measure every candidate against its baseline, within the night's time, and tell what is new.
 
@@ -41,6 +46,9 @@ def command(
     from harness.spec.nightly import load_nightly
 
     spec = load_nightly(file)
+    if show_status or as_json:
+        _show_status(reports / "nightly" / spec.name / "state.json", as_json)
+        return
     if install:
         _install(spec.name, _units(file, kernels, reports), to, dry_run)
         return
@@ -64,6 +72,16 @@ class _Silent(Lines):
 
     def say(self, words: str) -> None:
         """Keep quiet."""
+
+
+def _show_status(path: Path, as_json: bool) -> None:
+    import json
+
+    from harness.nightly.state import load_state
+    from harness.nightly.status import status, status_lines
+
+    state = load_state(path)
+    echo(json.dumps(status(state), indent=2) if as_json else "\n".join(status_lines(state)))
 
 
 def _units(file: Path, kernels: Path, reports: Path) -> dict[str, str]:

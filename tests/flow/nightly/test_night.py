@@ -13,6 +13,7 @@ from harness.build.kernel import ensure_kernel
 from harness.errors import InfrastructureError, InputError
 from harness.locks import claimed
 from harness.nightly.state import load_state
+from harness.nightly.status import status_lines
 from harness.report.write import write_results
 from harness.store.store import open_store
 from tests.flow.workplace import BRANCH, Workplace
@@ -256,32 +257,153 @@ diff --git a/mm/vmalloc.c b/mm/vmalloc.c
 """
 
 
-def test_a_series_from_a_mailbox_gets_one_verdict_a_version(workplace):
-    first = MAIL.format(version="", value=9, more="")
-    (workplace.folder / "inbox").write_text(first)
-    wobble = random.Random(1)
+class TimesOfASeries:
+    """Times of the boots of a series that changes the result to 9; others take 2 ms.
 
-    def time_us(spec, now):
+    `slower`: how many times as long it takes in its first run, second run, and so on.
+    """
+
+    def __init__(self, *slower):
+        self.wobble, self.slower, self.boots = random.Random(1), slower, 0
+
+    def __call__(self, spec, now):
         patch = "".join((spec.folder / name).read_text() for name in spec.patches)
-        return int((3000 if "return 9" in patch else 2000) * wobble.gauss(1, 0.002))
+        factor = 1.0
+        if "return 9" in patch:
+            factor = self.slower[min(self.boots // 3, len(self.slower) - 1)]
+            self.boots += 1
+        if not factor:
+            return "Oops"
+        return int(20_000 * factor * self.wobble.gauss(1, 0.002))
 
-    workplace.time_us, workplace.write = time_us, write_results
-    file = workplace.file([{"name": "inbox", "mbox": "inbox"}])
-    assert workplace.night(file).carry_out().exit_code == 1
+
+def mailed(workplace, *slower, **more):
+    """Return the file of nights on a mailbox with one series, which is as slow as said."""
+    workplace.inbox = MAIL.format(version="", value=9, more="")
+    (workplace.folder / "inbox").write_text(workplace.inbox)
+    workplace.time_us = TimesOfASeries(*slower)
+    return workplace.file([{"name": "inbox", "mbox": "inbox"}], **more)
+
+
+def test_a_series_that_is_slower_is_told_once_a_second_run_confirms_it(workplace):
+    file = mailed(workplace, 1.5)
+    workplace.write = write_results
+    outcome = workplace.night(file).carry_out()
+    assert outcome.exit_code == 1
+    assert "1 of 1 measured, 1 news" in outcome.summary
+    first, second = runs(workplace).sort_values("started_at")["id"]
     (letter, page) = workplace.sent[0]
     assert letter.title.endswith("is slower (quick)")
     assert letter.message_id == "value-9@b.example"
     assert max(map(len, letter.text.splitlines())) <= 72
-    assert page.is_file()
+    assert f"First run:  {first}, night of 2026-01-01" in letter.text
+    assert f"Second run: {second}, night of 2026-01-01" in letter.text
+    assert "Of 2 that the first run shows slower" in letter.text
+    assert page.parent.name == second
     workplace.next_night()
     assert workplace.night(file).carry_out().exit_code == 0
     assert len(workplace.sent) == 1
     better = MAIL.format(version=" v2", value=2, more="In-Reply-To: <value-9@b.example>")
-    (workplace.folder / "inbox").write_text(first + better)
+    (workplace.folder / "inbox").write_text(workplace.inbox + better)
     workplace.next_night()
     workplace.night(file).carry_out()
     assert len(workplace.sent) == 1  # no difference any more: quiet
     assert len({name for name in workplace.boots if name != "base"}) == 1  # one line
+
+
+def test_what_only_the_first_run_shows_is_not_told(workplace):
+    file = mailed(workplace, 1.5, 1.0)
+    outcome = workplace.night(file).carry_out()
+    assert (outcome.exit_code, workplace.sent) == (0, [])
+    assert len(workplace.boots) == 12
+    assert state(workplace).pairs[next(iter(state(workplace).pairs))].claim is None
+    assert any("settles what" in line for line in workplace.said)
+    workplace.next_night()
+    workplace.night(file).carry_out()
+    assert workplace.sent == []  # told[key]: a third run is no new chance
+
+
+def test_a_difference_in_the_other_direction_confirms_nothing(workplace):
+    file = mailed(workplace, 1.5, 0.7)
+    assert workplace.night(file).carry_out().exit_code == 0
+    assert workplace.sent == []
+
+
+def test_where_verdicts_are_asked_for_both_runs_of_an_unconfirmed_one_are_told(workplace):
+    file = mailed(workplace, 1.5, 1.0, notices={"verdicts": True})
+    assert workplace.night(file).carry_out().exit_code == 0
+    ((letter, _),) = workplace.sent
+    assert letter.title.endswith("shows no difference (quick)")
+    assert "confirms 0" in " ".join(letter.text.split())
+    assert "not confirmed" in letter.text
+
+
+def test_a_second_run_that_the_night_is_too_short_for_is_the_next_nights_first(workplace):
+    file = mailed(workplace, 1.5, budget_h=0.15)  # 9 minutes: a run and a half
+    outcome = workplace.night(file).carry_out()
+    assert outcome.exit_code == 0
+    assert "1 of 1 measured, 1 to be confirmed, 0 news" in outcome.summary
+    (line,) = [line for line in status_lines(state(workplace)) if line.startswith("to be")]
+    assert "slower in " in line
+    workplace.next_night()
+    plan = workplace.night(file).plan()
+    assert "a second run decides" in plan.lines[1]
+    outcome = workplace.night(file).carry_out()
+    assert outcome.exit_code == 1
+    ((letter, _),) = workplace.sent
+    assert "night of 2026-01-01" in letter.text
+    assert "night of 2026-01-02" in letter.text
+    assert not [line for line in status_lines(state(workplace)) if line.startswith("to be")]
+
+
+def test_a_newer_version_leaves_nothing_of_the_older_one_to_confirm(workplace):
+    file = mailed(workplace, 1.5, budget_h=0.15)
+    workplace.night(file).carry_out()
+    better = MAIL.format(version=" v2", value=2, more="In-Reply-To: <value-9@b.example>")
+    (workplace.folder / "inbox").write_text(workplace.inbox + better)
+    workplace.next_night()
+    assert "0 news" in workplace.night(file).carry_out().summary
+    assert [pair.claim for pair in state(workplace).pairs.values()] == [None]
+
+
+def test_second_runs_that_decide_nothing_are_told_as_undecided_after_three(workplace):
+    file = mailed(workplace, 1.5, 0)
+    for _ in range(3):
+        workplace.night(file).carry_out()
+        workplace.next_night()
+    assert [title.partition(" ")[2] for title in workplace.titles] == [
+        "crashed (quick)",
+        "is undecided: not comparable (quick)",
+    ]
+    assert "None of 3 second runs" in " ".join(workplace.sent[1][0].text.split())
+
+
+def test_a_second_run_that_cannot_be_made_is_tried_on_three_nights(workplace):
+    file = mailed(workplace, 1.5, budget_h=0.15)
+    workplace.night(file).carry_out()
+    (key,) = state(workplace).pairs
+    workplace.broken = {key.partition("|")[0]}
+    for _ in range(3):
+        workplace.next_night()
+        workplace.night(file).carry_out()
+    assert [title.rpartition(": ")[2] for title in workplace.titles] == [
+        "build failed (quick)",
+        "not comparable (quick)",
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_killed_between_any_two_steps_of_two_runs_the_notice_is_made_once(workplace):
+    file = mailed(workplace, 1.5)
+    save = 1
+    while killed_at_a_save(workplace, file, save):
+        save += 1
+        assert save < 40
+    assert list(runs(workplace).passed) == [6, 6]
+    assert len([key for key in state(workplace).told if key.startswith("series|")]) == 1
+    kept = list((workplace.reports / "nightly/tonight/notices").iterdir())
+    assert len(kept) == 1
+    assert "is slower (quick)" in kept[0].read_text()
 
 
 def test_a_hostile_mail_leaves_nothing_and_ends_alone(workplace):

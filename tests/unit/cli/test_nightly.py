@@ -1,6 +1,9 @@
+import json
 import re
 
 import pytest
+
+from harness.nightly.state import Claim, Letter, NightRecord, PairRecord, State
 
 FILE = """\
 version: 1
@@ -86,3 +89,22 @@ def test_check_knows_nightly_files(vmapbench, file, kernels):
     said = vmapbench("check", file, "--kernels", kernels)
     assert said.returncode == 2
     assert f"{file}:4: candidates.0.patch: Extra inputs" in said.stderr
+
+
+def test_the_status_says_what_waits_and_runs_nothing(vmapbench, file, tmp_path):
+    words = ("nightly", file, "--status", "--reports", tmp_path / "reports")
+    assert vmapbench(*words).stdout == "no night yet\n"
+    assert not (tmp_path / "reports").exists()
+    state = State(tmp_path / "reports/nightly/mm/state.json")
+    state.path.parent.mkdir(parents=True)
+    state.nights.append(NightRecord("2026-01-01", "t", "t", "nightly mm 2026-01-01: 1 news"))
+    state.pairs["a|quick"] = PairRecord("r", claim=Claim("run-1", "2026-01-01", "slower"))
+    state.outbox.append(Letter("k", "b is faster", "x", "2026-01-01", to=["email"]))
+    state.save()
+    assert vmapbench(*words).stdout.splitlines() == [
+        "nightly mm 2026-01-01: 1 news",
+        "to be confirmed: a|quick: slower in run-1 of 2026-01-01, a second run decides",
+        "notice of 2026-01-01 waits: b is faster",
+    ]
+    found = json.loads(vmapbench(*words, "--json").stdout)
+    assert found["to_confirm"][0]["run_id"] == "run-1"

@@ -1,0 +1,89 @@
+"""What is told of a mailed series: a difference only once a second run has confirmed it.
+
+One run of a series that changes nothing shows a difference in one night of twenty; docs/nightly.md
+has the rates with and without the second run.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from harness.analysis.judging import Word, claimed, confirmed
+from harness.analysis.times import Metric
+from harness.nightly.news import Subject, difference_words, series_key, series_letter, wrapped
+from harness.nightly.state import Claim, Letter, NightRecord, PairRecord
+from harness.nightly.work import Work
+from harness.report.collect import RunReport
+from harness.report.text import render_mail
+from harness.report.view import View
+
+MOST_TRIES = 3  # second runs that may decide nothing, before the series is told as undecided
+
+
+def series_news(
+    report: RunReport,
+    first: RunReport | None,
+    work: Work,
+    subject: Subject,
+    pair: PairRecord,
+    night: NightRecord,
+) -> tuple[Letter, bool] | None:
+    """Return the notice on a series and whether it shows a difference; None while it waits.
+
+    `first`: the run that `pair.claim` rests on. Sets or removes the claim.
+    """
+    assert report.comparison is not None
+    rows = report.comparison.rows
+    words = [Word(word) for word in rows.loc[rows["metric"] != Metric.MAX, "word"]]
+    key = series_key(subject, work.revision.id, work.playbook.name)
+    text = render_mail(View(report))
+    if first is None or first.comparison is None or pair.claim is None:
+        if shown := list(claimed(rows)["word"]):
+            pair.claim = Claim(report.run.id, night.date, difference_words(shown))
+            return None
+        return series_letter(key, subject, words, text), False
+    found = confirmed(first.comparison.rows, rows)
+    again = found[found["confirmed"]]
+    if again.empty and bool(found["p_again"].isna().any()):
+        return undecided(work, subject, pair, "it could not be compared")
+    runs = [f"First run:  {pair.claim.run_id}, night of {pair.claim.night}"]
+    runs += [f"Second run: {report.run.id}, night of {night.date}", ""]
+    lines = [*_both_words(found, pair.claim), "", *runs, "The second run:", ""]
+    pair.claim = None
+    said = [Word(word) for word in again["word"]] or [Word.NO_DIFFERENCE]
+    return series_letter(key, subject, said, text, lines), not again.empty
+
+
+def undecided(
+    work: Work, subject: Subject, pair: PairRecord, reason: str
+) -> tuple[Letter, bool] | None:
+    """Return the notice that no second run told anything; None where another one is made."""
+    claim = pair.claim
+    assert claim is not None
+    claim.tries += 1
+    if claim.tries < MOST_TRIES:
+        return None
+    pair.claim = None
+    key = series_key(subject, work.revision.id, work.playbook.name)
+    text = (
+        f"The run {claim.run_id} of {claim.night} shows it {claim.words}. None of {claim.tries} "
+        f"second runs could confirm that or not: {reason}."
+    )
+    return series_letter(key, subject, [Word.NOT_COMPARABLE], "\n".join(wrapped(text))), True
+
+
+def _both_words(found: pd.DataFrame, claim: Claim) -> Sequence[str]:
+    """Return what both runs say of each row that the first one claims."""
+    count = int(found["confirmed"].sum())
+    head = (
+        f"Of {len(found)} that the first run shows {claim.words} the second, independent run "
+        f"confirms {count}. Baseline time / time with the series, below 1 is slower; first run, "
+        "then second run with its 95 % interval:"
+    )
+    lines = [*wrapped(head), ""]
+    for row in found.itertuples(index=False):
+        what = f"{row.case}, {row.workload}, {row.nr_threads} threads"
+        figures = f"{row.first_ratio:.3f}, then {row.ratio:.3f} ({row.low:.3f} - {row.high:.3f})"
+        end = "confirmed" if row.confirmed else "not confirmed"
+        lines += wrapped(f"{what}: {figures}, {end}", indent=2)
+    return lines

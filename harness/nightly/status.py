@@ -1,0 +1,51 @@
+"""What the nights of one file have left: what waits, and for what. Changes nothing."""
+
+from typing import Any
+
+from harness.nightly.state import PairRecord, State
+
+
+def status(state: State) -> dict[str, Any]:
+    """Return the last nights and all that waits, as JSON values."""
+    return {
+        "nights": [
+            {"date": night.date, "ended": night.ended, "summary": night.summary}
+            for night in state.nights[-7:]
+        ],
+        "to_confirm": [
+            {"key": key, **vars(pair.claim)}
+            for key, pair in sorted(state.pairs.items())
+            if pair.claim is not None
+        ],
+        "half_done": sorted(key for key, pair in state.pairs.items() if pair.begun),
+        "notices": [
+            {"date": letter.date, "title": letter.title, "to": letter.to} for letter in state.outbox
+        ],
+    }
+
+
+def status_lines(state: State) -> list[str]:
+    """Return the same in words."""
+    if not state.nights:
+        return ["no night yet"]
+    lines = [
+        night.summary or f"night of {night.date}: {night.ended or 'under way'}"
+        for night in state.nights[-7:]
+    ]
+    found = status(state)
+    lines += [
+        f"to be confirmed: {key}: {claim_words(pair)}"
+        for key, pair in sorted(state.pairs.items())
+        if pair.claim is not None
+    ]
+    lines += [f"half done: {key}" for key in found["half_done"]]
+    lines += [f"notice of {n['date']} waits: {n['title']}" for n in found["notices"]]
+    return lines
+
+
+def claim_words(pair: PairRecord) -> str:
+    """Return what waits for a second run."""
+    claim = pair.claim
+    assert claim is not None
+    tries = f"; {claim.tries} second runs decided nothing" if claim.tries else ""
+    return f"{claim.words} in {claim.run_id} of {claim.night}, a second run decides{tries}"
