@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +23,10 @@ from harness.build.sandbox import (
     is_contained,
     require_sandbox,
 )
+from harness.build.start_config import LOCALYES, StartConfig, additions, start_text
 from harness.build.tree import OBJECTS, lay_tree
 from harness.build.tuxmake import run_tuxmake, shim_compiler, tuxmake_argv
-from harness.errors import KernelBuildError
+from harness.errors import InputError, KernelBuildError
 from harness.files import replace_file
 from harness.process import Runner
 
@@ -68,7 +69,7 @@ def build_kernel(
     tell("configuring")
     path = shim_compiler(plan.toolchain, folder, shutil.which)
     build = _Build(plan, folder, _environment(pristine), runner, path, contained)
-    configuration = _configure(build)
+    configuration, added, dropped = _configure(build)
     total = None if based else usual_total(cache)
     tell("compiling", 0, total)
     targets = build.run("default", "tuxmake", lambda made: tell("compiling", made, total))
@@ -84,6 +85,8 @@ def build_kernel(
         "release": release.read_text(encoding="utf-8", errors="replace").strip(),
         "critical": critical_values(configuration.values, configuration.declared),
         "chosen": configuration.chosen,
+        "added": list(added),
+        "dropped_modules": dropped,
         "features": allocator_features(pristine),  # a patch may be what is to be judged
         "patches": [plan.spec.name_of(path) for path in patches],
         "contained": contained,
@@ -112,22 +115,36 @@ class _Build:
         """The symbols that are asked for; outside what a contained build may write."""
         return self.folder / "requested.config"
 
-    def run(self, target: str, output: str, on_target: Callable[[int], None]) -> int:
+    @property
+    def modules(self) -> Path:
+        """What localyesconfig takes for the output of lsmod."""
+        return self.folder / "lsmod"
+
+    def run(
+        self,
+        target: str,
+        output: str,
+        on_target: Callable[[int], None],
+        kconfig: Sequence[str] = ("allnoconfig",),
+    ) -> int:
         """Make `target` ("config" or "default"), tuxmake's records in the folder `output`.
 
-        Returns the number of kbuild's targets. A contained build sees the source read-only: its
-        files are links into the pristine source that other builds start from.
+        `kconfig`: see `tuxmake_argv`. Returns the number of kbuild's targets. A contained build
+        sees the source read-only: its files are links into the pristine source that other builds
+        start from.
         """
         tree, records = self.folder / "tree", self.folder / output
         environment = {**self.environment}
         if target == "config":
             environment["KCONFIG_ALLCONFIG"] = str(self.requested)
-        argv = tuxmake_argv(self.plan.toolchain, tree, records, target, environment)
+            environment |= {"LSMOD": str(self.modules)} if LOCALYES in kconfig else {}
+        argv = tuxmake_argv(self.plan.toolchain, tree, records, target, environment, kconfig)
         log = self.folder / "build.log"
         if not self.contained:
             return run_tuxmake(argv, log, self.runner, on_target, self.path)
         records.mkdir(exist_ok=True)
-        view = View((tree / OBJECTS, records), (tree, self.requested, self.folder / "toolchain"))
+        readable = (tree, self.requested, self.modules, self.folder / "toolchain")
+        view = View((tree / OBJECTS, records), readable)
         argv = contained_argv(argv, view, self.runner, self.path)
         return run_tuxmake(argv, log, self.runner, on_target, deadline_s=DEADLINE_S)
 
@@ -142,18 +159,48 @@ def own_file(path: Path, folder: Path) -> Path:
     return path
 
 
-def _configure(build: _Build) -> Configuration:
-    """Write `.config` from the fragments; every other symbol that can be off is off."""
-    tree = build.folder / "tree"
-    made = tree / OBJECTS / ".config"
+def _configure(build: _Build) -> tuple[Configuration, Sequence[str], int]:
+    """Write `.config` from the fragments, on top of what the kernel starts from.
 
-    def configure(text: str) -> dict[str, str]:
-        build.requested.write_text(text, encoding="utf-8")
-        made.unlink(missing_ok=True)  # tuxmake configures only where there is none
-        build.run("config", "tuxmake-config", lambda _: None)
-        return parse_config(own_file(made, build.folder).read_text(encoding="utf-8"))
+    Every other symbol is as that has it, and off where it starts from nothing. Returns also what
+    the harness added to that, and how many of its modules were left out.
+    """
+    plan, tree = build.plan, build.folder / "tree"
+    requests, declared = load_requests(plan.fragments), declared_symbols(tree)
+    if plan.start is None:
+        return choose(requests, declared, lambda text: _make_config(build, text)), (), 0
+    before = _start_values(build, plan.start)
+    kept, dropped = start_text(before, requests)
+    kconfig = [str(build.requested)]
+    found = choose(requests, declared, lambda text: _make_config(build, kept + text, kconfig))
+    return found, additions(before, found.values, requests), dropped
 
-    return choose(load_requests(build.plan.fragments), declared_symbols(tree), configure)
+
+def _start_values(build: _Build, start: StartConfig) -> dict[str, str]:
+    """Return symbol -> value of what the kernel starts from, as its tree understands it."""
+    if start.target == LOCALYES:
+        build.modules.write_text(start.modules, encoding="utf-8")
+        return _make_config(build, start.text, [str(build.requested), LOCALYES])
+    if not start.target:
+        return _make_config(build, start.text, [str(build.requested)])
+    places = [build.folder / "tree" / f"arch/{name}/configs" for name in ("x86", "x86_64")]
+    known = sorted(path.name for place in places for path in place.glob("*defconfig"))
+    if start.target not in (*known, "defconfig"):
+        raise InputError(
+            f"config: this source has no {start.target}; it has {', '.join(known) or 'none'}"
+        )
+    return _make_config(build, "", [start.target])
+
+
+def _make_config(
+    build: _Build, text: str, kconfig: Sequence[str] = ("allnoconfig",)
+) -> dict[str, str]:
+    """Return symbol -> value of the `.config` that `kconfig` makes of requested symbols."""
+    made = build.folder / "tree" / OBJECTS / ".config"
+    build.requested.write_text(text, encoding="utf-8")
+    made.unlink(missing_ok=True)  # tuxmake configures only where there is none
+    build.run("config", "tuxmake-config", lambda _: None, kconfig)
+    return parse_config(own_file(made, build.folder).read_text(encoding="utf-8"))
 
 
 def _environment(pristine: Path) -> dict[str, str]:

@@ -35,6 +35,8 @@ class BuiltKernel:
     patches: Sequence[str] = ()  # those applied, below the kernels folder
     chosen: Mapping[str, str] = field(default_factory=dict)  # symbol -> alternative of a fragment
     features: Mapping[str, str] = field(default_factory=dict)  # of its source, see features.py
+    added: Sequence[str] = ()  # to the configuration it started from, for the harness's sake
+    dropped_modules: int = 0  # of that configuration
     contained: bool = False  # its tree's programs run in a sandbox only, and who reads its files
 
     @classmethod
@@ -49,6 +51,8 @@ class BuiltKernel:
         chosen: Mapping[str, str] | None = None,
         features: Mapping[str, str] | None = None,
         contained: bool = False,
+        added: Sequence[str] = (),
+        dropped_modules: int = 0,
     ) -> "BuiltKernel":
         """Return the build of `spec` whose artefacts lie in `folder`, or will."""
         return cls(
@@ -65,6 +69,8 @@ class BuiltKernel:
             patches=patches,
             chosen=chosen or {},
             features=features or {},
+            added=added,
+            dropped_modules=dropped_modules,
             contained=contained,
         )
 
@@ -142,6 +148,7 @@ def load_built(folder: Path, spec: KernelSpec | None = None) -> BuiltKernel:
         built_for = spec or KernelSpec.model_validate_json(json.dumps(record["spec"]))
         names = ("key", "release", "critical", "patches", "chosen", "features")
         facts = {name: record[name] for name in names}
+        facts |= {n: record[n] for n in ("added", "dropped_modules") if n in record}
         contained = bool(record.get("contained")) or is_contained(built_for)
         return BuiltKernel.at(folder, built_for, contained=contained, **facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.build.git import run_outside
 from harness.build.sandbox import View
+from harness.build.start_config import REQUIRED, config_file
 from harness.errors import InputError
 from harness.process import Runner
 from harness.spec.kernel import KernelSpec
@@ -36,11 +37,15 @@ def patch_forms(patch: Path) -> tuple[Path, ...]:
 
 
 def copy_inputs(spec: KernelSpec, folder: Path) -> None:
-    """Copy the patches and fragments of `spec` below `folder`, under their names.
+    """Copy patches, fragments and configuration of `spec` below `folder`, under their names.
 
-    Raises InputError where one does not exist.
+    A configuration with an absolute path is found where it is. Raises InputError where a file does
+    not exist.
     """
-    for name in (*spec.patches, *spec.fragments):
+    names = [*spec.patches, *spec.fragments, *((REQUIRED,) if spec.config else ())]
+    if (start := config_file(spec)) and spec.config[0] not in "/~":
+        names.append(spec.name_of(start))
+    for name in names:
         files = patch_forms(spec.place(name))
         if not files:
             raise InputError(f"kernel {spec.name}: {spec.place(name)} does not exist")

@@ -10,6 +10,7 @@ from typing import Any
 from harness.build.cache import Cache, file_digest
 from harness.build.patches import patch_forms
 from harness.build.source import PinnedSource, pin_source
+from harness.build.start_config import REQUIRED, StartConfig, read_start_config
 from harness.build.tuxmake import Toolchain, probe_toolchain
 from harness.errors import InputError
 from harness.process import Runner
@@ -27,6 +28,7 @@ class BuildPlan:
     patches: tuple[Path, ...]
     fragments: tuple[Path, ...]
     toolchain: Toolchain
+    start: StartConfig | None = None  # the configuration that it starts from
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -38,6 +40,7 @@ class BuildPlan:
             "fragments": [file_digest(path) for path in self.fragments],
             "architecture": self.spec.architecture,
             "toolchain": [self.toolchain.name, self.toolchain.version],
+            **({"config": self.start.inputs} if self.start else {}),
         }
 
     @property
@@ -51,7 +54,9 @@ def plan_build(spec: KernelSpec, cache: Cache, runner: Runner) -> BuildPlan:
     """Pin what `spec` names. Raises InputError or ToolError when something is not there."""
     cache.check_path()
     patches = tuple(spec.place(name) for name in spec.patches)
-    fragments = tuple(spec.place(name) for name in spec.fragments)
+    start = read_start_config(spec)
+    names = (REQUIRED, *spec.fragments) if start else spec.fragments
+    fragments = tuple(spec.place(name) for name in dict.fromkeys(names))
     missing = [
         *(f"patches: {path} does not exist" for path in patches if not patch_forms(path)),
         *(f"fragments: {path} does not exist" for path in fragments if not path.is_file()),
@@ -64,4 +69,5 @@ def plan_build(spec: KernelSpec, cache: Cache, runner: Runner) -> BuildPlan:
         patches,
         fragments,
         probe_toolchain(spec.toolchain, runner, shutil.which),
+        start,
     )

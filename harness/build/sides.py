@@ -18,6 +18,7 @@ from harness.build.cache import Cache
 from harness.build.git import Repository, ask_user_repository, last_words, open_commit
 from harness.build.history import load_series
 from harness.build.patches import copy_inputs
+from harness.build.start_config import config_file
 from harness.build.worktree import (
     PATCH_LIMIT,
     apply_series,
@@ -34,6 +35,7 @@ from harness.testmod.source import SOURCE_FILE
 from harness.text import one_line
 
 WORKING_TREE = "working tree"
+CONFIG = "own.config"  # the user's configuration, beside the kernel files
 UNTRACKED_LIMIT = 32 << 20  # bytes of files that git does not know: no source has as many
 _FAR = 4 << 20  # bytes of a patch, above which another commit is unpacked
 
@@ -231,6 +233,9 @@ def side_kernels(
     """
     (folder / "patches").mkdir(parents=True, exist_ok=True)
     copy_inputs(recipe, folder)
+    if start := config_file(recipe):
+        shutil.copyfile(start, folder / CONFIG)
+        recipe = recipe.model_copy(update={"config": CONFIG})
     origin = _origin(sides, cache, runner)
     found = []
     for role, side in (("base", sides.base), ("change", sides.change)):

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,17 +66,24 @@ def shim_compiler(
 
 
 def tuxmake_argv(
-    toolchain: Toolchain, tree: Path, output: Path, target: str, environment: Mapping[str, str]
+    toolchain: Toolchain,
+    tree: Path,
+    output: Path,
+    target: str,
+    environment: Mapping[str, str],
+    kconfig: Sequence[str] = ("allnoconfig",),
 ) -> list[str]:
     """Return the command that builds `target` ("config" or "default") of `tree`.
+
+    `kconfig`: what configures it, a target or a file, and targets to make after that.
 
     Options as pairs, so that `--dry-run` reads well. `KCFLAGS` is emptied: tuxmake would put the
     folder's absolute path into every compiler command, and a copied tree would be built anew.
     """
     argv = [sys.executable, "-m", "tuxmake", "--verbose", "--fail-fast", "--target-arch=x86_64"]
     argv += [f"--directory={tree}", f"--build-dir={tree / OBJECTS}", f"--output-dir={output}"]
-    argv += [f"--toolchain={toolchain.family}", "--kconfig=allnoconfig"]
-    argv += ["--kconfig-add=make:olddefconfig"]
+    argv += [f"--toolchain={toolchain.family}", f"--kconfig={kconfig[0]}"]
+    argv += [f"--kconfig-add=make:{more}" for more in ("olddefconfig", *kconfig[1:])]
     argv += ["--wrapper=ccache"] if toolchain.ccache else []
     argv += [f"--environment={key}={value}" for key, value in environment.items()]
     if toolchain.name.startswith("clang-"):

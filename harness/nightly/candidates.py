@@ -18,6 +18,7 @@ from harness.build.git import (
 from harness.build.patch_folder import load_patches
 from harness.build.patches import copy_inputs, patch_forms
 from harness.build.series import Mailbox, Series, kernel_name, load_mailbox
+from harness.build.start_config import config_file
 from harness.build.worktree import (
     apply_series,
     ensure_repository,
@@ -280,8 +281,11 @@ def ensure_recipe(recipe: KernelSpec, folder: Path) -> None:
 def _recipe_digest(recipe: KernelSpec) -> str:
     """Return a digest of the baseline's kernel file and of what it names."""
     total = hashlib.sha256(recipe.model_dump_json().encode())
-    for name in (*recipe.patches, *recipe.fragments):
-        for file in patch_forms(recipe.place(name)):
+    places = [recipe.place(name) for name in (*recipe.patches, *recipe.fragments)]
+    if start := config_file(recipe):
+        places.append(start)
+    for place in places:
+        for file in patch_forms(place):
             total.update(file.read_bytes())
     return total.hexdigest()[:8]
 

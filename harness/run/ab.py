@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from harness.build.cache import Cache
 from harness.build.sides import Sides, side_kernels
+from harness.build.start_config import LOCALYES, is_defconfig, read_start_config
 from harness.errors import InputError, ToolError
 from harness.files import replace_file
 from harness.process import Runner
@@ -49,7 +50,8 @@ _X2APIC_CPUS = 256  # from here on
 class Options:
     """How to measure. `on`: qemu, simulated, simulated:CPUS, a lab host, or empty: what is best.
 
-    `threads` 0: as many as the machine has CPUs where `on` says, else `THREADS`.
+    `threads` 0: as many as the machine has CPUs where `on` says, else `THREADS`. `config`: a file,
+    a defconfig of the tree, localyesconfig, or empty for that of the shipped kernels.
     """
 
     on: str = ""
@@ -57,6 +59,7 @@ class Options:
     cases: Sequence[str] = CASES_BY_DEFAULT
     loops: int = LOOPS
     boots: int = BOOTS
+    config: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def plan_ab(sides: Sides, options: Options, cache: Cache, runner: Runner) -> AbP
     YAML(typ="safe").dump(document, stream)
     text = f"# Written by `vmapbench ab` in {sides.tree}.\n{stream.getvalue()}"
     playbook = parse_document(text, Playbook, FILE, name=Path(FILE).stem, text=text)
-    return AbPlan(playbook, _recipe(sides, target), sides, words)
+    return AbPlan(playbook, _recipe(sides, target, options.config), sides, words)
 
 
 def write_ab(plan: AbPlan, folder: Path, cache: Cache, runner: Runner) -> Path:
@@ -174,20 +177,27 @@ def _check_parameters(parameters: Mapping[str, int | bool], sides: Sides) -> Non
         check_workload(parameters, module)
 
 
-def _recipe(sides: Sides, target: TargetSpec) -> KernelSpec:
-    """Return how both sides are configured."""
-    fragments = ["fragments/base.config"]
+def _recipe(sides: Sides, target: TargetSpec, config: str) -> KernelSpec:
+    """Return how both sides are configured. Raises InputError for a `config` that there is not."""
+    fragments = [] if config else ["fragments/base.config"]
     if isinstance(target, SshTarget):
         fragments.append("fragments/lab.config")
     elif target.cpus >= _X2APIC_CPUS:
         fragments.append("fragments/x2apic.config")
-    return KernelSpec(
+    if config and config != LOCALYES and not is_defconfig(config):
+        config = str(Path(config).expanduser().absolute())
+    recipe = KernelSpec(
         version=1,
         name="recipe",
         source=GitSource(git=str(sides.tree), ref=sides.base.commit),
         fragments=tuple(fragments),
         folder=shipped_folder() / "kernels",
-    )
+    ).model_copy(update={"config": config})
+    read_start_config(recipe)
+    in_tree = is_defconfig(config) and config != "defconfig"
+    if in_tree and sides.read(f"arch/x86/configs/{config}") is None:
+        raise InputError(f"--config: the tree has no arch/x86/configs/{config}")
+    return recipe
 
 
 def _cores() -> int:

@@ -13,6 +13,9 @@ from harness.spec.shipped import find_kernel_file, shipped_folder, shipped_names
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*\.\.)[A-Za-z0-9._/+-]+\Z")]
 Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{0,40}\Z")]
+ConfigStart = Annotated[  # a path, or the name of a make target
+    str, Field(pattern=r"^(~?/[^\x00-\x1f\x7f]{1,4096}|(?!.*\.\.)[\w.+-][\w./+-]{0,250})?\Z")
+]
 # What git takes for a name or a revision, of one commit.
 GitRef = Annotated[str, Field(pattern=r"^[\w@.][^\x00-\x20\x7f:?*\[\\]*\Z")]
 Repository = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-][^\x00-\x1f\x7f]*\Z")]
@@ -98,6 +101,8 @@ class KernelSpec(Document):
 
     `patches` and `fragments` are paths below the kernels folder, or below the shipped one where
     that has none of the name, applied in order.
+    `config` is a path (from the kernels folder where it is relative), the name of a defconfig, or
+    localyesconfig.
     `label` stands for the name in tables and pages, where no two kernels of a run share it.
     `boot_parameters` are added to the command line of every boot of this kernel. With `sandbox:
     required` its build sees its own tree and the toolchain, and no home or network.
@@ -119,6 +124,10 @@ class KernelSpec(Document):
     """Applied in order; paths below the kernels folder. Example: `[patches/mine.patch]`"""
     fragments: tuple[RelativePath, ...] = ()
     """Configuration, in order; paths below the kernels folder. Example: `[fragments/base.config]`
+    """
+    config: ConfigStart = ""
+    """What it starts from instead of nothing: a `.config`, a defconfig of the tree, or
+    `localyesconfig`; what the harness needs is added. Example: `x86_64_defconfig`
     """
     architecture: Literal["x86_64"] = "x86_64"
     """What is built for. Example: `x86_64`"""

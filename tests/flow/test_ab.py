@@ -14,6 +14,7 @@ import pytest
 from harness.build.cache import Cache
 from harness.build.kernel import ensure_kernel
 from harness.build.sides import UNTRACKED_LIMIT, WORKING_TREE, find_sides, find_tree, side_kernels
+from harness.build.start_config import REQUIRED, read_start_config
 from harness.errors import InputError, ParameterError, ToolError
 from harness.process import SubprocessRunner
 from harness.run.ab import Options, case_mask, choose_target, plan_ab, write_ab
@@ -307,6 +308,23 @@ def test_the_run_is_made_of_files_that_give_the_same_again(
     assert {r.kernel.spec.name for r in target.requests} == set(playbook.kernels)
     assert {"return 2;" in (r.kernel.tree / "mm/vmalloc.c").read_text() for r in target.requests} \
         == {True, False}  # fmt: skip
+
+
+def test_a_configuration_of_ones_own_goes_along(tree, sides, cache, tmp_path):
+    edit(tree, 3)
+    found, runner = sides(tree), SubprocessRunner()
+    mine = tmp_path / "my .config"
+    mine.write_text("CONFIG_HZ=1000\n")
+    plan = plan_ab(found, Options(on="qemu", config=str(mine)), cache, runner)
+    file = write_ab(plan, tmp_path / "run", cache, runner)
+    mine.unlink()
+    spec = load_kernel_spec(plan.playbook.kernels[1], file.parent / "kernels")
+    assert spec.config == "own.config"
+    assert "CONFIG_HZ=1000" in read_start_config(spec).text
+    assert spec.place(REQUIRED).is_relative_to(tmp_path / "run")
+    for config, words in ((str(mine), "no file"), ("no_defconfig", "tree has no")):
+        with pytest.raises(InputError, match=words):
+            plan_ab(found, Options(on="qemu", config=config), cache, runner)
 
 
 def test_cases_go_by_name_and_come_from_the_source():

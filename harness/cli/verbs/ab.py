@@ -28,7 +28,12 @@ def command(
     ] = None,
     cases: Annotated[str, typer.Option(help="Names of cases, with commas between.")] = "fix_size",
     loops: Annotated[int, typer.Option(help="Loops of each worker.", min=1)] = 4000,
-    boots: Annotated[int, typer.Option(help="Of each side.", min=2, max=1000)] = 5,
+    boots: Annotated[
+        int, typer.Option(help="Of each side.", min=2, max=1000)
+    ] = 5,
+    config: Annotated[
+        str, typer.Option(help="Start from a .config, a defconfig of the tree or localyesconfig.")
+    ] = "",
     reports: Annotated[Path, typer.Option(help="Folder of the results.")] = _REPORTS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -42,6 +47,7 @@ def command(
 
     from harness.build.cache import Cache, cache_folder
     from harness.build.sides import find_sides
+    from harness.build.start_config import start_words
     from harness.cli.progress import show_progress
     from harness.process import SubprocessRunner
     from harness.run.ab import Options, plan_ab, write_ab
@@ -51,7 +57,7 @@ def command(
 
     cache, runner = Cache(cache_folder()), SubprocessRunner()
     named = tuple(name.strip() for name in cases.split(",") if name.strip())
-    options = Options(on, threads or 0, named, loops, boots)
+    options = Options(on, threads or 0, named, loops, boots, config)
     sides = find_sides(tree, base, change, patch, cache, runner)
     plan = plan_ab(sides, options, cache, runner)
     echo(f"on {plan.words}", err=as_json)
@@ -72,6 +78,9 @@ def command(
         ended = session.run(file, run_id=run_id)
     where = f" --kernels {session.kernels} --reports {session.reports}"
     written = show_run(session, ended, session.reports, as_json, where)
+    for facts in list(written.report.run.kernels.values())[:1] if config else []:
+        words = start_words(config, facts["added"], facts["dropped_modules"])
+        echo(f"config: {words}", err=as_json)
     echo(f"table: vmapbench report {run_id} --format list --reports {session.reports}", err=True)
     echo(f"again: vmapbench run {file} --kernels {session.kernels}", err=True)
     if is_bad(written) or written.view.shows_slower:

@@ -28,6 +28,7 @@ def command(
     from harness.build.kernel import ensure_kernel, find_built
     from harness.build.plan import plan_build
     from harness.build.sandbox import is_contained
+    from harness.build.start_config import start_words
     from harness.process import SubprocessRunner
     from harness.spec.kernel import load_kernel_spec
 
@@ -48,6 +49,8 @@ def command(
                 built = ensure_kernel(spec, cache, runner, progress)
                 row = {"kernel": spec.name, "release": built.release, "key": built.key}
                 row |= {"folder": str(built.folder), "contained": built.contained}
+                if spec.config:
+                    row["config"] = start_words(spec.config, built.added, built.dropped_modules)
                 rows.append(row)
     if as_json:
         echo(json.dumps(rows, indent=2))
@@ -55,6 +58,8 @@ def command(
     for row in rows:
         state = "built" if row.get("built", True) else "to be built"
         echo(f"{row['kernel']}: {state}: {row['folder']}")
+        if "config" in row:
+            echo(f"    {row['config']}")
 
 
 @contextlib.contextmanager
