@@ -12,6 +12,19 @@ KernelsOption = Annotated[Path, typer.Option("--kernels", help="Folder of your k
 ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of the results.")]
 
 
+def seconds(option: str, text: str) -> float:
+    """Return `90s`, `20m`, `2h` or `1h30m` in seconds. Raises InputError for what is no time."""
+    match = re.fullmatch(r"\s*(?:(\d{1,4})h)?\s*(?:(\d{1,6})m(?:in)?)?\s*(?:(\d{1,8})s)?\s*", text)
+    found = (
+        sum(int(n or 0) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+        if match
+        else 0
+    )
+    if not found:
+        raise InputError(f"{option}: found {text!r}, expected a time like 20m, 90s or 1h30m")
+    return float(found)
+
+
 def share(option: str, text: str) -> float:
     """Return `3%` or `0.03` as 0.03. Raises InputError where it is no share above 0."""
     match = re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?|\.\d+)\s*(%?)\s*", text)

@@ -72,9 +72,16 @@ class Store:
                 connection.execute(schema.jobs.insert(), planned)
 
     def extend_run(
-        self, run_id: str, jobs: Sequence[JobRecord], kernels: Mapping[str, Mapping[str, Any]]
+        self,
+        run_id: str,
+        jobs: Sequence[JobRecord],
+        kernels: Mapping[str, Mapping[str, Any]],
+        changed: tuple[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Add planned jobs to a run that finds out as it goes, and kernels that it has not yet."""
+        """Add planned jobs to a run that finds out as it goes, and kernels that it has not yet.
+
+        `changed`: its playbook and its plan as they are from now on.
+        """
         planned = [asdict(job) | {"run_id": run_id, "loads": to_json(job.loads)} for job in jobs]
         names = schema.kernels.c
         with transaction(self.engine, f"extending run {run_id}", writes=True) as connection:
@@ -85,6 +92,10 @@ class Store:
                 connection.execute(schema.kernels.insert(), row)
             if planned:
                 connection.execute(schema.jobs.insert(), planned)
+            if changed:
+                row = {"playbook": storable(changed[0]), "plan": to_json(changed[1])}
+                update = schema.runs.update().where(schema.runs.c.id == run_id)
+                connection.execute(update.values(**row, finished_at=None))
 
     def record_boot(self, run_id: str, boot: BootRecord) -> int:
         """Keep a boot with its samples, all or nothing; return its number in the run.

@@ -1,12 +1,14 @@
 """`vmapbench ab`: what a change does, in any kernel tree, without a file to write."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import platformdirs
 import typer
 
+from harness.cli.options import seconds, share
 from harness.cli.results import is_bad, show_run
 from harness.console import echo
 
@@ -29,8 +31,12 @@ def command(
     cases: Annotated[str, typer.Option(help="Names of cases, with commas between.")] = "fix_size",
     loops: Annotated[int, typer.Option(help="Loops of each worker.", min=1)] = 4000,
     boots: Annotated[
-        int, typer.Option(help="Of each side.", min=2, max=1000)
+        int, typer.Option(help="Of each side; with --detect at first.", min=2, max=1000)
     ] = 5,
+    detect: Annotated[
+        str | None, typer.Option(help="As many boots as it takes to see a change like 3%.")
+    ] = None,
+    within: Annotated[str, typer.Option(help="At most that long, with --detect.")] = "20m",
     config: Annotated[
         str, typer.Option(help="Start from a .config, a defconfig of the tree or localyesconfig.")
     ] = "",
@@ -52,14 +58,18 @@ def command(
     from harness.process import SubprocessRunner
     from harness.run.ab import Options, plan_ab, write_ab
     from harness.run.begin import new_run_id
+    from harness.run.detect import Detect, extend_run, plan_more, refuse_too_small
     from harness.run.session import Session
     from harness.scratch import scratch_folder
 
     cache, runner = Cache(cache_folder()), SubprocessRunner()
     named = tuple(name.strip() for name in cases.split(",") if name.strip())
     options = Options(on, threads or 0, named, loops, boots, config)
+    wanted = Detect(share("--detect", detect), seconds("--within", within)) if detect else None
     sides = find_sides(tree, base, change, patch, cache, runner)
     plan = plan_ab(sides, options, cache, runner)
+    if wanted:
+        refuse_too_small(wanted, plan.playbook)
     echo(f"on {plan.words}", err=as_json)
     for role, side in (("base", sides.base), ("change", sides.change)):
         echo(f"{role}: {side.word} ({side.commit[:12]} {side.title})", err=as_json)
@@ -76,6 +86,13 @@ def command(
     with show_progress(live=sys.stderr.isatty()) as observer:
         session = Session(folder / "kernels", reports.absolute(), observer, observer.build)
         ended = session.run(file, run_id=run_id)
+    if wanted and not ended.interrupted:
+        more = plan_more(session, run_id, wanted)
+        echo(more.words, err=True)
+        if more.repeats > more.pilot:
+            with show_progress(live=sys.stderr.isatty()) as observer:
+                session = replace(session, observer=observer, build_progress=observer.build)
+                ended = extend_run(session, run_id, more.repeats, file)
     where = f" --kernels {session.kernels} --reports {session.reports}"
     written = show_run(session, ended, session.reports, as_json, where)
     for facts in list(written.report.run.kernels.values())[:1] if config else []:

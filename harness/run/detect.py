@@ -1,0 +1,120 @@
+"""As many boots as it takes to see a change of some size: a pilot, then what is left to do.
+
+    ended = session.run(file, run_id=run_id)                # the pilot
+    more = plan_more(session, run_id, Detect(0.03, 1200.0))
+    if more.repeats > more.pilot:
+        ended = extend_run(session, run_id, more.repeats, file)
+
+The pilot's boots count. From them only the spread is taken, for which the sides are pooled by
+themselves, never the difference: the verdict stays what it would be with a number of boots that
+was settled before (Wittes and Brittain 1990).
+"""
+
+import contextlib
+import datetime as dt
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from harness.analysis.planning import required_boots
+from harness.analysis.times import Metric, boot_times
+from harness.errors import InputError
+from harness.files import replace_file
+from harness.records import BootRecord
+from harness.run.plan import plan_jobs
+from harness.run.session import Ended, Session
+from harness.spec.document import parse_document
+from harness.spec.playbook import Playbook
+from harness.verdict import Verdict
+
+POWER = 0.8  # the chance to see the change
+_MOST = 1000  # boots of a side that a playbook may ask for
+
+
+@dataclass(frozen=True)
+class Detect:
+    """The change to be seen, as a fraction, and the seconds that all boots may take together."""
+
+    effect: float
+    within_s: float
+
+
+@dataclass(frozen=True)
+class More:
+    """How many boots a side a run shall have. `pilot`: those that it has. `words`: why."""
+
+    pilot: int
+    repeats: int
+    words: str
+
+
+def plan_more(session: Session, run_id: str, detect: Detect) -> More:
+    """Return how many boots a side of `run_id` see the change, as far as the time allows."""
+    with contextlib.closing(session.open_store()) as store:
+        plan, boots = store.load_run(run_id).plan, store.boots(run_id)
+        samples, frame = store.samples_frame(run_id), store.boots_frame(run_id)
+    pilot = int(plan["repeats"])
+    times = boot_times(samples, frame[frame["verdict"] == Verdict.PASSED.value])
+    try:
+        rows = required_boots(times, detect.effect, POWER, float(plan["smallest_effect"]))
+    except InputError as error:
+        return More(pilot, pilot, str(error).partition("\n")[0])
+    rows = rows[rows["metric"] != Metric.MAX]
+    needed = None if rows["boots"].isna().any() else int(rows["boots"].max())
+    spent_s = _span_s(boots)
+    affordable = pilot + max(0, int((detect.within_s - spent_s) / (spent_s / pilot)))
+    repeats = max(pilot, min(needed or _MOST, affordable, _MOST))
+    takes = f"over {_MOST}" if needed is None or needed > _MOST else str(needed)
+    words = (
+        f"{detect.effect:.1%} takes {takes} boots of each side: those of the pilot spread by "
+        f"{rows['spread'].max():.1%}, {rows['upper_spread'].max():.1%} is planned for"
+    )
+    if (needed or _MOST + 1) > repeats:
+        within = f"{detect.within_s / 60:.3g} min are time for {repeats}"
+        words += f"; {within}, which see a larger change only"
+    return More(pilot, repeats, words)
+
+
+def refuse_too_small(detect: Detect, playbook: Playbook) -> None:
+    """Raise InputError for a change that no number of boots shows."""
+    if detect.effect <= playbook.smallest_effect:
+        raise InputError(
+            f"--detect: a change of {detect.effect:.2%} is no news: nothing up to "
+            f"{playbook.smallest_effect:.2%} is called faster or slower"
+        )
+
+
+def extend_run(session: Session, run_id: str, repeats: int, file: Path) -> Ended:
+    """Go on with a run until each side has `repeats` boots; `file` becomes the playbook for that.
+
+    The order of the boots that there are is that of the longer plan, of which they are the
+    beginning.
+    """
+    with contextlib.closing(session.open_store()) as store:
+        record = store.load_run(run_id)
+        playbook = with_repeats(record.playbook, repeats, record.plan["name"])
+        known = len(store.jobs(run_id))
+        plan = {**record.plan, **playbook.model_dump(mode="json", exclude={"text"})}
+        store.extend_run(run_id, plan_jobs(playbook)[known:], {}, (playbook.text, plan))
+    replace_file(file, playbook.text)
+    return session.resume(run_id)
+
+
+def with_repeats(text: str, repeats: int, name: str) -> Playbook:
+    """Return the playbook `text` with another number of boots; comments stay."""
+    yaml, stream = YAML(), io.StringIO()
+    document = yaml.load(text)
+    document["repeats"] = repeats
+    yaml.dump(document, stream)
+    changed = stream.getvalue()
+    return parse_document(changed, Playbook, f"{name}.yaml", name=name, text=changed)
+
+
+def _span_s(boots: Sequence[BootRecord]) -> float:
+    """Return the seconds from the beginning of the first boot to the end of the last one."""
+    began = [dt.datetime.fromisoformat(boot.started_at).timestamp() for boot in boots]
+    ended = [at + boot.elapsed_s for at, boot in zip(began, boots, strict=True)]
+    return max(1.0, max(ended, default=0.0) - min(began, default=0.0))
