@@ -1,97 +1,217 @@
-"""Results as people post them: a table of cases with their parameters and changes, as text.
+"""Results as people post them: tables of cases with their parameters and changes, as text.
 
     fix_size_alloc p:1 h:0 l:4000       12.3 ms   (R)  +4.2 %    +3.1 .. +5.3
-    | fix_align_alloc_test: p:1, h:0, l:500000 (usec)  |  181834.00 | (I) -10.02% |
+    | micromm/vmalloc | fix_align_alloc_test: p:1, h:0, l:500000 (usec) | 1834.00 | (I) -10.02% |
 
-The first form is that of `vmapbench report --format list`, the second one is in use on the lists.
-A change is that of the time: above 0 is slower.
+The first form is that of `vmapbench report --format list`. The second one is in use on the lists,
+with one column or several, with the baseline's time or without, without `l:` or unit, on two lines,
+quoted, and wrapped by mail programs wherever 75 characters end.
+
+A change is that of the time: above 0 is slower. Some tables have it the other way round, as that
+of the performance. Where the author's own marks, (R) for a regression and (I) for an improvement,
+say so, all signs of that table are turned.
 """
 
+import itertools
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 MOST_ROWS = 10_000
-_LINE = 400  # characters that a row may have
+_LINE = 400  # characters that a line may have
+_LINES = 12  # into which a mail program may have wrapped one row
 
 _UNITS = {"ns": 1e-3, "us": 1.0, "usec": 1.0, "ms": 1e3, "s": 1e6}
-_ROW = re.compile(
+_WORDS: dict[str | None, Literal["improvement", "regression"]] = {
+    "I": "improvement",
+    "R": "regression",
+}
+_NUMBER = r"[-+]?\d{1,9}(?:\.\d{1,6})?"
+_LABEL = re.compile(
     r"(?P<case>whole load|[a-z]\w*?)(?:_test)?:?"
-    r"\s+p:(?P<pages>\d{1,7}),?\s+h:(?P<huge>[01]),?\s+l:(?P<loops>\d{1,10})"
+    r"\s+p:(?P<pages>\d{1,7}),?\s+h:(?P<huge>[01])\b(?:,?\s+l:(?P<loops>\d{1,10}))?"
     r"(?:\s*\((?P<unit>ns|usec|us|ms|s)\))?"
-    r"(?:[\s|]+(?:-(?=\s)|(?P<time>\d[\d.]{0,15})(?:\s?(?P<own_unit>ns|usec|us|ms|s)\b)?))?"
-    r"[\s|]+(?:\((?P<mark>[RI])\)\s*)?(?P<change>[-+]?\d{1,7}(?:\.\d{1,6})?)\s?%"
-    r"(?:[\s|]+(?P<low>[-+]?\d[\d.]{0,9})\s*\.\.\s*(?P<high>[-+]?\d[\d.]{0,9}))?"
+)
+_TIME = re.compile(
+    r"[\s|]*(?P<time>\d{1,12}(?:\.\d{1,6})?)(?:\s?(?P<unit>ns|usec|us|ms|s)\b)?(?!\s?%|[\d.])"
+)
+_CHANGE = re.compile(
+    rf"(?:\((?P<mark>[RI])\)\s*)?(?P<change>{_NUMBER})\s?%"
+    rf"(?:[\s|]+(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER}))?"
 )
 # Where rows are long, their intervals stand below the table.
 _INTERVAL = re.compile(
     r"95 %:\s+(?P<row>[a-z]\S*(?: load)? p:\d{1,7} h:[01] l:\d{1,10})"
-    r"\s+(?P<low>[-+]?\d[\d.]{0,9})\s*\.\.\s*(?P<high>[-+]?\d[\d.]{0,9})"
+    rf"\s+(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER})"
 )
-# Words that a table by a tool has before the case: its name, or a quotation's marks.
-_LEAD = re.compile(r"^[\s>|]*(?:[\w.-]+/[\w./-]+[\s|]+)?")
+# The text above one of ours.
+_OURS = "case, pages, huge, loops"
+_HEADING = re.compile(
+    r"(?P<kernel>.{1,90}?) against .{1,90}?, \d+ CPUs?, (?P<threads>\d+) threads?"
+)
+_LEAD = re.compile(r"[\s>|]*")  # of a table or a quotation
+_SUITE = re.compile(r"[\w.-]+/[\w./-]+[\s|]+")  # before the case, in a table by a tool
+_RULE = re.compile(r"^[\s+|]*[-=]{3}[-=+|\s]*\Z")
+_BEGINS = re.compile(r"(?:whole load|[a-z]\w*):?\s+p:\d")
+# What a row that was wrapped goes on with: parameters, units, marks and numbers.
+_WORD = re.compile(r"\((?:ns|usec|us|ms|s|[RI])\)|[phl]:\d+,?|[-+]?\d[\d.]*%?|%")
+_FIGURE = re.compile(r"\d\s?%")
 
 
 @dataclass(frozen=True)
 class Posted:
-    """One row. `change`: of the time, as a fraction; `low`, `high`: its interval, where given.
+    """One figure. `change`: of the time, as a fraction; `low`, `high`: its interval, where given.
 
-    `baseline_us`: the baseline's time, None where the table has none; `word`: whether the author
-    calls it an improvement or a regression, empty for neither.
+    `column`: what the table calls it, or the kernel that ours is about; `loops`, `threads`: None
+    where the table does not say. `baseline_us`: the baseline's time, None where the table has none;
+    `word`: whether the author calls it an improvement or a regression, empty for neither.
     """
 
     case: str
     nr_pages: int
     use_huge: bool
-    loops: int
+    loops: int | None
     baseline_us: float | None
     change: float
     low: float | None
     high: float | None
     word: Literal["improvement", "regression", ""]
+    column: str = ""
+    threads: int | None = None
 
 
 def parse_posted(text: str) -> list[Posted]:
-    """Return the rows in a text; what is no row is passed over."""
+    """Return the figures in a text, row by row; what is no row is passed over."""
     found: list[Posted] = []
-    names: dict[str, int] = {}  # of rows whose interval may come below
-    for line in text.splitlines():
-        if len(line) > _LINE or len(found) == MOST_ROWS:
-            continue
-        if row := _ROW.match(line, _lead(line)):
-            names[" ".join(line[row.start() : row.end("loops")].split())] = len(found)
-            found.append(_posted(row))
-        elif below := _INTERVAL.match(line, _lead(line)):
-            place = names.get(below["row"])
-            if place is not None:
-                low, high = (_number(below[end], 0.01) for end in ("low", "high"))
-                found[place] = replace(found[place], low=low, high=high)
-    return found
+    for table in _tables(text):
+        rows = [one for row in table.rows for one in _figures(row, table)]
+        found += _as_times(_with_intervals(rows, table))
+        if len(found) >= MOST_ROWS:
+            break
+    return found[:MOST_ROWS]
 
 
-def _lead(line: str) -> int:
-    lead = _LEAD.match(line)
-    return lead.end() if lead else 0
+@dataclass
+class _Table:
+    """`head`: the text above the rows; each row is one text, however it was wrapped."""
+
+    head: str
+    rows: list[str] = field(default_factory=list)
+    intervals: list["re.Match[str]"] = field(default_factory=list)
 
 
-def _posted(row: "re.Match[str]") -> Posted:
-    case = row["case"]
-    unit = _UNITS[row["own_unit"] or row["unit"] or "us"]
-    return Posted(
-        case=case if case == "whole load" else f"{case}_test",
-        nr_pages=int(row["pages"]),
-        use_huge=row["huge"] == "1",
-        loops=int(row["loops"]),
-        baseline_us=_number(row["time"], unit),
-        change=round(float(row["change"]) / 100, 9),
-        low=_number(row["low"], 0.01),
-        high=_number(row["high"], 0.01),
-        word={"I": "improvement", "R": "regression"}.get(row["mark"] or "", ""),  # type: ignore[arg-type]
+def _tables(text: str) -> Iterator[_Table]:
+    """Yield the tables: rows under one head, with what stands between them passed over."""
+    table = _Table("")
+    above: list[str] = []  # the text since the last row
+    free = 0  # lines that the last row may go on for
+    for read in text.splitlines():
+        line = "" if len(read) > _LINE else _LEAD.sub("", read, count=1).rstrip()
+        row = _SUITE.sub("", line, count=1) if _SUITE.match(line) else line
+        if below := _INTERVAL.match(line):
+            table.intervals.append(below)
+        elif _BEGINS.match(row):
+            head = _head(above)
+            if head:
+                yield table
+                table = _Table(head)
+            table.rows.append(row)
+            above, free = [], _LINES
+        elif free and line and _goes_on(line):
+            table.rows[-1] += f" {line}"
+            free -= 1
+        else:
+            above, free = [*above[-_LINES:], line], 0
+    yield table
+
+
+def _head(above: Sequence[str]) -> str:
+    """Return the head of a table from the lines above its first row; empty: none begins here."""
+    if above and above[-1].startswith(_OURS):
+        return " ".join(above[:-1])[-300:] or _OURS
+    lines: list[str] = []
+    for line in reversed(above):
+        if not line:
+            break
+        lines.append(line)
+    ruled = [number for number, line in enumerate(lines) if _RULE.match(line)]
+    if ruled:  # what stands above the last rule, which mail programs wrap too
+        lines = lines[ruled[0] :]
+        lines = list(itertools.dropwhile(_RULE.match, lines))
+        lines = list(itertools.takewhile(lambda line: not _RULE.match(line), lines))
+    head = " ".join(reversed(lines))
+    return head if "|" in head and not _FIGURE.search(head) else ""
+
+
+def _goes_on(line: str) -> bool:
+    return all(_WORD.fullmatch(word) for word in re.split(r"[\s|]+", line) if word)
+
+
+def _figures(row: str, table: _Table) -> Iterator[Posted]:
+    """Yield the figures of one row, each with its column's name."""
+    label = _LABEL.match(row)
+    if label is None:
+        return
+    time = _TIME.match(row, label.end())
+    unit = _UNITS[(time and time["unit"]) or label["unit"] or "us"]
+    changes = list(_CHANGE.finditer(row, time.end() if time else label.end()))
+    ours = _HEADING.search(table.head)
+    names = [cell.strip() for cell in table.head.split("|") if cell.strip()][-len(changes) :]
+    if ours or len(names) < len(changes):
+        names = [ours["kernel"].strip() if ours else ""] * len(changes)
+    case = label["case"]
+    for name, change in zip(names, changes, strict=True):
+        yield Posted(
+            case=case if case == "whole load" else f"{case}_test",
+            nr_pages=int(label["pages"]),
+            use_huge=label["huge"] == "1",
+            loops=int(label["loops"]) if label["loops"] else None,
+            baseline_us=round(float(time["time"]) * unit, 9) if time else None,
+            change=_share(change["change"]),
+            low=_share(change["low"]) if change["low"] else None,
+            high=_share(change["high"]) if change["high"] else None,
+            word=_WORDS.get(change["mark"], ""),
+            column=name,
+            threads=int(ours["threads"]) if ours else None,
+        )
+
+
+def _share(per_cent: str) -> float:
+    return round(float(per_cent) / 100, 9)
+
+
+def _with_intervals(rows: list[Posted], table: _Table) -> list[Posted]:
+    """Return the rows of a table with the intervals that stand below it."""
+    below = {" ".join(found["row"].split()): found for found in table.intervals}
+    return [
+        replace(row, low=_share(found["low"]), high=_share(found["high"]))
+        if (found := below.get(row_words(row)))
+        else row
+        for row in rows
+    ]
+
+
+def row_words(row: Posted) -> str:
+    """Return case, pages, use_huge and loops of a row as our table has them."""
+    loops = "" if row.loops is None else f" l:{row.loops}"
+    case = row.case.removesuffix("_test")
+    return f"{case} p:{row.nr_pages} h:{int(row.use_huge)}{loops}"
+
+
+def _as_times(rows: list[Posted]) -> list[Posted]:
+    """Return the rows of a table with changes of the time, whatever it has."""
+    against = sum(
+        {"regression": -1, "improvement": 1, "": 0}[row.word] * row.change > 0 for row in rows
     )
-
-
-def _number(text: str | None, unit: float) -> float | None:
-    try:
-        return round(float(text) * unit, 9) if text else None
-    except ValueError:  # 1.2.3
-        return None
+    if 2 * against <= sum(row.word != "" for row in rows):
+        return rows
+    return [
+        replace(
+            row,
+            change=-row.change,
+            low=None if row.high is None else -row.high,
+            high=None if row.low is None else -row.low,
+        )
+        for row in rows
+    ]
