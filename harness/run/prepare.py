@@ -125,9 +125,17 @@ def _workload_faults(job: JobRecord, prepared: Prepared) -> list[str]:
         return []
     given_mib, faults = prepared.playbook.target.memory_mib, []
     try:
-        needs = [load.memory_mib(job.cpus) for load in prepared.workloads(job)]
+        loads = prepared.workloads(job)
     except InputError as error:
-        faults, needs = str(error).split("\n"), []
+        faults, loads = str(error).split("\n"), ()
+    needs = [load.memory_mib(job.cpus) for load in loads]
+    unknown = dict.fromkeys(case for load in loads for case in load.unknown_cases)
+    faults += [
+        f"{case}: a case that the harness does not know, so what it holds cannot be estimated; "
+        "name the target's memory_mib, or add its row to harness/testmod/cases.py"
+        for case in unknown
+        if given_mib is None
+    ]
     faults += [
         f"memory_mib: {given_mib}, but its cases hold up to {needed_mib} MiB"
         for needed_mib in needs

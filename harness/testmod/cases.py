@@ -1,8 +1,8 @@
 """The cases of lib/test_vmalloc.c, one row each: all that the harness knows of a case stands here.
 
 Which cases a module really has, its own .modinfo says (harness/testmod/modinfo.py); a case that has
-no row here runs and is measured, but is assumed to hold no more than an area at a time, and no
-model knows it.
+no row here runs and is measured where the playbook says how much memory it may take, and no model
+knows it.
 """
 
 from collections.abc import Callable

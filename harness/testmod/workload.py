@@ -71,6 +71,11 @@ class Workload:
         held = [(BY_NAME.get(name) or Case(name, 0)).held_kib(size) for name in self.cases]
         return self.nr_threads * max(held, default=0)
 
+    @property
+    def unknown_cases(self) -> tuple[str, ...]:
+        """The selected cases that have no row in `cases.py`: what they hold is not known."""
+        return tuple(name for name in self.cases if name not in BY_NAME)
+
     def memory_mib(self, cpus: int) -> int:
         """Return the guest memory that the load needs, in MiB: what it holds, and the base.
 

@@ -314,3 +314,22 @@ def test_a_mask_that_is_left_to_unlike_modules_is_refused(tmp_path):
     assert prepare(fake_playbook(named), build, FakeTarget()).jobs
     alone = PLAYBOOK.replace(given, "{}").replace("slow, fast", "fast").replace("slow", "fast")
     assert prepare(fake_playbook(alone), build, FakeTarget()).jobs
+
+
+def test_the_memory_of_a_case_that_nobody_knows_has_to_be_named(tmp_path):
+    """A release with a new case: what it holds is not guessed."""
+    text = (MODULE % 9).replace("name: random_size_alloc_test", "name: walk_alloc_test")
+    (tmp_path / "m.c").write_text(text)
+    subprocess.run(["gcc", "-c", "m.c", "-o", "m.ko"], cwd=tmp_path, check=True)
+
+    def build(name):
+        return fake_kernel(tmp_path, name, (tmp_path / "m.ko").read_bytes())
+
+    given = "{nr_threads: 2, run_test_mask: 1, test_loop_count: 100}"
+    own_mask = PLAYBOOK.replace(given, "{}")
+    with pytest.raises(InputError, match="walk_alloc_test: a case that the harness does not know"):
+        prepare(fake_playbook(own_mask), build, FakeTarget())
+    known = PLAYBOOK.replace(given, "{run_test_mask: 1}")
+    assert prepare(fake_playbook(known), build, FakeTarget()).jobs
+    named = own_mask.replace("cpus: 2}", "cpus: 2, memory_mib: 2048}")
+    assert prepare(fake_playbook(named), build, FakeTarget()).jobs
