@@ -47,6 +47,7 @@ _PIECES = {
 }
 _PREFIX = re.compile("(?:" + "|".join(_PIECES.values()) + "){0,16}")
 _STAMP = re.compile(_PRINTK_TIME)
+_QUOTING = "### dt-test ### EXPECT"  # the kernel's devicetree self-test says what it will provoke
 _STAMPED_BEHIND_A_DATE = re.compile(
     rf"^{_DATE}(?:Z|[+-]\d\d:?\d\d)? (?:<\d{{1,4}}>)?{_PRINTK_TIME}", re.M
 )
@@ -74,6 +75,8 @@ def is_kernels(line: str, ci_dates: Callable[[], bool]) -> bool:
 
     `ci_dates`: returns `ci_dates_lines` of the whole log; called only where that decides.
     """
+    if _QUOTING in line:
+        return False
     speaker = _speaker(_match(line))
     if speaker is Speaker.DATED and ci_dates():
         return bool(_STAMP.search(line))  # a stamp may stand behind a prompt

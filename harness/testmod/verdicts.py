@@ -50,11 +50,16 @@ class _Report:
     condition: Condition
     begin: int  # of its first line
     end: int
+    ended: bool = False  # by a mark, not by its last stack line
 
     def covers(self, condition: Condition, at: int) -> bool:
         """Return whether `condition` at `at` is part of this report; it may give it its name."""
-        if at >= self.end or _rank(condition) > _rank(self.condition):
+        if _rank(condition) > _rank(self.condition):
             return False
+        if at >= self.end:
+            mine = condition.start == _END_START and not self.ended  # it is longer than an excerpt
+            self.ended |= mine
+            return mine
         if self.condition.weak and not condition.weak and _rank(condition) == _rank(self.condition):
             self.condition = condition
         return True
@@ -120,7 +125,9 @@ def _reports(log: _Log) -> Iterator[_Report]:
             continue
         if report:
             yield report
-        report = _Report(row, _line_begin(log.text, at), _end_of_report(log, at, row))
+        begin, end = _line_begin(log.text, at), _end_of_report(log, at, row)
+        ended = row.severity is Severity.NOTE or bool(_END.search(log.text, at, end))
+        report = _Report(row, begin, end, ended)
     if report:
         yield report
 
@@ -144,7 +151,7 @@ _ANCHORED = [start for start in _BY_LENGTH if start not in _INSIDE]
 # Behind one of these characters and blanks the kernel's words begin. One set of characters at the
 # begin, no way back over the blanks, and another set before the trie make the search quick.
 _STARTS = re.compile(
-    r"[\n\]:>;|*#\[(][ \t]{0,8}+"
+    r"[\n\]:>;|*#\[(][ \t]{0,64}+"
     rf"(?=[{''.join(sorted({re.escape(start[0]) for start in _ANCHORED}))}])"
     rf"(?=({_trie(_ANCHORED)}))"
 )
@@ -200,6 +207,7 @@ def _line_end(text: str, at: int) -> int:
 
 
 _CUT_HERE = "[ cut here ]"
+_END_START = "end trace "  # of the catalogue's row for the mark that ends a report
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)[^\n]{0,200}")
 _MARK = re.compile(r"---\[ end |\+0x|</TASK>|(?:R[A-Z0-9]{2}|Code): ")
 _STACK = re.compile(r"\+0x[0-9a-f]{1,8}/0x[^\n]{0,200}|</TASK>|\b(?:R[A-Z0-9]{2}|Code): ")

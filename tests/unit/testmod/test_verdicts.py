@@ -258,3 +258,25 @@ def test_a_kernel_s_line_behind_a_prompt_is_found():
         text = f"2025-01-01T00:00:00 [    0.000000] Linux version 6.12\n{prompt}"
         text += "[   12.345678] BUG: soft lockup - CPU#0 stuck for 22s!\n"
         assert verdict_of(scan_console(text)) is Verdict.SPLAT
+
+
+def test_a_self_test_that_quotes_what_it_provokes_says_nothing_of_the_kernel():
+    quoted = ["------------[ cut here ]------------", "WARNING: <<all>>"]
+    quoted += ["refcount_t: underflow; use-after-free.", "---[ end trace <<int>> ]---"]
+    lines = [f"### dt-test ### EXPECT{mark} : {line}" for line in quoted for mark in (" \\", " /")]
+    lines += [f"[    1.5] ### dt-test ### EXPECT_NOT \\ : {line}" for line in quoted]
+    assert scan_console("\n".join(lines)) == ()
+
+
+def test_the_end_of_a_report_longer_than_an_excerpt_is_no_report_of_its_own():
+    modules = "".join(f"[    5.0]  module_{n} module_of_many_characters_{n}\n" for n in range(400))
+    long = REFCOUNT.replace("[    5.0] Modules linked in: test_vmalloc(+)\n", modules)
+    assert [f.name for f in scan_console(long + long)] == ["refcount: use after free"] * 2
+    # without a report before it, it is what is left of one
+    lost = "[    9.0] ---[ end trace 0000000000000000 ]---\n"
+    assert [f.name for f in scan_console(REFCOUNT + lost)][1:] == ["end of a trace"]
+
+
+def test_a_line_that_a_mail_indents_is_the_kernels():
+    line = "UBSAN: signed-integer-overflow in ./arch/arm64/include/asm/atomic_lse.h:204:1"
+    assert [f.name for f in scan_console(f"> {' ' * 20}{line}\n")] == ["UBSAN: overflow"]
