@@ -21,6 +21,7 @@ from harness.report.against import (
     published_beside,
     published_words,
 )
+from harness.report.beside import Beside, beside
 from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
 from harness.report.environment import environment
@@ -71,7 +72,8 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
     prediction = load_prediction(folder)
     curves = expected_curves(view, prediction)
     reference = published_beside(view, curves)
-    figures = draw_figures(view, prediction, curves, reference)
+    found, alone = beside(view, folder)
+    figures = draw_figures(view, prediction, curves, reference, found)
     difference = or_error("profile", lambda: profile.draw_profile(view, profiles))
     return {
         "view": view,
@@ -89,6 +91,8 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
         "expected": [each for each in curves if each.measured],
         "error_words": error_words(curves),
         "published_words": published_words(reference) if reference else "",
+        "beside": found,
+        "alone": alone,
         "discarded": discarded_boots(report, folder),
         "boots": list(enumerate(report.boots, start=1))[:_BOOTS_SHOWN],
         "jobs": {job.position: job for job in report.jobs},
@@ -107,11 +111,12 @@ def draw_figures(
     prediction: Prediction | None,
     curves: Sequence[Expected],
     reference: Published | None,
+    found: Sequence[Beside] = (),
 ) -> list[Figure]:
     """Return the charts that this run has data for, the answer first."""
     drawn = (
         or_error("forest", lambda: charts.draw_forest(view)),
-        or_error("speedup", lambda: scaling.draw_speedup(view, curves, reference)),
+        or_error("speedup", lambda: scaling.draw_speedup(view, curves, reference, found)),
         or_error("throughput", lambda: scaling.draw_throughput(view, curves)),
         or_error("nodes", lambda: resources.draw_nodes(view, prediction)),
         or_error("workers", lambda: charts.draw_workers(view)),

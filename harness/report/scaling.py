@@ -9,6 +9,7 @@ import pandas as pd
 from harness.analysis.times import WHOLE_LOAD
 from harness.analysis.wording import number, short_case
 from harness.report.against import Expected, Published
+from harness.report.beside import Beside, points_of
 from harness.report.charts import ratio_ticks
 from harness.report.drawing import (
     INK,
@@ -55,10 +56,13 @@ def draw_throughput(view: View, curves: Sequence[Expected]) -> Figure | None:
 
 
 def draw_speedup(
-    view: View, curves: Sequence[Expected], published: Published | None
+    view: View,
+    curves: Sequence[Expected],
+    published: Published | None,
+    found: Sequence[Beside] = (),
 ) -> Figure | None:
     """Draw the ratio over the thread count, where two were measured or a curve is predicted."""
-    frame = _with_curves(_speedup_frame(view, curves, published))
+    frame = _with_curves(_speedup_frame(view, curves, published, found))
     if frame.empty:
         return None
     point = (
@@ -67,6 +71,8 @@ def draw_speedup(
         if published
         else ""
     )
+    if points_of(found):
+        point += " Crosses are published ratios, see Published."
     return Figure(
         "speedup",
         "Ratio over threads",
@@ -124,7 +130,10 @@ def _throughput_frame(view: View, curves: Sequence[Expected]) -> pd.DataFrame:
 
 
 def _speedup_frame(
-    view: View, curves: Sequence[Expected], published: Published | None
+    view: View,
+    curves: Sequence[Expected],
+    published: Published | None,
+    found: Sequence[Beside],
 ) -> pd.DataFrame:
     panels = _panels(view)
     rows: list[tuple[Any, ...]] = [
@@ -141,6 +150,10 @@ def _speedup_frame(
         rows.append(
             (panel, published.kernel, PUBLISHED, published.threads, published.ratio, None, None)
         )
+    rows += [
+        (panels[workload, case], kernel, PUBLISHED, threads, ratio, None, None)
+        for workload, case, kernel, threads, ratio in points_of(found)
+    ]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 

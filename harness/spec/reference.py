@@ -18,6 +18,7 @@ from harness.spec.host import HostSpec
 from harness.spec.kernel import KernelSpec
 from harness.spec.nightly import NightlySpec
 from harness.spec.playbook import Playbook
+from harness.spec.published import Published
 from harness.spec.shipped import shipped_folder
 
 FILES: dict[str, tuple[type[BaseModel], str, str]] = {
@@ -25,20 +26,21 @@ FILES: dict[str, tuple[type[BaseModel], str, str]] = {
     "kernel": (KernelSpec, "kernels/NAME.yaml", "kernels/schemas/kernel.json"),
     "host": (HostSpec, "playbooks/hosts/NAME.yaml", "playbooks/schemas/host.json"),
     "nightly": (NightlySpec, "NAME.yaml", "playbooks/schemas/nightly.json"),
+    "published": (Published, "NAME.yaml", "playbooks/schemas/published.json"),
 }
 """Kind of file: its model, where it lies, and where its schema does."""
 
 SET_BY_THE_LOADER = ("name", "folder", "text")  # of a file: nobody writes them
-_HEAD = """# Keys of playbooks, kernel files, host files and nightly files
+_HEAD = """# Keys of playbooks, kernel files, host files, nightly files and published results
 
 Generated from harness/spec by `python -m harness.spec.reference`. Editors that speak to
 yaml-language-server complete and check a file whose first line is
 
     # yaml-language-server: $schema=schemas/playbook.json
 
-with the path of playbook.json, host.json or nightly.json in `playbooks/schemas`, or of kernel.json
-in `kernels/schemas`; `vmapbench init FOLDER` writes them out. A file gives its name to what it
-describes.
+with the path of playbook.json, host.json, nightly.json or published.json in `playbooks/schemas`, or
+of kernel.json in `kernels/schemas`; `vmapbench init FOLDER` writes them out. A file gives its name
+to what it describes.
 """
 
 

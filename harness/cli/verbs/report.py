@@ -13,6 +13,10 @@ from harness.console import echo
 def command(
     run: Annotated[str, typer.Argument(help="A run's id, its beginning, or latest.")] = "latest",
     form: Annotated[Literal["html", "md", "txt", "list"], typer.Option("--format")] = "html",
+    published: Annotated[
+        list[Path] | None,
+        typer.Option(help="Put figures of others beside the run's: a posted table, or a .yaml."),
+    ] = None,
     reports: ReportsOption = Path("reports"),
 ) -> None:
     """Make the page of a run again and print its path, or print the content as text.
@@ -20,6 +24,7 @@ def command(
     `txt` fits a patch mail: 72 columns. `list`: a row a case with its pages, huge and loops, which
     `vmapbench parse` reads back.
     """
+    from harness.report.beside import keep_published
     from harness.report.collect import collect_report
     from harness.report.listing import render_list
     from harness.report.text import render_mail, render_markdown
@@ -28,6 +33,9 @@ def command(
 
     with opened_store(reports) as store:
         run_id = store.resolve(run)
+        for file in published or []:
+            count = keep_published(file, reports / run_id)
+            echo(f"{file}: {count} published figures", err=True)
         if form == "html":
             echo(write_results(store, run_id, reports).page)
             return

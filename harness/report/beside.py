@@ -1,0 +1,134 @@
+"""Results of others beside one's own: tables that were posted, or small files.
+
+keep_published(file, folder)     # once: checks the file and keeps it with the run
+beside(view, folder)             # for each page
+"""
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.report.listing import point_words
+from harness.report.view import Effect, View, series_name
+from harness.spec.document import load_document
+from harness.spec.published import Published
+from harness.testmod.cases import short_name
+from harness.testmod.posted import Posted, parse_posted
+
+FOLDER = "published"  # of a run's
+_LARGEST = 4 << 20  # bytes of a file
+_SHOWN = 500  # rows of a page
+_YAML = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published change of the time, and this run's. `source`: the file, column or its words."""
+
+    source: str
+    posted: Posted
+    effect: Effect
+    point: str  # pages, use_huge and loops of this run, as tables have them
+
+    @property
+    def ratio(self) -> float:
+        """The published ratio: above 1 is faster."""
+        return 1 / (1 + self.posted.change)
+
+    @property
+    def other_loops(self) -> bool:
+        """Whether the loops are known to differ: short runs see less of the steady state."""
+        return self.posted.loops is not None and not self.point.endswith(f" l:{self.posted.loops}")
+
+
+def keep_published(file: Path, folder: Path) -> int:
+    """Check `file` and keep it with the run in `folder`; return how many figures it has.
+
+    Raises InputError for a file without any, SpecError with the lines at fault.
+    """
+    count = len(load_published(file)[1])
+    kept = folder / FOLDER / file.name
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    if not (kept.exists() and kept.samefile(file)):
+        shutil.copyfile(file, kept)
+    return count
+
+
+def load_published(file: Path) -> tuple[str, list[Posted]]:
+    """Return where it was published and the figures of a small file or a posted table."""
+    if not file.is_file():
+        raise InputError(f"there is no file {file}")
+    if file.stat().st_size > _LARGEST:
+        raise InputError(f"{file}: more than {_LARGEST >> 20} MiB; cut the table out")
+    if file.suffix in _YAML:
+        found = load_document(file, Published)
+        return found.source, [
+            Posted(
+                case=point.case,
+                nr_pages=point.nr_pages,
+                use_huge=point.use_huge,
+                loops=point.loops,
+                baseline_us=None,
+                change=point.change,
+                low=None,
+                high=None,
+                word="",
+                threads=point.threads,
+            )
+            for point in found.points
+        ]
+    rows = parse_posted(file.read_text(encoding="utf-8", errors="replace"))
+    if not rows:
+        raise InputError(
+            f"{file}: no row of a table in it, like `fix_size_alloc_test: p:1, h:0, l:500000 "
+            "(usec) | (R) 4.20%`\n  next: docs/parse.md says what tables are read; a file that "
+            "ends in .yaml has points (docs/reference.md)"
+        )
+    return file.name, [row for row in rows if row.change > -1]
+
+
+def beside(view: View, folder: Path) -> tuple[list[Beside], Mapping[str, int]]:
+    """Return the kept figures beside this run's, and how many of each file have no counterpart."""
+    found: list[Beside] = []
+    alone: dict[str, int] = {}
+    for file in sorted((folder / FOLDER).glob("*")):
+        try:
+            source, rows = load_published(file)
+        except InputError:
+            continue  # it was checked when it was kept; somebody has changed it since
+        pairs = [pair for row in rows for pair in _pairs(view, source, row)]
+        matched = {id(pair.posted) for pair in pairs}
+        found += pairs
+        if missing := sum(id(row) not in matched for row in rows):
+            alone[source] = missing
+    return found[:_SHOWN], alone
+
+
+def _pairs(view: View, source: str, posted: Posted) -> Iterator[Beside]:
+    parameters = {job.workload: job.parameters for job in view.report.jobs}
+    for effect in view.main_effects:
+        if posted.threads not in (None, effect.nr_threads) or not math.isfinite(effect.ratio):
+            continue
+        point = point_words(parameters[effect.workload])
+        same = point.startswith(f"p:{posted.nr_pages} h:{int(posted.use_huge)} ")
+        if same and short_name(effect.case) == short_name(posted.case):
+            words = f"{source}, {posted.column}" if posted.column else source
+            yield Beside(words, posted, effect, point)
+
+
+def points_of(found: Sequence[Beside]) -> list[tuple[str, str, str, int, float]]:
+    """Return workload, case, kernel, threads and published ratio, for a chart over threads."""
+    return [
+        (
+            series_name(each.effect.workload),
+            each.effect.case,
+            each.effect.kernel,
+            each.posted.threads,
+            each.ratio,
+        )
+        for each in found
+        if each.posted.threads
+    ]
