@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs what is missing: system packages from setup/packages.txt, Python packages from
-# requirements.lock into .venv. Usage: setup/install.sh [test|linux7]   NO_INSTALL=1 only names what is missing.
+# requirements.lock into .venv. Usage: setup/install.sh [GROUP ...], of that file's groups.
+# NO_INSTALL=1 only names what is missing.
 set -eu
 cd "$(dirname "$0")/.."
-groups="all ${1:-}"
+groups="all $*"
 . /etc/os-release
 
 say() { printf 'vmapbench setup: %s\n' "$*"; }

@@ -11,7 +11,13 @@ from typing import Protocol
 
 from harness.build.cache import Cache, file_digest
 from harness.build.features import allocator_features
-from harness.build.fragments import Configuration, choose, declared_symbols, load_requests
+from harness.build.fragments import (
+    Configuration,
+    choose,
+    declared_symbols,
+    load_requests,
+    passed_over,
+)
 from harness.build.kconfig import critical_values, parse_config
 from harness.build.patches import apply_patches
 from harness.build.plan import FORMAT, BuildPlan
@@ -29,9 +35,9 @@ from harness.build.tuxmake import run_tuxmake, shim_compiler, tuxmake_argv
 from harness.errors import InputError, KernelBuildError
 from harness.files import replace_file
 from harness.process import Runner
+from harness.spec.architecture import Architecture
 
-_ARTEFACTS = {  # name in the entry: where kbuild leaves it
-    "bzImage": "arch/x86/boot/bzImage",
+_ARTEFACTS = {  # beside the image; name in the entry: where kbuild leaves it
     "test_vmalloc.ko": "lib/test_vmalloc.ko",
     "vmlinux": "vmlinux",
     "System.map": "System.map",
@@ -70,11 +76,11 @@ def build_kernel(
     path = shim_compiler(plan.toolchain, folder, shutil.which)
     build = _Build(plan, folder, _environment(pristine), runner, path, contained)
     configuration, added, dropped = _configure(build)
-    total = None if based else usual_total(cache)
+    total = None if based else usual_total(plan.spec.architecture, cache)
     tell("compiling", 0, total)
     targets = build.run("default", "tuxmake", lambda made: tell("compiling", made, total))
     tell("keeping the result", targets, targets)
-    artefacts = _collect(tree / OBJECTS, folder)
+    artefacts = _collect(plan.spec.arch, tree / OBJECTS, folder)
     release = own_file(tree / OBJECTS / "include/config/kernel.release", folder)
     record = {
         "format": FORMAT,
@@ -166,7 +172,10 @@ def _configure(build: _Build) -> tuple[Configuration, Sequence[str], int]:
     the harness added to that, and how many of its modules were left out.
     """
     plan, tree = build.plan, build.folder / "tree"
-    requests, declared = load_requests(plan.fragments), declared_symbols(tree)
+    requests, symbols = load_requests(plan.fragments), declared_symbols(tree, plan.spec.arch.source)
+    for name in passed_over(requests, symbols):
+        del requests[name]
+    declared = symbols.own
     if plan.start is None:
         return choose(requests, declared, lambda text: _make_config(build, text)), (), 0
     before = _start_values(build, plan.start)
@@ -183,7 +192,9 @@ def _start_values(build: _Build, start: StartConfig) -> dict[str, str]:
         return _make_config(build, start.text, [str(build.requested), LOCALYES])
     if not start.target:
         return _make_config(build, start.text, [str(build.requested)])
-    places = [build.folder / "tree" / f"arch/{name}/configs" for name in ("x86", "x86_64")]
+    arch = build.plan.spec.arch
+    names = dict.fromkeys((arch.source, arch.name))  # a make of x86_64 reads x86's as well
+    places = [build.folder / "tree" / f"arch/{name}/configs" for name in names]
     known = sorted(path.name for place in places for path in place.glob("*defconfig"))
     if start.target not in (*known, "defconfig"):
         raise InputError(
@@ -218,10 +229,10 @@ def _environment(pristine: Path) -> dict[str, str]:
     }
 
 
-def _collect(objects: Path, folder: Path) -> dict[str, str]:
+def _collect(arch: Architecture, objects: Path, folder: Path) -> dict[str, str]:
     """Copy the artefacts into `folder`; return name to sha256."""
     digests = {}
-    for name, place in _ARTEFACTS.items():
+    for name, place in {arch.image: arch.image_path, **_ARTEFACTS}.items():
         if not own_file(objects / place, folder).is_file():
             raise KernelBuildError(f"the build made no {place}; is CONFIG_TEST_VMALLOC=m set?")
         shutil.copyfile(objects / place, folder / name)

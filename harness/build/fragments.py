@@ -7,12 +7,13 @@ A fragment is a `.config`, with one addition: a line may name alternatives, in o
 
 of which the first that the kernel's own Kconfig grants is taken. `absent` is granted where no
 Kconfig file declares the symbol, and only there: a symbol that a kernel has and does not grant is
-a fault.
+a fault. A line whose symbols only other architectures declare is not for this one: it is passed
+over, so that architectures share fragments.
 """
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from harness.errors import InputError
 
 ABSENT = "absent"
 
-_DECLARATION = re.compile(rb"^(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
+# A declaration within a choice may be indented.
+_DECLARATION = re.compile(rb"^[ \t]*(?:menu)?config[ \t]+(\w+)[ \t\r]*(?:#.*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,29 @@ def _parse_line(line: str) -> tuple[Setting, ...]:
     return tuple(settings)
 
 
-def declared_symbols(tree: Path) -> frozenset[str]:
+@dataclass(frozen=True)
+class Declared:
+    """The symbols that a tree's Kconfig files declare. `foreign`: only for other architectures."""
+
+    own: frozenset[str]
+    foreign: frozenset[str] = frozenset()
+
+
+def declared_symbols(tree: Path, source: str) -> Declared:
     """Return the symbols that any Kconfig file below `tree` declares.
 
-    Links that lead nowhere or out of the tree, and what is no file, declare nothing. Raises
-    InputError for a file that cannot be read.
+    `source`: the folder below arch/ that the kernel is built from. Links that lead nowhere or out
+    of the tree, and what is no file, declare nothing. Raises InputError for a file that cannot be
+    read.
     """
-    found: set[bytes] = set()
-    inside = os.path.realpath(tree)
+    own: set[bytes] = set()
+    other: set[bytes] = set()
+    inside, arch = os.path.realpath(tree), f"{tree / 'arch'}{os.sep}"
+    ours = f"{arch}{source}{os.sep}"
     for folder, _, names in os.walk(tree):
+        place = f"{folder}{os.sep}"
+        foreign = place.startswith(arch) and place != arch and not place.startswith(ours)
+        found = other if foreign else own
         for path in (Path(folder, name) for name in names if name.startswith("Kconfig")):
             if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
                 continue
@@ -95,7 +111,20 @@ def declared_symbols(tree: Path) -> frozenset[str]:
                     found.update(_DECLARATION.findall(path.read_bytes()))
             except OSError as error:
                 raise InputError(f"reading {path}: {error.strerror}") from error
-    return frozenset(symbol.decode() for symbol in found)
+    return Declared(_decoded(own), _decoded(other - own))
+
+
+def _decoded(symbols: Iterable[bytes]) -> frozenset[str]:
+    return frozenset(symbol.decode() for symbol in symbols)
+
+
+def passed_over(requests: Mapping[str, Request], declared: Declared) -> list[str]:
+    """Return the requests, by their first symbol, that are for other architectures only."""
+    return [
+        name
+        for name, request in requests.items()
+        if {setting.symbol for setting in request.alternatives} <= declared.foreign
+    ]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class BuiltKernel:
     spec: KernelSpec
     key: str  # content address: sha256 over source, patches, fragments, toolchain
     folder: Path
-    image: Path  # bzImage
+    image: Path  # bzImage, Image: what boots
     module: Path  # test_vmalloc.ko
     vmlinux: Path
     system_map: Path
@@ -59,7 +59,7 @@ class BuiltKernel:
             spec=spec,
             key=key,
             folder=folder,
-            image=folder / "bzImage",
+            image=folder / spec.arch.image,
             module=folder / "test_vmalloc.ko",
             vmlinux=folder / "vmlinux",
             system_map=folder / "System.map",

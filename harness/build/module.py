@@ -62,9 +62,11 @@ def module_argv(kernel: BuiltKernel, folder: Path) -> list[str]:
     """Return the command that builds the module in `folder`; it writes nowhere else."""
     family, _, version = kernel.spec.toolchain.partition("-")
     suffix = f"-{version}" if version else ""
-    compiler = [f"LLVM={suffix or 1}"] if family == "clang" else [f"CC=gcc{suffix}"]
-    tree = kernel.tree
-    return ["make", "-C", str(tree), f"O={tree / OBJECTS}", f"M={folder}", *compiler, "modules"]
+    arch, tree = kernel.spec.arch, kernel.tree
+    prefix = arch.cross_prefix()
+    options = [f"ARCH={arch.name}", f"CROSS_COMPILE={prefix}"] if prefix else []
+    options += [f"LLVM={suffix or 1}"] if family == "clang" else [f"CC={prefix}gcc{suffix}"]
+    return ["make", "-C", str(tree), f"O={tree / OBJECTS}", f"M={folder}", *options, "modules"]
 
 
 def describe_difference(ours: str, theirs: str) -> list[str]:

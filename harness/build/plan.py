@@ -55,7 +55,8 @@ def plan_build(spec: KernelSpec, cache: Cache, runner: Runner) -> BuildPlan:
     cache.check_path()
     patches = tuple(spec.place(name) for name in spec.patches)
     start = read_start_config(spec)
-    names = (REQUIRED, *spec.fragments) if start else spec.fragments
+    required = (REQUIRED, *spec.arch.required) if start else ()
+    names = (*required, *spec.fragments)
     fragments = tuple(spec.place(name) for name in dict.fromkeys(names))
     missing = [
         *(f"patches: {path} does not exist" for path in patches if not patch_forms(path)),
@@ -68,6 +69,6 @@ def plan_build(spec: KernelSpec, cache: Cache, runner: Runner) -> BuildPlan:
         pin_source(spec, cache, runner),
         patches,
         fragments,
-        probe_toolchain(spec.toolchain, runner, shutil.which),
+        probe_toolchain(spec.toolchain, spec.arch, runner, shutil.which),
         start,
     )

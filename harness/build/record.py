@@ -34,8 +34,9 @@ def past_builds(cache: Cache) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def find_base(plan: BuildPlan, cache: Cache, pristine: Path) -> BaseTree | None:
-    """Return the tree whose objects are the best start: same toolchain, same or a close source.
+    """Return the tree whose objects are the best start, of the same architecture and toolchain.
 
+    Its source is the same or a close one.
     The same source comes first, then the same fragments, then the newest. Another source is close
     when its top Makefile is alike, that is of the same release, as in a git history. `pristine`:
     the folder with the source of `plan`. What a contained build left is no base: its objects, and
@@ -44,7 +45,8 @@ def find_base(plan: BuildPlan, cache: Cache, pristine: Path) -> BaseTree | None:
     inputs, candidates = plan.inputs, []
     for folder, record in past_builds(cache):
         tree, alike = folder / "tree", _shared(record["inputs"], inputs)
-        usable = "toolchain" in alike and (tree / OBJECTS).is_dir() and not record.get("contained")
+        usable = (tree / OBJECTS).is_dir() and not record.get("contained")
+        usable = usable and {"architecture", "toolchain"} <= alike
         if usable and ("source" in alike or _same_release(pristine, tree)):
             rank = ("source" in alike, "fragments" in alike)
             candidates.append((rank, BaseTree(record["key"], tree, record["built_in"])))
@@ -62,7 +64,9 @@ def _same_release(pristine: Path, tree: Path) -> bool:
     return False
 
 
-def usual_total(cache: Cache) -> int | None:
+def usual_total(architecture: str, cache: Cache) -> int | None:
     """Return how many targets the latest build from nothing had, for a progress display."""
-    totals = (record["targets"] for _, record in past_builds(cache) if record["base"] is None)
-    return next(totals, None)
+    for _, record in past_builds(cache):
+        if record["base"] is None and record["inputs"]["architecture"] == architecture:
+            return int(record["targets"])
+    return None

@@ -18,9 +18,12 @@ from elftools.elf.sections import SymbolTableSection
 from harness.build.kernel import BuiltKernel
 from harness.build.sandbox import View, contained_argv
 from harness.process import Runner
+from harness.spec.architecture import ARCHITECTURES
 
+_EXACT = "|".join({re.escape(arch.exact_address) for arch in ARCHITECTURES.values()})
 _ENTRY = re.compile(
-    r"(?P<exact>RIP: 0010:)?\b(?P<text>(?P<name>[A-Za-z_][\w.]{0,127})"
+    rf"(?P<exact>{_EXACT})?"
+    r"\b(?P<text>(?P<name>[A-Za-z_][\w.]{0,127})"
     r"\+0x(?P<offset>[0-9a-f]{1,8})/0x(?P<size>[0-9a-f]{1,8}))(?P<module> \[test_vmalloc\b)?"
 )
 _MOST = 200  # entries looked up; a log may hold any number of traces
@@ -32,7 +35,7 @@ class _Entry:
     name: str
     offset: int
     size: int
-    exact: bool  # the instruction itself (RIP), not the one after a call
+    exact: bool  # the instruction itself (RIP, pc), not the one after a call
     in_module: bool
 
 
@@ -49,7 +52,7 @@ def locate_stack(logs: Iterable[str], kernel: BuiltKernel, runner: Runner) -> di
         if not ours or not file.is_file():
             continue
         for section, addresses in _addresses(file, ours).items():
-            places |= _lines(file, section, addresses, runner, kernel.contained)
+            places |= _lines(file, section, addresses, runner, kernel)
     return places
 
 
@@ -105,12 +108,12 @@ def _lines(
     section: str | None,
     addresses: Mapping[str, int],
     runner: Runner,
-    contained: bool,
+    kernel: BuiltKernel,
 ) -> dict[str, str]:
-    argv = ["addr2line", "-a", "-i", "-e", str(file)]
+    argv = [f"{kernel.spec.arch.cross_prefix()}addr2line", "-a", "-i", "-e", str(file)]
     argv += [f"--section={section}"] if section else []
     argv += map(hex, addresses.values())
-    if contained:
+    if kernel.contained:
         argv = contained_argv(argv, View(readable=(file,)), runner)
     done = runner.run(argv, deadline_s=60)
     if done.returncode:

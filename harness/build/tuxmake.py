@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.build.tree import OBJECTS
 from harness.errors import InfrastructureError, KernelBuildError, ToolError
 from harness.process import Runner
+from harness.spec.architecture import X86_64, Architecture
 
 _STEP = re.compile(r"^  [A-Z][A-Z0-9_]+(?: \[M\])? +\S")
 _FIRST_ERROR = re.compile(
@@ -31,6 +32,7 @@ class Toolchain:
     name: str  # gcc, gcc-12, clang, clang-14
     version: str  # the first lines of the compiler's and the linker's --version
     ccache: bool
+    arch: Architecture = X86_64  # that it compiles for
 
     @property
     def family(self) -> str:
@@ -38,15 +40,26 @@ class Toolchain:
         return self.name.partition("-")[0]
 
 
-def probe_toolchain(name: str, runner: Runner, find: Callable[[str], str | None]) -> Toolchain:
-    """Return what `name` is on this machine; `find` is `shutil.which`. Raises ToolError."""
-    linker = "ld" if name.startswith("gcc") else name.replace("clang", "ld.lld")
+def probe_toolchain(
+    name: str, arch: Architecture, runner: Runner, find: Callable[[str], str | None]
+) -> Toolchain:
+    """Return what `name` for `arch` is on this machine; `find` is `shutil.which`.
+
+    clang compiles for every architecture; gcc is a compiler of its own for each. Raises ToolError.
+    """
+    prefix = arch.cross_prefix()
+    programs = (name, name.replace("clang", "ld.lld"))
+    if name.startswith("gcc"):
+        programs = (f"{prefix}{name}", f"{prefix}ld")
     lines = []
-    for program in (name, linker):
+    for program in programs:
         if find(program) is None:
-            raise ToolError(f"toolchain {name}: {program} is missing; `vmapbench doctor` helps")
+            raise ToolError(
+                f"toolchain {name} for {arch.name}: {program} is missing\n"
+                f"  next: {arch.how_to_install() if prefix else 'vmapbench doctor'}"
+            )
         lines.append(runner.run([program, "--version"], check=True).output.splitlines()[0])
-    return Toolchain(name, "; ".join(lines), find("ccache") is not None)
+    return Toolchain(name, "; ".join(lines), find("ccache") is not None, arch)
 
 
 def shim_compiler(
@@ -60,8 +73,9 @@ def shim_compiler(
         return None
     shims = folder / "toolchain"
     shims.mkdir()
-    for name in ("gcc", "x86_64-linux-gnu-gcc"):
-        (shims / name).symlink_to(find(toolchain.name) or toolchain.name)
+    arch, wanted = toolchain.arch, f"{toolchain.arch.cross_prefix()}{toolchain.name}"
+    for name in {f"{arch.cross_prefix()}gcc", f"{arch.triplet}-gcc"}:
+        (shims / name).symlink_to(find(wanted) or wanted)
     return f"{shims}:{os.environ.get('PATH', os.defpath)}"
 
 
@@ -80,7 +94,8 @@ def tuxmake_argv(
     Options as pairs, so that `--dry-run` reads well. `KCFLAGS` is emptied: tuxmake would put the
     folder's absolute path into every compiler command, and a copied tree would be built anew.
     """
-    argv = [sys.executable, "-m", "tuxmake", "--verbose", "--fail-fast", "--target-arch=x86_64"]
+    argv = [sys.executable, "-m", "tuxmake", "--verbose", "--fail-fast"]
+    argv.append(f"--target-arch={toolchain.arch.name}")
     argv += [f"--directory={tree}", f"--build-dir={tree / OBJECTS}", f"--output-dir={output}"]
     argv += [f"--toolchain={toolchain.family}", f"--kconfig={kconfig[0]}"]
     argv += [f"--kconfig-add=make:{more}" for more in ("olddefconfig", *kconfig[1:])]

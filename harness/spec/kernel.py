@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from harness.errors import InputError
+from harness.spec.architecture import ARCHITECTURES, X86_64, Architecture, architecture
 from harness.spec.boot_parameters import BootParameter
 from harness.spec.document import Document, load_document
 from harness.spec.shipped import find_kernel_file, shipped_folder, shipped_names
@@ -19,6 +20,20 @@ ConfigStart = Annotated[  # a path, or the name of a make target
 # What git takes for a name or a revision, of one commit.
 GitRef = Annotated[str, Field(pattern=r"^[\w@.][^\x00-\x20\x7f:?*\[\\]*\Z")]
 Repository = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-][^\x00-\x1f\x7f]*\Z")]
+
+
+def _known_architecture(name: str) -> str:
+    try:
+        return architecture(name).name
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+ArchitectureName = Annotated[
+    str,
+    AfterValidator(_known_architecture),
+    Field(json_schema_extra={"enum": list(ARCHITECTURES)}),
+]
 
 
 class DebianSource(Document):
@@ -129,7 +144,7 @@ class KernelSpec(Document):
     """What it starts from instead of nothing: a `.config`, a defconfig of the tree, or
     `localyesconfig`; what the harness needs is added. Example: `x86_64_defconfig`
     """
-    architecture: Literal["x86_64"] = "x86_64"
+    architecture: ArchitectureName = X86_64.name
     """What is built for. Example: `x86_64`"""
     toolchain: Annotated[str, Field(pattern=r"^(gcc|clang)(-[0-9]+)?\Z")] = "gcc"
     """Compiler, with its major version where that matters. Example: `gcc-12`"""
@@ -141,6 +156,11 @@ class KernelSpec(Document):
     """
     folder: Path  # the user's kernels folder; set by `load_kernel_spec`
     """The kernels folder."""
+
+    @property
+    def arch(self) -> Architecture:
+        """The record of what it is built for."""
+        return architecture(self.architecture)
 
     def place(self, name: str) -> Path:
         """Return where a patch or fragment of that name lies; it need not exist."""

@@ -113,7 +113,7 @@ def _table(model: type[BaseModel], top: bool = False) -> str:
             if field.is_required()
             else f"`{_plain(field.get_default(call_default_factory=True))}`"
         )
-        cells = [f"`{name}`", _type(field.annotation), default, meaning, example]
+        cells = [f"`{name}`", _type_of(field), default, meaning, example]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -125,6 +125,14 @@ def _plain(value: Any) -> str:
     if isinstance(value, tuple):
         return json.dumps(list(value))
     return json.dumps(value) if not isinstance(value, str) or not value else value
+
+
+def _type_of(field: FieldInfo) -> str:
+    """Return the type of a field in words, or the values that it may have."""
+    schema = field.json_schema_extra
+    if isinstance(schema, dict) and isinstance(values := schema.get("enum"), list):
+        return ", ".join(f"`{value}`" for value in values)
+    return _type(field.annotation)
 
 
 def _type(annotation: Any) -> str:

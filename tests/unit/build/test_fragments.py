@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.build.fragments import choose, declared_symbols, load_requests
+from harness.build.fragments import (
+    Declared,
+    choose,
+    declared_symbols,
+    load_requests,
+    passed_over,
+)
 from harness.build.kconfig import parse_config
 from harness.errors import InputError
 
@@ -93,8 +99,26 @@ def test_what_is_chosen_is_granted_and_the_first_such(tmp_path_factory, lines, k
 def test_finds_what_any_kconfig_file_declares(tmp_path: Path) -> None:
     (tmp_path / "mm").mkdir()
     (tmp_path / "Kconfig").write_text('config A\n\tbool "a"\nmenuconfig B\n')
-    (tmp_path / "mm/Kconfig.debug").write_text("  config NOT_AT_THE_START\nconfig C_1\n")
-    assert declared_symbols(tmp_path) == {"A", "B", "C_1"}
+    (tmp_path / "mm/Kconfig.debug").write_text("choice\n\tconfig C_1\n\t\tbool\nendchoice\n")
+    assert declared_symbols(tmp_path, "x86").own == {"A", "B", "C_1"}
+
+
+def test_what_only_other_architectures_declare_is_passed_over(tmp_path: Path) -> None:
+    for place, text in (
+        ("kernel/Kconfig", "config SMP\n"),
+        ("arch/Kconfig", "config SHARED\n"),
+        ("arch/x86/Kconfig", "config X86_PAT\nconfig PCI\n"),
+        ("arch/arm64/Kconfig", "config ARM64_PAN\nconfig PCI\n"),
+    ):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(text)
+    declared = declared_symbols(tmp_path, "arm64")
+    assert declared == Declared(
+        frozenset({"SMP", "SHARED", "PCI", "ARM64_PAN"}), frozenset({"X86_PAT"})
+    )
+    text = "CONFIG_X86_PAT=y\nCONFIG_X86_PAD=y\nCONFIG_PCI=y\n"  # a misspelt one is a fault
+    requests = load_requests([fragment(tmp_path, "x.config", text)])
+    assert passed_over(requests, declared) == ["X86_PAT"]
 
 
 def test_odd_files_named_like_kconfig_declare_nothing(tmp_path):
@@ -107,4 +131,4 @@ def test_odd_files_named_like_kconfig_declare_nothing(tmp_path):
     (tmp_path / "outside").write_text("config OUTSIDE\n")
     (tree / "Kconfig.out").symlink_to("../outside")
     os.mkfifo(tree / "Kconfig.pipe")
-    assert declared_symbols(tree) == {"INSIDE"}
+    assert declared_symbols(tree, "x86").own == {"INSIDE"}

@@ -12,6 +12,7 @@ from harness.build.tuxmake import (
 )
 from harness.errors import ToolError
 from harness.process import SubprocessRunner
+from harness.spec.architecture import ARM64, X86_64
 
 
 def test_no_absolute_path_reaches_the_compiler() -> None:
@@ -40,8 +41,14 @@ def test_a_versioned_gcc_goes_by_the_name_that_is_called(tmp_path: Path) -> None
 
 
 def test_a_missing_compiler_is_named(runner: SubprocessRunner) -> None:
-    with pytest.raises(ToolError, match="toolchain clang-99: clang-99 is missing"):
-        probe_toolchain("clang-99", runner, lambda _: None)
+    with pytest.raises(ToolError, match="toolchain clang-99 for x86_64: clang-99 is missing"):
+        probe_toolchain("clang-99", X86_64, runner, lambda _: None)
+
+
+@pytest.mark.skipif(ARM64.is_native(), reason="gcc needs no prefix here")
+def test_a_missing_cross_compiler_is_named_with_the_way_to_it(runner: SubprocessRunner) -> None:
+    with pytest.raises(ToolError, match=r"aarch64-linux-gnu-gcc is missing\n.*install.sh arm64"):
+        probe_toolchain("gcc", ARM64, runner, lambda _: None)
 
 
 @pytest.mark.parametrize(
