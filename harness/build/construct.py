@@ -30,7 +30,7 @@ from harness.build.sandbox import (
     require_sandbox,
 )
 from harness.build.start_config import LOCALYES, StartConfig, additions, start_text
-from harness.build.tree import OBJECTS, lay_tree
+from harness.build.tree import OBJECTS, changed_files, inodes, lay_tree, renew_differences
 from harness.build.tuxmake import run_tuxmake, shim_compiler, tuxmake_argv
 from harness.errors import InputError, KernelBuildError
 from harness.files import replace_file
@@ -71,7 +71,11 @@ def build_kernel(
     if base:
         cache.hold(base.key)
     based = lay_tree(pristine, tree, base, runner)
+    before = inodes(tree)
     patches = apply_patches(tree, plan.patches, runner, contained=contained)
+    patched = changed_files(before, inodes(tree))
+    if base and based:
+        renew_differences(tree, base, patched)
     tell("configuring")
     path = shim_compiler(plan.toolchain, folder, shutil.which)
     build = _Build(plan, folder, _environment(pristine), runner, path, contained)
@@ -94,6 +98,7 @@ def build_kernel(
         "added": list(added),
         "dropped_modules": dropped,
         "features": allocator_features(pristine),  # a patch may be what is to be judged
+        "patched": patched,
         "patches": [plan.spec.name_of(path) for path in patches],
         "contained": contained,
         "base": base.key if base and based else None,

@@ -49,7 +49,9 @@ def find_base(plan: BuildPlan, cache: Cache, pristine: Path) -> BaseTree | None:
         usable = usable and {"architecture", "toolchain"} <= alike
         if usable and ("source" in alike or _same_release(pristine, tree)):
             rank = ("source" in alike, "fragments" in alike)
-            candidates.append((rank, BaseTree(record["key"], tree, record["built_in"])))
+            known = record.get("patched") if "source" in alike else None
+            patched = None if known is None else tuple(known)
+            candidates.append((rank, BaseTree(record["key"], tree, record["built_in"], patched)))
     # max() keeps the first of equals, and the newest builds come first
     return max(candidates, key=lambda one: one[0], default=(None, None))[1]
 

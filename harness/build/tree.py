@@ -13,7 +13,7 @@ import contextlib
 import filecmp
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,16 +25,22 @@ OBJECTS = "objects"
 
 @dataclass(frozen=True)
 class BaseTree:
-    """A finished tree to start from. It was moved after it was built, so its records say where."""
+    """A finished tree to start from. It was moved after it was built, so its records say where.
+
+    `patched`: the files by which it differs from the source that is wanted now; None: unknown, as
+    where it is of another source.
+    """
 
     key: str
     tree: Path
     built_in: str
+    patched: tuple[str, ...] | None = None
 
 
 def link_tree_argv(source: Path, tree: Path) -> list[str]:
-    """Return the command that gives `tree` the contents of `source` as hard links."""
-    return ["cp", "-a", "--link", f"{source}/.", str(tree)]
+    """Return the command that gives `tree` the contents of `source`, but its objects, as links."""
+    names = sorted(path.name for path in source.iterdir() if path.name != OBJECTS)
+    return ["cp", "-a", "--link", "-t", str(tree), "--", *(f"{source}/{name}" for name in names)]
 
 
 def copy_objects_argv(base: Path, tree: Path) -> list[str]:
@@ -45,37 +51,56 @@ def copy_objects_argv(base: Path, tree: Path) -> list[str]:
 def lay_tree(source: Path, tree: Path, base: BaseTree | None, runner: Runner) -> bool:
     """Fill `tree` from `source`, and with the objects of the finished tree `base`.
 
-    Returns whether the base could be used.
+    Returns whether the base could be used; then `renew_differences` has to follow once the tree is
+    patched. Files of a base of the same source are shared with it, whose times its objects know.
     """
     tree.mkdir()
-    runner.run(link_tree_argv(source, tree), check=True)
+    shared = base and base.patched is not None and (base.tree / OBJECTS).is_dir()
+    runner.run(link_tree_argv(base.tree if base and shared else source, tree), check=True)
+    for name in (base.patched or ()) if base and shared else ():
+        _restore(source / name, tree / name)
     objects = tree / OBJECTS
     if base and runner.run(copy_objects_argv(base.tree, tree)).returncode == 0:
         rebase_paths(objects, base.built_in, str(tree))
-        renew_differences(tree, base.tree)
         return True
     shutil.rmtree(objects, ignore_errors=True)
     objects.mkdir()
     return False
 
 
-def renew_differences(tree: Path, base: Path) -> None:
+def _restore(pristine: Path, ours: Path) -> None:
+    """Give `ours` the form that it has in the source, if it is there at all."""
+    ours.unlink(missing_ok=True)
+    if os.path.lexists(pristine):
+        ours.parent.mkdir(parents=True, exist_ok=True)
+        ours.hardlink_to(pristine)
+
+
+def renew_differences(tree: Path, base: BaseTree, patched: Iterable[str]) -> None:
     """Make the objects of `base`, copied to `tree`, older than every file that is other in `tree`.
 
-    A patched file of `base` is younger than its pristine form, whose object would pass for up to
-    date. Alike files of another source, younger in `tree`, are replaced by those of `base`.
+    `patched`: the files by which `tree` differs from its source. A patched file of `base` is
+    younger than its pristine form, whose object would pass for up to date. Alike files, younger in
+    `tree` because they are of another source or were patched again, are replaced by those of
+    `base`.
     """
-    for name in _source_files(tree):
-        ours, theirs = tree / name, base / name
+    known = base.patched
+    names = inodes(tree) if known is None else {*known, *patched}
+    for name in names:
+        ours, theirs = tree / name, base.tree / name
         with contextlib.suppress(FileNotFoundError):  # new files have no objects to be older than
             if os.path.samestat(ours.lstat(), theirs.lstat()) or ours.is_symlink():
                 continue
-            alike = (
-                theirs.is_file()
-                and filecmp.cmp(ours, theirs, shallow=False)
-                and ours.stat().st_mode == theirs.stat().st_mode
-            )
-            _replace(ours, theirs, link=alike)
+            _replace(ours, theirs, link=_alike(ours, theirs))
+
+
+def _alike(ours: Path, theirs: Path) -> bool:
+    """Return whether contents are the same, and whether they are programs.
+
+    What else a mode allows is of no matter: who unpacked a source, and from what, decides it.
+    """
+    modes = {bool(path.stat().st_mode & 0o100) for path in (ours, theirs)}
+    return theirs.is_file() and len(modes) == 1 and filecmp.cmp(ours, theirs, shallow=False)
 
 
 def _replace(ours: Path, theirs: Path, link: bool) -> None:
@@ -91,13 +116,28 @@ def _replace(ours: Path, theirs: Path, link: bool) -> None:
             shutil.copymode(ours, fresh)
 
 
-def _source_files(tree: Path) -> Iterator[Path]:
-    """Yield the files of a build tree without its objects, relative to it."""
-    for folder, folders, names in os.walk(tree):
-        here = Path(folder).relative_to(tree)
-        if here == Path():
-            folders[:] = [name for name in folders if name != OBJECTS]
-        yield from (here / name for name in names)
+def inodes(tree: Path) -> dict[str, int]:
+    """Return the files of a build tree without its objects, relative to it, with their inodes.
+
+    The folders alone are read, not one of the files.
+    """
+    found: dict[str, int] = {}
+    folders = [""]
+    while folders:
+        here = folders.pop()
+        with os.scandir(tree / here) as entries:
+            for entry in entries:
+                name = f"{here}{entry.name}"
+                if not entry.is_dir(follow_symlinks=False):
+                    found[name] = entry.inode()
+                elif name != OBJECTS:
+                    folders.append(f"{name}/")
+    return found
+
+
+def changed_files(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """Return the files that two results of `inodes` do not share."""
+    return sorted(name for name in {**before, **after} if before.get(name) != after.get(name))
 
 
 def rebase_paths(objects: Path, old: str, new: str) -> None:

@@ -1,5 +1,6 @@
 """Real builds of the toy kernel: caching, incremental starts, damage, races and kills."""
 
+import difflib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from harness.build.kernel import BuildProgress, BuiltKernel, ensure_kernel, load
 from harness.errors import InputError, KernelBuildError
 from harness.process import SubprocessRunner
 from harness.spec.kernel import KernelSpec
+from tests.flow.build.conftest import TOY
 
 Toy = Callable[..., KernelSpec]
 
@@ -67,6 +69,34 @@ def test_a_patched_kernel_starts_from_the_built_one(build: Builder, toy: Toy) ->
     assert patched.module.read_bytes() == plain.module.read_bytes()
     assert json.loads((patched.folder / "kernel.json").read_text())["base"] == plain.key
     assert "return 1" in (plain.tree / "mm/vmalloc.c").read_text()
+
+
+def test_what_two_patched_kernels_have_in_common_is_not_built_again(
+    build: Builder, toy: Toy, kernels: Path
+) -> None:
+    old = (TOY / "mm/slab.c").read_text()
+    diff = difflib.unified_diff(
+        old.splitlines(True), old.replace("return ", "return 1 + ").splitlines(True),
+        "a/mm/slab.c", "b/mm/slab.c",
+    )  # fmt: skip
+    (kernels / "slab.patch").write_text("".join(diff))
+    build(toy(patches=("slab.patch",)))
+    build(toy(patches=("slab.patch", "two.patch")))
+    assert build.targets == 3
+
+
+def test_a_source_that_was_unpacked_with_other_modes_starts_from_what_is_built(
+    build: Builder, toy: Toy, toy_tree: Path
+) -> None:
+    old = build(toy())
+    for path in filter(Path.is_file, toy_tree.rglob("*")):
+        path.chmod(path.stat().st_mode ^ 0o060)
+    (toy_tree / "mm/slab.c").write_text("int slab_value(void)\n{\n\treturn 5;\n}\n")
+    new = build(toy(source={"tree": str(toy_tree)}))
+    assert json.loads((new.folder / "kernel.json").read_text())["base"] == old.key
+    assert build.targets == 3
+    build(toy(source={"tree": str(toy_tree)}, patches=("two.patch",)))
+    assert build.targets == 3
 
 
 def test_a_patched_kernel_is_the_same_however_it_was_reached(

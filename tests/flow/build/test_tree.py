@@ -1,8 +1,16 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from harness.build.patches import apply_patches
-from harness.build.tree import BaseTree, lay_tree, rebase_paths
+from harness.build.tree import (
+    BaseTree,
+    changed_files,
+    inodes,
+    lay_tree,
+    rebase_paths,
+    renew_differences,
+)
 from harness.process import SubprocessRunner
 
 
@@ -55,5 +63,33 @@ def test_the_mode_of_a_file_in_one_build_reaches_no_other(
     apply_patches(base.tree, [patch], runner)
     assert (base.tree / "Makefile").stat().st_mode & 0o111
     assert (toy_tree / "Makefile").stat().st_mode == before
-    lay_tree(toy_tree, tmp_path / "next", base, runner)
-    assert (tmp_path / "next/Makefile").stat().st_mode == before
+    for name, patched in (("next", None), ("last", ("Makefile",))):
+        known = replace(base, patched=patched)
+        lay_tree(toy_tree, tmp_path / name, known, runner)
+        renew_differences(tmp_path / name, known, ())
+        assert (tmp_path / name / "Makefile").stat().st_mode == before
+        assert not (tmp_path / name / "Makefile").samefile(toy_tree / "Makefile")
+
+
+def test_a_tree_of_the_same_source_shares_the_files_of_its_base(
+    tmp_path: Path, toy_tree: Path, runner: SubprocessRunner
+) -> None:
+    """Where the base shares its own with a third tree, none has to be read to see that."""
+    base = BaseTree("k", tmp_path / "base", "/gone/tree", ("mm/slab.c", "mm/new.c", "Kbuild"))
+    lay_tree(toy_tree, base.tree, None, runner)
+    for name in ("mm/slab.c", "mm/new.c", "mm/vmalloc.c"):
+        (base.tree / name).unlink(missing_ok=True)
+        (base.tree / name).write_text("another inode")
+    (base.tree / "Kbuild").unlink()
+    tree = tmp_path / "tree"
+    assert lay_tree(toy_tree, tree, base, runner)
+    before = inodes(tree)
+    (tree / "lib/test_vmalloc.c").unlink()
+    assert changed_files(before, inodes(tree)) == ["lib/test_vmalloc.c"]
+    renew_differences(tree, base, ["lib/test_vmalloc.c"])
+    assert (tree / "mm/vmalloc.c").samefile(base.tree / "mm/vmalloc.c")
+    assert (tree / "mm/slab.c").read_text() == (toy_tree / "mm/slab.c").read_text()
+    assert not (tree / "mm/slab.c").samefile(toy_tree / "mm/slab.c")
+    assert (tree / "Kbuild").exists()
+    assert not (tree / "mm/new.c").exists()
+    assert "objects/a.o" not in inodes(tree)
