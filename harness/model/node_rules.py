@@ -171,8 +171,9 @@ class NodeRules:
     def _purge_started(self) -> None:
         for pool, length in self._returned.items():
             # The pool may be shorter than it looks, since what decayed before and was not used yet
-            # counts here; and a pool of up to three areas decays wholly.
-            self._decayed[pool] += max(length // 4, min(length, 3))
+            # counts here; and one of up to three areas decays wholly, unless it is spared.
+            small = 0 if self.rules.spares_small_pools else min(length, 3)
+            self._decayed[pool] += max(length // 4, small)
         self._lazy = [area for area in self._lazy if area.state == "lazy"]
         self._lazy_at_start = len(self._lazy)
 

@@ -11,12 +11,15 @@ from harness.model.suspects import SUSPECTS
 from harness.model.trace import Allocated, Freed, Purged, WorkStarted
 from tests.kernel_traces import RULES, workload
 
+SPARING = replace(RULES, spares_small_pools=True)
+
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("cpus", [1, 2, 8])
-def test_a_right_allocator_breaks_no_rule(cpus, seed):
-    rules = NodeRules(RULES)
-    assert rules.run(workload(Allocator(RULES), seed, cpus=cpus)) == []
+@pytest.mark.parametrize("design", [RULES, SPARING])
+def test_a_right_allocator_breaks_no_rule(design, cpus, seed):
+    rules = NodeRules(design)
+    assert rules.run(workload(Allocator(design), seed, cpus=cpus)) == []
     assert rules.checked > 3000
 
 
@@ -39,11 +42,12 @@ def with_late_frees(events, chance):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("cpus", [2, 8])
-def test_frees_that_are_reported_after_their_purge_break_no_rule(cpus, seed):
-    events = workload(Allocator(RULES), seed, cpus=cpus)
+@pytest.mark.parametrize("design", [RULES, SPARING])
+def test_frees_that_are_reported_after_their_purge_break_no_rule(design, cpus, seed):
+    events = workload(Allocator(design), seed, cpus=cpus)
     late = with_late_frees(events, random.Random(seed))
     assert late != events
-    assert [violation.what for violation in NodeRules(RULES).run(late)] == []
+    assert [violation.what for violation in NodeRules(design).run(late)] == []
 
 
 def test_a_late_free_excuses_one_use_only():
@@ -75,6 +79,13 @@ def test_a_single_node_breaks_no_rule():
 def test_a_wrong_allocator_is_caught(suspect, complaint):
     violations = NodeRules(RULES).run(workload(SUSPECTS[suspect](RULES), cpus=4))
     assert any(complaint in violation.what for violation in violations)
+
+
+def test_small_pools_that_decay_where_they_are_spared_are_caught():
+    """The decay of 6.12 in a later kernel."""
+    events = workload(Allocator(RULES), cpus=4)
+    assert NodeRules(RULES).run(events) == []
+    assert "more than ever decayed" in NodeRules(SPARING).run(events)[0].what
 
 
 def tampered(change):
