@@ -13,7 +13,7 @@ from harness.build.module import with_module_of
 from harness.errors import InputError
 from harness.process import Runner
 from harness.records import JobRecord
-from harness.run.plan import plan_jobs
+from harness.run.plan import plan_jobs, point_names
 from harness.run.prepare import BuildKernel
 from harness.run.session import Session
 from harness.spec.kernel import GitSource, KernelSpec, TreeSource, load_kernel_spec
@@ -62,14 +62,12 @@ def plan_course(
     names = history.names
     update = {"kernels": names, "baseline": names[0], "name": f"bisect-{playbook.name}"[:64]}
     derived = playbook.model_copy(update=update)
-    points = plan_jobs(derived.model_copy(update={"kernels": names[:1], "repeats": 1}))
-    wanted = order.workload or playbook.workloads[0].name
-    points.sort(key=lambda job: job.workload)
-    for job in points:
+    known = point_names(playbook)
+    wanted = order.workload or known[0]
+    for job in plan_jobs(derived.model_copy(update={"kernels": names[:1], "repeats": 1})):
         if job.workload == wanted:
             return Course(order, derived, history, job, playbook.repeats)
-    known = ", ".join(job.workload for job in points)
-    raise InputError(f"--workload: found {wanted!r}, expected one of {known}")
+    raise InputError(f"--workload: found {wanted!r}, expected one of {', '.join(known)}")
 
 
 def find_history(

@@ -45,6 +45,11 @@ def plan_jobs(playbook: Playbook) -> list[JobRecord]:
     return [replace(job, position=position) for position, job in enumerate(jobs)]
 
 
+def point_names(playbook: Playbook) -> list[str]:
+    """Return the names of the points of all workloads, in the order of the playbook."""
+    return [name for load in playbook.workloads for name, *_ in _points(playbook, load)]
+
+
 def _point(job: JobRecord) -> tuple[str, int]:
     return job.workload, job.cpus
 

@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.run.plan import plan_jobs
+from harness.run.plan import plan_jobs, point_names
 from harness.spec.document import parse_document
 from harness.spec.playbook import Playbook
 
@@ -58,3 +58,11 @@ def test_a_warm_up_is_a_load_of_its_own_before_the_measured_one():
     jobs = plan_jobs(playbook(extra="warmup_parameters: {nr_threads: cpus, run_test_mask: 1}"))
     assert all(len(job.loads) == 2 for job in jobs)
     assert jobs[0].loads[0] == {"nr_threads": 4, "run_test_mask": 1}
+
+
+def test_points_are_named_in_the_order_of_the_playbook():
+    swept = playbook(extra="cpus: [8, 1]")
+    assert point_names(swept) == [
+        f"w[cpus={cpus},test_loop_count={loops}]" for cpus in (8, 1) for loops in (10, 20)
+    ]
+    assert {job.workload for job in plan_jobs(swept)} == set(point_names(swept))
