@@ -96,5 +96,7 @@ if ! sha256sum --status -c "$stamp" 2>/dev/null; then
         .venv/bin/uv pip install -q --python .venv/bin/python --require-hashes -r requirements.lock ||
         $pip install --require-hashes -r requirements.lock
     $pip install --no-deps --no-build-isolation -e .
+    # uv compiles nothing. Without this each command would, where nobody may write it down.
+    PYTHONDONTWRITEBYTECODE= .venv/bin/python -c "import harness.run.session, harness.report.write, fabric"
     sha256sum requirements.lock setup/uv.lock >"$stamp"
 fi
