@@ -13,12 +13,11 @@ from harness.build.module import with_module_of
 from harness.errors import InputError
 from harness.process import Runner
 from harness.records import JobRecord
-from harness.run.plan import plan_jobs, point_names
+from harness.run.plan import plan_jobs, planned_request, point_names
 from harness.run.prepare import BuildKernel
 from harness.run.session import Session
 from harness.spec.kernel import GitSource, KernelSpec, TreeSource, load_kernel_spec
 from harness.spec.playbook import Playbook
-from harness.targets.base import BootRequest
 
 
 @dataclass(frozen=True)
@@ -134,21 +133,12 @@ def kept_order(course: Course) -> dict[str, Any]:
 def plan_lines(course: Course, session: Session) -> list[str]:
     """Return what a bisection would do; builds and boots nothing."""
     changes, job = course.history.changes, course.job
-    spec = course.history.spec(0)
-    loads = tuple(" ".join(f"{k}={v}" for k, v in load.items()) for load in job.loads)
-    request = BootRequest(
-        BuiltKernel.at(Path(spec.name), spec),
-        job.cpus,
-        loads,
-        course.playbook.target.memory_mib or 1024,
-        job.expected_s,
-        Path("BOOT-FOLDER"),
-    )
+    request = planned_request(course.history.spec(0), job, course.playbook.target)
     target = session.target(course.playbook.target, cache_folder(), session.runner)
     lines = [f"{change.name}  {change.title}" for change in changes]
     lines.append(
         f"{course.commits} changes: first {changes[0].name} (GOOD) and {changes[-1].name} (BAD) in "
         f"turn until they differ, then {step_count(course.commits)} steps"
     )
-    lines.append(f"{job.workload}, {course.order.case}: {'; '.join(loads)}")
+    lines.append(f"{job.workload}, {course.order.case}: {'; '.join(request.loads)}")
     return lines + ["    " + " ".join(argv) for argv in target.command_lines(request)]

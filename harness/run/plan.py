@@ -3,9 +3,13 @@
 import random
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
+from harness.build.kernel import BuiltKernel
 from harness.records import JobRecord
-from harness.spec.playbook import ParameterValue, Playbook, WorkloadSpec, expand_sweep
+from harness.spec.kernel import KernelSpec
+from harness.spec.playbook import ParameterValue, Playbook, TargetSpec, WorkloadSpec, expand_sweep
+from harness.targets.base import BootRequest
 
 
 def plan_jobs(playbook: Playbook) -> list[JobRecord]:
@@ -76,3 +80,11 @@ def _points(
 def _resolve(parameters: Mapping[str, ParameterValue], cpus: int) -> dict[str, ParameterValue]:
     """Return the parameters with the word `cpus` replaced by the number."""
     return {name: cpus if value == "cpus" else value for name, value in parameters.items()}
+
+
+def planned_request(spec: KernelSpec, job: JobRecord, target: TargetSpec) -> BootRequest:
+    """Return the boot of a job as far as it is known before anything is built, for a dry run."""
+    loads = tuple(" ".join(f"{name}={value}" for name, value in load.items()) for load in job.loads)
+    kernel = BuiltKernel.at(Path(spec.name), spec)
+    memory_mib = getattr(target, "memory_mib", None) or 1024
+    return BootRequest(kernel, job.cpus, loads, memory_mib, job.expected_s, Path("BOOT-FOLDER"))

@@ -22,14 +22,14 @@ from harness.process import Runner, SubprocessRunner
 from harness.run.begin import begin_run
 from harness.run.execute import Execution, Observer, ReadHost, carry_on
 from harness.run.noise import read_host_state
-from harness.run.plan import plan_jobs
+from harness.run.plan import plan_jobs, planned_request
 from harness.run.prepare import Prepared, prepare
 from harness.spec.document import parse_document
 from harness.spec.kernel import load_kernel_spec
 from harness.spec.playbook import Playbook, TargetSpec, load_playbook, on_host
 from harness.spec.shipped import find_playbook
 from harness.store.store import Store, open_store
-from harness.targets.base import BootRequest, Target
+from harness.targets.base import Target
 from harness.testmod.workload import check_workload
 
 
@@ -82,13 +82,9 @@ class Session:
         target = make_target(playbook.target, cache_folder(), self.runner)
         lines = []
         for job in plan_jobs(playbook):
-            kernel = BuiltKernel.at(Path(job.kernel), specs[job.kernel])
-            loads = tuple(" ".join(f"{k}={v}" for k, v in load.items()) for load in job.loads)
-            memory_mib = getattr(playbook.target, "memory_mib", None) or 1024
-            request = BootRequest(
-                kernel, job.cpus, loads, memory_mib, job.expected_s, Path("BOOT-FOLDER")
-            )
-            lines.append(f"boot {job.position}: {job.kernel}, {job.workload}: {'; '.join(loads)}")
+            request = planned_request(specs[job.kernel], job, playbook.target)
+            loads = "; ".join(request.loads)
+            lines.append(f"boot {job.position}: {job.kernel}, {job.workload}: {loads}")
             lines += [f"    {shlex.join(argv)}" for argv in target.command_lines(request)]
         return lines
 
