@@ -2,7 +2,8 @@
 /*
  * The guest's only program. It carries out /vmapbench/script line by line and powers off:
  *
- *   nonce HEX           first line; makes the frame marks unforgeable by a kernel log
+ *   report DEVICE       first line; where frames go
+ *   nonce HEX           second line; makes the frame marks unforgeable by a kernel log
  *   write PATH VALUE    write VALUE to PATH (tracefs, sysfs)
  *   load PARAMETERS     load the module once, report errno and wall time of the call
  *   mark                execute the instruction that the simulated machine looks for
@@ -12,7 +13,7 @@
  *   log                 report the whole kernel log
  *   send PATH DEVICE    copy a file to a device as it is, for what is too large for a frame
  *
- * Reports go to the second serial port as frames, so that nothing the kernel prints on its
+ * Reports go to a serial port other than the console's as frames, so that nothing the kernel prints on its
  * console can land inside one:
  *
  *   <<NONCE begin NAME>>\n  content  \n<<NONCE end NAME LENGTH>>\n
@@ -217,19 +218,23 @@ static void load(const char *parameters)
 	framef("load", "errno=%d elapsed_ns=%lld", error, elapsed);
 }
 
-/* A no-op to any CPU; a mark to the simulated machine. */
+/* A no-op to any CPU; a mark to the simulated machine, which simulates x86-64. */
 static void mark(void)
 {
+#ifdef __x86_64__
 	__asm__ volatile("xchgq %%rdx, %%rdx" ::: "memory");
+#else
+	framef("error", "mark: the simulated machine knows no mark of this architecture");
+#endif
 }
 
-static void open_report(void)
+static void open_report(const char *device)
 {
 	struct termios mode;
 
-	report = open("/dev/ttyS1", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+	report = open(device, O_WRONLY | O_NOCTTY | O_CLOEXEC);
 	if (report < 0) {
-		perror("vmapbench: /dev/ttyS1");
+		fprintf(stderr, "vmapbench: %s: %s\n", device, strerror(errno));
 		report = STDOUT_FILENO;
 	} else if (!tcgetattr(report, &mode)) {
 		cfmakeraw(&mode);
@@ -239,18 +244,24 @@ static void open_report(void)
 }
 
 /*
- * Return how many levels the page tables have. With five, x86 has room beyond 47 bits, and gives
- * it to whoever names an address there (Documentation/arch/x86/x86_64/5level-paging.rst).
+ * Return how many bits the addresses of a program have, from which the depth of the page tables
+ * follows. A kernel gives the highest addresses to whoever names one (for x86:
+ * Documentation/arch/x86/x86_64/5level-paging.rst).
  */
-static int paging_levels(void)
+static int user_bits(void)
 {
-	void *wanted = (void *)(1UL << 52), *got;
+	long page = sysconf(_SC_PAGESIZE);
 
-	got = mmap(wanted, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (got == MAP_FAILED)
-		return 0;
-	munmap(got, 4096);
-	return got == wanted ? 5 : 4;
+	for (int bit = 62; bit > 30; bit--) {
+		void *wanted = (void *)(1UL << bit);
+		void *got = mmap(wanted, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (got != MAP_FAILED)
+			munmap(got, page);
+		if (got == wanted)
+			return bit + 1;
+	}
+	return 0;
 }
 
 static void say_ready(void)
@@ -262,10 +273,11 @@ static void say_ready(void)
 	uname(&name);
 	clock = read_file("/sys/devices/system/clocksource/clocksource0/current_clocksource",
 			  &length);
-	framef("ready", "release=%s cpus=%ld clocksource=%.*s uptime_ns=%lld paging_levels=%d",
-	       name.release, sysconf(_SC_NPROCESSORS_ONLN),
+	framef("ready", "release=%s machine=%s cpus=%ld clocksource=%.*s uptime_ns=%lld page_size=%ld "
+	       "user_bits=%d",
+	       name.release, name.machine, sysconf(_SC_NPROCESSORS_ONLN),
 	       clock ? (int)strcspn(clock, "\n") : 0, clock ? clock : "", now_ns(),
-	       paging_levels());
+	       sysconf(_SC_PAGESIZE), user_bits());
 	free(clock);
 }
 
@@ -274,7 +286,9 @@ static void carry_out(char *line)
 	char *verb = strsep(&line, " ");
 	char *arguments = line ? line : "";
 
-	if (!strcmp(verb, "nonce")) {
+	if (!strcmp(verb, "report"))
+		open_report(arguments);
+	else if (!strcmp(verb, "nonce")) {
 		snprintf(nonce, sizeof(nonce), "%s", arguments);
 		say_ready();
 	} else if (!strcmp(verb, "write"))
@@ -306,7 +320,6 @@ int main(void)
 	mount("sys", "/sys", "sysfs", 0, NULL);
 	mount("dev", "/dev", "devtmpfs", 0, NULL);
 	mount("trace", "/sys/kernel/tracing", "tracefs", 0, NULL); /* where there is one */
-	open_report();
 	script = read_file(SCRIPT, &length);
 	while ((line = strsep(&script, "\n")))
 		carry_out(line);

@@ -7,6 +7,7 @@ are packed once per kernel and the script of a boot is a second, tiny archive be
 
 import hashlib
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from harness.build.program import compile_once
+from harness.errors import ToolError
 from harness.process import Runner
+from harness.spec.architecture import X86_64, Architecture
 
 INIT_SOURCE = files("harness.guest") / "init.c"
 
@@ -69,12 +72,12 @@ def new_nonce() -> str:
     return secrets.token_hex(16)
 
 
-def render_script(nonce: str, lines: Sequence[str]) -> str:
+def render_script(nonce: str, lines: Sequence[str], arch: Architecture = X86_64) -> str:
     """Return init's script. Raises ValueError for a line that would be two."""
     for line in lines:
         if "\n" in line or "\0" in line:
             raise ValueError(f"a script line must be one line: {line!r}")
-    return "\n".join([f"nonce {nonce}", *lines, ""])
+    return "\n".join([f"report {arch.report}", f"nonce {nonce}", *lines, ""])
 
 
 def measuring_script(
@@ -94,18 +97,21 @@ def init_argv(compiler: str, source: Path, output: Path) -> list[str]:
     return [compiler, *flags, "-o", str(output), str(source)]
 
 
-def ensure_init(cache: Path, runner: Runner, compiler: str = "gcc") -> Path:
-    """Return the compiled init, built once per source text below `cache`.
+def ensure_init(cache: Path, runner: Runner, arch: Architecture = X86_64) -> Path:
+    """Return the compiled init, built once per source text and architecture below `cache`.
 
     Raises ToolError when the compiler fails or is missing.
     """
-    return ensure_program("init", INIT_SOURCE.read_bytes(), cache, runner, compiler)
+    return ensure_program("init", INIT_SOURCE.read_bytes(), cache, runner, arch)
 
 
 def ensure_program(
-    name: str, source: bytes, cache: Path, runner: Runner, compiler: str = "gcc"
+    name: str, source: bytes, cache: Path, runner: Runner, arch: Architecture = X86_64
 ) -> Path:
     """Return a small static program compiled from `source`; see `ensure_init`."""
+    compiler = f"{arch.cross_prefix()}gcc"
+    if shutil.which(compiler) is None:
+        raise ToolError(f"{name}.c: {compiler} is missing\n  next: {arch.how_to_install()}")
     digest = hashlib.sha256(source + compiler.encode()).hexdigest()[:16]
     program = cache / "guest" / f"{name}-{digest}"
     return compile_once(

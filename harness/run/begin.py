@@ -52,6 +52,7 @@ def kernel_facts(kernel: BuiltKernel) -> dict[str, Any]:
     return {
         "key": kernel.key,
         "release": kernel.release,
+        "architecture": kernel.spec.architecture,
         "label": kernel.spec.label,
         "summary": kernel.spec.summary,
         "source": kernel.spec.source.model_dump(mode="json"),

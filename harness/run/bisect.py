@@ -51,7 +51,7 @@ Tell = Callable[[Outcome], None]
 
 def bisect(session: Session, course: Course, tell: Tell) -> Outcome:
     """Carry out a bisection from its first boot."""
-    target = session.target(course.playbook.target, cache_folder(), session.runner)
+    target = session.target_for(course.playbook.target, [course.history.spec(0)])
     with contextlib.closing(session.open_store()) as store, contextlib.closing(target):
         build = course_builder(course, session)
         prepared = prepare_ends(course, build, target)
@@ -82,7 +82,7 @@ def resume(session: Session, word: str, tell: Tell, most_boots: int | None = Non
         course = plan_course(playbook, order, session.kernels, cache, session.runner)
         if list(course.history.names) != kept["names"]:
             raise InputError(f"resuming {run_id}: its commits or patches are no longer the same")
-        target = session.target(playbook.target, cache_folder(), session.runner)
+        target = session.target_for(playbook.target, [course.history.spec(0)])
         with contextlib.closing(target):
             build = course_builder(course, session)
             prepared = prepare_ends(course, build, target)

@@ -133,8 +133,9 @@ def kept_order(course: Course) -> dict[str, Any]:
 def plan_lines(course: Course, session: Session) -> list[str]:
     """Return what a bisection would do; builds and boots nothing."""
     changes, job = course.history.changes, course.job
-    request = planned_request(course.history.spec(0), job, course.playbook.target)
-    target = session.target(course.playbook.target, cache_folder(), session.runner)
+    spec = course.history.spec(0)
+    request = planned_request(spec, job, course.playbook.target)
+    target = session.target_for(course.playbook.target, [spec])
     lines = [f"{change.name}  {change.title}" for change in changes]
     lines.append(
         f"{course.commits} changes: first {changes[0].name} (GOOD) and {changes[-1].name} (BAD) in "

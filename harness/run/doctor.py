@@ -94,7 +94,7 @@ def check_qemu(patient: Patient) -> Row:
     try:
         version = qemu_version(patient.runner)
     except ToolError as error:
-        return Row("QEMU", Health.FAIL, str(error), "apt-get install qemu-system-x86")
+        return Row("QEMU", Health.FAIL, str(error), "setup/install.sh")
     shown = ".".join(map(str, version))
     if version < OLDEST_QEMU:
         return Row(

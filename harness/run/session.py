@@ -6,7 +6,7 @@ import functools
 import importlib
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from harness.run.execute import Execution, Observer, ReadHost, carry_on
 from harness.run.noise import read_host_state
 from harness.run.plan import plan_jobs, planned_request
 from harness.run.prepare import Prepared, prepare
+from harness.spec.architecture import Architecture
 from harness.spec.document import parse_document
-from harness.spec.kernel import load_kernel_spec
+from harness.spec.kernel import KernelSpec, load_kernel_spec, one_architecture
 from harness.spec.playbook import Playbook, TargetSpec, load_playbook, on_host
 from harness.spec.shipped import find_playbook
 from harness.store.store import Store, open_store
@@ -41,10 +42,10 @@ class Ended:
     interrupted: bool
 
 
-def make_target(spec: TargetSpec, cache: Path, runner: Runner) -> Target:
-    """Return the target of a playbook; the module `harness.targets.KIND` makes it."""
+def make_target(spec: TargetSpec, cache: Path, runner: Runner, arch: Architecture) -> Target:
+    """Return the target of a playbook for kernels of `arch`; `harness.targets.KIND` makes it."""
     module = importlib.import_module(f"harness.targets.{spec.kind}")
-    target: Target = module.make_target(spec, cache, runner)
+    target: Target = module.make_target(spec, cache, runner, arch)
     return target
 
 
@@ -63,13 +64,21 @@ class Session:
     build_progress: Callable[[BuildProgress], None] = lambda _: None
     runner: Runner = field(default_factory=SubprocessRunner)
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
-    target: Callable[[TargetSpec, Path, Runner], Target] = make_target
+    target: Callable[[TargetSpec, Path, Runner, Architecture], Target] = make_target
     build: Callable[..., BuiltKernel] = ensure_kernel
     read_host: ReadHost = read_host_state
 
     def open_store(self) -> Store:
         """Return the store of this session's results, making it where there is none."""
         return open_store(store_location(self.reports))
+
+    def specs(self, playbook: Playbook) -> list[KernelSpec]:
+        """Return the kernels of a playbook as their files describe them. Raises InputError."""
+        return [load_kernel_spec(name, self.kernels) for name in playbook.kernels]
+
+    def target_for(self, spec: TargetSpec, kernels: Iterable[KernelSpec]) -> Target:
+        """Return the target that `spec` describes, for `kernels`. Raises InputError."""
+        return self.target(spec, cache_folder(), self.runner, one_architecture(kernels))
 
     def plan_lines(self, file: Path, host: str | None = None) -> list[str]:
         """Return the plan of a playbook, a line a boot, each with its command line.
@@ -79,7 +88,7 @@ class Session:
         playbook = on_host(load_playbook(file), host)
         specs = {name: load_kernel_spec(name, self.kernels) for name in playbook.kernels}
         refuse_unknown_parameters(playbook, self.kernels, self.runner)
-        target = make_target(playbook.target, cache_folder(), self.runner)
+        target = self.target_for(playbook.target, specs.values())
         lines = []
         for job in plan_jobs(playbook):
             request = planned_request(specs[job.kernel], job, playbook.target)
@@ -92,7 +101,7 @@ class Session:
         """Carry out a playbook from its first boot, on another lab host than it names if told."""
         playbook = on_host(load_playbook(file), host)
         refuse_unknown_parameters(playbook, self.kernels, self.runner)
-        target = self.target(playbook.target, cache_folder(), self.runner)
+        target = self.target_for(playbook.target, self.specs(playbook))
         with contextlib.closing(self.open_store()) as store, contextlib.closing(target):
             prepared = prepare(playbook, self._builder(playbook), target)
             run_id = begin_run(prepared, store, now=self.now(), run_id=run_id)
@@ -116,9 +125,8 @@ class Session:
                 record.playbook, Playbook, f"playbook of {run_id}", name=name, text=record.playbook
             )
             playbook = on_host(playbook, record.plan["target"].get("host"))
-            with contextlib.closing(
-                self.target(playbook.target, cache_folder(), self.runner)
-            ) as target:
+            target = self.target_for(playbook.target, self.specs(playbook))
+            with contextlib.closing(target):
                 prepared = prepare(playbook, self._builder(playbook), target)
                 for kernel, facts in record.kernels.items():
                     built = prepared.kernels.get(kernel)

@@ -187,6 +187,11 @@ ARM64 = Architecture(
 ARCHITECTURES = {record.name: record for record in (X86_64, ARM64)}
 
 
+def by_machine(machine: str) -> Architecture | None:
+    """Return the record of what `uname -m` calls `machine`, None where there is none."""
+    return next((one for one in ARCHITECTURES.values() if one.machine == machine), None)
+
+
 def architecture(name: str) -> Architecture:
     """Return the record of that name. Raises InputError with the names there are."""
     if name not in ARCHITECTURES:

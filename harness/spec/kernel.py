@@ -1,5 +1,6 @@
 """A kernel: one declarative file in `kernels/`. Source, patches, configuration, toolchain."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -170,6 +171,18 @@ class KernelSpec(Document):
         """Return the name of a file whose `place` is `path`, or that lies in such a folder."""
         shipped = shipped_folder() / "kernels"
         return str(path.relative_to(shipped if path.is_relative_to(shipped) else self.folder))
+
+
+def one_architecture(specs: Iterable[KernelSpec]) -> Architecture:
+    """Return what all of `specs` are built for. Raises InputError where that is not one.
+
+    Times of different architectures say nothing of a change to the kernel.
+    """
+    kernels = {spec.architecture: spec.name for spec in specs}
+    if len(kernels) > 1:
+        found = ", ".join(f"{name} is for {arch}" for arch, name in kernels.items())
+        raise InputError(f"kernels: {found}\n  next: write a playbook for each architecture")
+    return architecture(next(iter(kernels), X86_64.name))
 
 
 def load_kernel_spec(name: str, folder: Path) -> KernelSpec:

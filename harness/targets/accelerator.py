@@ -2,9 +2,9 @@
 
 On some machines (nested virtualisation, software KVM) /dev/kvm opens, creates a machine, even runs
 a few instructions, and then no Linux ever prints a byte. So there are two tests. The probe guest is
-a firmware image of one instruction sequence at the reset vector: it ends QEMU through the
-isa-debug-exit device with a status that nothing else gives. A real kernel that reaches its init is
-the other, and only that one is a proof; a first boot gives it (see `harness.targets.qemu`).
+a firmware image of a few instructions that end QEMU (see `Probe` in harness/spec/architecture.py).
+A real kernel that reaches its init is the other, and only that one is a proof; a first boot gives
+it (see `harness.targets.qemu`).
 """
 
 import json
@@ -17,24 +17,15 @@ from pathlib import Path
 from harness.errors import ToolError
 from harness.files import replace_file
 from harness.process import Runner, host_boot_id
+from harness.spec.architecture import X86_64, Architecture
 
-QEMU = "qemu-system-x86_64"
-# The machine of every guest. `-hypervisor`: with that CPUID bit and no paravirtual spinlock x86
-# takes a test-and-set lock instead of the queued one (arch/x86/include/asm/qspinlock.h,
-# virt_spin_lock), which is not what metal does. The probe guest has the same model, since KVM may
-# refuse just that. `-la57`: 7.2 and 7.3 use page tables of five levels wherever the CPU has them,
-# 6.12 without X86_5LEVEL does not, and a level more is a walk that costs more.
-MACHINE = "q35,hpet=on"
-CPU_MODEL = "max,-hypervisor,-la57"
 KVM_DEVICE = Path("/dev/kvm")
 _MEMORY = "kvm.json"  # in the cache
 PROBE_DEADLINE_S = 10.0
 # How long a guest under KVM may print nothing as long as no Linux has run under it, in seconds.
 FIRST_OUTPUT_S = 30.0
 FIRST_OUTPUT_SOFTWARE_S = 10.0  # where the CPU has no virtualisation of its own: a software KVM
-# mov al, 0x10; out 0xf4, al; hlt; jmp back to hlt
-_PROBE_CODE = bytes.fromhex("b010 e6f4 f4 ebfd")
-_PROBE_STATUS = (0x10 << 1) | 1  # what isa-debug-exit makes of 0x10
+_PROBE_CPUS = 2
 
 
 class KvmState(StrEnum):
@@ -66,20 +57,16 @@ class Kvm:
         return self.state in (KvmState.UNTRIED, KvmState.RUNS_LINUX)
 
 
-def probe_image() -> bytes:
-    """Return a 64 KiB firmware image that runs from the x86 reset vector (16 bytes below 4 GiB)."""
-    image = bytearray(b"\xf4" * 65536)
-    image[-16 : -16 + len(_PROBE_CODE)] = _PROBE_CODE
-    return bytes(image)
-
-
-def probe_argv(accelerator: str, image: Path, cpu_model: str = CPU_MODEL) -> list[str]:
-    """Return the command of the probe guest."""
+def probe_argv(
+    accelerator: str, image: Path, arch: Architecture = X86_64, cpu_model: str = ""
+) -> list[str]:
+    """Return the command of the probe guest; `cpu_model`: instead of the usual one."""
+    model = cpu_model or arch.cpu_model_for(accelerator)
     return [
-        *[QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-        *["-machine", MACHINE, "-cpu", cpu_model, "-smp", "2", "-m", "16"],
-        *["-accel", accelerator, "-bios", str(image)],
-        *["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"],
+        *[arch.qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
+        *["-machine", arch.machine_for(_PROBE_CPUS, accelerator), "-cpu", model],
+        *["-smp", str(_PROBE_CPUS), "-m", "16", "-accel", accelerator, "-bios", str(image)],
+        *(arch.probe.options if arch.probe else ()),
     ]
 
 
@@ -87,46 +74,58 @@ def probe_accelerator(
     accelerator: str,
     cache: Path,
     runner: Runner,
-    cpu_model: str = CPU_MODEL,
+    arch: Architecture = X86_64,
+    cpu_model: str = "",
     deadline_s: float = PROBE_DEADLINE_S,
 ) -> tuple[bool, str]:
-    """Boot the probe guest; return whether it ran to its end, and why (not)."""
+    """Boot the probe guest; return whether it ran to its end, and why (not).
+
+    Where the architecture has none nothing speaks against the accelerator.
+    """
+    if arch.probe is None:
+        return True, f"no probe guest for {arch.name}"
     cache.mkdir(parents=True, exist_ok=True)
-    image = cache / "probe.bin"
-    image.write_bytes(probe_image())
-    done = runner.run(probe_argv(accelerator, image, cpu_model), deadline_s=deadline_s)
+    image = cache / f"probe-{arch.name}.bin"
+    image.write_bytes(arch.probe.image())
+    argv = probe_argv(accelerator, image, arch, cpu_model)
+    done = runner.run(argv, deadline_s=deadline_s)
     if done.timed_out:
         return False, f"a probe guest did not end within {deadline_s:g} s"
-    if done.returncode != _PROBE_STATUS:
+    if done.returncode != arch.probe.status:
         lines = [line for line in done.output.splitlines() if line and "warning:" not in line]
         return False, f"QEMU exited with {done.returncode}: {(lines or ['no message'])[0]}"
     return True, f"a probe guest booted in {done.elapsed_s:.1f} s"
 
 
-def qemu_version(runner: Runner) -> tuple[int, int, int]:
+def qemu_version(runner: Runner, arch: Architecture = X86_64) -> tuple[int, int, int]:
     """Return the version of the QEMU on PATH. Raises ToolError where there is none."""
-    done = runner.run([QEMU, "--version"], deadline_s=20, check=True)
+    try:
+        done = runner.run([arch.qemu, "--version"], deadline_s=20, check=True)
+    except ToolError as error:
+        raise ToolError(f"{error}\n  next: {arch.how_to_install()}") from error
     word = done.output.split("version ", 1)[-1].split()[0]
     try:
         major, minor, micro = (int(part) for part in word.split(".")[:3])
     except ValueError as error:
-        raise ToolError(f"{QEMU} --version: cannot read {done.output[:80]!r}") from error
+        raise ToolError(f"{arch.qemu} --version: cannot read {done.output[:80]!r}") from error
     return major, minor, micro
 
 
-def find_kvm(cache: Path, runner: Runner, cpu_model: str = CPU_MODEL) -> Kvm:
+def find_kvm(cache: Path, runner: Runner, arch: Architecture = X86_64, cpu_model: str = "") -> Kvm:
     """Return what is known of KVM; the first call of a boot of the host runs the probe guest.
 
-    Raises ToolError where there is no QEMU.
+    `cpu_model`: instead of the usual one. Raises ToolError where there is no QEMU.
     """
-    device = KVM_DEVICE
+    device, model = KVM_DEVICE, cpu_model or arch.cpu_model_for("kvm")
     asked = Kvm(
         KvmState.NO_DEVICE,
         f"there is no {device}",
         host_boot_id(),
-        ".".join(map(str, qemu_version(runner))),
-        f"{MACHINE} {cpu_model}",
+        ".".join(map(str, qemu_version(runner, arch))),
+        f"{arch.machine_for(_PROBE_CPUS, 'kvm')} {model}",
     )
+    if not arch.is_native():
+        return replace(asked, seen=f"KVM runs no {arch.name} on {os.uname().machine}")
     if not device.exists():
         return asked
     if not os.access(device, os.R_OK | os.W_OK):
@@ -134,7 +133,7 @@ def find_kvm(cache: Path, runner: Runner, cpu_model: str = CPU_MODEL) -> Kvm:
     known = _remembered(cache)
     if known and replace(known, state=asked.state, seen=asked.seen) == asked:
         return known
-    works, seen = probe_accelerator("kvm", cache, runner, cpu_model)
+    works, seen = probe_accelerator("kvm", cache, runner, arch, cpu_model)
     found = replace(asked, state=KvmState.UNTRIED if works else KvmState.NO_GUEST, seen=seen)
     return remember_kvm(found, cache)
 
@@ -159,9 +158,9 @@ def _remembered(cache: Path) -> Kvm | None:
         return None  # never asked, or an unreadable answer
 
 
-def first_output_s(cpu_flags: Sequence[str]) -> float:
+def first_output_s(cpu_flags: Sequence[str], arch: Architecture = X86_64) -> float:
     """Return how long a guest may print nothing on a host whose KVM has not run Linux yet."""
-    hardware = {"vmx", "svm"} & set(cpu_flags)
+    hardware = not arch.kvm_flags or set(arch.kvm_flags) & set(cpu_flags)
     return FIRST_OUTPUT_S if hardware else FIRST_OUTPUT_SOFTWARE_S
 
 

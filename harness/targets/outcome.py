@@ -2,10 +2,12 @@
 
 import errno
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
 from harness.guest.frames import Frame, parse_fields, parse_meminfo
+from harness.spec.architecture import by_machine
 from harness.targets.base import Judgement
 from harness.testmod.verdicts import first_crash
 from harness.verdict import Verdict
@@ -87,8 +89,8 @@ def _facts(frames: list[Frame]) -> dict[str, Any]:
         if frame.name == "ready":
             said = parse_fields(frame.content)
             facts = {**said, **facts}  # what it says replaces nothing of ours
-            if (levels := said.get("paging_levels", "0")) != "0":
-                facts["conditions"] = {"paging_levels": levels}
+            if levels := _paging_levels(said):
+                facts["conditions"] = {"paging_levels": str(levels)}
         elif frame.name == "/proc/meminfo":
             facts["meminfo_kib"].append(parse_meminfo(frame.content))
         elif frame.name == "lazy" and facts["meminfo_kib"]:  # read beside it, see init.c
@@ -102,6 +104,14 @@ def _facts(frames: list[Frame]) -> dict[str, Any]:
     nodes = re.search(r"vmalloc: vmap nodes: ([0-9]{1,6})\b", log)  # patches/vmap-nodes-limit
     facts["vmap_nodes"] = int(nodes[1]) if nodes else None
     return facts
+
+
+def _paging_levels(said: Mapping[str, str]) -> int:
+    """Return how deep the page tables of a guest are; 0 where it did not say enough."""
+    arch = by_machine(said.get("machine", ""))
+    page_size, bits = _integer(said.get("page_size")), _integer(said.get("user_bits"))
+    known = arch is not None and page_size in arch.page_sizes and 0 < bits <= 64
+    return arch.paging_levels(page_size, bits) if arch and known else 0
 
 
 def _integer(text: str | None) -> int:

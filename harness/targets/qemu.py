@@ -21,10 +21,8 @@ from harness.guest.initramfs import (
 )
 from harness.process import Runner, Spawner
 from harness.spec import playbook
+from harness.spec.architecture import X86_64, Architecture
 from harness.targets.accelerator import (
-    CPU_MODEL,
-    MACHINE,
-    QEMU,
     Kvm,
     KvmState,
     find_kvm,
@@ -37,16 +35,17 @@ from harness.targets.base import BootRequest, BootResult, Progress
 from harness.targets.watch import ArgvFor, BootLimits, watch_guest
 from harness.verdict import Verdict
 
-# `loglevel=6`: the console shows what a developer of a broken kernel needs, not each driver's line.
-# `oops=panic`: a kernel thread that oopsed would leave the loading thread waiting for ever.
-# `log_buf_len`: 64 workers x 12 lines overflow the default buffer, 512 x 13 fill a third of this
-# one; the kernel clears it, which an emulated CPU takes long for.
-# `tsc=reliable`: no clock watchdog, which on a busy host takes a vCPU that waits for its core for
-# an unstable clock. `no_timer_check`: nor the panic over a timer interrupt that came late.
-BOOT_PARAMETERS = (
-    *("console=ttyS0", "loglevel=6", "panic=-1", "oops=panic", "log_buf_len=2M"),
-    *("tsc=reliable", "no_timer_check"),
-)
+
+def common_parameters(arch: Architecture) -> tuple[str, ...]:
+    """Return the boot parameters of every guest.
+
+    `loglevel=6`: the console shows what a developer of a broken kernel needs, not each driver's
+    line. `oops=panic`: a kernel thread that oopsed would leave the loading thread waiting for ever.
+    `log_buf_len`: 64 workers x 12 lines overflow the default buffer, 512 x 13 fill a third of this
+    one; the kernel clears it, which an emulated CPU takes long for.
+    """
+    words = (f"console={arch.console}", "loglevel=6", "panic=-1", "oops=panic", "log_buf_len=2M")
+    return (*words, *arch.boot_parameters)
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,9 @@ class Guest:
     image: Path
     initramfs: Path
     boot_parameters: tuple[str, ...]
+    arch: Architecture = X86_64
     accelerator: str = "tcg"
-    cpu_model: str = CPU_MODEL
+    cpu_model: str = ""  # instead of the architecture's
     sockets: int = 1
     threads_per_core: int = 1
     numa_nodes: int = 1
@@ -67,19 +67,22 @@ class Guest:
 
 
 def qemu_argv(guest: Guest, console: Path, report: Path, monitor: Path) -> list[str]:
-    """Return the QEMU command line. Pure."""
+    """Return the QEMU command line. Pure. Raises InputError for more CPUs than it can have."""
     cores = guest.cpus // (guest.sockets * guest.threads_per_core)
     topology = f"sockets={guest.sockets},cores={cores},threads={guest.threads_per_core}"
-    accelerator = "tcg,thread=multi" if guest.accelerator == "tcg" else guest.accelerator
+    arch, accelerator = guest.arch, guest.accelerator
+    machine = arch.machine_for(guest.cpus, accelerator)
+    model = guest.cpu_model or arch.cpu_model_for(accelerator)
+    accelerator = "tcg,thread=multi" if accelerator == "tcg" else accelerator
     return [
-        *[QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-        *["-machine", MACHINE, "-cpu", guest.cpu_model, "-accel", accelerator],
+        *[arch.qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
+        *["-machine", machine, "-cpu", model, "-accel", accelerator],
         *["-smp", f"{guest.cpus},{topology}", "-m", f"{guest.memory_mib}M"],
         *_numa_argv(guest),
         *["-kernel", str(guest.image), "-initrd", str(guest.initramfs)],
         *["-append", " ".join(guest.boot_parameters)],
         *["-chardev", f"file,id=console,path={_quoted(console)}", "-serial", "chardev:console"],
-        *["-chardev", f"file,id=report,path={_quoted(report)}", "-serial", "chardev:report"],
+        *["-chardev", f"file,id=report,path={_quoted(report)}", *arch.report_options],
         *["-qmp", f"unix:{_quoted(monitor)},server=on,wait=off"],
         *guest.extra,
     ]
@@ -106,18 +109,24 @@ class QemuTarget:
     """Guests on this machine. Times stand for a real machine only with a core for each vCPU."""
 
     disturbed_by_host = True
-    cpu_model = CPU_MODEL
+    cpu_model = ""  # instead of the architecture's
 
-    def __init__(self, spec: playbook.QemuTarget, cache: Path, runner: Runner):
-        """`cache` keeps the compiled init and what is known of KVM."""
-        self._spec, self._cache, self._runner = spec, cache, runner
+    def __init__(
+        self,
+        spec: playbook.QemuTarget,
+        cache: Path,
+        runner: Runner,
+        arch: Architecture = X86_64,
+    ):
+        """`cache` keeps the compiled init and what is known of KVM; `arch`: of its kernels."""
+        self._spec, self._cache, self._runner, self._arch = spec, cache, runner, arch
         self._accelerator: str = spec.accelerator if spec.accelerator == "tcg" else ""
         self._kvm: Kvm | None = None
 
     def check(self) -> None:
         """Raise ToolError where QEMU is missing or the accelerator asked for does not work."""
-        qemu_version(self._runner)
-        ensure_init(self._cache, self._runner)
+        qemu_version(self._runner, self._arch)
+        ensure_init(self._cache, self._runner, self._arch)
         if self._spec.accelerator == "kvm" and not self.kvm().usable:
             raise self._refusal()
 
@@ -128,7 +137,7 @@ class QemuTarget:
     def kvm(self) -> Kvm:
         """Return what is known of KVM; the first call may run the probe guest."""
         if self._kvm is None:
-            self._kvm = find_kvm(self._cache, self._runner, self.cpu_model)
+            self._kvm = find_kvm(self._cache, self._runner, self._arch, self.cpu_model)
         return self._kvm
 
     def accelerator(self) -> str:
@@ -144,7 +153,8 @@ class QemuTarget:
         passed_over = accelerator == "tcg" and self._spec.accelerator == "auto"
         return {
             "kind": "qemu",
-            "qemu": ".".join(map(str, qemu_version(self._runner))),
+            "architecture": self._arch.name,
+            "qemu": ".".join(map(str, qemu_version(self._runner, self._arch))),
             "accelerator": accelerator,
             "clock": "the host's",
             **self._spec.model_dump(include={"sockets", "threads_per_core", "numa_nodes"}),
@@ -230,8 +240,8 @@ class QemuTarget:
     def prepare(self, request: BootRequest) -> None:
         """Write the initramfs and the command line of this boot to its folder."""
         self._nonce = new_nonce()
-        init = ensure_init(self._cache, self._runner)
-        script = render_script(self._nonce, self.script(request))
+        init = ensure_init(self._cache, self._runner, self._arch)
+        script = render_script(self._nonce, self.script(request), self._arch)
         archive = base_archive(init.read_bytes(), request.kernel.module.read_bytes())
         (request.folder / "initramfs").write_bytes(archive + script_archive(script))
         command = shlex.join(self._argv(request, request.folder / "qmp"))
@@ -246,7 +256,7 @@ class QemuTarget:
         if self.accelerator() == "tcg":
             return BootLimits(boot_s=60.0 + 4.0 * request.cpus, test_s=request.expected_s)
         proven = self.kvm().state is KvmState.RUNS_LINUX
-        within_s = None if proven else first_output_s(host_cpu_flags())
+        within_s = None if proven else first_output_s(host_cpu_flags(), self._arch)
         return BootLimits(boot_s=60.0, test_s=request.expected_s, first_output_s=within_s)
 
     def close(self) -> None:
@@ -266,10 +276,11 @@ class QemuTarget:
             image=request.kernel.image,
             initramfs=request.folder / "initramfs",
             boot_parameters=(
-                *BOOT_PARAMETERS,
+                *common_parameters(self._arch),
                 *spec.boot_parameters,
                 *request.kernel.spec.boot_parameters,
             ),
+            arch=self._arch,
             accelerator=self.accelerator(),
             cpu_model=self.cpu_model,
             sockets=spec.sockets,
@@ -310,6 +321,8 @@ def _set_aside(folder: Path, name: str) -> None:
         path.rename(aside / path.name)
 
 
-def make_target(spec: playbook.QemuTarget, cache: Path, runner: Runner) -> QemuTarget:
+def make_target(
+    spec: playbook.QemuTarget, cache: Path, runner: Runner, arch: Architecture
+) -> QemuTarget:
     """Return the target of a playbook that says `kind: qemu`."""
-    return QemuTarget(spec, cache, runner)
+    return QemuTarget(spec, cache, runner, arch)

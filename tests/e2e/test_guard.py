@@ -8,7 +8,7 @@ import pytest
 from harness.build.cache import cache_folder
 from harness.guest.initramfs import Entry, ensure_program, render_cpio
 from harness.process import SubprocessRunner
-from harness.targets.accelerator import CPU_MODEL, MACHINE, QEMU
+from harness.spec.architecture import X86_64
 from harness.targets.ssh.stage import ensure_programs, guard_archive
 
 
@@ -30,8 +30,9 @@ def boot(built, tmp_path):
         (tmp_path / "initrd").write_bytes(guard_archive(guard.read_bytes()) + host)
         line = ["console=ttyS0", "panic=1", "rdinit=/vmapbench/guard", *parameters]
         argv = [
-            *[QEMU, "-nodefaults", "-display", "none", "-no-reboot", "-machine", MACHINE],
-            *["-cpu", CPU_MODEL, "-accel", "tcg", "-m", "512M", "-serial", "stdio"],
+            *[X86_64.qemu, "-nodefaults", "-display", "none", "-no-reboot"],
+            *["-machine", X86_64.machine_for(1, "tcg"), "-cpu", X86_64.cpu_model],
+            *["-accel", "tcg", "-m", "512M", "-serial", "stdio"],
             *["-kernel", str(built("single-node").image), "-initrd", str(tmp_path / "initrd")],
             *["-append", " ".join(line), *extra],
         ]

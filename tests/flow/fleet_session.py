@@ -36,6 +36,6 @@ def make(kernels, reports):
         kernels,
         reports,
         Unseen(),
-        target=lambda spec, cache, runner: MortalTarget(spec, reports),
+        target=lambda spec, *_: MortalTarget(spec, reports),
         build=build,
     )

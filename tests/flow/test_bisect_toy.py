@@ -286,7 +286,7 @@ def test_a_session_bisects_on_its_own_target_and_goes_on_with_more_boots(bench, 
     names = bench.course.history.names
     session = Session(
         bench.folder / "kernels", bench.folder / "reports", Silent(),
-        target=lambda spec, cache, runner: target,
+        target=lambda *_: target,
         build=lambda spec, cache, runner, progress: bench.build(names[int(spec.name[:3])]),
         read_host=quiet_host,
     )  # fmt: skip

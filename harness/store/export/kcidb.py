@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 from harness.errors import InputError
 from harness.records import JobRecord
+from harness.spec.architecture import X86_64
 from harness.store.export import RunSource
 from harness.verdict import Verdict
 
@@ -58,14 +59,15 @@ def _checkout(source: RunSource, name: str) -> dict[str, Any]:
 
 
 def _build(source: RunSource, name: str, broken: bool) -> dict[str, Any]:
+    facts = source.run.kernels.get(name, {})
     return {
         "id": _id(source, "build", name),
         "checkout_id": _id(source, "checkout", name),
         "origin": _ORIGIN,
-        "architecture": "x86_64",
+        "architecture": facts.get("architecture") or X86_64.name,
         "config_name": name,
         "status": "FAIL" if broken else "PASS",
-        "misc": dict(source.run.kernels.get(name, {})),
+        "misc": dict(facts),
     }
 
 

@@ -23,9 +23,10 @@ from harness.guest.initramfs import (
 )
 from harness.process import Children, Runner
 from harness.spec import playbook
+from harness.spec.architecture import X86_64, Architecture
 from harness.targets.accelerator import qemu_version
 from harness.targets.base import BootRequest, BootResult, Progress
-from harness.targets.qemu import BOOT_PARAMETERS, Guest, boot_guest, qemu_argv
+from harness.targets.qemu import Guest, boot_guest, common_parameters, qemu_argv
 from harness.targets.simulated.core import one_core
 from harness.targets.simulated.machine import (
     Machine,
@@ -195,7 +196,7 @@ class SimulatedTarget:
             image=request.kernel.image,
             initramfs=request.folder / "initramfs",
             boot_parameters=(
-                *(*BOOT_PARAMETERS, *BOOT),
+                *(*common_parameters(X86_64), *BOOT),
                 *(*self._spec.boot_parameters, *request.kernel.spec.boot_parameters),
             ),
             accelerator=ACCELERATOR,
@@ -244,8 +245,15 @@ def check_kernel(request: BootRequest) -> None:
         )
 
 
-def make_target(spec: playbook.SimulatedTarget, cache: Path, runner: Runner) -> SimulatedTarget:
-    """Return the target of a playbook that says `kind: simulated`."""
+def make_target(
+    spec: playbook.SimulatedTarget, cache: Path, runner: Runner, arch: Architecture
+) -> SimulatedTarget:
+    """Return the target of a playbook that says `kind: simulated`. InputError if it cannot be."""
+    if arch is not X86_64:
+        raise InputError(
+            f"the simulated machine runs {X86_64.name} only: its plugin reads instructions, and "
+            f"the kernels are for {arch.name}\n  next: kind: qemu; docs/simulated.md says more"
+        )
     return SimulatedTarget(spec, cache, runner)
 
 

@@ -12,6 +12,7 @@ from harness.errors import InfrastructureError, InputError
 from harness.guest.initramfs import new_nonce
 from harness.process import Child, Runner
 from harness.spec import playbook
+from harness.spec.architecture import X86_64, Architecture
 from harness.spec.host import HostSpec, load_host
 from harness.targets.base import BootRequest, BootResult, Progress
 from harness.targets.ssh.boot_method import Trial, arm, boot_method
@@ -335,8 +336,15 @@ class SshTarget:
                 child.kill()
 
 
-def make_target(spec: playbook.SshTarget, cache: Path, runner: Runner) -> SshTarget:
+def make_target(
+    spec: playbook.SshTarget, cache: Path, runner: Runner, arch: Architecture
+) -> SshTarget:
     """Return the target of a playbook that says `kind: ssh`. Raises InputError."""
     if spec.host is None:
         raise InputError("the playbook names no host: add `host: NAME` to its target, or --hosts")
+    if arch is not X86_64:
+        raise InputError(
+            f"lab hosts run {X86_64.name} only, and the kernels are for {arch.name}\n"
+            "  next: kind: qemu"
+        )
     return SshTarget(spec, load_host(spec.host), cache, runner)

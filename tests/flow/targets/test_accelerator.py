@@ -1,9 +1,11 @@
 """The probe guest, in a real QEMU, and what is remembered of it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from harness.spec.architecture import X86_64
 from harness.targets.accelerator import (
     KvmState,
     find_kvm,
@@ -37,9 +39,9 @@ def test_an_accelerator_that_is_not_there_is_refused_with_qemu_s_words(runner, t
     assert "hvf" in reason
 
 
-def test_a_probe_guest_that_hangs_costs_no_more_than_its_deadline(runner, tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.targets.accelerator._PROBE_CODE", b"\xeb\xfe")  # jump to itself
-    works, reason = probe_accelerator("tcg", tmp_path, runner, deadline_s=1)
+def test_a_probe_guest_that_hangs_costs_no_more_than_its_deadline(runner, tmp_path):
+    hanging = replace(X86_64, probe=replace(X86_64.probe, code=b"\xeb\xfe"))  # jump to itself
+    works, reason = probe_accelerator("tcg", tmp_path, runner, hanging, deadline_s=1)
     assert not works
     assert "did not end" in reason
 
@@ -62,7 +64,7 @@ def test_the_answer_holds_for_this_boot_this_qemu_and_this_cpu_model(runner, tmp
         remembered.write_text(json.dumps({**json.loads(text), key: "another"}))
         assert find_kvm(tmp_path, runner) == first
     remembered.write_text(text)
-    assert find_kvm(tmp_path, runner, "qemu64").state is not KvmState.RUNS_LINUX
+    assert find_kvm(tmp_path, runner, X86_64, "qemu64").state is not KvmState.RUNS_LINUX
     for damaged in ("{damaged", "[]", '{"state": "odd"}', json.dumps({"state": "no device"})):
         remembered.write_text(damaged)
         assert find_kvm(tmp_path, runner) == first

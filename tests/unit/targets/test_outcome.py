@@ -82,9 +82,20 @@ def test_memory_is_kept_in_order():
     assert facts["meminfo_kib"] == [{"PageTables": 10}, {"PageTables": 99, "LazilyFreed": 40}]
 
 
-def test_page_tables_of_another_depth_are_another_machine():
-    ready = Frame("ready", "release=7.3 cpus=2 paging_levels=5", True)
-    assert judge([ready, LOADED, LOG]).facts["conditions"] == {"paging_levels": "5"}
+@pytest.mark.parametrize(
+    ("said", "levels"),
+    [
+        ("machine=x86_64 page_size=4096 user_bits=47", "4"),
+        ("machine=x86_64 page_size=4096 user_bits=56", "5"),
+        ("machine=aarch64 page_size=4096 user_bits=48", "4"),
+        ("machine=aarch64 page_size=65536 user_bits=48", "3"),
+        ("machine=aarch64 page_size=65536 user_bits=52", "3"),
+        ("machine=aarch64 page_size=4096 user_bits=52", "5"),
+    ],
+)
+def test_page_tables_of_another_depth_are_another_machine(said, levels):
+    ready = Frame("ready", f"release=7.3 {said}", True)
+    assert judge([ready, LOADED, LOG]).facts["conditions"] == {"paging_levels": levels}
     assert "conditions" not in judge([READY, LOADED, LOG]).facts
 
 
