@@ -50,8 +50,8 @@ _X2APIC_CPUS = 256  # from here on
 class Options:
     """How to measure. `on`: qemu, simulated, simulated:CPUS, a lab host, or empty: what is best.
 
-    `threads` 0: as many as the machine has CPUs where `on` says, else `THREADS`. `config`: a file,
-    a defconfig of the tree, localyesconfig, or empty for that of the shipped kernels.
+    `threads` 0: as many as the machine has CPUs where `on` or its host file says, else `THREADS`.
+    `config`: a file, a defconfig of the tree, localyesconfig, or empty for the shipped kernels'.
     """
 
     on: str = ""
@@ -134,7 +134,10 @@ def choose_target(
             "" if cpus <= cores else f"; with {cores} cores its times say nothing of contention"
         )
     if kind:
-        load_host(kind)  # its name is right
+        topology = load_host(kind).topology
+        cpus = options.threads or (min(topology.cpus, 1024) if topology else THREADS)
+        if topology and cpus > topology.cpus:
+            raise InputError(f"--threads {cpus}: lab host {kind} has {topology.cpus} CPUs")
         return SshTarget(kind="ssh", host=kind, cpus=cpus), f"lab host {kind} with {cpus} CPUs"
     if cpus > cores:
         return _simulated(cpus, f"this machine has {cores} cores for {cpus} workers")

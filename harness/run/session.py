@@ -80,10 +80,13 @@ class Session:
         """Return the target that `spec` describes, for `kernels`. Raises InputError."""
         return self.target(spec, cache_folder(), self.runner, one_architecture(kernels))
 
-    def plan_lines(self, file: Path, host: str | None = None) -> list[str]:
+    def plan_lines(
+        self, file: Path, host: str | None = None, repeats: int | None = None
+    ) -> list[str]:
         """Return the plan of a playbook, a line a boot, each with its command line.
 
-        Kernels that are not built yet stand as their names; nothing is built or booted.
+        Kernels that are not built yet stand as their names; nothing is built or booted. `repeats`:
+        of how many repeats; the others have the same boots in another order.
         """
         playbook = on_host(load_playbook(file), host)
         specs = {name: load_kernel_spec(name, self.kernels) for name in playbook.kernels}
@@ -91,6 +94,8 @@ class Session:
         target = self.target_for(playbook.target, specs.values())
         lines = []
         for job in plan_jobs(playbook):
+            if repeats is not None and job.repeat >= repeats:
+                break
             request = planned_request(specs[job.kernel], job, playbook.target)
             loads = "; ".join(request.loads)
             lines.append(f"boot {job.position}: {job.kernel}, {job.workload}: {loads}")

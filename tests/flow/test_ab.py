@@ -361,6 +361,20 @@ def test_the_target_is_what_this_machine_can_be_honestly(options, cores, find, k
     assert words in said
 
 
+def test_a_lab_host_is_used_as_large_as_its_file_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "playbooks/hosts").mkdir(parents=True)
+    text = "version: 1\naddress: tr1.lab\nuser: me\nboot: {method: kexec}\n"
+    file = tmp_path / "playbooks/hosts/tr1.yaml"
+    file.write_text(text)
+    assert choose_target(Options(on="tr1"), no_qemu, 2)[0].cpus == 16
+    file.write_text(f"{text}topology: {{cpus: 64}}\n")
+    assert choose_target(Options(on="tr1"), no_qemu, 2)[1] == "lab host tr1 with 64 CPUs"
+    assert choose_target(Options(on="tr1", threads=8), no_qemu, 2)[0].cpus == 8
+    with pytest.raises(InputError, match="--threads 128: lab host tr1 has 64 CPUs"):
+        choose_target(Options(on="tr1", threads=128), no_qemu, 2)
+
+
 @pytest.mark.parametrize("on", ["simulated:0", "simulated:x", "simulated:4096", "qemu:4", "nohost"])
 def test_a_target_that_cannot_be_is_refused(on):
     with pytest.raises(InputError):

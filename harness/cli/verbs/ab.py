@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import platformdirs
 import typer
@@ -11,6 +11,10 @@ import typer
 from harness.cli.options import seconds, share
 from harness.cli.results import is_bad, show_run
 from harness.console import echo
+
+if TYPE_CHECKING:
+    from harness.run.ab import AbPlan
+    from harness.run.detect import Detect
 
 _REPORTS = Path(platformdirs.user_data_dir("vmapbench")) / "reports"
 
@@ -49,18 +53,11 @@ def command(
     Without arguments: HEAD against the working tree. Nothing is written into the tree. Exit code 1
     when the change is slower, so that it serves `git rebase --exec`.
     """
-    import datetime as dt
-
     from harness.build.cache import Cache, cache_folder
     from harness.build.sides import find_sides
-    from harness.build.start_config import start_words
-    from harness.cli.progress import show_progress
     from harness.process import SubprocessRunner
-    from harness.run.ab import Options, plan_ab, write_ab
-    from harness.run.begin import new_run_id
-    from harness.run.detect import Detect, extend_run, plan_more, refuse_too_small
-    from harness.run.session import Session
-    from harness.scratch import scratch_folder
+    from harness.run.ab import Options, plan_ab
+    from harness.run.detect import Detect, refuse_too_small
 
     cache, runner = Cache(cache_folder()), SubprocessRunner()
     named = tuple(name.strip() for name in cases.split(",") if name.strip())
@@ -74,17 +71,46 @@ def command(
     for role, side in (("base", sides.base), ("change", sides.change)):
         echo(f"{role}: {side.word} ({side.commit[:12]} {side.title})", err=as_json)
     if dry_run:
-        with scratch_folder("ab") as scratch:
-            file = write_ab(plan, scratch, cache, runner)
-            kernels = file.parent / "kernels"
-            with show_progress(live=False) as observer:
-                echo("\n".join(Session(kernels, reports, observer).plan_lines(file)))
-        return
+        _show_plan(plan, reports, boots)
+    else:
+        _measure(plan, reports.absolute(), wanted, as_json)
+
+
+def _show_plan(plan: "AbPlan", reports: Path, boots: int) -> None:
+    """Print the boots of the first repeat, each with its command line."""
+    from harness.build.cache import Cache, cache_folder
+    from harness.cli.progress import show_progress
+    from harness.process import SubprocessRunner
+    from harness.run.ab import write_ab
+    from harness.run.session import Session
+    from harness.scratch import scratch_folder
+
+    with scratch_folder("ab") as scratch:
+        file = write_ab(plan, scratch, Cache(cache_folder()), SubprocessRunner())
+        with show_progress(live=False) as observer:
+            session = Session(file.parent / "kernels", reports, observer)
+            lines = session.plan_lines(file, repeats=1)
+    echo("\n".join([*lines, f"{boots} boots of each side, in random order"]))
+
+
+def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bool) -> None:
+    """Carry out the comparison, and say the answer."""
+    import datetime as dt
+
+    from harness.build.cache import Cache, cache_folder
+    from harness.build.start_config import start_words
+    from harness.cli.progress import show_progress
+    from harness.process import SubprocessRunner
+    from harness.run.ab import write_ab
+    from harness.run.begin import new_run_id
+    from harness.run.detect import extend_run, plan_more
+    from harness.run.session import Session
+
     run_id = new_run_id(plan.playbook, dt.datetime.now(dt.UTC))
-    folder = reports.absolute() / run_id
-    file = write_ab(plan, folder, cache, runner)
+    folder = reports / run_id
+    file = write_ab(plan, folder, Cache(cache_folder()), SubprocessRunner())
     with show_progress(live=sys.stderr.isatty()) as observer:
-        session = Session(folder / "kernels", reports.absolute(), observer, observer.build)
+        session = Session(folder / "kernels", reports, observer, observer.build)
         ended = session.run(file, run_id=run_id)
     if wanted and not ended.interrupted:
         more = plan_more(session, run_id, wanted)
@@ -93,12 +119,13 @@ def command(
             with show_progress(live=sys.stderr.isatty()) as observer:
                 session = replace(session, observer=observer, build_progress=observer.build)
                 ended = extend_run(session, run_id, more.repeats, file)
-    where = f" --kernels {session.kernels} --reports {session.reports}"
-    written = show_run(session, ended, session.reports, as_json, where)
-    for facts in list(written.report.run.kernels.values())[:1] if config else []:
-        words = start_words(config, facts["added"], facts["dropped_modules"])
+    where = f" --kernels {session.kernels} --reports {reports}"
+    written = show_run(session, ended, reports, as_json, where)
+    if plan.recipe.config:
+        facts = next(iter(written.report.run.kernels.values()))
+        words = start_words(plan.recipe.config, facts["added"], facts["dropped_modules"])
         echo(f"config: {words}", err=as_json)
-    echo(f"table: vmapbench report {run_id} --format list --reports {session.reports}", err=True)
+    echo(f"table: vmapbench report {run_id} --format list --reports {reports}", err=True)
     echo(f"again: vmapbench run {file} --kernels {session.kernels}", err=True)
     if is_bad(written) or written.view.shows_slower:
         raise typer.Exit(1)
