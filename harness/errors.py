@@ -1,7 +1,7 @@
 """The error tree. A failing kernel is a result (see `harness.verdict`), never an exception.
 
     VmapbenchError
-    ├── InputError              the user can mend it                          exit code 2
+    ├── InputError              the user can fix it                          exit code 2
     │   ├── SpecError           a kernel, playbook or hosts file is wrong
     │   └── ParameterError      a module parameter is unknown or out of range
     ├── KernelBuildError        the kernel does not build: its verdict        exit code 1
@@ -23,7 +23,7 @@ class VmapbenchError(Exception):
 
 
 class InputError(VmapbenchError):
-    """The user can mend it."""
+    """The user can fix it."""
 
     exit_code = 2
 

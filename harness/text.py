@@ -7,7 +7,7 @@ them. Every one of them returns text that it would return unchanged.
 
 import re
 
-# What a terminal takes as a command: CSI (colours, clear screen), OSC and its kin (title,
+# What a terminal takes as a command: CSI (colours, clear screen), OSC and the like (title,
 # clipboard).
 _SEQUENCE = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"
 

@@ -74,7 +74,7 @@ class Cache:
             yield
 
     def hold(self, name: str) -> None:
-        """Keep the kernel or module `name` from house-keeping until this process ends.
+        """Keep the kernel or module `name` from garbage collection until this process ends.
 
         The file's time is that of the last use. Waits while the entry is being dropped.
         """

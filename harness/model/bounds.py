@@ -6,7 +6,7 @@ Asymptotic bounds of a closed queueing network (Lazowska et al., Quantitative Sy
     N / (Z + N * sum(D))  <=  X  <=  min(N / (Z + sum(D)), 1 / max(D))
 
 Demands depend on who had a line last, so the upper bound takes the cheapest case (no transfer, no
-busy sibling, every allocation from a pool) and the lower one the dearest. Mean-value analysis
+busy sibling, every allocation from a pool) and the lower one the costliest. Mean-value analysis
 (Reiser and Lavenberg, 1980) assumes exponential service; it is a second opinion, not a bound.
 """
 
@@ -28,7 +28,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class _Station:
-    """A lock, or `count` equal ones that share its visits. ns per pair: cheapest, mean, dearest."""
+    """A lock, or `count` equal ones that share its visits. ns per pair: least, mean, most."""
 
     low: float
     mean: float

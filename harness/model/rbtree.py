@@ -185,7 +185,7 @@ class Tree:
                 assert sibling is not None
             far, near = sibling.child[other], sibling.child[side]
             if far is None or not far.red:
-                if near is None or not near.red:  # case 2: flip, mend here or go on above
+                if near is None or not near.red:  # case 2: flip, rebalance here or go on above
                     sibling.red = True
                     if parent.red:
                         parent.red = False

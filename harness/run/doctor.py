@@ -28,7 +28,7 @@ _BUILD_PROGRAMS = ("make", "flex", "bison", "bc", "ld", "xz", "git", "cpp")
 
 
 @dataclass(frozen=True)
-class Patient:
+class Environment:
     """What is looked at: how to run programs, and the folders whose disks matter.
 
     `tell` takes what a check that takes long is doing.
@@ -40,43 +40,43 @@ class Patient:
     tell: Callable[[str], None] = lambda _: None
 
 
-def check_toolchain(patient: Patient) -> Row:
+def check_toolchain(environment: Environment) -> Row:
     """Compiler and the programs that a kernel build calls."""
     missing = [name for name in (*_BUILD_PROGRAMS, "gcc") if not shutil.which(name)]
     if missing:
         remedy = "run setup/install.sh, or install the Debian packages of these names"
         return Row("toolchain", Health.FAIL, f"missing: {', '.join(missing)}", remedy)
-    version = patient.runner.run(["gcc", "-dumpfullversion"], deadline_s=20).output.strip()
-    headers = [name for name in ("libelf.h", "openssl/ssl.h") if not _has_header(patient, name)]
+    version = environment.runner.run(["gcc", "-dumpfullversion"], deadline_s=20).output.strip()
+    headers = [name for name in ("libelf.h", "openssl/ssl.h") if not _has_header(environment, name)]
     if headers:
         remedy = "apt-get install libelf-dev libssl-dev"
         return Row("toolchain", Health.FAIL, f"headers missing: {headers}", remedy)
     return Row("toolchain", Health.OK, f"gcc {version}")
 
 
-def _has_header(patient: Patient, name: str) -> bool:
+def _has_header(environment: Environment, name: str) -> bool:
     argv = ["gcc", "-fsyntax-only", "-include", name, "-x", "c", "/dev/null"]
-    return patient.runner.run(argv, deadline_s=30).returncode == 0
+    return environment.runner.run(argv, deadline_s=30).returncode == 0
 
 
-def check_sandbox(patient: Patient) -> Row:
+def check_sandbox(environment: Environment) -> Row:
     """Whether builds of what came by mail can be contained; a probe is run."""
     try:
-        method = require_sandbox(patient.runner)
+        method = require_sandbox(environment.runner)
     except ToolError as error:
         found, _, remedy = str(error).partition("\n  next: ")
         return Row("sandbox", Health.WARN, found, remedy)
     return Row("sandbox", Health.OK, f"{method.program} contains builds")
 
 
-def check_ccache(_: Patient) -> Row:
+def check_ccache(_: Environment) -> Row:
     """Optional: makes later kernel builds quicker."""
     if shutil.which("ccache"):
         return Row("ccache", Health.OK, "found")
     return Row("ccache", Health.WARN, "not found", "apt-get install ccache (builds get quicker)")
 
 
-def check_sources(_: Patient) -> Row:
+def check_sources(_: Environment) -> Row:
     """The Debian kernel sources that the shipped kernels are built from."""
     found = sorted(path.name for path in Path("/usr/src").glob("linux-source-*.tar.*"))
     if any(name.startswith("linux-source-6.12.") for name in found):
@@ -89,10 +89,10 @@ def check_sources(_: Patient) -> Row:
     )
 
 
-def check_qemu(patient: Patient) -> Row:
+def check_qemu(environment: Environment) -> Row:
     """QEMU, and whether its plugin API is new enough for the simulated machine."""
     try:
-        version = qemu_version(patient.runner)
+        version = qemu_version(environment.runner)
     except ToolError as error:
         return Row("QEMU", Health.FAIL, str(error), "setup/install.sh")
     shown = ".".join(map(str, version))
@@ -106,21 +106,21 @@ def check_qemu(patient: Patient) -> Row:
     return Row("QEMU", Health.OK, f"{shown}, plugin API new enough")
 
 
-def check_tcg(patient: Patient) -> Row:
+def check_tcg(environment: Environment) -> Row:
     """A probe guest under TCG: whether QEMU runs anything at all here."""
     try:
-        works, reason = probe_accelerator("tcg", patient.cache, patient.runner)
+        works, reason = probe_accelerator("tcg", environment.cache, environment.runner)
     except ToolError as error:
         return Row("TCG", Health.FAIL, str(error), "install QEMU first")
     return Row("TCG", Health.OK if works else Health.FAIL, reason, "" if works else "see above")
 
 
-def check_kvm(patient: Patient) -> Row:
+def check_kvm(environment: Environment) -> Row:
     """Whether Linux runs under KVM, by booting a built kernel where nobody knows yet."""
-    target = QemuTarget(playbook.QemuTarget(kind="qemu"), patient.cache, patient.runner)
+    target = QemuTarget(playbook.QemuTarget(kind="qemu"), environment.cache, environment.runner)
     try:
         if target.kvm().state is KvmState.UNTRIED:
-            _boot_built_kernel(target, patient)
+            _boot_built_kernel(target, environment)
         kvm = target.kvm()
     except ToolError as error:
         return Row("KVM", Health.WARN, str(error), "install QEMU first")
@@ -139,22 +139,22 @@ _KVM_REMEDIES = {
 }
 
 
-def _boot_built_kernel(target: QemuTarget, patient: Patient) -> None:
+def _boot_built_kernel(target: QemuTarget, environment: Environment) -> None:
     """Boot the newest kernel of the cache, if it has one, so that `target` learns of KVM."""
-    kernel = newest_kernel(Cache(patient.cache))
+    kernel = newest_kernel(Cache(environment.cache))
     if kernel is None:
         return
     with scratch_folder("doctor") as folder:
         request = BootRequest(kernel, 2, (), 512, 10.0, folder)
         words = f"booting Linux {kernel.release} under KVM"
-        patient.tell(words)
+        environment.tell(words)
         try:
-            target.boot(request, lambda phase: patient.tell(f"{words}: {phase}"))
+            target.boot(request, lambda phase: environment.tell(f"{words}: {phase}"))
         except InfrastructureError as error:
-            patient.tell(str(error))
+            environment.tell(str(error))
 
 
-def check_memory(_: Patient) -> Row:
+def check_memory(_: Environment) -> Row:
     """Memory for a guest of 64 workers beside a kernel build."""
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
@@ -166,13 +166,13 @@ def check_memory(_: Patient) -> Row:
     return Row("memory", Health.OK, found)
 
 
-def check_disk(patient: Patient) -> Row:
+def check_disk(environment: Environment) -> Row:
     """Room for sources, object trees and logs: about 3 GiB a kernel source."""
-    free = {path: _free_mib(path) for path in (patient.cache, patient.reports)}
+    free = {path: _free_mib(path) for path in (environment.cache, environment.reports)}
     found = ", ".join(f"{mib} MiB free for {path}" for path, mib in free.items())
     if min(free.values()) < 1024:
         return Row("disk", Health.FAIL, found, "free some, or set VMAPBENCH_CACHE")
-    if free[patient.cache] < 8192:
+    if free[environment.cache] < 8192:
         return Row("disk", Health.WARN, found, "three kernels take about 8 GiB of cache")
     return Row("disk", Health.OK, found)
 
@@ -183,17 +183,17 @@ def _free_mib(path: Path) -> int:
     return shutil.disk_usage(path).free >> 20
 
 
-def check_rights(patient: Patient) -> Row:
+def check_rights(environment: Environment) -> Row:
     """Root or sudo: only to install packages; measuring needs neither."""
     if os.geteuid() == 0:
         return Row("sudo", Health.OK, "root")
     if not shutil.which("sudo"):
         return Row("sudo", Health.WARN, "no sudo", "packages must be installed by root")
-    passwordless = patient.runner.run(["sudo", "-n", "true"], deadline_s=20).returncode == 0
+    passwordless = environment.runner.run(["sudo", "-n", "true"], deadline_s=20).returncode == 0
     return Row("sudo", Health.OK, "without a password" if passwordless else "asks for a password")
 
 
-CHECKS: tuple[Callable[[Patient], Row], ...] = (
+CHECKS: tuple[Callable[[Environment], Row], ...] = (
     check_toolchain,
     check_sandbox,
     check_ccache,
@@ -207,11 +207,11 @@ CHECKS: tuple[Callable[[Patient], Row], ...] = (
 )
 
 
-def examine(patient: Patient, *, again: bool = False) -> list[Row]:
+def examine(environment: Environment, *, again: bool = False) -> list[Row]:
     """Return every check's finding, in order; `again`: forget what is remembered of KVM first.
 
     Takes up to a minute once per boot of the host, where a kernel is booted under KVM.
     """
     if again:
-        forget_kvm(patient.cache)
-    return [check(patient) for check in CHECKS]
+        forget_kvm(environment.cache)
+    return [check(environment) for check in CHECKS]

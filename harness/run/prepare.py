@@ -62,7 +62,7 @@ def _checked(loads: Sequence[Mapping[str, Any]], module: ModuleInfo) -> list[Wor
 def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
     """Check the target, build the kernels, check every workload against every module.
 
-    Raises InputError for what the user can mend, before any boot; UnsupportedError where this
+    Raises InputError for what the user can fix, before any boot; UnsupportedError where this
     machine cannot be the target, before any build. A kernel that does not build is a verdict of
     its boots, unless none builds.
     """

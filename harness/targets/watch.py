@@ -108,7 +108,7 @@ class _Watcher:
             threads, cores = self.facts["vcpu_threads"], self.facts["host_cores"]
             clock = GuestClock(child.pid, threads, cores)
             while child.poll() is None and listener.empty():
-                _heed_interrupt()
+                _raise_interrupt()
                 self._note_growth(clock.elapsed_s(), time.monotonic() - started)
                 ending = self._limit_passed(clock.elapsed_s())
                 self.facts["guest_s"] = round(clock.elapsed_s(), 1)
@@ -119,7 +119,7 @@ class _Watcher:
             await asyncio.sleep(0)  # let an event that came with the end be delivered
             if not listener.empty():
                 event = await listener.get()
-                _heed_interrupt()
+                _raise_interrupt()
                 return _ending_of(event, child, self._folder)
         if child.wait(5) == 0:
             return Ending.POWERED_OFF  # the event was lost with the connection
@@ -149,7 +149,7 @@ class _Watcher:
         return Ending.DEADLINE if now_s > limits.deadline_s else None
 
 
-def _heed_interrupt() -> None:
+def _raise_interrupt() -> None:
     """Raise the cancellation that Ctrl-C asked for, where somebody has swallowed it.
 
     `asyncio.wait_for` does in Python 3.11 when what it waits for comes at the same moment; the

@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import ToolError
 from harness.health import Health
-from harness.run.doctor import Patient, check_kvm
+from harness.run.doctor import Environment, check_kvm
 from harness.spec import playbook
 from harness.targets.accelerator import KvmState, find_kvm, forget_kvm
 from harness.targets.base import BootRequest
@@ -113,22 +113,22 @@ def test_doctor_boots_a_built_kernel_where_linux_was_not_tried(
 ):
     stand_in.does(HANGS)
     told = []
-    empty = Patient(runner, tmp_path / "empty", tmp_path, told.append)
+    empty = Environment(runner, tmp_path / "empty", tmp_path, told.append)
     finding = check_kvm(empty)
     assert (finding.health, told) == (Health.WARN, [])
     assert finding.found.startswith("Linux not tried: a probe guest booted")
     kernel = built("single-node").image.parent
-    patient = replace(empty, cache=tmp_path / "cache")
+    environment = replace(empty, cache=tmp_path / "cache")
     (tmp_path / "cache/kernels").mkdir(parents=True)
     (tmp_path / "cache/kernels" / kernel.name).symlink_to(kernel)
-    finding = check_kvm(patient)
+    finding = check_kvm(environment)
     assert finding.health is Health.WARN
     assert finding.found.startswith("Linux does not run: Linux 6.")
     assert any(line.startswith("booting Linux 6.") for line in told)
     stand_in.does(RUNS)
-    assert check_kvm(patient) == finding  # remembered
-    forget_kvm(patient.cache)
-    finding = check_kvm(patient)
+    assert check_kvm(environment) == finding  # remembered
+    forget_kvm(environment.cache)
+    finding = check_kvm(environment)
     assert (finding.health, finding.remedy) == (Health.OK, "")
     assert "Linux runs: Linux 6." in finding.found
 

@@ -29,13 +29,13 @@ def command(
     """
     from harness.build.cache import cache_folder
     from harness.process import SubprocessRunner
-    from harness.run.doctor import Patient, examine
+    from harness.run.doctor import Environment, examine
 
     def tell(words: str) -> None:
         echo(words, err=True)
 
-    patient = Patient(SubprocessRunner(), cache_folder(), reports, tell)
-    rows = examine(patient, again=again)
+    environment = Environment(SubprocessRunner(), cache_folder(), reports, tell)
+    rows = examine(environment, again=again)
     if as_json:
         echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:

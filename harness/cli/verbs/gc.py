@@ -1,4 +1,4 @@
-"""`vmapbench gc`: house-keeping."""
+"""`vmapbench gc`: drop what can be made again."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from harness.cli.options import ReportsOption
 from harness.console import echo
 
 if TYPE_CHECKING:
-    from harness.run.housekeeping import Choice
+    from harness.run.garbage import Choice
 
 _UNITS_S = {"h": 3_600, "d": 86_400, "w": 7 * 86_400}
 
@@ -34,7 +34,7 @@ def command(
     import time
 
     from harness.build.cache import Cache, cache_folder
-    from harness.run.housekeeping import choose, disk_use, find_items, keep_house
+    from harness.run.garbage import choose, collect, disk_use, find_items
 
     budget, oldest_s = _bytes(disk_budget), _seconds(older_than)
     cache = Cache(cache_folder())
@@ -47,7 +47,7 @@ def command(
         if not as_json:
             echo(_line(told[-1], dry_run))
 
-    keep_house(chosen, dry_run, tell)
+    collect(chosen, dry_run, tell)
     freed = sum(row["bytes"] for row in told if row["dropped"])
     if as_json:
         document = {"version": 1, "dry_run": dry_run, "items": told, "freed_bytes": freed}

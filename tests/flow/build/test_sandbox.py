@@ -12,7 +12,7 @@ from harness.build.sandbox import View, contained_argv, require_sandbox
 from harness.build.stack import locate_stack
 from harness.errors import InputError, KernelBuildError, ToolError
 from harness.process import SubprocessRunner
-from harness.run.doctor import Health, Patient, check_sandbox
+from harness.run.doctor import Environment, Health, check_sandbox
 
 PATCH = """\
 From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
@@ -206,12 +206,12 @@ def test_where_user_namespaces_are_not_allowed_a_build_is_refused(kernels, cache
 DOCTOR = """\
 from pathlib import Path
 from harness.process import SubprocessRunner
-from harness.run.doctor import Patient, check_sandbox
-found = check_sandbox(Patient(SubprocessRunner(), Path(), Path()))
+from harness.run.doctor import Environment, check_sandbox
+found = check_sandbox(Environment(SubprocessRunner(), Path(), Path()))
 print(found.what, found.health, found.found)
 """
 
 
 def test_the_doctor_says_what_contains_builds(runner, tmp_path):
-    found = check_sandbox(Patient(runner, tmp_path, tmp_path))
+    found = check_sandbox(Environment(runner, tmp_path, tmp_path))
     assert (found.health, found.found) == (Health.OK, "bwrap contains builds")

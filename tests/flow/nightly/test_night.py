@@ -186,7 +186,7 @@ def test_a_candidate_that_fails_ends_alone_and_is_told_once(workplace):
         workplace.next_night()
     assert len(workplace.sent) == 1
     assert "no-such-branch" in workplace.titles[0]
-    workplace.git("branch", "no-such-branch")  # mended
+    workplace.git("branch", "no-such-branch")  # fixed
     assert workplace.night(file).carry_out().exit_code == 0
     workplace.next_night()
     workplace.git("branch", "-D", "no-such-branch")  # and broken again: that is news

@@ -4,7 +4,7 @@ from harness.health import Health
 from harness.process import Completed
 from harness.run.doctor import (
     CHECKS,
-    Patient,
+    Environment,
     check_disk,
     check_qemu,
     check_toolchain,
@@ -23,12 +23,12 @@ class FakeRunner:
 
 
 @pytest.fixture
-def patient(runner, tmp_path):
-    return Patient(runner, tmp_path / "cache", tmp_path / "reports")
+def environment(runner, tmp_path):
+    return Environment(runner, tmp_path / "cache", tmp_path / "reports")
 
 
-def test_this_machine_is_examined_whole(patient):
-    findings = examine(patient)
+def test_this_machine_is_examined_whole(environment):
+    findings = examine(environment)
     assert len(findings) == len(CHECKS)
     assert all(finding.found for finding in findings)
     assert all(finding.remedy for finding in findings if finding.health is not Health.OK)
@@ -40,18 +40,18 @@ def test_this_machine_is_examined_whole(patient):
 )
 def test_an_old_qemu_is_told_apart(tmp_path, version, health):
     runner = FakeRunner(f"QEMU emulator version {version} (Debian)")
-    finding = check_qemu(Patient(runner, tmp_path, tmp_path))
+    finding = check_qemu(Environment(runner, tmp_path, tmp_path))
     assert finding.health is health
 
 
 def test_a_qemu_that_makes_no_sense_is_a_failure_not_a_traceback(tmp_path):
-    finding = check_qemu(Patient(FakeRunner("version what"), tmp_path, tmp_path))
+    finding = check_qemu(Environment(FakeRunner("version what"), tmp_path, tmp_path))
     assert finding.health is Health.FAIL
 
 
-def test_missing_programs_are_named(patient, monkeypatch, tmp_path):
+def test_missing_programs_are_named(environment, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    finding = check_toolchain(patient)
+    finding = check_toolchain(environment)
     assert finding.health is Health.FAIL
     assert "flex" in finding.found
 
@@ -61,7 +61,7 @@ def test_a_small_disk_is_a_failure(runner, tmp_path):
     disk.mkdir()
     runner.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(disk)], check=True)
     try:
-        finding = check_disk(Patient(runner, disk / "cache", tmp_path))
+        finding = check_disk(Environment(runner, disk / "cache", tmp_path))
         assert finding.health is Health.FAIL
         assert "VMAPBENCH_CACHE" in finding.remedy
     finally:

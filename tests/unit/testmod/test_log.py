@@ -103,7 +103,7 @@ def test_no_pieces_of_the_modules_lines_make_it_raise(pieces):
 
 
 @given(module_logs(), st.data())
-def test_a_line_broken_by_another_driver_is_mended_or_missing_but_never_wrong(run, data):
+def test_a_line_broken_by_another_driver_is_joined_or_missing_but_never_wrong(run, data):
     lines = [f"[    1.2] {line}" for line in render(run)]
     number = data.draw(st.integers(0, len(lines) - 1))
     cut = data.draw(st.integers(1, len(lines[number]) - 1))
@@ -115,7 +115,7 @@ def test_a_line_broken_by_another_driver_is_mended_or_missing_but_never_wrong(ru
         assert set(found.totals) <= set(run.totals)
 
 
-def test_a_line_broken_between_words_is_mended():
+def test_a_line_broken_between_words_is_joined():
     text = "[ 1.0] Summary: fix_size_alloc_test passed: 1 fai" + NOISE
     text += "led: 0 repeat: 1 loops: 20 avg: 495 usec\n[ 1.1] All test took worker0=7 cycles\n"
     assert parse_log(text) == [

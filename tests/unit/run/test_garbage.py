@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from harness.build.cache import Cache
 from harness.cli.main import command_line
-from harness.run.housekeeping import choose, disk_use, drop, find_items, frees
+from harness.run.garbage import choose, disk_use, drop, find_items, frees
 
 DAY_S = 86_400
 KIB = 1024

@@ -6,7 +6,7 @@ import sys
 from harness.build.cache import Cache
 from harness.build.kernel import ensure_kernel
 from harness.process import SubprocessRunner
-from harness.run.housekeeping import drop, find_items, in_use
+from harness.run.garbage import drop, find_items, in_use
 
 USER = """
 import sys

@@ -206,9 +206,7 @@ def _files(path: Path) -> Iterator[tuple[tuple[int, int], int, int]]:
             yield (stat.st_dev, stat.st_ino), stat.st_nlink, stat.st_blocks * 512
 
 
-def keep_house(
-    chosen: Iterable[Choice], dry_run: bool, tell: Callable[[Choice, bool], None]
-) -> None:
+def collect(chosen: Iterable[Choice], dry_run: bool, tell: Callable[[Choice, bool], None]) -> None:
     """Drop what was chosen; `tell` hears of each whether it went, or with `dry_run` would go."""
     for choice in chosen:
         tell(choice, not in_use(choice.item) if dry_run else drop(choice.item))
