@@ -22,6 +22,7 @@ from typing import Any
 
 from harness.build.git import last_words, run_outside
 from harness.build.mailbox import MAIL_LIMIT, RawMail
+from harness.build.sandbox import View, can_contain
 from harness.errors import InputError
 from harness.process import Runner
 from harness.scratch import scratch_folder
@@ -156,14 +157,16 @@ def plain_mail(content: bytes, runner: Runner) -> bytes:
     """Return a patch mail as git reads it, with nothing left to misunderstand.
 
     Author, date and subject are one printable line each, the text is UTF-8, and the bytes of the
-    diff are the sender's. Raises InputError where git finds no patch in it.
+    diff are the sender's. git runs in a sandbox where this machine has one. Raises InputError where
+    git finds no patch in it.
     """
     with scratch_folder("mail") as scratch:
         given, words, patch = (scratch / name for name in ("mail", "words", "patch"))
         given.write_bytes(_unix(content))
+        view = View((scratch,)) if can_contain(runner) else None
         for encoding in ("-u", "-n"):  # without a change where there is no such charset
             argv = ["mailinfo", encoding, "--no-scissors", "words", "patch"]
-            done = run_outside(runner, argv, scratch, given)
+            done = run_outside(runner, argv, scratch, given, view)
             if done.returncode == 0:
                 break
         diff = _unix(patch.read_bytes()) if patch.is_file() else b""

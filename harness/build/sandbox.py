@@ -41,16 +41,16 @@ class View:
     readable: tuple[Path, ...] = ()
 
 
-def is_contained(spec: KernelSpec) -> bool:
+def is_contained(spec: KernelSpec | None = None) -> bool:
     """Return whether the programs of the tree of `spec` run in a sandbox only.
 
-    Either its kernel file asks for it or the variable does. Raises InputError for a value of the
-    variable that is neither `required` nor `none`.
+    Either its kernel file asks for it or the variable does, which alone counts without `spec`.
+    Raises InputError for a value of the variable that is neither `required` nor `none`.
     """
     wanted = os.environ.get(VARIABLE) or "none"
     if wanted not in ("none", "required"):
         raise InputError(f"{VARIABLE}={wanted}: expected required or none")
-    return "required" in (spec.sandbox, wanted)
+    return "required" in (spec and spec.sandbox, wanted)
 
 
 def contained_argv(
@@ -77,15 +77,17 @@ class Method:
     wrap: Callable[[Sequence[str], View, Mapping[str, str]], list[str]]
 
 
+def can_contain(runner: Runner) -> bool:
+    """Return whether this machine has a sandbox, for what is contained wherever one is."""
+    return isinstance(_found(runner), Method)
+
+
 def require_sandbox(runner: Runner) -> Method:
     """Return what contains builds here, found once per process.
 
     Raises ToolError with the reason of each method that does not work on this machine.
     """
-    place = os.environ.get("PATH", os.defpath)
-    if place not in _FOUND:
-        _FOUND[place] = _find_method(runner)
-    found = _FOUND[place]
+    found = _found(runner)
     if isinstance(found, Method):
         return found
     reasons = "; ".join(f"{program}: {reason}" for program, reason in found.items())
@@ -94,6 +96,13 @@ def require_sandbox(runner: Runner) -> Method:
         "  next: apt-get install bubblewrap, and allow user namespaces; or, where whoever "
         "wrote the tree may run programs here, say `sandbox: none`"
     )
+
+
+def _found(runner: Runner) -> Method | dict[str, str]:
+    place = os.environ.get("PATH", os.defpath)
+    if place not in _FOUND:
+        _FOUND[place] = _find_method(runner)
+    return _FOUND[place]
 
 
 def _find_method(runner: Runner) -> Method | dict[str, str]:
@@ -146,7 +155,7 @@ def _bubblewrap(argv: Sequence[str], view: View, environment: Mapping[str, str])
 # SIGTERM, which it gets from the runner and, by setpriv, when the harness dies.
 _UNIT = (
     "unit=vmapbench-build-$$.service; trap 'systemctl kill -s KILL \"$unit\"' TERM; "
-    'systemd-run --unit="$unit" "$@" & wait $!'
+    'exec 3<&0; systemd-run --unit="$unit" "$@" <&3 & wait $!'  # & alone would take the input away
 )
 _PROPERTIES = (
     *("TemporaryFileSystem=/:ro", f"TemporaryFileSystem={_INSIDE}", "PrivateDevices=yes"),

@@ -18,6 +18,7 @@ from harness.build.cache import Cache
 from harness.build.git import Repository, ask_user_repository, last_words, open_commit
 from harness.build.history import load_series
 from harness.build.patches import copy_inputs
+from harness.build.sandbox import is_contained
 from harness.build.start_config import config_file
 from harness.build.worktree import (
     PATCH_LIMIT,
@@ -158,7 +159,7 @@ def _series_sides(tree: Path, base: str, patches: str, cache: Cache, runner: Run
             f"the series is for commit {named[:12]}, which {tree} does not have\n"
             "  next: fetch it, or name another BASE (vmapbench ab HEAD --patch ...)"
         ) from error
-    commits = apply_series(repository, first.commit, series)
+    commits = apply_series(repository, first.commit, series, contained=is_contained())
     word = "standard input" if patches == "-" else Path(patches).name
     return Sides(tree, repository, first, Side(commits[-1], one_line(word, 40), series.title))
 

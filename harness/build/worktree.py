@@ -25,7 +25,7 @@ from harness.build.git import (
     repository_place,
 )
 from harness.build.patches import copy_inputs, describe_rejection
-from harness.build.sandbox import View
+from harness.build.sandbox import View, is_contained
 from harness.build.series import Patch, Series
 from harness.build.source import ensure_source, pin_source
 from harness.errors import InputError
@@ -166,13 +166,16 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
         return bare.base
     with scratch_folder("index") as scratch:
         index = {"GIT_INDEX_FILE": f"{scratch}/index"}
+        contained = is_contained(recipe)
         bare.read("read-tree", bare.base, env=index)
         for name in recipe.patches:
             patch = recipe.place(name).resolve()
-            done = bare.git("apply", "--cached", "--whitespace=nowarn", str(patch), env=index)
+            words = ["apply", "--cached", "--whitespace=nowarn", str(patch)]
+            view = View((scratch,), (patch,)) if contained else None
+            done = bare.git(*words, env=index, view=view)
             if done.returncode:
-                words = describe_rejection(done.output)
-                raise InputError(f"applying {patch} to {recipe.name}'s source: {words}")
+                reason = describe_rejection(done.output)
+                raise InputError(f"applying {patch} to {recipe.name}'s source: {reason}")
         tree = bare.read("write-tree", env=index)
     return commit_tree(bare, tree, f"patches of {recipe.name}", bare.base)
 

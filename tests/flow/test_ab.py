@@ -216,6 +216,30 @@ def test_a_series_is_applied_to_its_base(tree, sides, tmp_path, monkeypatch):
         sides(tree, "v2", patches=str(tmp_path / "series.mbox"))
 
 
+class RecordingRunner(SubprocessRunner):
+    """Runs real programs and keeps what was run."""
+
+    def __init__(self):
+        self.ran = []
+
+    def run(self, argv, **options):
+        self.ran.append(list(argv))
+        return super().run(argv, **options)
+
+
+def test_a_series_is_applied_in_the_sandbox_that_every_build_is_to_have(
+    tree, cache, tmp_path, monkeypatch
+):
+    mail = git(tree, "format-patch", "--stdout", "v1..v2") + "\n"
+    (tmp_path / "series.mbox").write_text(mail)
+    monkeypatch.setenv("VMAPBENCH_SANDBOX", "required")
+    runner = RecordingRunner()
+    found = find_sides(tree, "v1", "", str(tmp_path / "series.mbox"), cache, runner)
+    assert "return 2;" in content(found)
+    applying = [argv for argv in runner.ran if "am" in argv]
+    assert [argv[0] for argv in applying] != ["git"]
+
+
 def test_what_cannot_be_compared_is_refused_with_the_next_step(tree, sides, tmp_path):
     def refused(words, *named, where=tree, **more):
         with pytest.raises(InputError, match=words):

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness.build.kernel import ensure_kernel
+from harness.build.mail import plain_mail
 from harness.build.sandbox import View, contained_argv, require_sandbox
 from harness.build.stack import locate_stack
+from harness.build.worktree import ensure_repository
 from harness.errors import InputError, KernelBuildError, ToolError
 from harness.process import SubprocessRunner
 from harness.run.doctor import Environment, Health, check_sandbox
@@ -165,6 +167,18 @@ def test_programs_that_read_a_hostile_tree_see_no_more_than_it(toy, cache):
     assert locate_stack([f" {entry}"], built, runner) == {entry: "mm/vmalloc.c:4"}
     assert not runner.outside("addr2line")
     assert not [argv for argv in runner.outside("git") if "apply" in argv]
+
+
+def test_git_reads_patches_and_mails_of_others_in_the_sandbox(toy, cache, kernels):
+    runner = RecordingRunner()
+    recipe = toy(patches=("two.patch",), sandbox="required")
+    repository = ensure_repository(recipe, cache, runner)
+    assert "return 2" in repository.read("show", f"{repository.base}:mm/vmalloc.c")
+    mail = b"From: A <a@b.c>\n" + (kernels / "two.patch").read_bytes().split(b"\n", 1)[1]
+    assert b"return 2" in plain_mail(mail, runner)
+    reading = {"apply", "mailinfo"}
+    assert len([argv for argv in runner.ran if reading & {*argv}]) == 2
+    assert not [argv for argv in runner.outside("git") if reading & {*argv}]
 
 
 def test_the_machine_is_probed_once(toy, cache, monkeypatch, tmp_path):
