@@ -425,11 +425,10 @@ def test_a_series_may_not_change_what_a_build_runs(workplace):
 
 
 RUNS = """\
-@@ -1,3 +1,4 @@
+@@ -1,2 +1,3 @@
  # Out-of-tree builds only, with the source spoken of as `..` like kbuild does for a child folder.
 +RAN := $(shell touch {ran})
  O ?= objects
- .PHONY: all allnoconfig olddefconfig
 
 """
 
