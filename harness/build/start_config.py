@@ -154,5 +154,6 @@ def start_words(config: str, added: Sequence[str], dropped_modules: int) -> str:
     """Return what a kernel started from and what was changed in it, for people."""
     parts = [f"added: {', '.join(added)}" if added else "nothing added"]
     if dropped_modules:
-        parts.append(f"{dropped_modules} modules left out, which nothing could load")
+        modules = "1 module" if dropped_modules == 1 else f"{dropped_modules} modules"
+        parts.append(f"{modules} left out, which nothing could load")
     return f"starts from {config}; {'; '.join(parts)}"

@@ -199,7 +199,10 @@ def _recipe(sides: Sides, target: TargetSpec, config: str) -> KernelSpec:
     read_start_config(recipe)
     in_tree = is_defconfig(config) and config != "defconfig"
     if in_tree and sides.read(f"arch/x86/configs/{config}") is None:
-        raise InputError(f"--config: the tree has no arch/x86/configs/{config}")
+        raise InputError(
+            f"--config: the tree has no arch/x86/configs/{config}\n"
+            "  next: `ls arch/x86/configs`, or ./NAME for a file of yours"
+        )
     return recipe
 
 

@@ -409,3 +409,29 @@ def test_parameters_that_the_trees_module_lacks_are_refused(tree, sides, cache):
     (tree / "lib/test_vmalloc.c").write_text('__param(int, nr_threads, 0, "Workers");\n')
     with pytest.raises(ParameterError, match="test_loop_count: no parameter of test_vmalloc"):
         plan_ab(sides(tree), Options(on="qemu"), cache, SubprocessRunner())
+
+
+def test_the_verb_shows_what_it_would_do(tree, cache, tmp_path, monkeypatch, capsys):
+    from harness.cli.main import command_line
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VMAPBENCH_CACHE", str(cache.folder))
+    hosts = tmp_path / "playbooks/hosts"
+    hosts.mkdir(parents=True)
+    (hosts / "tr1.yaml").write_text(
+        "version: 1\naddress: tr1.lab\nuser: me\nboot: {method: kexec}\ntopology: {cpus: 64}\n"
+    )
+    edit(tree, 3)
+    before = snapshot(tree)
+    words = ["ab", "--tree", str(tree), "--on", "tr1", "--boots", "7", "--dry-run"]
+    words += ["--config", "toy_defconfig", "--detect", "3%", "--within", "1h30m"]
+    assert not command_line()(words, standalone_mode=False)
+    first, base, change, *boots, last = capsys.readouterr().out.splitlines()
+    assert first == "on lab host tr1 with 64 CPUs"
+    assert base.startswith("base: HEAD (")
+    assert change.startswith("change: working tree (")
+    assert sum(line.startswith("boot ") for line in boots) == 2
+    assert last == "7 boots of each side, in random order"
+    assert snapshot(tree) == before
+    with pytest.raises(InputError, match="is no news"):
+        command_line()([*words, "--detect", "0.1%"], standalone_mode=False)
