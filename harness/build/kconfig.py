@@ -3,6 +3,8 @@
 import re
 from collections.abc import Collection, Mapping
 
+from harness.spec.architecture import Architecture
+
 CRITICAL = (
     # the slab allocator serves every vmap area
     *("SLUB_TINY", "SLUB_CPU_PARTIAL", "SLUB_DEBUG", "SLUB_DEBUG_ON", "SLAB_FREELIST_HARDENED"),
@@ -24,6 +26,7 @@ CRITICAL = (
     *("PAGE_POISONING", "PAGE_TABLE_CHECK", "INIT_ON_ALLOC_DEFAULT_ON", "INIT_ON_FREE_DEFAULT_ON"),
     *("KASAN", "KASAN_VMALLOC", "KMSAN", "KCSAN", "KFENCE", "DEBUG_KMEMLEAK", "DEBUG_OBJECTS"),
     *("MITIGATION_PAGE_TABLE_ISOLATION", "X86_5LEVEL", "VMAP_STACK"),
+    *("ARM64_16K_PAGES", "ARM64_64K_PAGES", "ARM64_VA_BITS_52"),
     # tracing
     *("TRACEPOINTS", "FUNCTION_TRACER", "IRQSOFF_TRACER", "PREEMPT_TRACER"),
 )
@@ -64,6 +67,16 @@ def critical_values(config: Mapping[str, str], declared: Collection[str]) -> dic
     if values["BASE_SMALL"] == "0":  # a number until 6.10, a bool since
         values["BASE_SMALL"] = "n"
     return values
+
+
+def page_size(config: Mapping[str, str], arch: Architecture) -> int:
+    """Return the size of a kernel's pages in bytes; where it says none of `arch`, the usual one.
+
+    Before Linux 6.9 only architectures with a choice had a symbol for it.
+    """
+    shift = config.get("PAGE_SHIFT") or config.get(f"{arch.name.upper()}_PAGE_SHIFT", "")
+    sizes = {str(size.bit_length() - 1): size for size in arch.page_sizes}
+    return sizes.get(shift, arch.page_sizes[0])
 
 
 def critical_differences(kernels: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:

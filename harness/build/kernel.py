@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.build.cache import Cache, file_digest
 from harness.build.construct import build_kernel
+from harness.build.kconfig import page_size, parse_config
 from harness.build.plan import BuildPlan, plan_build
 from harness.build.record import past_builds, read_record
 from harness.build.sandbox import is_contained
@@ -73,6 +74,12 @@ class BuiltKernel:
             dropped_modules=dropped_modules,
             contained=contained,
         )
+
+    @property
+    def page_size(self) -> int:
+        """Of its pages, in bytes, as its configuration says."""
+        text = self.config.read_text(encoding="utf-8", errors="replace")
+        return page_size(parse_config(text), self.spec.arch)
 
     @property
     def tree(self) -> Path:

@@ -22,11 +22,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from harness.model.free_space import PAGE_SIZE, FreeSpace
+from harness.spec.architecture import X86_64
 from harness.testmod.cases import lazy_max_pages
 
-VMALLOC_START = 0xFFFFC90000000000
-VMALLOC_END = 0xFFFFE8FFFFFFFFFF
-"""x86-64 with four-level page tables and no KASLR; the end is one byte below the next area."""
+VMALLOC_START, VMALLOC_END = X86_64.vmalloc
 
 
 def decay_count(length: int, decay: float, spares_small_pools: bool) -> int:
@@ -53,6 +52,8 @@ class Rules:
     merge_lazy: bool = False
     vmalloc_start: int = VMALLOC_START
     vmalloc_end: int = VMALLOC_END
+    page_size: int = PAGE_SIZE  # bytes
+    reserved: tuple[tuple[int, int], ...] = ()  # [start, end) in use before the first allocation
 
 
 class VmapArea:
@@ -63,11 +64,6 @@ class VmapArea:
     def __init__(self, start: int, end: int, node: int | None):
         """`node` is None for areas that no pool may take (outside vmalloc, or a single node)."""
         self.start, self.end, self.node = start, end, node
-
-    @property
-    def pages(self) -> int:
-        """Size in pages, guard page included."""
-        return (self.end - self.start) // PAGE_SIZE
 
     def __repr__(self) -> str:
         owner = "" if self.node is None else f" of node {self.node}"
@@ -115,10 +111,18 @@ class Allocator:
     def __init__(self, rules: Rules | None = None, space: FreeSpace | None = None):
         """`space`: the free space to start from; by default all addresses but the first byte."""
         self.rules = rules or Rules()
-        self.space = space or FreeSpace(1, 2**64 - 1)
+        self.space = space or FreeSpace(1, 2**64 - 1, self.rules.page_size)
         self.nodes = [VmapNode(index) for index in range(self.rules.nodes)]
         self.lazy_pages = 0
-        self._zone_bytes = self.rules.zone_pages * PAGE_SIZE if self.rules.nodes > 1 else 1
+        self._page_size = self.rules.page_size
+        self._zone_bytes = self.rules.zone_pages * self._page_size if self.rules.nodes > 1 else 1
+        for start, end in self.rules.reserved:  # vmap_init_free_space()
+            if self.space.take(start, end):
+                self.node_of(start).busy[start] = VmapArea(start, end, None)
+
+    def pages(self, area: VmapArea) -> int:
+        """Return the size of an area in pages, guard page included."""
+        return (area.end - area.start) // self._page_size
 
     def node_of(self, address: int) -> VmapNode:
         """`addr_to_node`: "node of an address = (address / zone size) mod number of nodes"."""
@@ -158,7 +162,7 @@ class Allocator:
 
         Only that one is looked at: when it is not aligned it moves to the end of the list.
         """
-        pool = node.pools.get(size // PAGE_SIZE)
+        pool = node.pools.get(size // self._page_size)
         if not pool:
             return None
         if pool[0].start & (alignment - 1):
@@ -175,7 +179,7 @@ class Allocator:
         Raises KeyError when no busy area starts at `address`.
         """
         area = self.node_of(address).busy.pop(address)
-        self.lazy_pages += area.pages
+        self.lazy_pages += self.pages(area)
         node = self.lazy_node(area)
         if self.rules.merge_lazy:
             _merge_lazy(node, area)
@@ -239,7 +243,7 @@ class Allocator:
         """`purge_vmap_node`: fill this node's pools, and return the rest to the free space."""
         node, rest = self.nodes[index], []
         for area in purge.detached.pop(index):
-            self.lazy_pages -= area.pages
+            self.lazy_pages -= self.pages(area)
             purge.purged_areas += 1
             if purge.full_decay or not self.add_to_pool(node, area):
                 rest.append(area)
@@ -249,7 +253,7 @@ class Allocator:
 
     def add_to_pool(self, node: VmapNode, area: VmapArea) -> bool:
         """`node_pool_add_va`: "segregated by size, up to 256 pages"; newest in front."""
-        pages = area.pages
+        pages = self.pages(area)
         if area.node is None or pages > self.rules.pool_limit_pages:
             return False
         node.pools.setdefault(pages, deque()).appendleft(area)

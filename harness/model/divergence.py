@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from harness.model.allocator import Allocator
-from harness.model.free_space import PAGE_SIZE
 from harness.model.replay import ReplayResult
 from harness.model.trace import Allocated, Event, Freed
 
@@ -37,7 +36,7 @@ def describe_state(allocator: Allocator, event: Event) -> Iterator[str]:
         yield f"around {event.address:#x}:"
         yield from (f"  {line}" for line in _neighbours(allocator, event.address))
     if isinstance(event, Allocated):
-        pages = event.size // PAGE_SIZE
+        pages = event.size // allocator.rules.page_size
         for node in allocator.nodes:
             if pool := node.pools.get(pages):
                 shown = ", ".join(f"{area.start:#x}" for area in list(pool)[:_AROUND])

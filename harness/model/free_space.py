@@ -7,8 +7,10 @@ before vmap nodes. Addresses and sizes are bytes. Source: mm/vmalloc.c, function
 from collections.abc import Iterator
 
 from harness.model.rbtree import LEFT, RIGHT, FreeArea, Tree, propagate
+from harness.spec.architecture import X86_64
 
-PAGE_SIZE = 4096
+PAGE_SIZE = X86_64.page_sizes[0]
+"""In bytes, where a kernel says nothing else."""
 
 
 def align_up(address: int, alignment: int) -> int:
@@ -19,10 +21,11 @@ def align_up(address: int, alignment: int) -> int:
 class FreeSpace:
     """Disjoint free areas that never touch: neighbours merge at once."""
 
-    __slots__ = ("first", "tree")
+    __slots__ = ("first", "page_size", "tree")
 
-    def __init__(self, start: int, end: int):
+    def __init__(self, start: int, end: int, page_size: int = PAGE_SIZE):
         """One free area [start, end), as `vmap_init_free_space` leaves it."""
+        self.page_size = page_size
         self.tree = Tree()
         self.first: FreeArea | None = None
         self.release(start, end)
@@ -40,7 +43,7 @@ class FreeSpace:
         `__alloc_vmap_area`: the search length is padded for the worst case of the alignment, unless
         that cannot matter (one page) or would fail an exact request.
         """
-        padded = alignment > PAGE_SIZE and end - start != size
+        padded = alignment > self.page_size and end - start != size
         length = size + alignment - 1 if padded else size
         area = self._find(size, length, alignment, start)
         if area is None:

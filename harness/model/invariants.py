@@ -45,14 +45,14 @@ def _check_nodes(allocator: Allocator) -> list[str]:
             if allocator.node_of(area.start) is not node:
                 faults.append(f"busy area {area} sits in node {node.index}")
         for area in node.lazy.values():
-            lazy_pages += area.pages
+            lazy_pages += allocator.pages(area)
             if allocator.lazy_node(area) is not node:
                 faults.append(f"lazy area {area} sits in node {node.index}")
         for pages, pool in node.pools.items():
             if pages > allocator.rules.pool_limit_pages:
                 faults.append(f"node {node.index} has a pool of {pages} pages")
             for area in pool:
-                if area.pages != pages or area.node != node.index:
+                if allocator.pages(area) != pages or area.node != node.index:
                     faults.append(f"area {area} is in pool {pages} of node {node.index}")
     if lazy_pages != allocator.lazy_pages:
         faults.append(f"{allocator.lazy_pages} lazy pages are counted, {lazy_pages} are there")

@@ -19,7 +19,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from harness.model.allocator import Rules
-from harness.model.free_space import PAGE_SIZE
 from harness.model.trace import Allocated, Event, Freed, Purged, WorkStarted
 
 
@@ -41,7 +40,7 @@ class _Area:
 
     @property
     def pool(self) -> tuple[int | None, int]:
-        return self.owner, (self.end - self.start) // PAGE_SIZE
+        return self.owner, self.end - self.start
 
 
 @dataclass
@@ -139,7 +138,8 @@ class NodeRules:
             return None
         if area.state == "lazy":  # of a purge under way
             return None
-        pooled = area.owner is not None and area.pool[1] <= self.rules.pool_limit_pages
+        limit = self.rules.pool_limit_pages * self.rules.page_size
+        pooled = area.owner is not None and area.end - area.start <= limit
         if not pooled or (exact and area.owner in nodes):
             return None
         self._decayed[area.pool] -= 1

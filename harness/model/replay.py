@@ -138,7 +138,7 @@ class Replay:
         _expect("area of a purge", expected, (hex(event.start), hex(event.end)))
         assert area is not None
         self._purge.purged_areas += 1
-        self.allocator.lazy_pages -= area.pages
+        self.allocator.lazy_pages -= self.allocator.pages(area)
         self.allocator.reclaim([area])
 
     def _purged(self, event: Purged) -> None:

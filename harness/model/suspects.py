@@ -31,7 +31,7 @@ class _LosesFirst(Allocator):
 
     def purge_node(self, purge: Purge, index: int) -> None:
         area = purge.detached[index].pop(self.lost)
-        self.lazy_pages -= area.pages
+        self.lazy_pages -= self.pages(area)
         purge.purged_areas += 1
         super().purge_node(purge, index)
 
@@ -70,7 +70,7 @@ class _OldestFirst(Allocator):
     def add_to_pool(self, node: VmapNode, area: VmapArea) -> bool:
         added = super().add_to_pool(node, area)
         if added:
-            node.pools[area.pages].rotate(-1)
+            node.pools[self.pages(area)].rotate(-1)
         return added
 
 

@@ -44,7 +44,8 @@ class Prepared:
         given = self.playbook.target.memory_mib
         if given or job.kernel in self.broken:
             return given or 1
-        return max(load.memory_mib(job.cpus) for load in self.workloads(job))
+        page_size = self.kernels[job.kernel].page_size
+        return max(load.memory_mib(job.cpus, page_size) for load in self.workloads(job))
 
 
 def _checked(loads: Sequence[Mapping[str, Any]], module: ModuleInfo) -> list[Workload]:
@@ -128,7 +129,8 @@ def _workload_faults(job: JobRecord, prepared: Prepared) -> list[str]:
         loads = prepared.workloads(job)
     except InputError as error:
         faults, loads = str(error).split("\n"), ()
-    needs = [load.memory_mib(job.cpus) for load in loads]
+    page_size = prepared.kernels[job.kernel].page_size
+    needs = [load.memory_mib(job.cpus, page_size) for load in loads]
     unknown = dict.fromkeys(case for load in loads for case in load.unknown_cases)
     faults += [
         f"{case}: a case that the harness does not know, so what it holds cannot be estimated; "

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from harness.build.kernel import BuiltKernel, ensure_kernel
 from harness.errors import InfrastructureError, InputError
 from harness.model.allocator import Allocator, Rules
 from harness.model.divergence import describe_divergence, render_event
+from harness.model.free_space import PAGE_SIZE
 from harness.model.invariants import check_allocator
 from harness.model.node_rules import NodeRules
 from harness.model.replay import Replay, ReplayResult
@@ -21,7 +22,7 @@ from harness.process import Runner
 from harness.spec.kernel import load_kernel_spec
 from harness.targets.base import BootRequest, Progress
 from harness.targets.traced import TRACE, TracedTarget
-from harness.testmod.cases import BY_SHORT_NAME, lazy_max_pages
+from harness.testmod.cases import BY_SHORT_NAME, LoadSize, lazy_max_pages
 from harness.verdict import Verdict
 
 FORMAT = 1  # of facts.json
@@ -94,11 +95,13 @@ def rules_of(
     vmap_nodes: int | None,
     possible_cpus: int,
     online_cpus: int,
+    page_size: int = PAGE_SIZE,
 ) -> Rules:
     """Return the rules of a kernel, from its features, not its version. Pure.
 
     `symbols`: its System.map. `features`: those of its source. `vmap_nodes`: what it said of
-    itself, if it did. Raises InputError where the source decays in a way that no rule describes.
+    itself, if it did. `page_size`: in bytes. Raises InputError where the source decays in a way
+    that no rule describes.
     """
     decays = features.get("small_pools", "all")
     if decays not in ("all", "none"):
@@ -112,7 +115,8 @@ def rules_of(
     nodes = vmap_nodes or default
     return Rules(
         nodes=nodes,
-        lazy_max_pages=lazy_max_pages(online_cpus),
+        lazy_max_pages=lazy_max_pages(online_cpus, page_size),
+        page_size=page_size,
         spares_small_pools=decays == "none",
         merge_lazy=merges,
     )
@@ -162,12 +166,14 @@ def run_traced(
     """
     threads = 1 if online_cpus == 1 else 2 * online_cpus
     cases = LOADS if online_cpus == 1 else tuple(replace(c, loops=c.loops / 4) for c in LOADS[:5])
-    target = TracedTarget([c.name for c in cases], online_cpus, _BUFFER_MIB, cache, runner)
+    names, arch = [case.name for case in cases], kernel.spec.arch
+    target = TracedTarget(names, online_cpus, _BUFFER_MIB, cache, runner, arch)
+    page_size = kernel.page_size
     request = BootRequest(
         kernel=kernel,
         cpus=possible_cpus,
         loads=tuple(case.load(loops, threads) for case in cases),
-        memory_mib=_MEMORY_MIB,
+        memory_mib=_memory_mib(cases, loops, threads, page_size),
         expected_s=600.0,  # on a busy host; nothing is printed during a case
         folder=folder,
     )
@@ -186,11 +192,33 @@ def run_traced(
     (folder / "vmallocinfo").write_text(result.facts["files"]["/proc/vmallocinfo"])
     symbols = kernel.system_map.read_text(encoding="ascii")
     nodes = result.facts["vmap_nodes"]
-    rules = rules_of(symbols, kernel.features, nodes, possible_cpus, online_cpus)
+    rules = rules_of(symbols, kernel.features, nodes, possible_cpus, online_cpus, page_size)
     facts = {"version": FORMAT, "kernel": kernel.spec.name, "cpus": online_cpus}
     facts["preemption"] = preemption_of(kernel.critical)
+    facts["image"] = image_range(symbols)
     text = json.dumps({**facts, "rules": asdict(rules)}, indent=2)
     (folder / "facts.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _memory_mib(cases: Sequence[TracedLoad], loops: int, threads: int, page_size: int) -> int:
+    """Return the memory of a traced guest: what the greediest case holds, and room for the rest."""
+    held_kib = max(
+        BY_SHORT_NAME[case.case].held_kib(LoadSize(1, loops, case.nr_pages, 0, page_size))
+        for case in cases
+    )
+    return _MEMORY_MIB + threads * held_kib * 13 // 10 // 1024
+
+
+def image_range(symbols: str) -> tuple[int, int]:
+    """Return where a kernel's own image lies, by its System.map; (0, 0) where that does not say.
+
+    arm64 maps its image into the vmalloc space, before vmalloc is there.
+    """
+    found = {
+        name: int(address, 16)
+        for address, name in re.findall(r"^([0-9a-f]{16}) \w (_text|_end)$", symbols, re.MULTILINE)
+    }
+    return found.get("_text", 0), found.get("_end", 0)
 
 
 def validate_folder(folder: Path) -> Validation:
@@ -230,6 +258,9 @@ def _check_exactly(
 ) -> Validation:
     areas = list(parse_vmallocinfo(mapped.splitlines()))
     chunk_bytes = next((a.end - a.start for a in areas if "pcpu_get_vm_areas" in a.text), 0)
+    first, last = facts.get("image", (0, 0))
+    image = tuple((area.start, area.end) for area in areas if first <= area.start < last)
+    rules = replace(rules, reserved=image)
     result = Replay(Allocator(rules), chunk_bytes).run(events)
     faults, explanations = check_allocator(result.allocator), []
     if result.divergence:

@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.model.trace import BOOT_EVENTS
 from harness.process import Runner
 from harness.spec import playbook
+from harness.spec.architecture import X86_64, Architecture
 from harness.targets.base import BootRequest
 from harness.targets.qemu import Guest, QemuTarget
 
@@ -59,9 +60,11 @@ class TracedTarget(QemuTarget):
         buffer_mib: int,
         cache: Path,
         runner: Runner,
+        arch: Architecture = X86_64,
     ):
         """`buffer_mib`: ring buffer of one CPU; what does not fit is lost, and reported as lost."""
-        super().__init__(playbook.QemuTarget(kind="qemu", accelerator="tcg"), cache, runner)
+        spec = playbook.QemuTarget(kind="qemu", accelerator="tcg")
+        super().__init__(spec, cache, runner, arch)
         self._cases, self._online_cpus, self._buffer_mib = tuple(cases), online_cpus, buffer_mib
 
     def script(self, request: BootRequest) -> Sequence[str]:

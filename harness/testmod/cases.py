@@ -8,15 +8,16 @@ knows it.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_PAGE_KIB = 4
+from harness.spec.architecture import X86_64
+
 _PCPU_BYTES = 512  # of random size up to a quarter page: the mean
 _DEFERRED_PAGES = 16_384  # kvfree_rcu tests: what waits for a grace period, as an upper bound
 _RANDOM_PAGES = 100  # random_size_alloc_test: up to as many
 
 
-def lazy_max_pages(cpus: int) -> int:
+def lazy_max_pages(cpus: int, page_size: int = X86_64.page_sizes[0]) -> int:
     """Return how many lazily freed pages start a purge (mm/vmalloc.c, lazy_max_pages)."""
-    return cpus.bit_length() * (32 << 20) // (_PAGE_KIB << 10)
+    return cpus.bit_length() * ((32 << 20) // page_size)
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,19 @@ class LoadSize:
     loops: int
     area_pages: int  # of nr_pages and use_huge
     pcpu_objects: int
+    page_size: int = X86_64.page_sizes[0]  # bytes
+
+    def kib(self, pages: int) -> int:
+        """Return the size of so many pages."""
+        return pages * self.page_size >> 10
 
 
 def _one_area(size: LoadSize) -> int:
-    return max(_RANDOM_PAGES, size.area_pages) * _PAGE_KIB
+    return size.kib(max(_RANDOM_PAGES, size.area_pages))
 
 
 def _deferred(size: LoadSize) -> int:
-    return min(size.loops, _DEFERRED_PAGES) * _PAGE_KIB
+    return size.kib(min(size.loops, _DEFERRED_PAGES))
 
 
 def _nothing(_: int) -> int:
@@ -78,7 +84,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "full_fit_alloc_test",  # two arrays of lazy_max_pages() single pages each
         2,
-        lambda size: 2 * lazy_max_pages(size.cpus) * _PAGE_KIB,
+        lambda size: size.kib(2 * lazy_max_pages(size.cpus, size.page_size)),
         areas=(2,),
         prepared=lambda cpus: 2 * lazy_max_pages(cpus),
         calibration_loops=20_000,
@@ -86,7 +92,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "long_busy_list_alloc_test",  # 15,000 single pages, then areas of 100 and 1
         4,
-        lambda _: (15_000 + 101) * _PAGE_KIB,
+        lambda size: size.kib(15_000 + 101),
         areas=(2, 101),
         pairs=2,
         prepared=lambda _: 15_000,

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from harness.errors import ParameterError
+from harness.spec.architecture import X86_64
 from harness.testmod.cases import BY_NAME, Case, LoadSize, lazy_max_pages
 from harness.testmod.modinfo import ModuleInfo
 
 Value = bool | int | str
+PAGE_SIZE = X86_64.page_sizes[0]  # in bytes, where a kernel says nothing else
 
 _INT_MAX = 2**31 - 1
 # Values that the module's code can stand. Its own clamp of nr_threads would hide a typing error.
@@ -30,7 +32,7 @@ DEFAULTS: Mapping[str, Value] = {
 }
 """What lib/test_vmalloc.c has for parameters that a load does not name."""
 _BOOLS: Mapping[Value, bool] = {"y": True, "n": False, "1": True, "0": False, 1: True, 0: False}
-_HUGE_PAGES = 512  # use_huge rounds an area up to 2 MiB
+_HUGE_BYTES = 2 << 20  # use_huge rounds an area up to it: the size where huge mappings begin
 _BASE_MIB = 192  # the kernel, its log buffer and the initramfs
 _CPU_MIB = 3  # per-CPU areas, stacks and page lists of one CPU
 
@@ -65,9 +67,10 @@ class Workload:
             words.append(f"{name}={shown}")
         return " ".join(words)
 
-    def held_kib(self, cpus: int) -> int:
+    def held_kib(self, cpus: int, page_size: int = PAGE_SIZE) -> int:
         """Return what all workers hold at the peak of the greediest selected case, in KiB."""
-        size = LoadSize(cpus, self.loops, self._area_pages(), int(self._value("nr_pcpu_objects")))
+        objects = int(self._value("nr_pcpu_objects"))
+        size = LoadSize(cpus, self.loops, self._area_pages(page_size), objects, page_size)
         held = [(BY_NAME.get(name) or Case(name, 0)).held_kib(size) for name in self.cases]
         return self.nr_threads * max(held, default=0)
 
@@ -76,18 +79,19 @@ class Workload:
         """The selected cases that have no row in `cases.py`: what they hold is not known."""
         return tuple(name for name in self.cases if name not in BY_NAME)
 
-    def memory_mib(self, cpus: int) -> int:
+    def memory_mib(self, cpus: int, page_size: int = PAGE_SIZE) -> int:
         """Return the guest memory that the load needs, in MiB: what it holds, and the base.
 
         Lazily freed areas hold no pages, only page tables; the factor 1.3 covers those, the
         vmap areas themselves, the page allocator's per-CPU lists and fragmentation.
         """
-        return _BASE_MIB + _CPU_MIB * cpus + int(self.held_kib(cpus) * 1.3) // 1024
+        return _BASE_MIB + _CPU_MIB * cpus + int(self.held_kib(cpus, page_size) * 1.3) // 1024
 
-    def _area_pages(self) -> int:
+    def _area_pages(self, page_size: int) -> int:
         """Return the size of one area of the cases that follow nr_pages, in pages."""
         pages = max(1, int(self._value("nr_pages")))
-        return -(-pages // _HUGE_PAGES) * _HUGE_PAGES if self._value("use_huge") else pages
+        huge = _HUGE_BYTES // page_size
+        return -(-pages // huge) * huge if self._value("use_huge") else pages
 
     def _value(self, name: str) -> Value:
         return self.parameters.get(name, DEFAULTS[name])

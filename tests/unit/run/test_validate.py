@@ -19,7 +19,7 @@ def write_folder(folder, allocator, cpus=1):
     facts = {"version": 1, "kernel": "some-kernel", "cpus": cpus, "rules": asdict(RULES)}
     (folder / "facts.json").write_text(json.dumps(facts))
     busy = [area for state, area in allocator.areas() if state == "busy"]
-    lines = [f"0x{area.start:016x}-0x{area.end:016x} {area.pages * 4096} test" for area in busy]
+    lines = [f"0x{area.start:016x}-0x{area.end:016x} {area.end - area.start} test" for area in busy]
     (folder / "vmallocinfo").write_text("\n".join(lines) + "\n")
     return events
 
