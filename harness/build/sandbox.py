@@ -2,7 +2,7 @@
 
 A kernel build is a program of whoever wrote the tree: Kconfig runs `$(shell,...)`, Makefiles run
 what they like, and `.incbin` embeds any file that the compiler can read into a kernel whose log
-goes into a page. What contains it is in `_METHODS`; the first that works here is taken. None is
+goes into a page. What contains it is in `METHODS`; the first that works here is taken. None is
 believed on its word: a probe has to fail to see a file, a process and a network device that exist.
 
 Whether a build is contained is decided in `is_contained` alone.
@@ -107,8 +107,8 @@ def _found(runner: Runner) -> Method | dict[str, str]:
 
 def _find_method(runner: Runner) -> Method | dict[str, str]:
     refusals = {}
-    for method in _METHODS:
-        refusals[method.program] = _refusal(method, runner)
+    for method in METHODS:
+        refusals[method.program] = refusal_of(method, runner)
         if not refusals[method.program]:
             return method
     return refusals
@@ -178,7 +178,7 @@ def _systemd(argv: Sequence[str], view: View, environment: Mapping[str, str]) ->
     return [*tether, *words, "--", *(word.replace("$", "$$") for word in argv)]
 
 
-_METHODS = (
+METHODS = (
     Method("bwrap", "bubblewrap", _bubblewrap),
     Method("systemd-run", "systemd", _systemd),
 )
@@ -191,7 +191,7 @@ _PROBE = (
 )
 
 
-def _refusal(method: Method, runner: Runner) -> str:
+def refusal_of(method: Method, runner: Runner) -> str:
     """Return why a method contains nothing here, empty where it does."""
     if shutil.which(method.program) is None:
         return f"not installed (package {method.package})"

@@ -80,12 +80,12 @@ class FreshSystem:
         )
 
 
-def make_system(root: Path, release: str) -> None:
-    """Install `release` with its users. Packages come from where this machine takes Debian's."""
+def make_system(root: Path, release: str, *packages: str) -> None:
+    """Install `release` with its users, and `packages`, from where this machine takes Debian's."""
     done = subprocess.run(
         [
             *("mmdebstrap", "--variant=important", "--format=directory", "--mode=root"),
-            *(f"--include={','.join(_PACKAGES)}", "--dpkgopt=force-unsafe-io"),
+            *(f"--include={','.join((*_PACKAGES, *packages))}", "--dpkgopt=force-unsafe-io"),
             *(f"--customize-hook={_USERS}", "--customize-hook=copy-in /etc/resolv.conf /etc"),
             *(release, str(root), "-"),
         ],
