@@ -127,7 +127,9 @@ def _host_cores(view: View) -> int:
 def _machine_light(view: View) -> Light:
     if view.simulated:
         return Light("Machine", "warn", f"virtual time, model {view.simulated}")
-    size = f"{_most_cpus(view)} vCPUs on {_host_cores(view)} cores"
+    kernels = view.report.run.kernels.values()
+    of = next((f"{facts['architecture']} " for facts in kernels if "architecture" in facts), "")
+    size = f"{_most_cpus(view)} {of}vCPUs on {_host_cores(view)} cores"
     if _overcommitted(view):
         words = f"{size}: times do not stand for a real machine of that size"
         return Light("Machine", "fail", words + _why_not_kvm(view))

@@ -184,7 +184,33 @@ ARM64 = Architecture(
     probe=Probe(bytes.fromhex("00018052 0080b072 020000d4 00000014"), 0, 65536, 0),
 )
 
-ARCHITECTURES = {record.name: record for record in (X86_64, ARM64)}
+RISCV = Architecture(
+    name="riscv",
+    machine="riscv64",
+    source="riscv",
+    image="Image",
+    triplet="riscv64-linux-gnu",
+    packages="riscv",
+    fragments=("fragments/base.config", "fragments/riscv.config"),
+    required=("fragments/riscv.config",),
+    qemu="qemu-system-riscv64",
+    machines=((512, "virt"),),
+    kvm_machine="",
+    cpu_model="rv64,sv57=off",  # page tables of four levels, as guests of the others have
+    kvm_cpu_model="host",
+    console="ttyS0",
+    report="/dev/ttyS1",  # the machine has one port of its own
+    report_options=("-device", "pci-serial,chardev=report"),
+    boot_parameters=(),
+    page_sizes=(4096,),
+    vmalloc=(0xFFFF8F8000000000, 0xFFFFAF7FFFFFFFFF),
+    split_tables=False,
+    # lui t0, 0x100; lui t1, 5; addiw t1, t1, 0x555; sw t1, (t0); branch to itself: the machine's
+    # test device ends QEMU with 0 for 0x5555.
+    probe=Probe(bytes.fromhex("b7021000 37530000 1b035355 23a06200 6f000000"), 0, 65536, 0),
+)
+
+ARCHITECTURES = {record.name: record for record in (X86_64, ARM64, RISCV)}
 
 
 def by_machine(machine: str) -> Architecture | None:

@@ -153,7 +153,6 @@ class QemuTarget:
         passed_over = accelerator == "tcg" and self._spec.accelerator == "auto"
         return {
             "kind": "qemu",
-            "architecture": self._arch.name,
             "qemu": ".".join(map(str, qemu_version(self._runner, self._arch))),
             "accelerator": accelerator,
             "clock": "the host's",
