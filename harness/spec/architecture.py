@@ -57,6 +57,7 @@ class Architecture:
     report: str  # the device to which init reports
     report_options: tuple[str, ...]  # what connects it to the character device `report`
     boot_parameters: tuple[str, ...]
+    command_line_bytes: int  # COMMAND_LINE_SIZE, less the NUL
     page_sizes: tuple[int, ...]  # bytes; the first is the one of a kernel that says none
     vmalloc: tuple[int, int]  # of a kernel with the first page size and no KASLR
     split_tables: bool
@@ -139,6 +140,7 @@ X86_64 = Architecture(
     # `tsc=reliable`: no clock watchdog, which on a busy host takes a vCPU that waits for its core
     # for an unstable clock. `no_timer_check`: nor the panic over a timer interrupt that came late.
     boot_parameters=("tsc=reliable", "no_timer_check"),
+    command_line_bytes=2047,
     page_sizes=(4096,),
     vmalloc=(0xFFFFC90000000000, 0xFFFFE8FFFFFFFFFF),  # four levels; one byte below the next area
     split_tables=False,
@@ -177,6 +179,7 @@ ARM64 = Architecture(
     report="/dev/ttyAMA1",
     report_options=("-serial", "chardev:report"),
     boot_parameters=(),
+    command_line_bytes=2047,
     page_sizes=(4096, 16384, 65536),
     vmalloc=(0xFFFF800080000000, 0xFFFFFDFFBFFF0000),  # 48 bits; the end differs by release
     split_tables=True,
@@ -202,6 +205,7 @@ RISCV = Architecture(
     report="/dev/ttyS1",  # the machine has one port of its own
     report_options=("-device", "pci-serial,chardev=report"),
     boot_parameters=(),
+    command_line_bytes=1023,
     page_sizes=(4096,),
     vmalloc=(0xFFFF8F8000000000, 0xFFFFAF7FFFFFFFFF),
     split_tables=False,

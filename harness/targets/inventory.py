@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness.spec.architecture import X86_64
+
 DMI = "/sys/class/dmi/id"
 VULNERABILITIES = "/sys/devices/system/cpu/vulnerabilities"
 # Shell patterns; whatever is not there reads as empty.
@@ -135,7 +137,7 @@ def _paging_levels(flags: list[str]) -> str:
     """Return how deep x86-64's page tables are: a kernel that does not use `la57` hides it."""
     if "lm" not in flags:
         return ""
-    return "5" if "la57" in flags else "4"
+    return "5" if X86_64.five_levels_flag in flags else "4"
 
 
 def _field(text: str, name: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from harness.health import Health, Row
+from harness.spec.architecture import X86_64
 from harness.spec.host import HostSpec
 from harness.targets.ssh.boot_method import BootMethod, Trial
 from harness.targets.ssh.home import AT_ONCE, IN_ORDER
@@ -99,8 +100,8 @@ def _kernel(host: _Host) -> Iterator[Row]:
     else:
         yield Row("kernel", Health.OK, running.release)
     machine = host.shell.run(["uname", "-m"]).stdout.strip()
-    if machine != "x86_64":
-        yield Row("machine", Health.FAIL, machine, "only x86_64 is supported")
+    if machine != X86_64.machine:
+        yield Row("machine", Health.FAIL, machine, f"only {X86_64.machine} is supported")
     # systemctl needs D-Bus to answer an ordinary user; the folder is there without it, sd_booted(3)
     said = host.shell.run(["systemctl", "is-system-running"]).stdout.strip()
     if said in _NO_SYSTEMD and host.shell.run(["test", "-d", "/run/systemd/system"]).returncode:

@@ -20,7 +20,6 @@ from harness.targets.ssh.boot_method import (
 from harness.targets.ssh.identity import Running
 from harness.targets.ssh.shell import Shell
 
-_COMMAND_LINE_BYTES = 2047  # COMMAND_LINE_SIZE of x86, less the NUL
 # $1: the guard's archive, $2: the host's initial file system, $3: both; the rest: how to read $2.
 _COMBINE = 'guard=$1 host=$2 out=$3; shift 3; { cat "$guard" && "$@" cat "$host"; } >"$out"'
 
@@ -83,8 +82,11 @@ def plan_trial(
             *request.kernel.spec.boot_parameters,
         ],
     )
-    if len(line.encode()) > _COMMAND_LINE_BYTES:
-        raise InputError(f"the command line is {len(line)} bytes long, a kernel takes 2047: {line}")
+    most = request.kernel.spec.arch.command_line_bytes
+    if len(line.encode()) > most:
+        raise InputError(
+            f"the command line is {len(line)} bytes long, a kernel takes {most}: {line}"
+        )
     folder = f"{spec.state}/trial"
     return Trial(nonce, f"{folder}/bzImage", f"{folder}/initrd", line)
 
