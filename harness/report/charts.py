@@ -154,9 +154,8 @@ def draw_workers(view: View) -> Figure | None:
         frame = _quantiles(frame)
     cases = list(dict.fromkeys(frame["case"]))
     columns = columns_for(len(cases))
-    few = sorted(frame["rank"].unique()) if threads <= 8 else alt.Undefined
-    rank_axis = alt.Axis(format="d", tickMinStep=1, values=few)
-    rank_scale = alt.Scale(zero=False, padding=14)
+    rank_axis = alt.Axis(format="d", values=rank_ticks(threads))
+    rank_scale = alt.Scale(domain=[1, threads], nice=False, padding=14)
     chart = (
         alt.Chart(frame)
         .mark_point(filled=True, size=36, opacity=0.9)
@@ -178,6 +177,16 @@ def draw_workers(view: View) -> Figure | None:
         ),
         draw(facetted(chart, "case", cases)),
     )
+
+
+def rank_ticks(workers: int) -> list[int]:
+    """Return the ticks of an axis from 1 to the number of workers, both of them among them."""
+    if workers <= 8:
+        return list(range(1, workers + 1))
+    steps = (factor * 10**power for power in range(7) for factor in (1, 2, 5))
+    step = next(step for step in steps if workers / step <= 8)
+    between = (tick for tick in range(step, workers, step) if workers - tick >= step / 2)
+    return [1, *between, workers]
 
 
 def _quantiles(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The page of one run: one file, no network, whole without JavaScript and better with it."""
 
 import base64
+import functools
 import gzip
 import json
 import re
@@ -26,7 +27,7 @@ from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
 from harness.report.environment import environment
 from harness.report.lights import validity_lights
-from harness.report.prediction import Prediction, load_prediction
+from harness.report.prediction import Prediction, load_prediction, nodes_words
 from harness.report.provenance import (
     command_lines,
     config_diff,
@@ -103,6 +104,7 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
         "config_diff_count": len(differences),
         "patches": kept_patches(folder, list(dict.fromkeys(patches))),
         "commands": command_lines(report),
+        "nodes_words": functools.partial(nodes_words, view),
     }
 
 

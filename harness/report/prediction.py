@@ -10,7 +10,7 @@ cache as well, for other runs on the same machine model.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.times import WHOLE_LOAD
+from harness.analysis.wording import NOTHING
 from harness.build.cache import Cache, cache_folder
 from harness.errors import InputError
 from harness.files import replace_file
@@ -112,15 +113,36 @@ def nodes_at(view: View, kernel: str, cpus: int) -> int:
     facts = view.report.run.kernels.get(kernel, {})
     if (facts.get("features") or {}).get("small_pools", _CALIBRATED_POOLS) != _CALIBRATED_POOLS:
         return 0
+    nodes = designed_nodes(view, kernel, cpus)
+    told = view.reported_nodes.get((kernel, cpus, cpus), nodes)
+    return nodes if told == nodes else 0
+
+
+def designed_nodes(view: View, kernel: str, cpus: int) -> int:
+    """Return how many vmap nodes a kernel makes of `cpus`; 1 before there were any.
+
+    0 where its release is not known.
+    """
+    facts = view.report.run.kernels.get(kernel, {})
     words = [*(view.plan["target"].get("boot_parameters") or ()), *facts.get("boot_parameters", ())]
     release = re.match(r"(\d+)\.(\d+)", str(facts.get("release")))
     if release is None:
         return 0
     before = (int(release[1]), int(release[2])) < _FIRST_WITH_NODES
     caps = [int(word.partition("=")[2]) for word in words if re.fullmatch(r"vmap_nodes=\d+", word)]
-    nodes = 1 if before else min(cpus, _MOST_NODES, *caps)
-    told = view.reported_nodes.get((kernel, cpus, cpus), nodes)
-    return nodes if told == nodes else 0
+    return 1 if before else min(cpus, _MOST_NODES, *caps)
+
+
+def nodes_words(view: View, kernel: str, facts: Mapping[str, Any]) -> str:
+    """Return how many vmap nodes a boot had: as its kernel said, else by design, in brackets.
+
+    `facts`: of the boot.
+    """
+    if told := facts.get("vmap_nodes"):
+        return str(told)
+    cpus = str(facts.get("cpus") or "")  # as the guest's init wrote it, or a number
+    designed = designed_nodes(view, kernel, int(cpus)) if cpus.isdecimal() else 0
+    return f"({designed})" if designed else NOTHING
 
 
 def curve_cpus(view: View, rows: Sequence[Throughput]) -> list[int]:

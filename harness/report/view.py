@@ -54,6 +54,11 @@ class Effect:
         return self.word in (Word.FASTER, Word.SLOWER)
 
     @property
+    def secondary(self) -> bool:
+        """Whether the row is of interest only beside that of the mean worker."""
+        return self.metric == Metric.MAX
+
+    @property
     def comparable(self) -> bool:
         """Whether there is a ratio at all."""
         return math.isfinite(self.ratio) and math.isfinite(self.low) and math.isfinite(self.high)
@@ -139,7 +144,12 @@ class View:
     @cached_property
     def main_effects(self) -> list[Effect]:
         """The rows that the first screen shows: the whole load, and each case's mean worker."""
-        return [e for e in self.effects if e.metric != Metric.MAX and e.comparable]
+        return [e for e in self.effects if not e.secondary and e.comparable]
+
+    @cached_property
+    def shown_effects(self) -> list[Effect]:
+        """The rows of the page's table: of a single worker the slowest one is left out."""
+        return [e for e in self.effects if not (e.secondary and e.nr_threads == 1)]
 
     @cached_property
     def throughputs(self) -> list[Throughput]:

@@ -136,6 +136,17 @@ def test_dark_mode_and_print_change_the_paper(page, screenshots):
     page.screenshot(path=screenshots / "page-print.png", full_page=True)
 
 
+def test_rows_of_the_slowest_worker_are_there_where_asked_for(page):
+    rows, slowest = page.locator("#effects tbody tr:visible"), "slowest worker"
+    before = rows.all_inner_texts()
+    assert before
+    assert not any(slowest in row for row in before)
+    page.get_by_label("the slowest worker of each case too").check()
+    after = rows.all_inner_texts()
+    assert [row for row in after if slowest not in row] == before
+    assert len(after) > len(before)
+
+
 def test_whole_without_javascript(browser, url):
     context = browser.new_context(java_script_enabled=False)
     context.set_default_timeout(0)  # tests/fair_clock.py ends what hangs

@@ -39,7 +39,7 @@
       for (const row of table.tBodies[0].rows) {
         const text = row.textContent.toLowerCase();
         row.hidden = !words.every((word) => text.includes(word));
-        shown += !row.hidden;
+        shown += row.getClientRects().length > 0; // another control may hide it, too
       }
       told.textContent = words.length ? `${shown} of ${table.tBodies[0].rows.length} rows` : "";
     });

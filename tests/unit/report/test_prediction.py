@@ -25,6 +25,7 @@ from harness.report.prediction import (
     load_prediction,
     model_digest,
     nodes_at,
+    nodes_words,
     predict_setting,
     predictable,
     wanted_settings,
@@ -256,3 +257,19 @@ def test_page_shows_curve_error_profile_and_nodes(tmp_path):
     assert "Predicted and measured" in page
     assert "waiting for spin locks: 60.0 % on synthetic-old, 20.0 % on synthetic-new" in page
     assert "not needed: virtual time" in page
+
+
+@pytest.mark.parametrize(
+    ("facts", "of_boot", "words"),
+    [
+        ({"release": "6.12.1", "boot_parameters": []}, {"cpus": "16", "vmap_nodes": 4}, "4"),
+        ({"release": "6.12.1", "boot_parameters": []}, {"cpus": "16"}, "(16)"),
+        ({"release": "7.3.4", "boot_parameters": []}, {"cpus": 256, "vmap_nodes": None}, "(128)"),
+        ({"release": "6.1.192", "boot_parameters": []}, {"cpus": "16"}, "(1)"),
+        ({"release": "6.12.1", "boot_parameters": []}, {"cpus": None}, "\N{EN DASH}"),
+        ({}, {"cpus": "16"}, "\N{EN DASH}"),
+    ],
+)
+def test_the_nodes_of_a_boot_are_told_or_follow_from_the_design(tmp_path, facts, of_boot, words):
+    view = with_plan(view_of(tmp_path, thread_counts=(1,)), **{"synthetic-new": facts})
+    assert nodes_words(view, "synthetic-new", of_boot) == words

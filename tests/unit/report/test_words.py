@@ -2,11 +2,12 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.wording import change, speed_words
-from harness.report.charts import ratio_ticks
+from harness.report.charts import rank_ticks, ratio_ticks
 from harness.report.provenance import parse_config
 from harness.report.view import parameter_words
 from harness.text import visible
@@ -44,3 +45,11 @@ def test_axis_has_a_few_round_ticks_with_one_among_them(low, high):
     assert len(ticks) <= 20
     assert all(low <= tick <= high for tick in ticks)
     assert all(math.isclose(tick, float(f"{tick:.3g}")) for tick in ticks)
+
+
+@pytest.mark.parametrize("workers", [2, 8, 9, 16, 63, 64, 100, 128, 1024])
+def test_the_axis_of_workers_goes_from_1_to_their_number(workers):
+    ticks = rank_ticks(workers)
+    assert (ticks[0], ticks[-1]) == (1, workers)
+    assert ticks == sorted(set(ticks))
+    assert len(ticks) <= 10
