@@ -57,14 +57,15 @@ class KtapResult:
 
 
 _TOKEN = re.compile(r"ok \d|1\.\.\d|TAP version|# Subtest:")
-_BODY = re.compile(r"(?:K?TAP version|(?:not )?ok \d|1\.\.\d|# Subtest:)")
+_BODY = re.compile(r"(?:K?TAP version \d|(?:not )?ok \d|1\.\.\d|# Subtest:)")
 _RESULT = re.compile(
     r"(?P<fault>not )?ok (?P<number>\d{1,9})(?: -)?(?: (?P<name>[^#\n]{0,500}))?"
     r"(?:# *(?P<directive>(?i:skip|todo|timeout|xfail|error))\S{0,20} ?(?P<reason>[^\n]{0,500}))?"
 )
 _PLAN = re.compile(r"1\.\.(\d{1,9})\s*(?:#|\Z)")
 _SUBTEST = re.compile(r"# Subtest: ?([^\n]{0,500})")
-_VERSION = re.compile(r"K?TAP version \d")
+# The begin of most lines that are results, read without asking the grammar of prefixes.
+_STAMPED = re.compile(r"(?:\[ {0,12}\d{1,10}\.\d{1,9}\] ?)?( *+)(?=(?:not )?ok \d)")
 _DEPTH = 64  # deeper nesting is noise
 _RESULTS = 200_000  # of one log; all of the kernel's KUnit tests together have some 20,000
 _MISSING = 1_000  # of one log: of a plan of billions, so many missing tests are listed
@@ -89,19 +90,19 @@ class _Document:
         self._missing = _MISSING
 
     def take(self, indent: _Indent, body: str) -> None:
-        """Take a line below the outermost version line."""
-        if _VERSION.match(body):
+        """Take a line below the outermost version line; `body` is one of those of `_BODY`."""
+        if body[0] in "KT":
             self._enter(indent)
-        elif all(indent[0] != level.indent[0] for level in reversed(self.levels)):
-            return  # a diagnostic: nothing has begun at that depth of quotes
+        elif not self._has_begun(indent[0]):
+            return  # a diagnostic
+        elif result := _RESULT.match(body):
+            below = self._close_below(indent)
+            self._enter(indent).results.append(self._result(result, below))
         elif plan := _PLAN.match(body):
             level = self._enter(indent)
             level.planned = int(plan[1]) if level.planned is None else level.planned
         elif title := _SUBTEST.match(body):
             self._enter(indent).title = title[1].strip()
-        elif result := _RESULT.match(body):
-            below = self._close_below(indent)
-            self._enter(indent).results.append(self._result(result, below))
 
     def close(self) -> tuple[KtapResult, ...]:
         """End all levels and return the outermost one's tests."""
@@ -111,6 +112,11 @@ class _Document:
         if below:
             self.levels[0].results.append(self._without_result(self.levels[0], below))
         return self._whole(self.levels.pop())
+
+    def _has_begun(self, quotes: int) -> bool:
+        """Return whether anything has begun at that depth of quotes; mostly the last level has."""
+        levels = self.levels
+        return quotes == levels[-1].indent[0] or any(quotes == each.indent[0] for each in levels)
 
     def _enter(self, indent: _Indent) -> _Level:
         """Return the level of `indent`, opened when it is deeper than the last one."""
@@ -129,13 +135,14 @@ class _Document:
         return below
 
     def _result(self, match: re.Match[str], below: _Level | None) -> KtapResult:
+        fault, number, name, directive, reason = match.groups()
         return KtapResult(
-            number=int(match["number"]),
-            name=(match["name"] or "").strip(),
-            status=_status(bool(match["fault"]), (match["directive"] or "").lower()),
-            reason=(match["reason"] or "").strip() if match["directive"] else "",
-            planned=below.planned if below else None,
-            subtests=self._whole(below) if below else (),
+            int(number),
+            (name or "").strip(),
+            _status(bool(fault), (directive or "").lower()),
+            (reason or "").strip() if directive else "",
+            below.planned if below else None,
+            self._whole(below) if below else (),
         )
 
     def _without_result(self, parent: _Level, below: _Level) -> KtapResult:
@@ -182,7 +189,7 @@ def parse_ktap(text: str) -> tuple[KtapResult, ...]:
         if number == _RESULTS:
             words = f"more than {_RESULTS:,} lines of KTAP: the others were not read"
             return (*top, *document.close(), KtapResult(0, words, KtapStatus.MISSING))
-        begins = bool(_VERSION.match(body))
+        begins = body[0] in "KT"  # of a version line
         if begins and document.levels and indent <= document.levels[0].indent:
             top += document.close()
         if document.levels:
@@ -202,7 +209,11 @@ def _ktap_lines(text: str, at: int) -> Iterator[tuple[_Indent, str]]:
         at = end + 1
         if match.start() - begin > 300:
             continue
-        line = text[begin : min(end, begin + _LINE_CHARACTERS)]
+        cut = min(end, begin + _LINE_CHARACTERS)
+        if stamped := _STAMPED.match(text, begin, cut):
+            yield (0, len(stamped[1])), text[stamped.end() : cut].rstrip()
+            continue
+        line = text[begin:cut]
         prefix, message = split_prefix(line)
         body = message.lstrip(" \t")
         if _BODY.match(body):
