@@ -73,7 +73,8 @@ def find_tree(folder: Path) -> Path:
             return top
     raise InputError(
         f"{here} is in no git tree\n  next: run this in a kernel tree, or name one with --tree "
-        "(`git init`, `git add -A` and `git commit` make one of an unpacked tarball)"
+        "(`git init`, `git add --all --force` "
+        "and `git commit` make one of an unpacked tarball)"
     )
 
 

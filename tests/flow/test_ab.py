@@ -158,6 +158,8 @@ def test_a_sparse_or_shallow_clone_is_whole(tree, sides, tmp_path):
     found = sides(clone)
     assert "return 3;" in content(found)
     assert content(found, "lib/test_vmalloc.c") is not None
+    with pytest.raises(InputError, match=r"no commit 'HEAD~1'\n  next: it is a shallow clone"):
+        sides(clone, "HEAD~1", "HEAD")
 
 
 def test_a_rebase_that_waits_is_fine_and_a_conflict_is_refused(tree, sides):
