@@ -44,7 +44,9 @@ def command(
     config: Annotated[
         str, typer.Option(help="Start from a .config, a defconfig of the tree or localyesconfig.")
     ] = "",
-    reports: Annotated[Path, typer.Option(help="Folder of the results.")] = _REPORTS,
+    reports: Annotated[
+        Path, typer.Option(help="Folder of the results.", show_default="your data folder")
+    ] = _REPORTS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:

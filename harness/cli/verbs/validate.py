@@ -18,7 +18,9 @@ TRACED = ("vmap-nodes-traced", "single-node-traced", "linux-6.1-traced")
 
 
 def command(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[KERNEL]...")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="By default the traced ones of 6.12 and 6.1.")
+    ] = None,
     cpus: Annotated[int, typer.Option(min=1, max=128, help="CPUs that run. 1: exact.")] = 1,
     possible: Annotated[int, typer.Option(min=1, max=128, help="Possible CPUs.")] = 4,
     loops: Annotated[int, typer.Option(min=1, help="Loops of a case.")] = 55_000,
