@@ -109,6 +109,7 @@ def ensure_kernel(
     a fragment is at fault, InfrastructureError when the machine is.
     """
     cache = cache if isinstance(cache, Cache) else Cache(cache)
+    is_contained(spec)  # a variable that means nothing says nothing against what the cache has
     plan = plan_build(spec, cache, runner)
     entry = cache.place("kernels", plan.key)
     cache.hold(plan.key)

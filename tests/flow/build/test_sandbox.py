@@ -149,9 +149,11 @@ def test_a_kernel_built_before_is_read_in_the_sandbox_that_is_asked_for_now(
 
 
 def test_a_value_of_the_variable_that_means_nothing_is_refused(toy, cache, runner, monkeypatch):
+    built = ensure_kernel(toy(), cache, runner, lambda _: None)
     monkeypatch.setenv("VMAPBENCH_SANDBOX", "yes")
     with pytest.raises(InputError, match="VMAPBENCH_SANDBOX=yes: expected required or none"):
         ensure_kernel(toy(), cache, runner, lambda _: None)
+    assert built.vmlinux.is_file(), "what was built goes on to be there"
 
 
 def test_programs_that_read_a_hostile_tree_see_no_more_than_it(toy, cache):
