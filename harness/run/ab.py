@@ -21,6 +21,7 @@ from harness.build.start_config import LOCALYES, is_defconfig, read_start_config
 from harness.errors import InputError, ToolError
 from harness.files import replace_file
 from harness.process import Runner
+from harness.spec.architecture import X86_64, Architecture
 from harness.spec.document import parse_document
 from harness.spec.host import load_host
 from harness.spec.kernel import GitSource, KernelSpec
@@ -60,6 +61,7 @@ class Options:
     loops: int = LOOPS
     boots: int = BOOTS
     config: str = ""
+    arch: Architecture = X86_64
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ class AbPlan:
 
 def plan_ab(sides: Sides, options: Options, cache: Cache, runner: Runner) -> AbPlan:
     """Return what the options ask for. Raises InputError for what the tree's module lacks."""
-    target, words = choose_target(options, lambda: find_kvm(cache.folder, runner), _cores())
+    target, words = choose_target(
+        options, lambda: find_kvm(cache.folder, runner, options.arch), _cores()
+    )
     parameters: dict[str, int | bool] = {
         "nr_threads": options.threads or target.cpus,
         "run_test_mask": case_mask(options.cases, sides.read(SOURCE_FILE) or ""),
@@ -103,7 +107,7 @@ def plan_ab(sides: Sides, options: Options, cache: Cache, runner: Runner) -> AbP
     YAML(typ="safe").dump(document, stream)
     text = f"# Written by `vmapbench ab` in {sides.tree}.\n{stream.getvalue()}"
     playbook = parse_document(text, Playbook, FILE, name=Path(FILE).stem, text=text)
-    return AbPlan(playbook, _recipe(sides, target, options.config), sides, words)
+    return AbPlan(playbook, _recipe(sides, target, options), sides, words)
 
 
 def write_ab(plan: AbPlan, folder: Path, cache: Cache, runner: Runner) -> Path:
@@ -139,6 +143,10 @@ def choose_target(
         if topology and cpus > topology.cpus:
             raise InputError(f"--threads {cpus}: lab host {kind} has {topology.cpus} CPUs")
         return SshTarget(kind="ssh", host=kind, cpus=cpus), f"lab host {kind} with {cpus} CPUs"
+    if options.arch is not X86_64:
+        return QemuTarget(kind="qemu", cpus=cpus), (
+            f"a QEMU guest with {cpus} CPUs: the simulated machine has no {options.arch.name}"
+        )
     if cpus > cores:
         return _simulated(cpus, f"this machine has {cores} cores for {cpus} workers")
     try:
@@ -180,28 +188,31 @@ def _check_parameters(parameters: Mapping[str, int | bool], sides: Sides) -> Non
         check_workload(parameters, module)
 
 
-def _recipe(sides: Sides, target: TargetSpec, config: str) -> KernelSpec:
+def _recipe(sides: Sides, target: TargetSpec, options: Options) -> KernelSpec:
     """Return how both sides are configured. Raises InputError for a `config` that there is not."""
-    fragments = [] if config else ["fragments/base.config"]
+    config, arch = options.config, options.arch
+    fragments = [] if config else list(arch.fragments)
     if isinstance(target, SshTarget):
         fragments.append("fragments/lab.config")
-    elif target.cpus >= _X2APIC_CPUS:
+    elif target.cpus >= _X2APIC_CPUS and arch is X86_64:
         fragments.append("fragments/x2apic.config")
     if config and config != LOCALYES and not is_defconfig(config):
         config = str(Path(config).expanduser().absolute())
     recipe = KernelSpec(
         version=1,
         name="recipe",
+        architecture=arch.name,
         source=GitSource(git=str(sides.tree), ref=sides.base.commit),
         fragments=tuple(fragments),
         folder=shipped_folder() / "kernels",
     ).model_copy(update={"config": config})
     read_start_config(recipe)
     in_tree = is_defconfig(config) and config != "defconfig"
-    if in_tree and sides.read(f"arch/x86/configs/{config}") is None:
+    place = f"arch/{arch.source}/configs"
+    if in_tree and sides.read(f"{place}/{config}") is None:
         raise InputError(
-            f"--config: the tree has no arch/x86/configs/{config}\n"
-            "  next: `ls arch/x86/configs`, or ./NAME for a file of yours"
+            f"--config: the tree has no {place}/{config}\n"
+            f"  next: `ls {place}`, or ./NAME for a file of yours"
         )
     return recipe
 

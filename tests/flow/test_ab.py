@@ -19,6 +19,7 @@ from harness.errors import InputError, ParameterError, ToolError
 from harness.process import SubprocessRunner
 from harness.run.ab import Options, case_mask, choose_target, plan_ab, write_ab
 from harness.run.session import Session
+from harness.spec.architecture import ARM64
 from harness.spec.kernel import load_kernel_spec
 from harness.spec.playbook import load_playbook
 from harness.targets.accelerator import Kvm, KvmState
@@ -379,6 +380,7 @@ def no_qemu():
         (Options(threads=2), 2, lambda: kvm(KvmState.UNTRIED), "qemu", "2 CPUs"),
         (Options(on="simulated:64"), 2, no_qemu, "simulated", "64 CPUs"),
         (Options(on="qemu"), 2, no_qemu, "qemu", "say nothing of contention"),
+        (Options(arch=ARM64), 2, no_qemu, "qemu", "the simulated machine has no arm64"),
     ],
 )
 def test_the_target_is_what_this_machine_can_be_honestly(options, cores, find, kind, words):

@@ -44,6 +44,7 @@ def command(
     config: Annotated[
         str, typer.Option(help="Start from a .config, a defconfig of the tree or localyesconfig.")
     ] = "",
+    architecture: Annotated[str, typer.Option(help="x86_64, arm64 ...: built for.")] = "x86_64",
     reports: Annotated[
         Path, typer.Option(help="Folder of the results.", show_default="your data folder")
     ] = _REPORTS,
@@ -60,10 +61,11 @@ def command(
     from harness.process import SubprocessRunner
     from harness.run.ab import Options, plan_ab
     from harness.run.detect import Detect, refuse_too_small
+    from harness.spec.architecture import architecture as arch_of
 
     cache, runner = Cache(cache_folder()), SubprocessRunner()
     named = tuple(name.strip() for name in cases.split(",") if name.strip())
-    options = Options(on, threads or 0, named, loops, boots, config)
+    options = Options(on, threads or 0, named, loops, boots, config, arch_of(architecture))
     wanted = Detect(share("--detect", detect), seconds("--within", within)) if detect else None
     sides = find_sides(tree, base, change, patch, cache, runner)
     plan = plan_ab(sides, options, cache, runner)
