@@ -106,7 +106,7 @@ class Bench:
     def staging(self):
         """Whether files of a trial have arrived on the box."""
         with contextlib.closing(self.box.as_root()) as shell:
-            return not shell.run(["test", "-e", "/var/lib/vmapbench/trial"]).returncode
+            return not shell.run(["test", "-e", "/var/cache/vmapbench"]).returncode
 
     def trials(self):
         """How many trials there were."""

@@ -13,10 +13,10 @@ from lab_image import ACCOUNT, LabImage, ensure_raw_image
 
 from harness.build.cache import Cache, cache_folder
 from harness.spec.host import HostSpec, load_host_file
-from harness.targets.ssh.boot_method import boot_method
-from harness.targets.ssh.sudoers import render_sudoers
+from harness.targets.ssh.helper import PATH, render_helper, render_sudoers
 from harness.targets.ssh.transport import ConnectionLostError, HostShell
 
+SUDOERS = "/etc/sudoers.d/vmapbench"
 _FIRST_START_S = 400  # what a start may take before one was measured
 
 
@@ -84,16 +84,17 @@ class LabBox:
                 assert self.process.poll() is None, (self.folder / "qemu.log").read_text()
                 time.sleep(1)
 
-    def allow(self, *specs: HostSpec) -> None:
-        """Install the sudoers files that the harness asks for, as docs/lab.md says."""
+    def allow(self) -> None:
+        """Install helper and sudoers file, as docs/lab.md says."""
+        spec = self.host("box")
         with contextlib.closing(self.as_root()) as shell:
-            for spec in specs:
-                text = render_sudoers(spec, boot_method(spec.boot), ACCOUNT)
-                alias = text.replace("VMAPBENCH", spec.name.upper().replace("-", "_"))
-                shell.put(alias.encode(), "/root/sudoers")
-                shell.run(["visudo", "-cf", "/root/sudoers"], check=True)
-                file = f"/etc/sudoers.d/{spec.name}"
-                shell.run(["install", "-m", "440", "/root/sudoers", file], check=True)
+            for text, accepts, mode, place in (
+                (render_helper(spec), ["sh", "-n"], "755", PATH),
+                (render_sudoers(spec, ACCOUNT), ["visudo", "-cf"], "440", SUDOERS),
+            ):
+                shell.put(text.encode(), "/root/new")
+                shell.run([*accepts, "/root/new"], check=True)
+                shell.run(["install", "-m", mode, "/root/new", place], check=True)
 
     def qmp(self, command: str, **arguments: object) -> object:
         """Ask QEMU for something, such as `set_link`."""

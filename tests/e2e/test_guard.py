@@ -9,7 +9,7 @@ from harness.build.cache import cache_folder
 from harness.guest.initramfs import Entry, ensure_program, render_cpio
 from harness.process import SubprocessRunner
 from harness.spec.architecture import X86_64
-from harness.targets.ssh.stage import ensure_programs, guard_archive
+from harness.targets.ssh.stage import ensure_guard, guard_archive
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def boot(built, tmp_path):
         runner = SubprocessRunner()
         source = (Path(__file__).parent / "guarded_init.c").read_bytes()
         init = ensure_program("guarded_init", source, cache_folder(), runner)
-        guard = ensure_programs(cache_folder(), runner).guard
+        guard = ensure_guard(cache_folder(), runner)
         folder = stat.S_IFDIR | 0o755
         host = render_cpio(
             [

@@ -11,6 +11,7 @@ import time
 import pytest
 from lab_bench import LONG_LOAD
 
+from harness.targets.ssh.helper import PATH
 from harness.targets.ssh.transport import HostShell
 from harness.targets.ssh.tuning import apply_tuning
 
@@ -59,7 +60,7 @@ def test_killed_in_each_phase_then_resumed(bench):
     book = bench.playbook("lab-vmap-nodes", load=LONG_LOAD)
     phases = (bench.staging, bench.booting, bench.testing)
     with contextlib.closing(bench.box.as_root()) as shell:  # what the trial before has left
-        shell.run(["rm", "-rf", "/var/lib/vmapbench/trial"], check=True)
+        shell.run(["rm", "-rf", "/var/cache/vmapbench"], check=True)
     for number, reached in enumerate(phases):
         bench.trials_before = bench.trials()
         process = bench.start(*(["run", book] if number == 0 else ["run", "--resume", "latest"]))
@@ -82,12 +83,44 @@ def test_a_second_harness_is_turned_away(bench, monkeypatch):
     assert bench.is_home()
 
 
+def test_the_account_can_do_what_the_helper_does_and_no_more(bench):
+    """On the box's own sudo, as the account."""
+    with contextlib.closing(HostShell(bench.box.host("kexec"))) as shell:
+        assert shell.run(["armed", "grub"], root=True, check=True).stdout == "no\n"
+        assert shell.run(["put", "../../etc/cron.d/x", "0" * 64], root=True).returncode == 2
+        assert shell.run(["load", "1"], root=True).returncode == 2  # this is no trial kernel
+        for argv in (["cat", "/etc/shadow"], ["sh", PATH, "dmesg"], ["/var/lib/vmapbench/load"]):
+            done = shell.run(["sudo", "-n", "--", *argv])
+            assert (done.returncode, done.stdout) == (1, "")
+        listed = shell.run(["ls", "-ld", "/var/cache/vmapbench", PATH]).stdout.splitlines()
+        assert all(line.split()[2] == "root" and line[8] == "-" for line in listed), listed
+
+
+def test_a_helper_that_is_missing_or_another_is_said(bench):
+    with contextlib.closing(bench.box.as_root()) as shell:
+        for change, words in (
+            (["mv", PATH, f"{PATH}.kept"], "is not there"),
+            (["sh", "-c", f"{{ cat {PATH}.kept; echo :; }} >{PATH}"], "is another one than this"),
+        ):
+            shell.run(change, check=True)
+            status, said = bench.run("host", "check", "box")
+            assert status == 1
+            assert f"helper: {PATH} {words}" in said
+            assert "install what vmapbench host helper box prints" in said
+        status, said = bench.run("run", bench.playbook("lab-vmap-nodes"))
+        assert (status, "is another one than this" in said) == (2, True)
+        shell.run(["mv", f"{PATH}.kept", PATH], check=True)
+    status, said = bench.run("host", "check", "box")
+    assert "sudo: it allows the helper, and nothing else" in said
+    assert bench.is_home()
+
+
 def test_knobs_come_back_without_the_harness(bench):
     """systemd on the host restores what a harness that is gone has set."""
     spec = bench.box.host("kexec")
     with contextlib.closing(HostShell(spec)) as shell:
         before = shell.run(["cat", *KNOBS]).stdout
-        tuned = apply_tuning(shell, spec.state, "generic-x86", lease_s=20)
+        tuned = apply_tuning(shell, "generic-x86", lease_s=20)
         assert {knob.name: knob.now for knob in tuned.knobs}["address_randomisation"] == "0"
         assert shell.run(["cat", *KNOBS]).stdout != before
     with contextlib.closing(HostShell(spec)) as shell:
@@ -97,7 +130,7 @@ def test_knobs_come_back_without_the_harness(bench):
 
 
 def test_a_full_disk_is_said_before_any_boot(bench):
-    fill = "/var/lib/vmapbench/fill"
+    fill = "/var/cache/fill"
     with contextlib.closing(bench.box.as_root()) as shell:
         free = int(shell.run(["df", "-m", "--output=avail", "/"]).stdout.split()[-1])
         shell.run(["fallocate", "-l", f"{free - 40}M", fill], check=True)
@@ -106,7 +139,7 @@ def test_a_full_disk_is_said_before_any_boot(bench):
         finally:
             shell.run(["rm", "-f", fill], check=True)
     assert status == 2, said
-    assert "MiB free at /var/lib/vmapbench" in said
+    assert "MiB free at /var/cache" in said
     assert bench.is_home()
 
 

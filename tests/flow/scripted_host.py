@@ -1,6 +1,6 @@
 """A lab host made of scripts behind a real sshd: it boots by changing what it says of itself.
 
-ssh, files, digests, the lock and the harness's commands are real; `systemctl`, `kexec`,
+ssh, files, digests, the lock and the helper are real; `systemctl`, `kexec`, `insmod`,
 `pkill`, `dmesg` and the files below /proc are scripts that keep the machine's state in a folder.
 What real kernels do is tested in tests/e2e.
 """
@@ -9,7 +9,6 @@ import uuid
 from pathlib import Path
 
 from harness.spec.host import load_host_file
-from harness.targets.ssh.stage import Programs
 from tests.flow.loopback import LoopbackServer
 
 RELEASE = "6.12.0-fake"
@@ -64,14 +63,16 @@ $(ps -o pid= --ppid "$server" | tr -d ' ')
 END
 exit 0
 """
-_LOAD = """
+_INSMOD = """
 m=@MACHINE@
-[ -x $m/on_load ] && setsid $m/on_load &
-setsid sh -c "sleep $(/bin/cat $m/load_s)
+[ -x $m/on_load ] && setsid $m/on_load >/dev/null 2>&1 &
+echo "$*" >>$m/commands
+sleep "$(/bin/cat $m/load_s)"
 /bin/cat $m/summary >>$m/dmesg
-echo 'errno=11 elapsed_ns=5000000' >$3.part; mv $3.part $3" >/dev/null 2>&1 </dev/null &
-wait
-while [ ! -e "$3" ]; do sleep 0.05; done
+read -r _ _ ns _ <$m/timer_list
+echo "now at $((ns + 5000000)) nsecs" >$m/timer_list
+echo "insmod: ERROR: could not insert module $1: Resource temporarily unavailable" >&2
+exit 1
 """
 _SCRIPTS = {
     "cat": _CAT,
@@ -87,10 +88,12 @@ PATH=@MACHINE@/bin:$PATH; export PATH
 case "$SSH_ORIGINAL_COMMAND" in
 internal-sftp|*sftp-server) exec @SFTP@;;
 esac
-exec sh -c "$SSH_ORIGINAL_COMMAND"
+exec sh -c "$(printf '%s\n' "$SSH_ORIGINAL_COMMAND" |
+    sed 's,^export PATH=,&@MACHINE@/bin:,; s,/proc/timer_list,@MACHINE@/timer_list,
+        s,/run/vmapbench,@MACHINE@/run,')"
 """,
     "power": "rm -f @MACHINE@/down; echo power >>@MACHINE@/commands; exec @MACHINE@/bin/boot home",
-    "load": _LOAD,
+    "insmod": _INSMOD,
 }
 
 
@@ -124,6 +127,7 @@ class ScriptedHost(LoopbackServer):
             "kmsg": "",
             "dmesg": "",
             "summary": "",
+            "timer_list": "now at 1000000 nsecs",
             "commands": "",
         }.items():
             self.set(name, text)
@@ -152,9 +156,9 @@ class ScriptedHost(LoopbackServer):
             "vmapbench.trial" not in self.get("cmdline") and not (self.machine / "kexec").exists()
         )
 
-    def programs(self, cache, runner) -> Programs:
-        """A guard that is never run, and the script that stands for the loader."""
-        return Programs(self.machine / "bin" / "power", self.machine / "bin" / "load")
+    def guard(self, cache, runner) -> Path:
+        """A guard that is never run."""
+        return self.machine / "bin" / "power"
 
     def spec(self, folder: Path, **more):
         """Its hosts file, trusted."""

@@ -36,7 +36,7 @@ def host(tmp_path):
 def target_of(host, folder, **more):
     spec = playbook.SshTarget(kind="ssh", host="box", cpus=1)
     return SshTarget(
-        spec, host.spec(folder, **more), folder / "cache", SubprocessRunner(), host.programs
+        spec, host.spec(folder, **more), folder / "cache", SubprocessRunner(), host.guard
     )
 
 
@@ -283,7 +283,7 @@ def test_a_disk_that_fills_up_later(small_host, tmp_path, request_for):
     request = request_for()
     request.kernel.image.write_bytes(bytes(1 << 20))
     target.hold()
-    with pytest.raises(InfrastructureError, match="is its disk full"):
+    with pytest.raises(InfrastructureError, match="is the disk full"):
         target.boot(request, lambda _: None)
     target.close()
     assert small_host.at_home
@@ -296,7 +296,6 @@ from harness.process import SubprocessRunner
 from harness.spec import playbook
 from harness.spec.host import load_host_file
 from harness.targets.base import BootRequest
-from harness.targets.ssh.stage import Programs
 from harness.targets.ssh.target import SshTarget
 from tests.flow.fakes import fake_kernel
 folder, machine, phase = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
@@ -304,10 +303,10 @@ module = Path(sys.argv[4]).read_bytes()
 kernel = fake_kernel(folder / "kernels", "fast", module)
 kernel.vmlinux.write_bytes(module)
 (folder / "killed").mkdir()
-programs = Programs(machine / "bin/power", machine / "bin/load")
+guard = machine / "bin/power"
 spec = playbook.SshTarget(kind="ssh", host="box", cpus=1)
 host = load_host_file(folder / "box.yaml")
-target = SshTarget(spec, host, folder, SubprocessRunner(), lambda *_: programs)
+target = SshTarget(spec, host, folder, SubprocessRunner(), lambda *_: guard)
 def told(words):
     if words == phase:
         print("now", flush=True)
@@ -381,9 +380,7 @@ class _BusyFor(SshTarget):
 @pytest.mark.parametrize(("refusals", "free"), [(2, True), (3, False)])
 def test_a_host_too_busy_to_be_released_is_asked_again(host, tmp_path, caplog, refusals, free):
     spec = playbook.SshTarget(kind="ssh", host="box", cpus=1)
-    target = _BusyFor(
-        spec, host.spec(tmp_path), tmp_path / "cache", SubprocessRunner(), host.programs
-    )
+    target = _BusyFor(spec, host.spec(tmp_path), tmp_path / "cache", SubprocessRunner(), host.guard)
     target.hold()
     target.refusals = refusals
     target.close()

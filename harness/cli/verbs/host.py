@@ -109,20 +109,28 @@ def unlock(
 
 
 @command.command()
+def helper(name: NameArgument) -> None:
+    """Print the program that does what needs root on a host; read it, then install it there."""
+    from harness.spec.host import load_host
+    from harness.targets.ssh.helper import render_helper
+
+    echo(render_helper(load_host(name)), nl=False)
+
+
+@command.command()
 def sudoers(
     name: NameArgument,
     account: Annotated[str | None, typer.Option(help="Default: the host's `user`.")] = None,
 ) -> None:
-    """Print the sudoers file that allows what the harness does on a host."""
+    """Print the sudoers file that allows the helper on a host."""
     import getpass
 
     from harness.spec.host import load_host
-    from harness.targets.ssh.boot_method import boot_method
-    from harness.targets.ssh.sudoers import render_sudoers
+    from harness.targets.ssh.helper import render_sudoers
 
     spec = load_host(name)
     user = account or spec.user or getpass.getuser()
-    echo(render_sudoers(spec, boot_method(spec.boot), user), nl=False)
+    echo(render_sudoers(spec, user), nl=False)
 
 
 @contextlib.contextmanager

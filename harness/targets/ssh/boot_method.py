@@ -1,65 +1,37 @@
 """What every boot method offers, and what a trial boot is made of."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.errors import ToolError
 from harness.spec.boot_parameters import is_ours, name_of, split_words
 from harness.spec.host import Boot
 from harness.targets.ssh.shell import Shell
 
-REBOOT = ("systemctl", "reboot")
-
 
 @dataclass(frozen=True)
 class Trial:
-    """One boot of a kernel under test; all paths are on the host.
-
-    `initrd` is the guard's archive followed by the host's own initial file system.
-    """
+    """One boot of a kernel under test."""
 
     nonce: str
-    kernel: str
-    initrd: str
     command_line: str
 
 
-@dataclass(frozen=True)
-class Step:
-    """One command on the host, as root unless said otherwise."""
-
-    argv: tuple[str, ...]
-    sudo: bool = True
-
-
 class BootMethod(Protocol):
-    """One way to start a kernel once, so that the boot after it is the known-good one's."""
+    """One way to start a kernel once, so that the boot after it is the known-good one's.
+
+    What needs root is in its module as `HELPER`: the shell functions NAME_arm COMMAND-LINE,
+    NAME_disarm, NAME_armed, NAME_inspect and NAME_start of the helper (helper.sh).
+    """
+
+    name: str  # as a hosts file has it
 
     def programs(self) -> tuple[str, ...]:
         """Return the programs that the host must have."""
 
     def faults(self, shell: Shell) -> list[str]:
         """Return why this method would not work on this host, or not be safe. Changes nothing."""
-
-    def reads(self) -> tuple[tuple[str, ...], ...]:
-        """Return what `faults` and `armed` read as root."""
-
-    def texts(self, trial: Trial) -> Mapping[str, str]:
-        """Return the small files that `arm` needs in `state`/trial, by name."""
-
-    def arm(self, trial: Trial, state: str) -> list[Step]:
-        """Return the steps that make the next start the trial's. Files are in `state`/trial."""
-
-    def disarm(self) -> list[Step]:
-        """Return the steps after which the next start is the known-good kernel's. Repeatable."""
-
-    def armed(self, shell: Shell) -> bool:
-        """Whether the next start would be a trial's."""
-
-    def start(self) -> Step:
-        """Return the step that leaves the running kernel for the trial."""
 
 
 def boot_method(boot: Boot) -> BootMethod:
@@ -69,19 +41,20 @@ def boot_method(boot: Boot) -> BootMethod:
     return method
 
 
-def carry_out(shell: Shell, steps: Sequence[Step]) -> None:
-    """Run `steps` in order. Raises ToolError at the first that fails."""
-    for step in steps:
-        shell.run(step.argv, sudo=step.sudo, check=True)
-
-
-def arm(shell: Shell, method: BootMethod, trial: Trial, state: str) -> None:
+def arm(shell: Shell, method: BootMethod, trial: Trial) -> None:
     """Make the next start the trial's, or raise ToolError and leave the host as it was."""
-    try:
-        carry_out(shell, method.arm(trial, state))
-    except ToolError:
-        carry_out(shell, method.disarm())
-        raise
+    line = trial.command_line.encode()
+    shell.run(["arm", method.name], root=True, stdin=line, check=True, timeout_s=300)
+
+
+def disarm(shell: Shell, method: BootMethod) -> None:
+    """Make the next start the known-good kernel's. Repeatable. Raises ToolError."""
+    shell.run(["disarm", method.name], root=True, check=True)
+
+
+def armed(shell: Shell, method: BootMethod) -> bool:
+    """Whether the next start would be a trial's. Raises ToolError where nobody can tell."""
+    return shell.run(["armed", method.name], root=True, check=True).stdout.strip() == "yes"
 
 
 def trial_command_line(known_good: str, additions: Sequence[str]) -> str:

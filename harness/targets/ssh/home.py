@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness.errors import InfrastructureError, InputError, ToolError
 from harness.process import Runner
 from harness.spec.host import HostSpec
-from harness.targets.ssh.boot_method import BootMethod, carry_out
+from harness.targets.ssh.boot_method import BootMethod, armed, disarm
 from harness.targets.ssh.identity import Running, read_running
 from harness.targets.ssh.power import can_cycle, cycle_power
 from harness.targets.ssh.shell import Shell
@@ -20,8 +20,8 @@ from harness.targets.ssh.transport import ConnectionLostError, HostKeyError
 
 Connect = Callable[[], Shell]
 POLL_S = 1.0
-IN_ORDER = ("systemctl", "reboot")
-AT_ONCE = ("systemctl", "reboot", "--force", "--force")  # a crashed kernel may never shut down
+IN_ORDER = ("reboot",)  # words for the helper
+AT_ONCE = ("reboot-now",)  # a crashed kernel may never shut down
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def known_good(running: Running) -> bool:
     return not running.nonce
 
 
-def restart(shell: Shell, argv: tuple[str, ...]) -> None:
+def restart(shell: Shell, words: tuple[str, ...]) -> None:
     """Ask the host to leave its kernel; it may be gone before it can answer."""
     with contextlib.suppress(ConnectionLostError):
-        shell.run(argv, sudo=True, timeout_s=30)
+        shell.run(words, root=True, timeout_s=30)
 
 
 def bring_home(
@@ -97,9 +97,9 @@ def bring_home(
         answer, waited = None, False
     if answer is None:
         answer = _wait_home(spec, connect, runner, lease_s, waited, tell)
-    if method.armed(answer.shell):
+    if armed(answer.shell, method):
         tell("a trial was armed and never started: disarming")
-        carry_out(answer.shell, method.disarm())
+        disarm(answer.shell, method)
     return answer
 
 

@@ -9,11 +9,11 @@ from harness.targets.ssh.shell import Shell
 _KEPT = "inventory.json"
 
 
-def read_files(shell: Shell, patterns: tuple[str, ...], *, sudo: bool = False) -> dict[str, str]:
+def read_files(shell: Shell, patterns: tuple[str, ...]) -> dict[str, str]:
     """Return path -> content of the files that match shell patterns; others are left out."""
     # grep, because it names the file before each line, and one process reads hundreds of files
     script = 'IFS=; for p; do set -- $p; grep -sH "" -- "$@"; done; exit 0'
-    said = shell.run(["sh", "-c", script, "sh", *patterns], sudo=sudo).stdout
+    said = shell.run(["sh", "-c", script, "sh", *patterns]).stdout
     found: dict[str, list[str]] = {}
     for line in said.splitlines():
         path, colon, content = line.partition(":")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.testmod.verdicts import first_crash
 
-FOLLOW = ("cat", "/dev/kmsg")
+FOLLOW = ("kmsg",)  # a verb of the helper
 
 _MOST_BYTES = 256 << 20  # of one boot; a machine that prints for ever must not fill our disk
 _RECORD = re.compile(r"^(\d{1,4}),(\d{1,20}),(\d{1,20}),[^;]{1,64};(.*)\Z")

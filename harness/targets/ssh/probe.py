@@ -3,26 +3,24 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from harness.health import Health, Row
 from harness.spec.architecture import X86_64
 from harness.spec.host import HostSpec
-from harness.targets.ssh.boot_method import BootMethod, Trial
-from harness.targets.ssh.home import AT_ONCE, IN_ORDER
+from harness.targets.ssh import helper
+from harness.targets.ssh.boot_method import BootMethod, armed
 from harness.targets.ssh.identity import read_running
-from harness.targets.ssh.kmsg import FOLLOW
 from harness.targets.ssh.lock import read_lock
 from harness.targets.ssh.power import can_cycle
 from harness.targets.ssh.shell import HostAnswerError, Shell
-from harness.targets.ssh.stage import host_initrd
-from harness.targets.ssh.trial import CONFIRM, pstore_argv
-from harness.targets.ssh.tuning import tune_argv
 
 PROGRAMS = (
-    *("cat", "dmesg", "find", "flock", "install", "mv", "nproc", "od", "pkill", "rm", "sh"),
-    *("sha256sum", "stat", "sync", "systemctl"),
+    *("cat", "cut", "dmesg", "find", "flock", "grep", "head", "insmod", "install", "mv", "nproc"),
+    *("od", "pkill", "rm", "sed", "setsid", "sh", "sha256sum", "sort", "stat", "sync"),
+    *("systemctl", "tac", "tr", "wc"),
 )
-_ROOM_MIB = 400  # kernel, the host's initial file system twice, module, programs
+_ROOM_MIB = 400  # kernel, the host's initial file system twice, module, guard
 _NO_SYSTEMD = ("", "offline", "unknown")
 _FILE_SYSTEMS = ("ext4", "ext3", "ext2", "xfs")  # kernels/fragments/lab.config
 _NETWORK = (
@@ -36,6 +34,7 @@ class _Host:
     shell: Shell
     spec: HostSpec
     method: BootMethod
+    helper: list[Row]
 
 
 def check_host(shell: Shell, spec: HostSpec, method: BootMethod) -> list[Row]:
@@ -43,7 +42,7 @@ def check_host(shell: Shell, spec: HostSpec, method: BootMethod) -> list[Row]:
     looks: tuple[Callable[[_Host], Iterator[Row]], ...] = (
         _kernel,
         _programs,
-        _sudo,
+        _helper,
         _state,
         _initrd,
         _boot,
@@ -51,7 +50,7 @@ def check_host(shell: Shell, spec: HostSpec, method: BootMethod) -> list[Row]:
         _topology,
         _ways_back,
     )
-    host = _Host(shell, spec, method)
+    host = _Host(shell, spec, method, check_helper(shell, spec))
     return [row for look in looks for row in look(host)]
 
 
@@ -61,35 +60,6 @@ def count_cpus(shell: Shell) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,4}\n?", said):
         raise HostAnswerError(f"host {shell.name}: nproc says {said[:80]!r}")
     return int(said)
-
-
-def root_argvs(spec: HostSpec, method: BootMethod) -> list[tuple[str, ...]]:
-    """Return every command that the harness runs as root on this host; `*` for what varies.
-
-    This is what the sudoers file has to allow.
-    """
-    folder = f"{spec.state}/trial"
-    trial = Trial("*", f"{folder}/bzImage", f"{folder}/initrd", "*")
-    steps = [*method.arm(trial, spec.state), *method.disarm(), method.start()]
-    return list(
-        dict.fromkeys(
-            [
-                *(step.argv for step in steps if step.sudo),
-                IN_ORDER,
-                AT_ONCE,
-                CONFIRM,
-                FOLLOW,
-                ("dmesg",),
-                ("cat", host_initrd(spec, "*")),
-                (f"{folder}/load", f"{folder}/module.ko", "*"),
-                pstore_argv(spec.state),
-                tune_argv(spec.state, "apply", "*"),
-                tune_argv(spec.state, "restore"),
-                *(("cat", "--", f"{place}/*") for place in pstore_argv("")[1:3]),
-                *method.reads(),
-            ]
-        )
-    )
 
 
 def _kernel(host: _Host) -> Iterator[Row]:
@@ -113,35 +83,57 @@ def _programs(host: _Host) -> Iterator[Row]:
     needed = sorted({*PROGRAMS, *host.method.programs(), *(("sudo",) if host.spec.sudo else ())})
     missing = host.shell.run(["sh", "-c", look, "sh", *needed]).stdout.split()
     if missing:
-        packages = "coreutils, util-linux, procps, findutils, and the boot method's package"
+        packages = "coreutils, util-linux, procps, findutils, kmod, and the boot method's package"
         yield Row("programs", Health.FAIL, f"missing: {', '.join(missing)}", f"install {packages}")
     else:
         yield Row("programs", Health.OK, f"all {len(needed)} there")
 
 
-def _sudo(host: _Host) -> Iterator[Row]:
-    if not host.spec.sudo:
-        uid = host.shell.run(["id", "-u"]).stdout.strip()
-        if uid != "0":
-            remedy = "say `sudo: true`, and give the account the sudoers file"
-            yield Row("root", Health.FAIL, f"sudo: false, but the account's id is {uid}", remedy)
-        return
-    listed = host.shell.run(["sudo", "-n", "-l"]).stdout
-    refused = []
-    for argv in root_argvs(host.spec, host.method):
-        if argv[0].startswith("/"):  # ours, which is not there before the first run
-            allowed = argv[0] in listed or ") NOPASSWD: ALL" in listed
-        else:  # with a command, -l asks whether it is allowed, and runs nothing
-            concrete = [word.replace("*", "x") for word in argv]
-            allowed = host.shell.run(["sudo", "-n", "-l", "--", *concrete]).returncode == 0
-        if not allowed:
-            refused.append(argv[0])
-    if refused:
-        remedy = f"vmapbench host sudoers {host.spec.name} prints the file for /etc/sudoers.d"
-        names = ", ".join(dict.fromkeys(refused))
-        yield Row("sudo", Health.FAIL, f"not allowed without a password: {names}", remedy)
-    else:
-        yield Row("sudo", Health.OK, "every command is allowed")
+def check_helper(shell: Shell, spec: HostSpec) -> list[Row]:
+    """Return whether the harness can do what needs root: the helper, and sudo for it."""
+    if not spec.sudo:
+        uid = shell.run(["id", "-u"]).stdout.strip()
+        if uid == "0":
+            return [Row("root", Health.OK, "the account is root")]
+        remedy = "say `sudo: true`, and install the helper and the sudoers file (docs/lab.md)"
+        return [Row("root", Health.FAIL, f"sudo: false, but the account's id is {uid}", remedy)]
+    install = f"install what vmapbench host helper {spec.name} prints (docs/lab.md, step 5)"
+    said = shell.run(["sha256sum", "--", helper.PATH]).stdout.split(" ")[0]
+    owner = shell.run(["stat", "-L", "-c", "%u %a", "--", helper.PATH]).stdout.split()
+    if not said:
+        return [Row("helper", Health.FAIL, f"{helper.PATH} is not there", install)]
+    if said != helper.digest(spec):
+        found = f"{helper.PATH} is another one than this version of vmapbench has for this host"
+        return [Row("helper", Health.FAIL, found, install)]
+    if len(owner) != 2 or owner[0] != "0" or int(owner[1], 8) & 0o022:
+        found = f"{helper.PATH} can be changed by others than root"
+        return [Row("helper", Health.FAIL, found, f"chown root: and chmod 755 it; {install}")]
+    rows = [Row("helper", Health.OK, f"{helper.PATH}, SHA-256 {said[:12]}")]
+    # with a command, -l asks whether it is allowed, and runs nothing
+    if shell.run(["sudo", "-n", "-l", "--", helper.PATH, "confirm"]).returncode:
+        remedy = f"install what vmapbench host sudoers {spec.name} prints (docs/lab.md, step 5)"
+        return [*rows, Row("sudo", Health.FAIL, "it does not allow the helper", remedy)]
+    more = other_commands(shell.run(["sudo", "-n", "-l"]).stdout)
+    if more:
+        remedy = "take it away: it may be more than the helper gives"
+        return [*rows, Row("sudo", Health.WARN, f"it allows also {', '.join(more)}"[:300], remedy)]
+    return [*rows, Row("sudo", Health.OK, "it allows the helper, and nothing else")]
+
+
+def other_commands(listing: str) -> list[str]:
+    """Return what else than the helper `sudo -l` lists. Pure."""
+    _, _, rules = listing.partition("may run the following commands")
+    rules = re.sub(r"\n {8,}", " ", rules)  # a long rule goes on there
+    commands = [
+        command
+        for rule in re.findall(r"^ +\([^)]*\) *(?:[A-Z_]+: *)*(.*)$", rules, re.MULTILINE)
+        for command in rule.split(", ")
+    ]
+    return [command for command in commands if command != helper.PATH]
+
+
+def _helper(host: _Host) -> Iterator[Row]:
+    yield from host.helper
 
 
 def _state(host: _Host) -> Iterator[Row]:
@@ -151,13 +143,14 @@ def _state(host: _Host) -> Iterator[Row]:
             "folder", Health.FAIL, f"{host.spec.state} is not there or not the account's", remedy
         )
         return
-    free = host.shell.run(["df", "-m", "--output=avail", host.spec.state]).stdout.split()
+    place = str(PurePosixPath(helper.trial_folder(host.spec)).parent)
+    free = host.shell.run(["df", "-m", "--output=avail", place]).stdout.split()
     free_mib = int(free[-1]) if free and re.fullmatch(r"[0-9]{1,12}", free[-1]) else 0
     if free_mib < _ROOM_MIB:
         remedy = f"free some: {_ROOM_MIB} MiB are needed"
-        yield Row("folder", Health.FAIL, f"{free_mib} MiB free at {host.spec.state}", remedy)
+        yield Row("folder", Health.FAIL, f"{free_mib} MiB free at {place}", remedy)
     else:
-        yield Row("folder", Health.OK, f"{host.spec.state}, {free_mib} MiB free")
+        yield Row("folder", Health.OK, f"{host.spec.state}; {free_mib} MiB free at {place}")
     held = read_lock(host.shell, host.spec.state)
     if held:
         remedy = f"vmapbench host unlock {host.spec.name} --break, if that run is surely over"
@@ -167,7 +160,7 @@ def _state(host: _Host) -> Iterator[Row]:
 
 
 def _initrd(host: _Host) -> Iterator[Row]:
-    path = host_initrd(host.spec, read_running(host.shell).release)
+    path = helper.host_initrd(host.spec, read_running(host.shell).release)
     if host.shell.run(["test", "-f", path]).returncode:
         remedy = "name the known-good kernel's as boot: {initrd: PATH}"
         yield Row("initial file system", Health.FAIL, f"{path} is not there", remedy)
@@ -176,6 +169,8 @@ def _initrd(host: _Host) -> Iterator[Row]:
 
 
 def _boot(host: _Host) -> Iterator[Row]:
+    if any(row.bad for row in host.helper):
+        return  # it would be asked, and cannot answer
     faults = host.method.faults(host.shell)
     for fault in faults:
         yield Row(
@@ -183,7 +178,7 @@ def _boot(host: _Host) -> Iterator[Row]:
         )
     if not faults:
         yield Row(f"boot by {host.spec.boot.method}", Health.OK, "possible")
-    if host.method.armed(host.shell):
+    if armed(host.shell, host.method):
         remedy = f"vmapbench host recover {host.spec.name}"
         yield Row("next start", Health.WARN, "a trial is armed", remedy)
     else:

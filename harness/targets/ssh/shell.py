@@ -43,20 +43,23 @@ class Shell(Protocol):
         self,
         argv: Sequence[str],
         *,
-        sudo: bool = False,
+        root: bool = False,
         stdin: bytes | None = None,
         timeout_s: float = 60.0,
         check: bool = False,
     ) -> Completed:
-        """Run `argv` to its end; with `check`, raise ToolError unless it exits with 0."""
+        """Run `argv` to its end; with `check`, raise ToolError unless it exits with 0.
+
+        With `root`, `argv` is a verb of the helper (helper.sh) and its words, run as root.
+        """
 
     def put(self, data: bytes | Path, path: str, mode: int = 0o644) -> None:
         """Write a file as the account and compare its SHA-256, as the host computes it."""
 
-    def get(self, path: str, *, sudo: bool = False) -> bytes:
+    def get(self, path: str) -> bytes:
         """Return the content of a file. Raises ToolError where it cannot be read."""
 
-    def follow(self, argv: Sequence[str], on_line: OnLine, *, sudo: bool = False) -> Following:
+    def follow(self, argv: Sequence[str], on_line: OnLine, *, root: bool = False) -> Following:
         """Start `argv`; `on_line` is called, in another thread, for each line as it comes."""
 
     def close(self) -> None:

@@ -3,27 +3,30 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.errors import InfrastructureError, InputError
 from harness.guest.initramfs import new_nonce
+from harness.health import Row
 from harness.process import Child, Runner
 from harness.spec import playbook
 from harness.spec.architecture import X86_64, Architecture
 from harness.spec.host import HostSpec, load_host
 from harness.targets.base import BootRequest, BootResult, Progress
 from harness.targets.ssh.boot_method import Trial, arm, boot_method
+from harness.targets.ssh.helper import PATH as HELPER
+from harness.targets.ssh.helper import trial_folder
 from harness.targets.ssh.home import IN_ORDER, Answer, bring_home, restart, wait_for
 from harness.targets.ssh.identity import Running
 from harness.targets.ssh.inventory import collect_inventory, note_changes
 from harness.targets.ssh.lock import HostLock, this_process
 from harness.targets.ssh.power import reserve_argv
-from harness.targets.ssh.probe import check_host, count_cpus
+from harness.targets.ssh.probe import check_helper, check_host, count_cpus
 from harness.targets.ssh.shell import Shell
-from harness.targets.ssh.stage import Programs, ensure_programs, plan_trial, stage_trial
+from harness.targets.ssh.stage import ensure_guard, plan_trial, stage_trial
 from harness.targets.ssh.transport import ConnectionLostError, HostShell
 from harness.targets.ssh.trial import (
     GRACE_S,
@@ -51,11 +54,11 @@ class SshTarget:
         host: HostSpec,
         cache: Path,
         runner: Runner,
-        programs: Callable[[Path, Runner], Programs] = ensure_programs,
+        guard: Callable[[Path, Runner], Path] = ensure_guard,
     ):
-        """`cache` keeps the compiled guard and loader, which `programs` makes."""
+        """`cache` keeps the compiled guard, which `guard` makes."""
         self._spec, self.host, self._runner = spec, host, runner
-        self._programs = partial(programs, cache, runner)
+        self._guard = partial(guard, cache, runner)
         self._method = boot_method(host.boot)
         self._lock = HostLock(host.state, this_process("a run"))
         self._held = self._reserved = False
@@ -72,9 +75,9 @@ class SshTarget:
 
         Raises InputError or ToolError; the host is free again when it does.
         """
-        self._programs()
-        self.hold()
+        self._guard()
         try:
+            self.hold()
             with contextlib.closing(self._home().shell) as shell:
                 self._refuse(shell)
         except BaseException:
@@ -93,6 +96,8 @@ class SshTarget:
             self._reserved = True
         if not self._held:
             with contextlib.closing(self._connect_patiently()) as shell:
+                if bad := _faults(check_helper(shell, self.host)):
+                    raise InputError(f"host {self.host.name}:\n  " + "\n  ".join(bad))
                 shell.run(["mkdir", "-p", "--", self.host.state])
                 self._lock.acquire(shell, self._patience_s(), self._notes.append)
             self._held = True
@@ -111,8 +116,7 @@ class SshTarget:
 
     def _refuse(self, shell: Shell) -> None:
         """Raise InputError with everything that forbids a run."""
-        rows = check_host(shell, self.host, self._method)
-        bad = [f"{row.what}: {row.found}; {row.remedy}" for row in rows if row.bad]
+        bad = _faults(check_host(shell, self.host, self._method))
         cpus = count_cpus(shell)
         if self._spec.cpus > cpus:
             bad.append(f"cpus: the playbook asks for {self._spec.cpus}, it has {cpus}")
@@ -138,11 +142,14 @@ class SshTarget:
         trial = plan_trial(
             self.host, request, "NONCE", line, self._lease_s(request), self._parameters(request)
         )
-        steps = [*self._method.arm(trial, self.host.state), self._method.start()]
-        where = f"{self.host.name}:"
-        sudo = ("sudo", "-n", "--") if self.host.sudo else ()
-        copies = [("copy", str(request.kernel.image), f"{where}{trial.kernel}")]
-        return [*copies, *((where, *(sudo if step.sudo else ()), *step.argv) for step in steps)]
+        where, method = f"{self.host.name}:", self._method.name
+        root = ("sudo", "-n", "--", HELPER) if self.host.sudo else (HELPER,)
+        copied = f"{where}{trial_folder(self.host)}/kernel"
+        return [
+            ("copy", str(request.kernel.image), copied),
+            (where, "sh", "-c", f"echo '{trial.command_line}' | {' '.join(root)} arm {method}"),
+            (where, *root, "start", method),
+        ]
 
     def boot(self, request: BootRequest, progress: Progress) -> BootResult:
         """Boot, load, collect, come home. Raises InfrastructureError only."""
@@ -252,7 +259,7 @@ class SshTarget:
         """Copy everything to the host; return the trial that it makes."""
         nonce, parameters = new_nonce(), self._parameters(request)
         trial = plan_trial(self.host, request, nonce, running.command_line, lease_s, parameters)
-        stage_trial(shell, self.host, self._method, trial, request, running, self._programs())
+        stage_trial(shell, request, self._guard())
         return trial
 
     def _carry_out(
@@ -260,11 +267,11 @@ class SshTarget:
     ) -> Findings:
         """Start the trial and follow it to its end; whatever interrupts that, it is sent home."""
         try:
-            arm(shell, self._method, trial, self.host.state)
+            arm(shell, self._method, trial)
             progress("booting")
-            restart(shell, self._method.start().argv)
+            restart(shell, ("start", self._method.name))
             findings = run.run(running.boot_id)
-            run.finish(lambda shell: restore_tuning(shell, self.host.state))
+            run.finish(restore_tuning)
         except BaseException:
             self._abandon()
             raise
@@ -273,7 +280,7 @@ class SshTarget:
     def _prepare(self, shell: Shell) -> Mapping[str, Any]:
         """Tune the confirmed trial; return what is kept of it with the boot."""
         lease_s = self._patience_s()
-        tuned = apply_tuning(shell, self.host.state, self.host.tuning, lease_s)
+        tuned = apply_tuning(shell, self.host.tuning, lease_s)
         inventory = collect_inventory(shell)
         self._machine["hardware"] = inventory.facts()["hardware"]
         return {
@@ -305,7 +312,7 @@ class SshTarget:
             if findings.verdict is Verdict.PASSED:
                 return
             serial = read_text(request.folder / "serial.log")
-            pstore = collect_pstore(shell, self.host.state)
+            pstore = collect_pstore(shell)
         keep_last_words(run.log, [("serial console", serial), ("pstore", pstore)])
         if (
             findings.verdict is Verdict.NO_BOOT
@@ -334,6 +341,11 @@ class SshTarget:
         finally:
             if child:
                 child.kill()
+
+
+def _faults(rows: Iterable[Row]) -> list[str]:
+    """Return what forbids a run, each with its remedy."""
+    return [f"{row.what}: {row.found}; {row.remedy}" for row in rows if row.bad]
 
 
 def make_target(

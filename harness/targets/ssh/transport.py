@@ -20,6 +20,7 @@ import platformdirs
 
 from harness.errors import InfrastructureError, InputError, ToolError
 from harness.spec.host import HostSpec, Jump
+from harness.targets.ssh.helper import root_argv
 from harness.targets.ssh.shell import Completed, HostAnswerError, OnLine
 
 # What it logs with a traceback (a host that restarts) is raised as an error of ours as well.
@@ -178,13 +179,13 @@ class HostShell:
         self,
         argv: Sequence[str],
         *,
-        sudo: bool = False,
+        root: bool = False,
         stdin: bytes | None = None,
         timeout_s: float = 60.0,
         check: bool = False,
     ) -> Completed:
         """Run `argv` to its end. Past `timeout_s`, or when the host goes: ConnectionLostError."""
-        with explained(self._spec, f"running {argv[0]} on"), self._channel(argv, sudo) as channel:
+        with explained(self._spec, f"running {argv[0]} on"), self._channel(argv, root) as channel:
             out, err = _drain(channel, stdin, time.monotonic() + timeout_s)
             status = channel.recv_exit_status()
         if out is None:
@@ -229,20 +230,20 @@ class HostShell:
             )
         self.run(["mv", "-f", "--", partial, path], check=True)
 
-    def get(self, path: str, *, sudo: bool = False) -> bytes:
+    def get(self, path: str) -> bytes:
         """Return the content of a file. Raises ToolError where it cannot be read."""
         argv = ["cat", "--", path]
-        with explained(self._spec, f"reading {path} on"), self._channel(argv, sudo) as channel:
+        with explained(self._spec, f"reading {path} on"), self._channel(argv) as channel:
             out, err = _drain(channel, None, time.monotonic() + 120)
             status = channel.recv_exit_status()
         if out is None or status:
             raise ToolError(f"host {self.name}: cannot read {path}: {_text(err).strip()[-200:]}")
         return out
 
-    def follow(self, argv: Sequence[str], on_line: OnLine, *, sudo: bool = False) -> "_Follower":
+    def follow(self, argv: Sequence[str], on_line: OnLine, *, root: bool = False) -> "_Follower":
         """Start `argv`; its lines go to `on_line`, in another thread, as they come."""
         with explained(self._spec, f"running {argv[0]} on"):
-            return _Follower(self._open(argv, sudo), on_line)
+            return _Follower(self._open(argv, root), on_line)
 
     def close(self) -> None:
         """Close the connection and those of the jump hosts."""
@@ -255,26 +256,25 @@ class HostShell:
         transport: paramiko.Transport | None = self._connection.transport
         return transport
 
-    def _open(self, argv: Sequence[str], sudo: bool) -> paramiko.Channel:
+    def _open(self, argv: Sequence[str], root: bool) -> paramiko.Channel:
         if self._transport is None or not self._transport.is_active():
             raise EOFError("the connection is closed")
         channel = self._transport.open_session(timeout=CONNECT_S)
-        channel.exec_command(command_line(argv, sudo=sudo and self._spec.sudo))
+        channel.exec_command(command_line(root_argv(self._spec, argv) if root else argv))
         return channel
 
     @contextlib.contextmanager
-    def _channel(self, argv: Sequence[str], sudo: bool) -> Iterator[paramiko.Channel]:
-        channel = self._open(argv, sudo)
+    def _channel(self, argv: Sequence[str], root: bool = False) -> Iterator[paramiko.Channel]:
+        channel = self._open(argv, root)
         try:
             yield channel
         finally:
             channel.close()
 
 
-def command_line(argv: Sequence[str], *, sudo: bool = False) -> str:
+def command_line(argv: Sequence[str]) -> str:
     """Return `argv` for the account's shell: every word quoted, messages in English."""
-    root = ["sudo", "-n", "--"] if sudo else []
-    return shlex.join(["env", "LC_ALL=C", *root, *argv])
+    return shlex.join(["env", "LC_ALL=C", *argv])
 
 
 def _drain(

@@ -1,7 +1,6 @@
 """One boot on a lab host: start the trial, prove it, load the module, collect, and come home."""
 
 import contextlib
-import errno
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from harness.guest.frames import parse_meminfo
 from harness.spec.host import HostSpec
 from harness.targets.base import BootRequest, Progress
 from harness.targets.ssh.boot_method import Trial
+from harness.targets.ssh.helper import trial_folder
 from harness.targets.ssh.home import Answer, Connect, known_good, wait_for
 from harness.targets.ssh.identity import build_id_of, mismatches
 from harness.targets.ssh.kmsg import FOLLOW, KmsgLog
@@ -21,14 +21,14 @@ from harness.targets.ssh.shell import Following, HostAnswerError, Shell
 from harness.targets.ssh.transport import ConnectionLostError
 from harness.verdict import Verdict
 
-CONFIRM = ("pkill", "-USR1", "-x", "vmapbench-guard")
+CONFIRM = ("confirm",)  # a verb of the helper
 GRACE_S = 60.0  # past the expected time, silence of this long is a hang
 _LAST_WORDS_S = 3.0  # after a crash, for what is still on its way
 _POLL_S = 0.2
-_RESULT = re.compile(r"errno=([0-9]{1,4}) elapsed_ns=([0-9]{1,15})\n?")  # eleven days at most
+_RESULT = re.compile(r"elapsed_ns=([0-9]{1,15}) ([ -~]{0,200})\n?")  # eleven days at most
 _AFTER_A_CUT_S = 5.0
 # The module's init ends with -EAGAIN on purpose (lib/test_vmalloc.c, vmalloc_test_init).
-_EXPECTED_ERRORS = (0, errno.EAGAIN)
+_EXPECTED_WORDS = ("", "Resource temporarily unavailable")
 
 
 class TrialEndedError(Exception):
@@ -141,27 +141,23 @@ class TrialRun:
 
     def _confirm(self) -> None:
         """Give the guard's lease anew. A trial without its guard is not gone on with."""
-        if self._shell.run(CONFIRM, sudo=True).returncode:
-            raise InfrastructureError(
-                f"host {self._spec.name}: the trial's guard does not run, or pkill is not allowed"
-            )
+        if self._shell.run(CONFIRM, root=True).returncode:
+            raise InfrastructureError(f"host {self._spec.name}: the trial's guard does not run")
 
     def _follow(self) -> None:
         self.log.listen()
-        self._following = self._shell.follow(FOLLOW, self.log.take, sudo=True)
+        self._following = self._shell.follow(FOLLOW, self.log.take, root=True)
 
     def _load(self, number: int, parameters: str) -> int:
         """Load the module once and return the wall time of the call in ns."""
         self._confirm()
-        folder = f"{self._spec.state}/trial"
-        result = f"{folder}/result.{number}"
-        argv = [f"{folder}/load", f"{folder}/module.ko", parameters, result]
-        loading = self._shell.follow(argv, self.log.note, sudo=True)
-        status, load_ns = parse_result(self._shell.name, self._await_result(loading, result))
-        if status not in _EXPECTED_ERRORS:
-            name = errno.errorcode.get(status, str(status))
+        result = f"{trial_folder(self._spec)}/result.{number}"
+        words = ["load", str(number), *parameters.split()]
+        loading = self._shell.follow(words, self.log.note, root=True)
+        load_ns, said = parse_result(self._shell.name, self._await_result(loading, result))
+        if said not in _EXPECTED_WORDS:
             raise TrialEndedError(
-                Verdict.MODULE_MISSING, f"load {number} of the module failed with {name}"
+                Verdict.MODULE_MISSING, f"load {number} of the module failed: {said}"
             )
         return load_ns
 
@@ -230,7 +226,7 @@ class TrialRun:
 
     def _collect(self, findings: Findings) -> None:
         """Take the whole kernel log from the ring buffer: what follows live may be cut."""
-        done = self._shell.run(["dmesg"], sudo=True, timeout_s=120)
+        done = self._shell.run(["dmesg"], root=True, timeout_s=120)
         self._stop_at_crash()
         if done.returncode:
             findings.verdict = Verdict.INCOMPLETE
@@ -239,28 +235,17 @@ class TrialRun:
         findings.kernel_log = done.stdout
 
 
-def parse_result(name: str, text: str) -> tuple[int, int]:
-    """Return errno and wall time in ns of a load, from load.c's file. Raises HostAnswerError."""
+def parse_result(name: str, text: str) -> tuple[int, str]:
+    """Return wall time in ns of a load, and what insmod said. Raises HostAnswerError."""
     found = _RESULT.fullmatch(text)
     if found is None:
         raise HostAnswerError(f"host {name}: the loader's result is {text[:80]!r}")
-    return int(found[1]), int(found[2])
+    return int(found[1]), found[2]
 
 
-def pstore_argv(state: str) -> tuple[str, ...]:
-    """Return the command that lists what was kept of a panic since the trial was staged."""
-    folders = ("/sys/fs/pstore", "/var/lib/systemd/pstore")
-    return ("find", *folders, "-type", "f", "-newer", f"{state}/trial/bzImage")
-
-
-def collect_pstore(shell: Shell, state: str) -> str:
+def collect_pstore(shell: Shell) -> str:
     """Return the last lines of a panic, where the firmware could keep them. Known-good kernel."""
-    listed = shell.run(pstore_argv(state), sudo=True).stdout.split("\n")
-    texts = []
-    for path in sorted(filter(None, listed))[:32]:
-        with contextlib.suppress(ToolError):
-            texts.append(shell.get(path, sudo=True).decode(errors="replace"))
-    return "\n".join(texts)
+    return shell.run(["pstore"], root=True).stdout
 
 
 def keep_last_words(log: KmsgLog, sources: Sequence[tuple[str, str]]) -> None:

@@ -1,6 +1,6 @@
 """Makes a lab host quiet and constant for a measurement, and puts everything back.
 
-What is set and how stands in tuning.yaml; what runs on the host is tune.sh.
+What is set and how stands in tuning.yaml; what runs on the host is the helper (helper.sh).
 """
 
 from collections import Counter
@@ -16,8 +16,6 @@ from harness.spec.document import Document, parse_document
 from harness.targets.ssh.shell import Shell
 
 _DATA = files("harness.targets.ssh") / "tuning.yaml"
-_SCRIPT = files("harness.targets.ssh") / "tune.sh"
-_READ_ONLY = "-"
 
 
 class Profile(Document):
@@ -117,16 +115,13 @@ def tuning_parameters(name: str) -> tuple[str, ...]:
     return find_profile(name, load_tuning()).boot_parameters
 
 
-def render_plan(profile: Profile, data: TuningData) -> str:
-    """Return the rows for tune.sh. Pure."""
-    rows = (
-        (name, pattern, profile.knobs.get(name, _READ_ONLY)) for name, pattern in data.knobs.items()
-    )
-    return "".join("\t".join(row) + "\n" for row in rows)
+def tune_words(profile: Profile, lease_s: int) -> tuple[str, ...]:
+    """Return the verb of the helper, and the words that set the knobs of a profile. Pure."""
+    return ("tune", str(lease_s), *(f"{name}={value}" for name, value in profile.knobs.items()))
 
 
 def parse_rows(text: str, profile: Profile, data: TuningData) -> tuple[Knob, ...]:
-    """Return every knob from what tune.sh printed; lines that are no rows are left out. Pure."""
+    """Return every knob from what the helper printed; lines that are no rows are left out. Pure."""
     rows = [line.split("\t") for line in text.splitlines() if line.count("\t") == 3]
     return tuple(
         _knob(name, profile.knobs.get(name), [row for row in rows if row[0] == name])
@@ -156,29 +151,19 @@ def _counted(values: Iterable[str]) -> str:
     return ", ".join(f"{value or 'nothing'} x{count}" for value, count in sorted(counts.items()))
 
 
-def tune_argv(state: str, *words: str) -> tuple[str, ...]:
-    """Return the command that tunes the host, as root."""
-    return (f"{state}/tuning/tune", *words)
-
-
-def apply_tuning(shell: Shell, state: str, name: str, lease_s: int) -> Tuned:
+def apply_tuning(shell: Shell, name: str, lease_s: int) -> Tuned:
     """Set and read back the knobs of a profile; after `lease_s` the host itself restores them.
 
     Raises InputError for an unknown profile, ToolError when the host cannot promise to restore.
     """
     data = load_tuning()
     profile = find_profile(name, data)
-    shell.run(["mkdir", "-p", "--", f"{state}/tuning"], check=True)
-    shell.put(_SCRIPT.read_bytes(), f"{state}/tuning/tune", 0o755)
-    plan = render_plan(profile, data).encode()
-    argv = tune_argv(state, "apply", str(lease_s))
-    done = shell.run(argv, sudo=True, stdin=plan, timeout_s=120)
+    done = shell.run(tune_words(profile, lease_s), root=True, timeout_s=120)
     if done.returncode:
         raise ToolError(f"host {shell.name}: cannot tune it: {done.stderr.strip()[-300:]}")
     return Tuned(name, parse_rows(done.stdout, profile, data))
 
 
-def restore_tuning(shell: Shell, state: str) -> None:
+def restore_tuning(shell: Shell) -> None:
     """Put back what `apply_tuning` has changed since this boot; no harm when that is nothing."""
-    if shell.run(["test", "-e", f"{state}/tuning/journal"]).returncode == 0:
-        shell.run(tune_argv(state, "restore"), sudo=True, check=True, timeout_s=120)
+    shell.run(["restore"], root=True, check=True, timeout_s=120)

@@ -4,12 +4,10 @@ from hypothesis import strategies as st
 
 from harness.errors import InputError
 from harness.spec.document import parse_document
-from harness.spec.host import BOOT_METHODS, HostSpec
-from harness.targets.ssh.boot_method import boot_method
+from harness.spec.host import HostSpec
 from harness.targets.ssh.identity import Running, build_id_in_notes, mismatches
 from harness.targets.ssh.kmsg import KmsgLog
 from harness.targets.ssh.power import cycle_argv, http_request
-from harness.targets.ssh.sudoers import render_sudoers
 from harness.targets.ssh.transport import command_line
 
 
@@ -77,14 +75,7 @@ def test_no_line_upsets_the_log(tmp_path_factory, lines):
 def test_no_word_becomes_two(words):
     import shlex
 
-    assert shlex.split(command_line(words, sudo=True)) == [
-        "env",
-        "LC_ALL=C",
-        "sudo",
-        "-n",
-        "--",
-        *words,
-    ]
+    assert shlex.split(command_line(words)) == ["env", "LC_ALL=C", *words]
 
 
 def test_power_commands_carry_no_secret():
@@ -106,14 +97,3 @@ def test_the_power_request():
     assert request.get_header("Authorization") == "Bearer x"
     with pytest.raises(InputError, match="STRIP is not set"):
         http_request(power, {})
-
-
-@pytest.mark.parametrize("method", BOOT_METHODS)
-def test_the_sudoers_file(method):
-    spec = host(f"boot: {{method: {method}}}")
-    text = render_sudoers(spec, boot_method(spec.boot), "bench")
-    assert text.endswith("bench ALL=(root) NOPASSWD: VMAPBENCH\n")
-    for line in text.split("VMAPBENCH = \\\n")[1].split("\n")[:-2]:
-        assert line.startswith("    /")
-        assert "ALL" not in line
-    assert "/sh " not in text

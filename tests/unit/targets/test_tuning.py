@@ -1,4 +1,6 @@
-"""Tuning as values; tune.sh itself is run in tests/flow and tests/e2e."""
+"""Tuning as values; the helper itself is run in tests/flow and tests/e2e."""
+
+import re
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from harness.targets.ssh.tuning import (
     find_profile,
     load_tuning,
     parse_rows,
-    render_plan,
+    tune_words,
     tuning_parameters,
 )
 
@@ -33,7 +35,7 @@ def test_every_profile_that_comes_along_is_whole():
     for name in data.profiles:
         profile = find_profile(name, data)
         assert set(profile.knobs) <= set(data.knobs), name
-        assert len(render_plan(profile, data).splitlines()) == len(data.knobs)
+        assert all(re.fullmatch("[A-Za-z0-9_.,:=+-]+", word) for word in tune_words(profile, 9))
     assert not find_profile("none", data).knobs
     assert find_profile("threadripper", data).knobs["governor"] == "performance"
 
@@ -48,8 +50,8 @@ def test_isolation_is_asked_for_on_the_command_line():
     assert tuning_parameters("none") == ()
 
 
-def test_the_plan_reads_what_the_profile_leaves_alone():
-    assert render_plan(FAST, DATA) == "governor\t/c/*/gov\tperformance\nboost\t/b\t-\n"
+def test_the_helper_is_told_what_to_set():
+    assert tune_words(FAST, 60) == ("tune", "60", "governor=performance")
 
 
 @pytest.mark.parametrize(

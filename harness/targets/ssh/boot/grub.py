@@ -5,24 +5,45 @@ It can do so only on a plain partition; on LVM, RAID or btrfs it cannot write, t
 taken again and again, and the host lost. So this method refuses such hosts.
 """
 
-import shlex
-from collections.abc import Mapping
-
-from harness.errors import InputError
 from harness.spec.host import Boot
-from harness.targets.ssh.boot_method import REBOOT, Step, Trial
 from harness.targets.ssh.shell import Shell
 
-FOLDER = "/boot/grub/vmapbench"
 CUSTOM = "/boot/grub/custom.cfg"
-ENVIRONMENT = "/boot/grub/grubenv"
-ENTRY = "vmapbench-trial"
 SOURCE_LINE = "if [ -f $prefix/vmapbench/trial.cfg ]; then source $prefix/vmapbench/trial.cfg; fi"
+HELPER = r"""
+# GRUB: an entry of its own, chosen for one start; it changes quotes and backslashes, even quoted
+grub=/boot/grub
+grub_entry=vmapbench-trial
+grub_line='@SOURCE_LINE@'
+grub_arm() {
+    case $1 in *[\'\"\\]*) refuse "GRUB cannot pass on quotes and backslashes: $1" ;; esac
+    install -D -m 0600 "$folder/kernel" $grub/vmapbench/bzImage &&
+        install -D -m 0600 "$folder/initrd" $grub/vmapbench/initrd &&
+        grub_menu "$1" >$grub/vmapbench/trial.cfg &&
+        { [ -e $grub/custom.cfg ] || printf '%s\n' "$grub_line" >$grub/custom.cfg; } &&
+        sync -f $grub/vmapbench && grub-reboot $grub_entry
+}
+grub_menu() {
+    printf '%s\n' "menuentry 'vmapbench trial' --id $grub_entry {" &&
+        printf %s "$1" | sed "s/[^ ][^ ]*/'&'/g; s,^,    linux \$prefix/vmapbench/bzImage ," &&
+        printf '\n    initrd $prefix/vmapbench/initrd\n}\n'
+}
+grub_disarm() { grub-editenv $grub/grubenv unset next_entry; }
+grub_armed() { grub-editenv $grub/grubenv list | grep -q "^next_entry=$grub_entry"; }
+grub_inspect() {
+    ! grep -q next_entry $grub/grub.cfg || echo "clears next_entry"
+    ! grep -q custom.cfg $grub/grub.cfg || echo "reads custom.cfg"
+    [ ! -e $grub/custom.cfg ] || grep -qF "$grub_line" $grub/custom.cfg || echo "other custom.cfg"
+}
+grub_start() { systemctl reboot; }
+""".replace("@SOURCE_LINE@", SOURCE_LINE)
 _WRITABLE = ("ext2", "ext3", "ext4", "xfs", "vfat")
 
 
 class Grub:
     """See `BootMethod`."""
+
+    name = "grub"
 
     def programs(self) -> tuple[str, ...]:
         """grub2-common."""
@@ -30,71 +51,17 @@ class Grub:
 
     def faults(self, shell: Shell) -> list[str]:
         """GRUB must read our entry, and be able to forget it before it boots."""
+        said = shell.run(["inspect", self.name], root=True).stdout.splitlines()
         found = []
-        configuration = shell.run(["cat", "/boot/grub/grub.cfg"], sudo=True).stdout
-        if "next_entry" not in configuration:
+        if "clears next_entry" not in said:
             found.append("/boot/grub/grub.cfg has no next_entry; run update-grub")
-        if "custom.cfg" not in configuration:
+        if "reads custom.cfg" not in said:
             found.append("/boot/grub/grub.cfg does not read custom.cfg (/etc/grub.d/41_custom)")
-        custom = shell.run(["cat", CUSTOM], sudo=True)
-        if custom.returncode == 0 and SOURCE_LINE not in custom.stdout:
+        if "other custom.cfg" in said:
             found.append(f"{CUSTOM} exists; add this line to it: {SOURCE_LINE}")
         return found + storage_faults(
             shell.run(["findmnt", "-nro", "SOURCE,FSTYPE", "-T", "/boot/grub"]).stdout
         )
-
-    def reads(self) -> tuple[tuple[str, ...], ...]:
-        """What needs root to be read."""
-        return (
-            ("cat", "/boot/grub/grub.cfg"),
-            ("cat", CUSTOM),
-            ("grub-editenv", ENVIRONMENT, "list"),
-        )
-
-    def texts(self, trial: Trial) -> Mapping[str, str]:
-        """Return the entry, and the file that makes GRUB read it."""
-        return {"trial.cfg": render_entry(trial), "custom.cfg": SOURCE_LINE + "\n"}
-
-    def arm(self, trial: Trial, state: str) -> list[Step]:
-        """Install kernel, initial file system and entry; choose the entry for one start."""
-        files = (
-            (trial.kernel, f"{FOLDER}/bzImage"),
-            (trial.initrd, f"{FOLDER}/initrd"),
-            (f"{state}/trial/trial.cfg", f"{FOLDER}/trial.cfg"),
-        )
-        return [
-            *(Step(("install", "-D", "-m", "0600", "--", *pair)) for pair in files),
-            Step(("cp", "--no-clobber", "--", f"{state}/trial/custom.cfg", CUSTOM)),
-            Step(("sync", "-f", FOLDER)),
-            Step(("grub-reboot", ENTRY)),
-        ]
-
-    def disarm(self) -> list[Step]:
-        """Forget the choice."""
-        return [Step(("grub-editenv", ENVIRONMENT, "unset", "next_entry"))]
-
-    def armed(self, shell: Shell) -> bool:
-        """Whether our entry is chosen."""
-        return ENTRY in shell.run(["grub-editenv", ENVIRONMENT, "list"], sudo=True).stdout
-
-    def start(self) -> Step:
-        """Reboot."""
-        return Step(REBOOT)
-
-
-def render_entry(trial: Trial) -> str:
-    """Return the menu entry. Raises InputError for a command line that GRUB would not pass on."""
-    if set(trial.command_line) & set("\"'\\"):
-        raise InputError(
-            f"GRUB changes quotes and backslashes on a kernel command line: {trial.command_line}"
-        )
-    words = " ".join(shlex.quote(word) for word in trial.command_line.split())
-    return (
-        f"menuentry 'vmapbench trial {trial.nonce}' --id {ENTRY} {{\n"
-        f"    linux $prefix/vmapbench/bzImage {words}\n"
-        "    initrd $prefix/vmapbench/initrd\n"
-        "}\n"
-    )
 
 
 def storage_faults(mount: str) -> list[str]:

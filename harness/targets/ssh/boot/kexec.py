@@ -3,15 +3,26 @@
 Whatever ends the trial goes through the firmware, which knows the known-good kernel only.
 """
 
-from collections.abc import Mapping
-
 from harness.spec.host import Boot
-from harness.targets.ssh.boot_method import Step, Trial
 from harness.targets.ssh.shell import Shell
+
+HELPER = r"""
+# kexec: the kernel lies in memory; kexec chooses the system call that works
+kexec_arm() {
+    kexec --load --kexec-syscall-auto "$folder/kernel" --initrd="$folder/initrd" \
+        --command-line="$1"
+}
+kexec_disarm() { kexec --unload; }
+kexec_armed() { [ "$(cat /sys/kernel/kexec_loaded)" = 1 ]; }
+kexec_inspect() { :; }
+kexec_start() { systemctl kexec; }
+"""
 
 
 class Kexec:
     """See `BootMethod`."""
+
+    name = "kexec"
 
     def programs(self) -> tuple[str, ...]:
         """kexec-tools."""
@@ -27,38 +38,6 @@ class Kexec:
         if "[none]" not in lockdown and "[" in lockdown:
             found.append("the kernel is locked down (Secure Boot): it starts signed kernels only")
         return found
-
-    def reads(self) -> tuple[tuple[str, ...], ...]:
-        """What needs root to be read."""
-        return ()
-
-    def texts(self, trial: Trial) -> Mapping[str, str]:  # noqa: ARG002  (the protocol's)
-        """None: all is in memory."""
-        return {}
-
-    def arm(self, trial: Trial, state: str) -> list[Step]:  # noqa: ARG002  (the protocol's)
-        """Load the kernel into memory."""
-        return [Step(load_argv(trial))]
-
-    def disarm(self) -> list[Step]:
-        """Unload it."""
-        return [Step(("kexec", "--unload"))]
-
-    def armed(self, shell: Shell) -> bool:
-        """Whether a kernel is loaded."""
-        return shell.run(["cat", "/sys/kernel/kexec_loaded"]).stdout.strip() == "1"
-
-    def start(self) -> Step:
-        """Shut down in order, then jump."""
-        return Step(("systemctl", "kexec"))
-
-
-def load_argv(trial: Trial) -> tuple[str, ...]:
-    """Return the command that loads the trial; kexec chooses the system call that works."""
-    return (
-        *("kexec", "--load", "--kexec-syscall-auto", trial.kernel),
-        *(f"--initrd={trial.initrd}", f"--command-line={trial.command_line}"),
-    )
 
 
 def make_method(_: Boot) -> Kexec:

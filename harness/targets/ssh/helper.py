@@ -1,0 +1,74 @@
+"""The program that does what needs root on a lab host, and the sudoers file that allows it.
+
+The program is helper.sh with the host's paths, the knobs of tuning.yaml, and the functions of every
+boot method in it: one text, which an administrator reads and installs. Where the account is root
+already (`sudo: false`) the same text is run by `sh -c`, and nothing is installed.
+"""
+
+import hashlib
+import importlib
+from collections.abc import Sequence
+from importlib.resources import files
+
+from harness.spec.host import BOOT_METHODS, HostSpec
+from harness.targets.ssh.tuning import load_tuning
+
+PATH = "/usr/local/sbin/vmapbench-lab"
+_NAME = "vmapbench-lab"
+_TEXT = files("harness.targets.ssh") / "helper.sh"
+
+
+def trial_folder(spec: HostSpec) -> str:
+    """Return where root keeps the files of a trial.
+
+    Not in the account's own folder: whoever owns that could put a link there, and have root write
+    anywhere. Without sudo the account is root.
+    """
+    return "/var/cache/vmapbench" if spec.sudo else f"{spec.state}/trial"
+
+
+def host_initrd(spec: HostSpec, release: str) -> str:
+    """Return the path of the initial file system that mounts the host's root."""
+    return spec.boot.initrd or f"/boot/initrd.img-{release}"
+
+
+def render_helper(spec: HostSpec) -> str:
+    """Return the text of the program for this host. Pure."""
+    settings = (  # paths of a hosts file have no character that a shell would take for more
+        f"folder={trial_folder(spec)}",
+        f"initrd={host_initrd(spec, '$(uname -r)')}",
+        f"partition={spec.boot.partition} # of systemd-boot",
+    )
+    knobs = (f"{name}\t{pattern}" for name, pattern in load_tuning().knobs.items())
+    modules = (f"harness.targets.ssh.boot.{name.replace('-', '_')}" for name in BOOT_METHODS)
+    methods = (importlib.import_module(module).HELPER.strip("\n") for module in modules)
+    text = _TEXT.read_text(encoding="utf-8")
+    for word, value in (
+        ("@SETTINGS@", "\n".join(settings)),
+        ("@METHODS@", "".join(f"{functions}\n\n" for functions in methods).rstrip("\n") + "\n"),
+        ("@NAMES@", " | ".join(BOOT_METHODS)),
+        ("@KNOBS@", "\n".join(knobs)),
+    ):
+        text = text.replace(word, value)
+    return text
+
+
+def digest(spec: HostSpec) -> str:
+    """Return the SHA-256 of the program for this host, in hex."""
+    return hashlib.sha256(render_helper(spec).encode()).hexdigest()
+
+
+def root_argv(spec: HostSpec, words: Sequence[str]) -> tuple[str, ...]:
+    """Return the command that runs a verb and its words as root on this host."""
+    if spec.sudo:
+        return ("sudo", "-n", "--", PATH, *words)
+    return ("sh", "-c", render_helper(spec), _NAME, *words)
+
+
+def render_sudoers(spec: HostSpec, account: str) -> str:
+    """Return the text of /etc/sudoers.d/vmapbench for this host and account. Pure."""
+    return (
+        f"# What vmapbench runs as root on {spec.name}: one program, which checks its words.\n"
+        "# Mode 0440. Install it after visudo -c has accepted it, and after the program.\n"
+        f"{account} ALL=(root) NOPASSWD: {PATH}\n"
+    )

@@ -1,0 +1,271 @@
+#!/bin/sh
+# vmapbench-lab: what vmapbench does as root on a lab host, and nothing else.
+#
+# It belongs to root, mode 0755, in /usr/local/sbin; the sudoers file names it and no other program.
+# It takes a verb and plain words: no path, no pattern, no program. Every word is checked before
+# anything is done. Files and a kernel's command line come on standard input, so root opens no file
+# that the account has named.
+#
+#   prepare                      empties the folder of trials
+#   put kernel|module|guard SHA256 <FILE      keeps a file of the next trial, if it arrived whole
+#   arm METHOD <COMMAND-LINE     has the next start, and only that, be the trial's
+#   disarm METHOD                takes that back
+#   armed METHOD                 prints yes or no
+#   inspect METHOD               prints what the boot method depends on
+#   start METHOD                 leaves the running kernel for the trial
+#   confirm                      gives the trial's guard its next lease
+#   load NUMBER [NAME=VALUE ...] loads the trial's module once, in a trial kernel only
+#   kmsg                         prints the kernel log as it grows
+#   dmesg                        prints the kernel log
+#   pstore                       prints what the firmware kept of a panic since the last trial
+#   tune SECONDS [KNOB=VALUE ...]   reads all knobs and sets some, for so long at most
+#   restore                      puts the knobs back
+#   reboot, reboot-now           leaves the running kernel, in order or at once
+set -u
+umask 022
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
+run=/run/vmapbench # the journal of knobs; void after a start, as no knob survives one
+unit=vmapbench-restore
+tab=$(printf '\t')
+@SETTINGS@
+
+refuse() {
+    printf 'vmapbench-lab: %s\n' "$1" >&2
+    exit 2
+}
+
+fail() {
+    printf 'vmapbench-lab: %s\n' "$1" >&2
+    exit 1
+}
+
+is_number() {
+    case $1 in '' | *[!0-9]* | ???????*) return 1 ;; esac
+}
+
+in_trial() {
+    case " $(cat /proc/cmdline) " in *" vmapbench.trial="*) return 0 ;; esac
+    return 1
+}
+
+# --- The files of a trial, in a folder that only root can change
+
+prepare() {
+    rm -rf -- "$folder" && mkdir -- "$folder" || fail "$folder cannot be made anew"
+}
+
+put() { # name, digest
+    case $1 in kernel | module | guard) ;; *) refuse "put takes a kernel, a module or a guard" ;; esac
+    case $2 in *[!0-9a-f]*) refuse "a SHA-256 is 64 hexadecimal digits" ;; esac
+    [ ${#2} -eq 64 ] || refuse "a SHA-256 is 64 hexadecimal digits"
+    [ -d "$folder" ] || refuse "prepare comes first"
+    cat >"$folder/$1.part" && [ "$(sha256sum <"$folder/$1.part")" = "$2  -" ] &&
+        mv -- "$folder/$1.part" "$folder/$1" && return
+    rm -f -- "$folder/$1.part"
+    fail "the $1 did not arrive whole; is the disk full?"
+}
+
+# --- Starting a trial once. Each boot method has METHOD_arm COMMAND-LINE, METHOD_disarm,
+# METHOD_armed, METHOD_inspect and METHOD_start; a - in its name is a _ there.
+
+@METHODS@
+arm() { # function prefix
+    in_trial && refuse "a trial kernel runs; only the known-good kernel arms the next one"
+    line=$(head -c 4096)
+    [ "$(printf %s "$line" | tr -d '\040-\176' | wc -c)" -eq 0 ] && [ ${#line} -le 2047 ] ||
+        refuse "a command line is up to 2047 printable characters of ASCII"
+    for word in rdinit=/vmapbench/guard vmapbench.trial=; do
+        case " $line" in *" $word"*) ;; *) refuse "this command line has no $word" ;; esac
+    done
+    (umask 077 && cat -- "$folder/guard" "$initrd" >"$folder/initrd") ||
+        fail "the initial file system cannot be written; is the disk full?"
+    "$1_arm" "$line" && return
+    "$1_disarm"
+    fail "the trial was not armed"
+}
+
+with_method() { # verb, method
+    case $2 in @NAMES@) ;; *) refuse "no boot method $2" ;; esac
+    prefix=$(printf %s "$2" | tr - _)
+    case $1 in
+    arm) arm "$prefix" ;;
+    armed) if "${prefix}_armed"; then echo yes; else echo no; fi ;;
+    *) "${prefix}_$1" ;;
+    esac
+}
+
+# --- The module
+
+# $1: the folder, $2: number of the load, then the parameters. In a session of its own, so that a
+# cut connection costs nothing; result.NUMBER appears whole. insmod calls finit_module once, and has
+# no second way as modprobe of busybox has: test_vmalloc's init fails on purpose when it is done.
+load_once='
+    now() { while read -r a b ns _; do [ "$a $b" != "now at" ] || return; done </proc/timer_list; }
+    folder=$1 result=$1/result.$2
+    shift 2
+    now
+    began=$ns
+    said=$(insmod "$folder/module" "$@" 2>&1)
+    now
+    printf "elapsed_ns=%s %s\n" "${began:+$((ns - began))}" "${said##*: }" >"$result.part" &&
+        mv -- "$result.part" "$result"
+'
+
+load() { # number, parameters
+    in_trial || refuse "this is no trial kernel; the module is loaded in one only"
+    is_number "$1" || refuse "load takes a number"
+    number=$1
+    shift
+    for word; do
+        case $word in [A-Za-z_]*=*) ;; *) refuse "a parameter is NAME=VALUE" ;; esac
+    done
+    setsid sh -c "$load_once" sh "$folder" "$number" "$@" </dev/null >/dev/null 2>&1 &
+    wait $!
+}
+
+# --- The kernel log
+
+pstore() {
+    find /sys/fs/pstore /var/lib/systemd/pstore -type f -newer "$folder/kernel" 2>/dev/null |
+        sort | head -n 32 | while IFS= read -r file; do cat -- "$file" && echo; done
+}
+
+# --- Knobs of the running kernel: name, tab, pattern of its files. No other file is written.
+
+knobs() {
+    cat <<'END'
+@KNOBS@
+END
+}
+
+# Sets $value: the first line of file $1, or the chosen word where it shows a choice in brackets.
+read_knob() {
+    value=
+    if [ "$1" = /proc/swaps ]; then
+        while read -r device _; do
+            [ "$device" = Filename ] || value=$value${value:+ }$device
+        done </proc/swaps
+        value=${value:-off}
+        return
+    fi
+    { IFS= read -r value <"$1"; } 2>/dev/null || :
+    case $value in *\[*\]*) value=${value#*\[} value=${value%%\]*} ;; esac
+}
+
+# Calls $1 for each file of each knob with $name, $path, $value and $wanted (- unless a pair sets it).
+each_file() { # function, KNOB=VALUE ...
+    action=$1
+    shift
+    knobs | while IFS=$tab read -r name pattern; do
+        wanted=-
+        for pair; do [ "${pair%%=*}" != "$name" ] || wanted=${pair#*=}; done
+        for path in $pattern; do
+            [ -r "$path" ] || continue
+            read_knob "$path"
+            "$action" || exit 1
+        done
+    done
+}
+
+differs() {
+    [ "$wanted" != - ] && [ "$wanted" != "$value" ]
+}
+
+note_knob() {
+    ! differs || printf '%s\t%s\n' "$path" "$value"
+}
+
+set_knob() {
+    before=$value
+    if differs; then
+        if [ "$path" = /proc/swaps ]; then swapoff -a; else
+            { printf '%s\n' "$wanted" >"$path"; } 2>/dev/null || :
+        fi
+        read_knob "$path"
+    fi
+    printf '%s\t%s\t%s\t%s\n' "$name" "$path" "$before" "$value"
+}
+
+restore_script() {
+    cat <<END
+export PATH=$PATH
+tac $run/journal | while IFS='$tab' read -r path value; do
+END
+    cat <<'END'
+    if [ "$path" != /proc/swaps ]; then
+        printf '%s\n' "$value" >"$path"
+    elif [ "$value" != off ]; then
+        for device in $value; do swapon "$device"; done
+    fi
+done 2>/dev/null
+END
+    echo "rm -f $run/journal"
+}
+
+give_up() {
+    rm -f "$run/journal" "$run/journal.new"
+    fail "$1: nothing was changed"
+}
+
+# What is there is in the journal, and a systemd timer that restores it is running, before anything
+# is changed: whatever becomes of the harness, the host is put right.
+promise_to_restore() { # KNOB=VALUE ...
+    mkdir -p "$run" && each_file note_knob "$@" >"$run/journal.new" &&
+        restore_script >"$run/restore" ||
+        give_up "the journal cannot be written, is there no room in /run?"
+    [ -s "$run/journal.new" ] || return 0
+    mv "$run/journal.new" "$run/journal" || give_up "the journal cannot be kept"
+    systemd-run --quiet --collect --unit=$unit --on-active="$seconds" \
+        --timer-property=AccuracySec=1s /bin/sh "$run/restore" || give_up "systemd takes no timer"
+}
+
+tune() { # seconds, KNOB=VALUE ...
+    is_number "$1" || refuse "tune takes a number of seconds"
+    seconds=$1
+    shift
+    for pair; do
+        case $pair in *=*) ;; *) refuse "tune takes KNOB=VALUE" ;; esac
+        knobs | cut -f 1 | grep -qxF -e "${pair%%=*}" || refuse "no knob ${pair%%=*}"
+    done
+    restore
+    [ $# -eq 0 ] || promise_to_restore "$@"
+    each_file set_knob "$@"
+}
+
+restore() {
+    [ ! -e $run/journal ] || sh $run/restore
+    systemctl stop $unit.timer 2>/dev/null
+    return 0
+}
+
+# --- Which verb
+
+takes() { # lowest and highest number of words that follow the verb, then all of them
+    [ $(($# - 3)) -ge "$1" ] && [ $(($# - 3)) -le "$2" ] || refuse "$3 takes another number of words"
+}
+
+for word; do
+    case $word in
+    '' | .* | *..* | *[!A-Za-z0-9_.,:=+-]*) refuse "a word with characters that none has" ;;
+    esac
+done
+verb=${1-}
+case $verb in
+prepare | confirm | kmsg | dmesg | pstore | restore | reboot | reboot-now) takes 0 0 "$@" ;;
+put) takes 2 2 "$@" ;;
+arm | disarm | armed | inspect | start) takes 1 1 "$@" ;;
+load | tune) takes 1 99 "$@" ;;
+*) refuse "no verb ${verb:-was given}" ;;
+esac
+case $verb in
+arm | disarm | armed | inspect | start) with_method "$@" ;;
+confirm) pkill -USR1 -x vmapbench-guard ;;
+kmsg) exec cat /dev/kmsg ;;
+dmesg) exec dmesg ;;
+reboot) systemctl reboot ;;
+reboot-now) systemctl reboot --force --force ;; # a crashed kernel may never shut down
+*)
+    shift
+    "$verb" "$@"
+    ;;
+esac
