@@ -160,7 +160,7 @@ LINE = "root=UUID=1 ro rdinit=/vmapbench/guard vmapbench.trial=ab12"
 @pytest.fixture
 def staged(stand):
     stand.run("prepare")
-    for name in ("kernel", "module", "guard"):
+    for name in ("kernel", "module.ko", "guard"):
         content = f"the {name} ".encode()
         stand.run("put", name, hashlib.sha256(content).hexdigest(), stdin=content)
     return stand
@@ -259,7 +259,7 @@ def test_a_module_is_loaded_in_a_trial_only(staged):
         "exit 1",
     )
     assert staged.run("load", "1", "nr_threads=2", "run_test_mask=7").returncode == 0
-    assert staged.called() == [f"insmod {staged.trial}/module nr_threads=2 run_test_mask=7"]
+    assert staged.called() == [f"insmod {staged.trial}/module.ko nr_threads=2 run_test_mask=7"]
     result = (staged.trial / "result.1").read_text()
     assert result == "elapsed_ns=42 Resource temporarily unavailable\n"
 

@@ -7,7 +7,7 @@
 # that the account has named.
 #
 #   prepare                      empties the folder of trials
-#   put kernel|module|guard SHA256 <FILE      keeps a file of the next trial, if it arrived whole
+#   put kernel|module.ko|guard SHA256 <FILE   keeps a file of the next trial, if it arrived whole
 #   arm METHOD <COMMAND-LINE     has the next start, and only that, be the trial's
 #   disarm METHOD                takes that back
 #   armed METHOD                 prints yes or no
@@ -55,7 +55,7 @@ prepare() {
 }
 
 put() { # name, digest
-    case $1 in kernel | module | guard) ;; *) refuse "put takes a kernel, a module or a guard" ;; esac
+    case $1 in kernel | module.ko | guard) ;; *) refuse "put takes kernel, module.ko or guard" ;; esac
     case $2 in *[!0-9a-f]*) refuse "a SHA-256 is 64 hexadecimal digits" ;; esac
     [ ${#2} -eq 64 ] || refuse "a SHA-256 is 64 hexadecimal digits"
     [ -d "$folder" ] || refuse "prepare comes first"
@@ -105,7 +105,7 @@ load_once='
     shift 2
     now
     began=$ns
-    said=$(insmod "$folder/module" "$@" 2>&1)
+    said=$(insmod "$folder/module.ko" "$@" 2>&1)
     now
     printf "elapsed_ns=%s %s\n" "${began:+$((ns - began))}" "${said##*: }" >"$result.part" &&
         mv -- "$result.part" "$result"

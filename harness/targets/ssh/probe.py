@@ -99,13 +99,13 @@ def check_helper(shell: Shell, spec: HostSpec) -> list[Row]:
         return [Row("root", Health.FAIL, f"sudo: false, but the account's id is {uid}", remedy)]
     install = f"install what vmapbench host helper {spec.name} prints (docs/lab.md, step 5)"
     said = shell.run(["sha256sum", "--", helper.PATH]).stdout.split(" ")[0]
-    owner = shell.run(["stat", "-L", "-c", "%u %a", "--", helper.PATH]).stdout.split()
+    owner = shell.run(["stat", "-L", "-c", "%u %a", "--", helper.PATH]).stdout
     if not said:
         return [Row("helper", Health.FAIL, f"{helper.PATH} is not there", install)]
     if said != helper.digest(spec):
         found = f"{helper.PATH} is another one than this version of vmapbench has for this host"
         return [Row("helper", Health.FAIL, found, install)]
-    if len(owner) != 2 or owner[0] != "0" or int(owner[1], 8) & 0o022:
+    if not re.fullmatch(r"0 [0-7]?[0-7][0145][0145]\n?", owner):
         found = f"{helper.PATH} can be changed by others than root"
         return [Row("helper", Health.FAIL, found, f"chown root: and chmod 755 it; {install}")]
     rows = [Row("helper", Health.OK, f"{helper.PATH}, SHA-256 {said[:12]}")]

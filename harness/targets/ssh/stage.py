@@ -69,7 +69,7 @@ def stage_trial(shell: Shell, request: BootRequest, guard: Path) -> None:
     """Copy kernel, module and guard. Raises ToolError (a full disk ...)."""
     contents = {
         "kernel": request.kernel.image.read_bytes(),
-        "module": request.kernel.module.read_bytes(),
+        "module.ko": request.kernel.module.read_bytes(),
         "guard": guard_archive(guard.read_bytes()),
     }
     shell.run(["prepare"], root=True, check=True)
