@@ -50,17 +50,17 @@ def judged(rows: pd.DataFrame) -> pd.DataFrame:
     rows.loc[claimed & (rows["p_permutation"] >= ALPHA), "note"] = (
         "rests on log-normal noise: permutations alone do not confirm it"
     )
-    return rows.drop(columns=["error", "freedom", "unseen"])
+    return rows.drop(columns=["error", "freedom", "spare", "unseen"])
 
 
 def detectable(found: Any, comparisons: int) -> Any:
     """Return the smallest speed-up, as a fraction, shown 4 times in 5 among so many comparisons.
 
-    `found`: what has the fields `error`, `freedom` and `unseen` of `statistics.Effects`.
+    `found`: what has the fields `error`, `freedom`, `spare` and `unseen` of `statistics.Effects`.
     """
     error, freedom = np.asarray(found.error, float), np.asarray(found.freedom, float)
     error = error * np.sqrt(freedom / stats.chi2.ppf(0.5, freedom))  # its median is too small
-    shift = detectable_shift(error, freedom, ALPHA / comparisons)
+    shift = detectable_shift(error, freedom, np.asarray(found.spare, float), ALPHA / comparisons)
     return np.expm1(np.asarray(found.unseen, float) + shift)
 
 

@@ -79,5 +79,6 @@ def boots_for(
     counts = np.unique(np.geomspace(MIN_BOOTS, _MOST_BOOTS, 2_000).astype(int))
     errors = max(spread, 1e-9) * np.sqrt(2 / counts)
     beyond = np.minimum((np.log1p(effect) - np.log1p(smallest)) / errors, 200.0)
-    enough = power_at(beyond, 1.0, 2 * counts - 2, ALPHA / comparisons) >= power
+    spare = 1 + MIN_BOOTS / counts
+    enough = power_at(beyond, 1.0, 2 * counts - 2, ALPHA / comparisons, spare) >= power
     return int(counts[enough.argmax()]) if enough.any() else None

@@ -18,6 +18,7 @@ CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
 MIN_BOOTS = 3  # a side; with fewer the spread between boots is not known well enough to claim
+UNLIKE_SPREADS = 0.2  # p of the F test below which the spreads of the sides are taken to differ
 SMALLEST_EFFECT = 0.005  # as a fraction: what is smaller is not worth a word, see playbooks
 _PERMUTATIONS = 3_500  # all splits of up to 7 boots v 7
 _MANY_BOOTS = 100  # together; from here on fewer resamples say as much
@@ -34,8 +35,9 @@ class Effects:
     hypothesis that it is at least as large (two one-sided tests); below 0.05 exactly where the
     90 % interval lies within it. `p_permutation`: of no difference at all, shown beside them.
     `shift`: candidate - baseline. `error`, `freedom`: standard error of the logarithm of the ratio,
-    and its degrees of freedom. `unseen`: how large that logarithm may be without being worth a
-    word: smallest effect and rounding.
+    and its degrees of freedom. `spare`: the factor by which that error would be larger had the
+    sides' spreads been seen to differ, which happens by chance in one of five. `unseen`: how large
+    that logarithm may be without being worth a word: smallest effect and rounding.
     """
 
     ratio: Floats
@@ -47,6 +49,7 @@ class Effects:
     shift: Floats
     error: Floats
     freedom: Floats
+    spare: Floats
     unseen: Floats
 
 
@@ -61,7 +64,7 @@ class _Group(NamedTuple):
 def compare_boots(
     baseline: Floats,
     candidate: Floats,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
     resolution: float = 0.0,
     *,
     smallest: float = SMALLEST_EFFECT,
@@ -70,6 +73,7 @@ def compare_boots(
 ) -> Effects:
     """Compare two sides of at least two boots each; see `Effects`.
 
+    `rng`: of the permutations that are drawn; None leaves `p_permutation` missing.
     `resolution` is the step in which times were counted, in their unit: a bound on how wrong the
     ratio may be, which no number of boots averages out. `paired`: boots in the same column are one
     block. `references`: times of another kernel in the sessions of both sides; then the ratio is
@@ -80,7 +84,10 @@ def compare_boots(
     groups = _groups(sides, resolution, paired)
     difference = np.sum([group.sign * group.logs.mean(axis=1) for group in groups], axis=0)
     variances = [np.maximum(g.logs.var(axis=1, ddof=1), g.rounding) for g in groups]
-    error, freedom = welch(variances, [group.logs.shape[1] for group in groups])
+    boots = [group.logs.shape[1] for group in groups]
+    error, freedom = welch(variances, boots)
+    widened, spare = widening(variances, boots)
+    error = error * widened
     rounding = resolution / 2 * np.sum([1 / times.mean(axis=1) for _, times in sides], axis=0)
     reach = stats.t.ppf(1 - ALPHA / 2, freedom) * error + rounding
     limit = np.log1p(smallest)
@@ -91,10 +98,11 @@ def compare_boots(
         high=np.exp(difference + reach),
         p=np.minimum(1.0, 2 * stats.t.sf(_in_errors(size - limit - rounding, error), freedom)),
         p_alike=stats.t.sf(_in_errors(limit - size - rounding, error), freedom),
-        p_permutation=_permutation_p(groups, rng),
+        p_permutation=_permutation_p(groups, rng) if rng else np.full(len(size), np.nan),
         shift=_shift(baseline, candidate, paired),
         error=error,
         freedom=freedom,
+        spare=spare,
         unseen=limit + rounding,
     )
 
@@ -143,6 +151,23 @@ def welch(variances: Sequence[Floats], boots: Sequence[int]) -> tuple[Floats, Fl
     return np.sqrt(total), np.where(known, (over(-1) + own) / 2, 1.0)
 
 
+def widening(variances: Sequence[Floats], boots: Sequence[int]) -> tuple[Floats, Floats]:
+    """Return the factor on the standard error, and by how much more it might have been wider.
+
+    It is more than 1 where the two sides' spreads differ (F test): then one side may be skewed or
+    have two states and the other not, and a few boots of it may all lie on one side of their mean,
+    close together, which t alone would take for certain. Only two sides are widened.
+    """
+    one = np.ones_like(variances[0])
+    if len(variances) != 2:
+        return one, one
+    (a, b), widest = variances, 1 + MIN_BOOTS / min(boots)
+    tail = UNLIKE_SPREADS / 2
+    low, high = stats.f.ppf([tail, 1 - tail], boots[0] - 1, boots[1] - 1)
+    unlike = (a < low * b) | (a > high * b)
+    return np.where(unlike, widest, one), np.where(unlike, one, widest)
+
+
 def _difference(a: Floats, b: Floats, axis: int) -> Any:
     return a.mean(axis=axis) - b.mean(axis=axis)
 
@@ -187,19 +212,24 @@ def _shift(baseline: Floats, candidate: Floats, paired: bool) -> Floats:
     return found
 
 
-def power_at(shift: Any, error: Any, freedom: Any, alpha: float = ALPHA) -> Any:
-    """Return the chance that a t test at `alpha` shows a true `shift` in its right direction."""
-    return stats.nct.sf(stats.t.ppf(1 - alpha / 2, freedom), freedom, shift / error)
+def power_at(shift: Any, error: Any, freedom: Any, alpha: float = ALPHA, spare: Any = 1.0) -> Any:
+    """Return the chance that a t test at `alpha` shows a true `shift` in its right direction.
+
+    `spare`: as in `Effects`, for sides whose spreads are alike.
+    """
+    critical = stats.t.ppf(1 - alpha / 2, freedom)
+    found = stats.nct.sf(critical, freedom, shift / error)
+    wide = stats.nct.sf(critical * spare, freedom, shift / error)
+    return (1 - UNLIKE_SPREADS) * found + UNLIKE_SPREADS * wide
 
 
 def detectable_shift(
-    error: Floats, freedom: Floats, alpha: float = ALPHA, power: float = POWER
+    error: Floats, freedom: Floats, spare: Floats, alpha: float = ALPHA, power: float = POWER
 ) -> Floats:
     """Return the smallest shift, in units of `error`'s, that is shown with `power` (bisection)."""
-    critical = stats.t.ppf(1 - alpha / 2, freedom)
-    low, high = np.zeros_like(error), 6 * critical + 10
+    low, high = np.zeros_like(error), 6 * spare * stats.t.ppf(1 - alpha / 2, freedom) + 10
     for _ in range(25):
         middle = (low + high) / 2
-        enough = stats.nct.sf(critical, freedom, middle) >= power
+        enough = power_at(middle, 1.0, freedom, alpha, spare) >= power
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     return cast("Floats", high * error)

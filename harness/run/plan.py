@@ -17,7 +17,9 @@ def plan_jobs(playbook: Playbook) -> list[JobRecord]:
 
     Within a block every kernel meets every workload once, in a random order that follows from the
     seed alone, so that slow drift of the machine falls on both sides alike (a randomised block
-    design).
+    design). With `design: blocks` every other block has the order of the one before turned round
+    (AB, BA): else the random order of three pairs is the same in one run of four, and what drifts
+    within a pair would pass for a difference.
     """
     points = [
         (kernel, *point)
@@ -41,7 +43,10 @@ def plan_jobs(playbook: Playbook) -> list[JobRecord]:
             )
             for kernel, name, cpus, loads, expected_s in points
         ]
-        generator.shuffle(block)
+        if playbook.design == "blocks" and repeat % 2:
+            block = [replace(job, repeat=repeat) for job in reversed(jobs[-len(block) :])]
+        else:
+            generator.shuffle(block)
         if playbook.design == "blocks":  # kernels of one workload follow each other: a pair
             places = {name: place for place, name in enumerate(dict.fromkeys(map(_point, block)))}
             block.sort(key=lambda job: places[_point(job)])

@@ -9,7 +9,7 @@ from harness.store.store import open_store
 from harness.verdict import Verdict
 
 
-def fill(reports, run_id, factor=1.0, verdict=Verdict.PASSED, reason="", boots=6):
+def fill(reports, run_id, factor=1.0, verdict=Verdict.PASSED, reason="", boots=6, name="smoke"):
     kernels = ("one-node", "per-cpu")
     jobs = [
         JobRecord(i, kernels[i % 2], "page", 4, 4, ({"nr_threads": 4},), i // 2, 1.0)
@@ -18,7 +18,7 @@ def fill(reports, run_id, factor=1.0, verdict=Verdict.PASSED, reason="", boots=6
     run = RunRecord(
         id=run_id,
         playbook="version: 1\n",
-        plan={"name": "smoke", "baseline": "one-node", "seed": 7, "question": "is it faster?"},
+        plan={"name": name, "baseline": "one-node", "seed": 7, "question": "is it faster?"},
         harness="0.1.0",
         host={"cpu": "a processor", "cores": 2},
         started_at=f"{run_id[:4]}-11-23T03:15:00+00:00",
@@ -142,3 +142,33 @@ def test_export_writes_a_whole_file_or_none(vmapbench, reports, tmp_path):
     assert "cannot write" in done.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reports", "run.csv"]
     assert json.loads(vmapbench("export", "latest").output)["format"] == "vmapbench-run"
+
+
+PLAYBOOK = """
+version: 1
+kernels: [one-node, per-cpu]
+baseline: one-node
+target: {kind: qemu, cpus: 4}
+workloads: [{name: page, parameters: {nr_threads: 4}}]
+"""
+
+
+def test_plan_judges_from_the_run_of_that_playbook_and_of_no_other(vmapbench, reports):
+    (reports.parent / "smoke.yaml").write_text(PLAYBOOK)
+    fill(reports, "2026-01-02-bisect-smoke", name="bisect-smoke")
+    none = vmapbench("plan", "smoke.yaml")
+    assert none.returncode == 2
+    assert "no run of playbook smoke to judge from; make one: vmapbench run smoke" in none.output
+    fill(reports, "2025-01-02-night", name="smoke")
+    planned = vmapbench("plan", "smoke.yaml", "--json")
+    assert planned.returncode == 0, planned.output
+    assert json.loads(planned.stdout)["pilot"] == "2025-01-02-night"
+
+
+def test_plan_refuses_a_pilot_of_one_boot(vmapbench, reports):
+    (reports.parent / "smoke.yaml").write_text(PLAYBOOK)
+    fill(reports, "2025-x", boots=1)
+    refused = vmapbench("plan", "smoke.yaml")
+    assert refused.returncode == 2
+    assert "no kernel with two boots that passed" in refused.output
+    assert "next: make a pilot with `repeats: 5` or more" in refused.output

@@ -38,6 +38,18 @@ def test_each_block_boots_each_kernel_once_per_workload(seed, repeats):
         assert set(Counter(block).values()) == {1}
 
 
+@given(st.integers(0, 10_000), st.integers(2, 7))
+def test_every_other_block_has_the_order_of_the_one_before_turned_round(seed, repeats):
+    planned = playbook(seed, repeats).model_copy(update={"design": "blocks"})
+    jobs = plan_jobs(planned)
+    for first, second in zip(jobs[::2], jobs[1::2], strict=True):
+        assert (first.workload, first.repeat) == (second.workload, second.repeat)
+        assert {first.kernel, second.kernel} == {"a", "b"}
+    for workload in {job.workload for job in jobs}:
+        first = [j.kernel for j in jobs if j.workload == workload][::2]
+        assert all(a != b for a, b in zip(first[::2], first[1::2], strict=False))
+
+
 def test_the_order_follows_from_the_seed_alone():
     assert plan_jobs(playbook(7)) == plan_jobs(playbook(7))
     orders = {tuple(j.kernel for j in plan_jobs(playbook(seed))) for seed in range(20)}
