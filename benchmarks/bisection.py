@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from harness.analysis.bisection import Boot, Bounds, Phase, decide, plain_boots
+from harness.analysis.bisection import Bisection, Boot, Bounds, Phase, plain_boots
 
 COMMITS = 32
 SEED = 20240102
@@ -76,13 +76,15 @@ CASES = [
     *(Case(1.05, 0.01, host=host) for host in (drift, autocorrelated, bimodal, two_modes)),
     Case(1.05, 0.02, host=heavy_tailed),
     *(Case(1.05, 0.01, 0.005), Case(1.10, 0.01, 0.01), Case(1.05, 0.01, 0.015)),
-    *(Case(1.0, 0.02), Case(1.0, 0.01, host=drift)),
+    *(Case(1.0, 0.02), Case(1.0, 0.01, host=drift), Case(1.0, 0.01, 0.015)),
 ]
 
 
 @dataclass
 class Rates:
     wrong: int = 0
+    unclear: int = 0  # more than one suspect, though nothing was skipped
+    suspects: int = 0  # in these
     no_difference: int = 0
     boots: int = 0
     in_steps: int = 0
@@ -97,32 +99,41 @@ def simulate(case: Case, experiments: int, seed: int) -> Rates:
         layout = [generator.gauss(0, case.layout) for _ in range(COMMITS + 1)]
         broken = {n for n in range(1, COMMITS) if generator.random() < case.broken}
         noise = case.host(generator, case.spread)
-        boots: list[Boot] = []
-        skipped: set[int] = set()
-        while (state := decide(COMMITS, boots, skipped, case.bounds)).next_commit is not None:
+        bisection, skipped = Bisection(COMMITS, case.bounds), set[int]()
+        while (state := bisection.state(skipped)).next_commit is not None:
             number = state.next_commit
             if number in broken:
                 skipped.add(number)
                 continue
             log = layout[number] + next(noise)
             log += math.log(case.effect) if number >= culprit else 0.0
-            boots.append(Boot(number, 1e6 * math.exp(log)))
-        rates.boots += len(boots)
-        rates.in_steps += sum(boot.commit not in (0, COMMITS) for boot in boots)
+            bisection.add(Boot(number, 1e6 * math.exp(log)))
+        rates.boots += len(bisection.boots)
+        rates.in_steps += sum(boot.commit not in (0, COMMITS) for boot in bisection.boots)
         if state.phase is Phase.NO_DIFFERENCE:
             rates.no_difference += 1
             continue
         rates.wrong += culprit not in state.suspects
+        if len(state.suspects) > 1 and not skipped:
+            rates.unclear += 1
+            rates.suspects += len(state.suspects)
         rates.plain += plain_boots(COMMITS, state.effect, case.bounds) if state.effect else 0
     return rates
+
+
+def _unclear(rates: Rates, experiments: int) -> str:
+    """Return how many answers are a range, and how many commits there are in one on average."""
+    if not rates.unclear:
+        return "0.0%"
+    return f"{rates.unclear / experiments:.1%} (of {rates.suspects / rates.unclear:.1f})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", type=int, default=200)
     experiments = parser.parse_args().experiments
-    print("| effect | spread | layout | host | wrong | no difference | boots | in steps | plain |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| effect | spread | layout | host | wrong | unclear | none | boots | in steps | plain |")
+    print("|---" * 10 + "|")
     began = time.process_time()
     for case in CASES:
         rates = simulate(case, experiments, SEED)
@@ -130,7 +141,8 @@ def main() -> None:
         print(
             f"| {case.effect - 1:.0%} | {case.spread:.1%} | {case.layout:.1%} "
             f"| {case.host.__name__.replace('_', ' ')} "
-            f"| {rates.wrong / experiments:.1%} | {rates.no_difference / experiments:.1%} "
+            f"| {rates.wrong / experiments:.1%} | {_unclear(rates, experiments)} "
+            f"| {rates.no_difference / experiments:.1%} "
             f"| {rates.boots / experiments:.1f} | {rates.in_steps / found:.1f} "
             f"| {rates.plain / found:.1f} |",
             flush=True,

@@ -3,39 +3,31 @@
 Commits are numbered 0 (GOOD) to n (BAD); the first bad one is somewhere in 1..n. Everything
 follows from the boots so far, so a bisection goes on from what is kept of it.
 
-The model: the logarithm of a boot's time is a level, plus the effect where the commit is a bad one,
-plus what the commit's code layout does, plus what the host does at that time, plus noise:
-
-    y_i = level + effect [commit_i >= k] + layout_commit + walk_i + noise_i
-
-`walk` is a random walk over the boots in their order, so drift, warming up and whatever else lasts
-over several boots is followed from the boots whose class is known: GOOD and BAD are booted between
-those of the steps (concurrent controls). Level, effect and noise are integrated out (flat and
-Jeffreys' priors), sizes of the walk summed over; what is left is p(boots | first bad is k)
-(Rasmussen and Williams, Gaussian Processes, section 2.7). At each step boots of one commit are
-added until the ratio of these, "it is bad" to "it is good", leaves Wald's bounds (Sequential
-Analysis, 1947), with the error bounds divided by the number of steps. docs/bisect.md explains the
-choices and gives measured error rates.
+How likely the boots are for each first bad commit is worked out in `harness.analysis.likelihood`:
+it follows what the host does meanwhile from the boots of GOOD and BAD between those of the steps
+(concurrent controls), and allows for what the layout of each build does. At each step boots of one
+commit are added until the ratio of the likelihoods "it is bad" and "it is good" leaves Wald's
+bounds (Sequential Analysis, 1947), with the error bounds divided by the number of steps. Where
+builds that should be alike differ so much that more boots of this one tell nothing, others take
+their turn. docs/bisect.md explains the choices and gives measured error rates.
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special, stats
 
-Floats = NDArray[np.float64]
+from harness.analysis.likelihood import BUILD_SPREAD, Floats, Likelihood
 
 LEAST_BOOTS = 3  # of GOOD and of BAD, before anything is said
-BUILD_SPREAD = 0.002  # of log time: builds that differ harmlessly differ in layout, too
 CONTROL_GAP = 3  # boots of steps after which GOOD or BAD is booted in any case
-EFFECT_SHARE = 1 / 8  # of the effect: likewise, so that a value in the middle decides nothing
 POWER = 0.8  # with which `boots_to_show` would show a difference
-_WALK = np.array([0.0, 0.03, 0.3, 1.0])  # variance a boot, in those of the noise
-_WALK_PRIOR = np.array([0.7, 0.1, 0.1, 0.1])  # mostly there is none
+_RESTS = 4.0  # variance of the layout in those of a commit's mean: then others take their turn
+_TELLS_NOTHING = 16.0  # likewise: more boots of it are of no use
 
 
 @dataclass(frozen=True)
@@ -74,6 +66,7 @@ class Effect:
     ratio: float
     spread: float  # standard deviation of log time between boots of one commit
     p: float
+    layout: float = 0.0  # standard deviation of log time between builds that should be alike
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,7 @@ class Step:
     boots: int
     bad: bool | None
     likelihood_ratio: float
-    place: float
+    place: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -122,40 +115,140 @@ def decide(commits: int, boots: Sequence[Boot], skipped: Collection[int], bounds
 
     `skipped` commits cannot be tried: they do not build, boot or pass.
     """
-    flat = (0.0, *[1 / commits] * commits)
-    begin, effect = _told_apart(commits, boots, bounds)
-    if begin is None or effect is None:
-        end = _next_end(commits, boots)
-        most = max(bounds.most_boots, LEAST_BOOTS)
-        if sum(boot.commit == end for boot in boots) < most:
-            return State(Phase.COMPARING, end, 0, commits, flat, effect)
-        return State(Phase.NO_DIFFERENCE, None, 0, commits, flat, effect)
-    evidence = weigh(commits, boots, effect)
-    steps, good, bad = _carry_out(commits, boots, begin, evidence, bounds)
-    unclear = {step.commit for step in steps.values() if step.boots >= bounds.most_boots}
-    blocked = {*skipped, *unclear}
-    chosen = _next_commit(good, bad, steps, blocked, evidence.probabilities)
-    phase = Phase.FOUND if chosen is None else Phase.SEARCHING
-    if chosen is not None and _wants_control(commits, boots, chosen):
-        chosen = _next_end(commits, boots)
-    effect = replace(effect, ratio=math.exp(evidence.shift[-1]), spread=float(evidence.spread[-1]))
-    probabilities = tuple(map(float, evidence.probabilities))
-    return State(phase, chosen, good, bad, probabilities, effect, steps)
+    bisection = Bisection(commits, bounds)
+    for boot in boots:
+        bisection.add(boot)
+    return bisection.state(skipped, places=True)
 
 
-def _told_apart(
-    commits: int, boots: Sequence[Boot], bounds: Bounds
-) -> tuple[int | None, Effect | None]:
-    """Return after how many boots GOOD and BAD were told apart, and what they had shown by then.
+class Bisection:
+    """A bisection of the commits 1..`commits`, boot by boot; see `decide`.
 
-    Where they are not yet, None and what they show so far. Once told apart they stay so.
+    What was decided stays decided, unless later boots bring its error above what is promised.
     """
-    effect = None
-    for count in range(2 * LEAST_BOOTS, len(boots) + 1):
-        effect = compare_ends(commits, boots[:count])
-        if effect is not None and effect.p < _alpha_of_look(bounds):
-            return count, effect
-    return None, effect
+
+    def __init__(self, commits: int, bounds: Bounds) -> None:
+        self.boots: list[Boot] = []
+        self._commits, self._bounds = commits, bounds
+        self._counts = Counter[int]()
+        self._effect: Effect | None = None
+        self._likelihood: Likelihood | None = None  # from when GOOD and BAD are told apart
+        self._good, self._bad = 0, commits
+        self._steps: dict[int, Step] = {}
+
+    def add(self, boot: Boot) -> None:
+        """Take one more boot into account."""
+        self.boots.append(boot)
+        self._counts[boot.commit] += 1
+        if self._likelihood is not None:
+            self._likelihood.add(boot.commit, math.log(boot.time_us))
+            self._test(self._likelihood)
+            return
+        self._effect = compare_ends(self._commits, self.boots)
+        if self._effect is not None and self._effect.p < _alpha_of_look(self._bounds):
+            shift, spread = math.log(self._effect.ratio), self._effect.spread
+            self._likelihood = Likelihood(self._commits, shift, spread)
+            for earlier in self.boots:
+                self._likelihood.add(earlier.commit, math.log(earlier.time_us))
+
+    def _test(self, likelihood: Likelihood) -> None:
+        """Decide what the boots so far decide, and open again what they have brought in doubt.
+
+        Any boot may settle what an earlier one left open, or bring it in doubt: one of GOOD or BAD
+        shows what the host did, one of another commit how builds differ.
+        """
+        self._open_again(likelihood)
+        upper, lower = _wald(self._bounds, step_count(self._commits))
+        for commit in sorted(self._counts):
+            if not self._good < commit < self._bad:
+                continue
+            odds = likelihood.odds(commit, self._good, self._bad)
+            is_bad = True if odds >= upper else False if odds <= lower else None
+            ratio = math.exp(min(odds, 700.0))  # what a float holds
+            self._steps[commit] = Step(commit, self._counts[commit], is_bad, ratio)
+            self._good = commit if is_bad is False else self._good
+            self._bad = commit if is_bad else self._bad
+
+    def _open_again(self, likelihood: Likelihood) -> None:
+        """Take back decisions that no longer keep the bounds of the whole bisection.
+
+        Where builds are seen to differ, a step's boots say less than they seemed to.
+        """
+        upper, lower = _wald(self._bounds, 1)
+        while self._good:
+            before = max(
+                (c for c, step in self._steps.items() if step.bad is False and c < self._good),
+                default=0,
+            )
+            if likelihood.odds(self._good, before, self._bad) < lower:
+                break
+            self._steps[self._good] = replace(self._steps[self._good], bad=None)
+            self._good = before
+        while self._bad < self._commits:
+            after = min(
+                (c for c, step in self._steps.items() if step.bad and c > self._bad),
+                default=self._commits,
+            )
+            if likelihood.odds(self._bad, self._good, after) > upper:
+                break
+            self._steps[self._bad] = replace(self._steps[self._bad], bad=None)
+            self._bad = after
+
+    def state(self, skipped: Collection[int], *, places: bool = False) -> State:
+        """Return how far it is; `skipped` commits cannot be tried.
+
+        `places`: with those of the steps, which take longer than all else.
+        """
+        commits, likelihood, effect = self._commits, self._likelihood, self._effect
+        if likelihood is None or effect is None:
+            flat = (0.0, *[1 / commits] * commits)
+            end = _next_end(commits, self.boots)
+            most = max(self._bounds.most_boots, LEAST_BOOTS)
+            if self._counts[end] < most:
+                return State(Phase.COMPARING, end, 0, commits, flat, effect)
+            return State(Phase.NO_DIFFERENCE, None, 0, commits, flat, effect)
+        probabilities = np.exp(likelihood.logs - np.logaddexp.reduce(likelihood.logs))
+        chosen = self._next_commit(likelihood, skipped, probabilities)
+        phase = Phase.FOUND if chosen is None else Phase.SEARCHING
+        if chosen is not None and _wants_control(commits, self.boots, chosen):
+            chosen = _next_end(commits, self.boots)
+        effect = Effect(math.exp(likelihood.shift), likelihood.spread, effect.p, likelihood.layout)
+        found = tuple(map(float, probabilities))
+        steps = dict(self._steps)
+        for commit, step in steps.items() if places else ():
+            steps[commit] = replace(step, place=_place(commits, commit, self.boots))
+        return State(phase, chosen, self._good, self._bad, found, effect, steps)
+
+    def _next_commit(
+        self, likelihood: Likelihood, skipped: Collection[int], probabilities: Floats
+    ) -> int | None:
+        """Return the commit of the suspects to boot next; None when there is none.
+
+        A commit under test goes on, until its boots' mean is known so much better than builds are
+        alike that others tell more: first those never tried.
+        """
+        inside = range(self._good + 1, self._bad)
+        fresh = [commit for commit in inside if commit not in {*skipped, *self._steps}]
+        worth_a_boot = {
+            commit: known
+            for commit in inside
+            if commit in self._steps and commit not in skipped
+            if self._steps[commit].boots < self._bounds.most_boots
+            if (known := self._steps[commit].boots * likelihood.layout_share) < _TELLS_NOTHING
+        }
+        under_test = [commit for commit, known in worth_a_boot.items() if known < _RESTS]
+        if under_test:
+            return max(under_test, key=lambda commit: self._steps[commit].boots)
+        if fresh:
+            suspects = range(self._good + 1, self._bad + 1)
+            return _most_telling(fresh, suspects, probabilities, skipped)
+        return min(worth_a_boot, key=lambda commit: self._steps[commit].boots, default=None)
+
+
+def _wald(bounds: Bounds, steps: int) -> tuple[float, float]:
+    """Return the log likelihood ratios from which on a commit is bad, and down to which good."""
+    alpha, beta = bounds.alpha / steps, bounds.beta / steps
+    return math.log((1 - beta) / alpha), math.log(beta / (1 - alpha))
 
 
 def _alpha_of_look(bounds: Bounds) -> float:
@@ -214,104 +307,6 @@ def compare_ends(commits: int, boots: Sequence[Boot]) -> Effect | None:
     return Effect(math.exp(shift), spread, float(2 * special.stdtr(freedom, -t)))
 
 
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What the boots say, after each of them: row n of an array is after n + 1 boots.
-
-    `logs[n, k]`: log p(boots | first bad is k), up to a constant; k = 0: -inf. `shift[n]`,
-    `spread[n]`: the effect and the noise between boots, logarithms, averaged over all k.
-    """
-
-    logs: Floats
-    shift: Floats
-    spread: Floats
-
-    def odds(self, count: int, commit: int, good: int, bad: int) -> float:
-        """Return log p(boots | `commit` is bad) / p(boots | it is good), after `count` boots."""
-        logs = self.logs[count - 1]
-        return _log_mean(logs[good + 1 : commit + 1]) - _log_mean(logs[commit + 1 : bad + 1])
-
-    @property
-    def probabilities(self) -> Floats:
-        """Of each k to be the first bad one, after all boots."""
-        found: Floats = np.exp(self.logs[-1] - special.logsumexp(self.logs[-1]))
-        return found
-
-
-def weigh(commits: int, boots: Sequence[Boot], effect: Effect) -> Evidence:
-    """Return what `boots`, in their order, say of each k. `effect`: what GOOD and BAD showed first.
-
-    Least squares on columns that a triangular matrix has made independent; as that of the first n
-    boots is a corner of it, sums over the first n rows are all that it takes.
-    """
-    order = np.array([boot.commit for boot in boots])
-    logs = np.log([boot.time_us for boot in boots])
-    tried = np.unique(order)[1:]  # all k between two of them are alike
-    harmless = max(BUILD_SPREAD, EFFECT_SHARE * abs(math.log(effect.ratio)))
-    factors = np.linalg.cholesky(_correlations(len(boots)))
-    columns = np.column_stack([np.ones_like(logs), logs - logs[0], order[:, None] >= tried])
-    white = np.linalg.solve(factors, columns[None])
-    one, y, x = white[:, :, :1], white[:, :, 1:2], white[:, :, 2:]
-    s11, s1y, syy, s1x, sxx, sxy = (
-        np.cumsum(product, axis=1) for product in (one * one, one * y, y * y, one * x, x * x, x * y)
-    )
-    determinant = s11 * sxx - s1x**2
-    known = determinant > 1e-9 * s11  # else no boot of one of the two classes yet
-    determinant = np.where(known, determinant, 1.0)
-    shift = np.where(known, (s11 * sxy - s1x * s1y) / determinant, 0.0)
-    rest = np.maximum(syy - s1y**2 / s11 - shift * (sxy - s1x * s1y / s11), 0.0)
-    count = np.arange(1, len(boots) + 1)[:, None]
-    spread = np.sqrt(rest / np.maximum(count - 2, 1))
-    rest = rest + count * harmless**2  # builds differ, too
-    volume = 2 * np.cumsum(np.log(np.einsum("gii->gi", factors)), axis=1)[:, :, None]
-    found = -0.5 * (volume + np.log(determinant) + (count - 2) * np.log(rest))
-    found += np.log(_WALK_PRIOR)[:, None, None]
-    weights = np.exp(found - np.logaddexp.reduce(found, axis=(0, 2), keepdims=True))
-    of_k = np.logaddexp.reduce(found, axis=0)[:, np.searchsorted(tried, np.arange(1, commits + 1))]
-    return Evidence(
-        np.column_stack([np.full(len(boots), -np.inf), of_k]),
-        (weights * shift).sum(axis=(0, 2)),
-        (weights * spread).sum(axis=(0, 2)),
-    )
-
-
-def _correlations(boots: int) -> Floats:
-    """Return the covariance of the boots, in variances of the noise, for each size of the walk."""
-    count = np.arange(1, boots + 1)
-    found: Floats = np.eye(boots) + _WALK[:, None, None] * np.minimum(count[:, None], count)
-    return found
-
-
-def _carry_out(
-    commits: int, boots: Sequence[Boot], begin: int, evidence: Evidence, bounds: Bounds
-) -> tuple[dict[int, Step], int, int]:
-    """Go through the boots as they came; return the steps, the last good and the first bad commit.
-
-    `begin`: boots until GOOD and BAD were told apart. What was decided stays decided, as in any
-    sequential test.
-    """
-    alpha, beta = (bound / step_count(commits) for bound in (bounds.alpha, bounds.beta))
-    upper, lower = math.log((1 - beta) / alpha), math.log(beta / (1 - alpha))
-    found: dict[int, tuple[int, bool | None, float]] = {}
-    good, bad, commit = 0, commits, 0
-    for count in range(begin + 1, len(boots) + 1):
-        latest = boots[count - 1].commit
-        commit = commit if latest in (0, commits) else latest
-        if not good < commit < bad:
-            continue
-        odds = evidence.odds(count, commit, good, bad)
-        is_bad = True if odds >= upper else False if odds <= lower else None
-        found[commit] = count, is_bad, math.exp(min(odds, 700.0))  # what a float holds
-        good = commit if is_bad is False else good
-        bad = commit if is_bad else bad
-    steps = {}
-    for commit, (count, is_bad, ratio) in found.items():
-        own = sum(boot.commit == commit for boot in boots[:count])
-        place = _place(commits, commit, boots[:count])
-        steps[commit] = Step(commit, own, is_bad, ratio, place)
-    return steps, good, bad
-
-
 def _place(commits: int, commit: int, boots: Sequence[Boot]) -> float:
     """Return where a commit lies between GOOD (0) and BAD (1), by least squares with a trend."""
     columns = [[1.0, b.commit == commits, b.commit == commit, n] for n, b in enumerate(boots)]
@@ -321,36 +316,24 @@ def _place(commits: int, commit: int, boots: Sequence[Boot]) -> float:
     return float(found[2] / found[1]) if found[1] else math.nan
 
 
-def _log_mean(logs: Floats) -> float:
-    return float(np.logaddexp.reduce(logs)) - math.log(len(logs))
+def _most_telling(
+    fresh: Sequence[int], suspects: range, probabilities: Floats, skipped: Collection[int]
+) -> int:
+    """Return the commit of `fresh` that tells most.
 
-
-def _next_commit(
-    good: int,
-    bad: int,
-    steps: Mapping[int, Step],
-    blocked: Collection[int],
-    probabilities: Floats,
-) -> int | None:
-    """Return the commit between `good` and `bad` to boot next; None when there is none.
-
-    A commit under test goes on. Else the one that tells most: the entropy of "good or bad", times
-    a guess that it can be tried at all, which grows with the distance from those that cannot.
+    That is the entropy of "good or bad", times a guess that it can be tried at all, which grows
+    with the distance from those that cannot.
     """
-    candidates = [commit for commit in range(good + 1, bad) if commit not in blocked]
-    for commit in candidates:
-        if commit in steps:
-            return commit
-    inside = probabilities[good + 1 : bad + 1]
+    inside = probabilities[suspects.start : suspects.stop]
     is_bad = np.cumsum(inside) / max(inside.sum(), np.finfo(float).tiny)
 
     def worth(commit: int) -> float:
-        gap = min((abs(commit - other) for other in blocked), default=None)
+        gap = min((abs(commit - other) for other in skipped), default=None)
         chance = 1.0 if gap is None else gap / (gap + 1)
-        share = float(np.clip(is_bad[commit - good - 1], 0.0, 1.0))
+        share = float(np.clip(is_bad[commit - suspects.start], 0.0, 1.0))
         return float(special.entr(share) + special.entr(1 - share)) * chance
 
-    return max(candidates, key=worth, default=None)
+    return max(fresh, key=worth)
 
 
 def plain_boots(commits: int, effect: Effect, bounds: Bounds) -> int:

@@ -9,7 +9,7 @@ from scipy import stats
 
 from benchmarks.bisection import Case, autocorrelated, bimodal, drift, simulate, two_modes
 
-EXPERIMENTS = 40
+EXPERIMENTS = 60
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,15 @@ def test_the_culprit_is_missed_no_oftener_than_the_bounds_say(case):
     bound = case.bounds.alpha + case.bounds.beta
     assert rates.wrong <= stats.binom.ppf(0.999, EXPERIMENTS, bound)
     assert rates.no_difference <= EXPERIMENTS / 20
+    assert rates.unclear <= EXPERIMENTS / 10, "a range is for layouts as large as the effect"
+
+
+def test_layouts_nearly_as_large_as_the_effect_end_as_a_range_not_as_a_wrong_commit():
+    case = Case(effect=1.05, spread=0.01, layout=0.015)
+    rates = simulate(case, EXPERIMENTS, seed=20240102)
+    assert rates.wrong <= stats.binom.ppf(0.999, EXPERIMENTS, 0.1)
+    assert rates.unclear + rates.no_difference < EXPERIMENTS, "and sometimes as the commit"
+    assert rates.suspects < 8 * rates.unclear, "a range is narrower than what it began with"
 
 
 def test_nothing_is_found_where_nothing_changed():
