@@ -168,6 +168,9 @@ class Bisection:
             self._steps[commit] = Step(commit, self._counts[commit], is_bad, ratio)
             self._good = commit if is_bad is False else self._good
             self._bad = commit if is_bad else self._bad
+        for commit, step in self._steps.items():  # what others have settled
+            if step.bad is None and not self._good < commit < self._bad:
+                self._steps[commit] = replace(step, bad=commit >= self._bad)
 
     def _open_again(self, likelihood: Likelihood) -> None:
         """Take back decisions that no longer keep the bounds of the whole bisection.

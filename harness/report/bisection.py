@@ -109,15 +109,34 @@ def _answer(outcome: Outcome) -> list[str]:
     effect = f"{_percent(state.effect.ratio)} ({what})"
     certainty = sum(state.probabilities[number] for number in state.suspects)
     if len(suspects) > 1:
-        named = "not decided yet" if state.phase is Phase.SEARCHING else "the rest cannot be tried"
+        named, why = _why_no_more(outcome)
         answer = f"One of {len(suspects)} changes is the first with {effect}; {named}."
         sure = f"Probability that it is among them: {certainty:.1%}"
-        return [answer, sure, *(f"  {change.name}  {change.title}" for change in suspects)]
+        return [answer, sure, *(f"  {change.name}  {change.title}" for change in suspects), *why]
     found = suspects[0]
     lines = [f"First with {effect}, probability {certainty:.1%}:", f"  {found.id}  {found.title}"]
     if found.merge:
         lines.append(merge_advice(found.id))
     return lines
+
+
+def _why_no_more(outcome: Outcome) -> tuple[str, list[str]]:
+    """Return why more than one change is left, in a few words, and what to do about it."""
+    state, bounds = outcome.state, outcome.course.order.bounds
+    if state.phase is Phase.SEARCHING:
+        return "not decided yet", []
+    open_steps = [step for number, step in state.steps.items() if number in state.suspects[:-1]]
+    if not open_steps or state.effect is None:
+        return "the rest cannot be tried", []
+    if all(step.boots >= bounds.most_boots for step in open_steps):
+        boots = 2 * bounds.most_boots
+        again = f"next: vmapbench bisect --resume {outcome.run_id} --most-boots {boots}"
+        return f"{bounds.most_boots} boots of each do not decide", [again]
+    said = f"Builds that should be alike differ by about {state.effect.layout:.1%}"
+    return "unclear", [
+        f"{said} here (the layout of their code); no number of boots takes that out.",
+        "next: vmapbench ab, with each of these changes alone on GOOD, or taken out of BAD",
+    ]
 
 
 def merge_advice(merge: str) -> str:

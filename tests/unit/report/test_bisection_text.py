@@ -1,5 +1,8 @@
 """What a bisection under way and at its end is said to be."""
 
+import math
+import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -52,3 +55,36 @@ def test_what_cannot_be_tried_leaves_a_range():
     assert [change["name"] for change in document["suspects"]] == ["003-abc", "004-abc"]
     assert document["boots"]["in_steps"] == 2
     assert document["skipped"] == {"003-abc": "build failed: no"}
+
+
+def laid_out(commit):
+    """Commit 4 lies half way between those before it and those after it."""
+    return 1.0 if commit < 4 else 1.14 if commit == 4 else 1.3
+
+
+def test_a_build_that_lies_between_good_and_bad_is_said_to_be_unclear():
+    boots = list(ENDS)
+    while (state := decide(8, boots, {}, Bounds())).next_commit is not None:
+        boots.append(Boot(state.next_commit, laid_out(state.next_commit)))
+    assert list(state.suspects) == [4, 5], "the one half way, and the first beyond"
+    text = render_outcome(outcome(boots))
+    assert "One of 2 changes is the first with" in text
+    assert "; unclear." in text
+    assert "Builds that should be alike differ by about " in text
+    assert "next: vmapbench ab, with each of these changes alone on GOOD" in text
+    assert state.steps[4].boots < Bounds().most_boots, "it does not go on where boots tell nothing"
+
+
+def test_boots_that_do_not_decide_say_how_to_go_on():
+    bounds = Bounds(most_boots=4)
+    generator, boots = random.Random(0), []
+    while (state := decide(8, boots, {}, bounds)).next_commit is not None:
+        noise = generator.gauss(0, 0.03)
+        boots.append(Boot(state.next_commit, math.exp(0.08 * (state.next_commit > 3) + noise)))
+    found = outcome(boots)
+    found = replace(
+        found, state=state, course=replace(found.course, order=Order("g", "b", bounds=bounds))
+    )
+    text = render_outcome(found)
+    assert "4 boots of each do not decide" in text
+    assert "next: vmapbench bisect --resume a-run --most-boots 8" in text
