@@ -95,9 +95,7 @@ def _short(label: str) -> str:
 def _notes(view: View) -> list[str]:
     """Return the sign, boots, machine and kernels, and what does not hold as it should."""
     boots = sorted({n for e in view.main_effects for n in (e.boots, e.boots_baseline)})
-    count = " to ".join(
-        dict.fromkeys(str(n) for n in (boots or [0]) if n in (boots[:1] + boots[-1:]))
-    )
+    count = " to ".join(dict.fromkeys(map(str, boots[:1] + boots[-1:]))) or "none"
     host, target = view.report.run.host, view.plan["target"]
     where = f"{target['kind']} target"
     if view.simulated:

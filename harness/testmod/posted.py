@@ -113,7 +113,7 @@ def _tables(text: str) -> Iterator[_Table]:
             table.intervals.append(below)
         elif _BEGINS.match(row):
             head = _head(above)
-            if head:
+            if head or any(map(_is_prose, above)):
                 yield table
                 table = _Table(head)
             table.rows.append(row)
@@ -142,6 +142,11 @@ def _head(above: Sequence[str]) -> str:
         lines = list(itertools.takewhile(lambda line: not _RULE.match(line), lines))
     head = " ".join(reversed(lines))
     return head if "|" in head and not _FIGURE.search(head) else ""
+
+
+def _is_prose(line: str) -> bool:
+    """Return whether a line is no part of any table, so that a row below it is of another one."""
+    return bool(line) and "|" not in line and not _RULE.match(line) and not _goes_on(line)
 
 
 def _goes_on(line: str) -> bool:

@@ -50,6 +50,11 @@ def test_it_fits_a_mail_whatever_the_names(view):
     assert max(map(len, render_list(view).splitlines())) <= COLUMNS
 
 
+def test_a_run_without_a_boot_says_so(view):
+    text = render_list(View(replace(view.report, comparison=None)))
+    assert "Boots of\neach side: none." in text
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [

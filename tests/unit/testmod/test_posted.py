@@ -83,6 +83,12 @@ def test_our_own_table_is_read_also_where_it_is_quoted():
     assert (third.change, third.column, third.threads) == (0.01, "topic", 64)
 
 
+def test_a_row_below_other_text_is_of_no_table_above_it():
+    more = "\nMachine: another.\n\nfix_size_alloc_test: p:1, h:0, l:500000 (usec) | (R) 4.20%\n"
+    *_, last = parse_posted(OURS + more)
+    assert (last.change, last.column, last.threads) == (0.042, "", None)
+
+
 def test_the_table_of_the_lists_is_read():
     first, second = parse_posted(LISTS)
     assert first == Posted(
