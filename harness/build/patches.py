@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.build.git import run_outside
 from harness.build.sandbox import View
-from harness.build.start_config import REQUIRED, config_file
+from harness.build.start_config import config_file, required_fragments
 from harness.errors import InputError
 from harness.process import Runner
 from harness.spec.kernel import KernelSpec
@@ -42,7 +42,7 @@ def copy_inputs(spec: KernelSpec, folder: Path) -> None:
     A configuration with an absolute path is found where it is. Raises InputError where a file does
     not exist.
     """
-    names = [*spec.patches, *spec.fragments, *((REQUIRED,) if spec.config else ())]
+    names = [*spec.patches, *spec.fragments, *required_fragments(spec)]
     if (start := config_file(spec)) and spec.config[0] not in "/~":
         names.append(spec.name_of(start))
     for name in names:

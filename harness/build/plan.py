@@ -10,7 +10,7 @@ from typing import Any
 from harness.build.cache import Cache, file_digest
 from harness.build.patches import patch_forms
 from harness.build.source import PinnedSource, pin_source
-from harness.build.start_config import REQUIRED, StartConfig, read_start_config
+from harness.build.start_config import StartConfig, read_start_config, required_fragments
 from harness.build.tuxmake import Toolchain, probe_toolchain
 from harness.errors import InputError
 from harness.process import Runner
@@ -55,8 +55,7 @@ def plan_build(spec: KernelSpec, cache: Cache, runner: Runner) -> BuildPlan:
     cache.check_path()
     patches = tuple(spec.place(name) for name in spec.patches)
     start = read_start_config(spec)
-    required = (REQUIRED, *spec.arch.required) if start else ()
-    names = (*required, *spec.fragments)
+    names = (*required_fragments(spec), *spec.fragments)
     fragments = tuple(spec.place(name) for name in dict.fromkeys(names))
     missing = [
         *(f"patches: {path} does not exist" for path in patches if not patch_forms(path)),

@@ -49,6 +49,11 @@ class StartConfig:
         return [self.target, *digests]
 
 
+def required_fragments(spec: KernelSpec) -> tuple[str, ...]:
+    """Return the fragments that come before the kernel's own, below the kernels folder."""
+    return (REQUIRED, *spec.arch.required) if spec.config else ()
+
+
 def read_start_config(spec: KernelSpec, system: Path = Path("/")) -> StartConfig | None:
     """Return what `spec` starts from, None where that is nothing. Raises InputError.
 

@@ -24,7 +24,7 @@ from harness.build.git import (
     open_commit,
     repository_place,
 )
-from harness.build.patches import copy_inputs, describe_rejection
+from harness.build.patches import copy_inputs, describe_rejection, patch_forms
 from harness.build.sandbox import View, is_contained
 from harness.build.series import Patch, Series
 from harness.build.source import ensure_source, pin_source
@@ -169,13 +169,18 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
         contained = is_contained(recipe)
         bare.read("read-tree", bare.base, env=index)
         for name in recipe.patches:
-            patch = recipe.place(name).resolve()
-            words = ["apply", "--cached", "--whitespace=nowarn", str(patch)]
-            view = View((scratch,), (patch,)) if contained else None
-            done = bare.git(*words, env=index, view=view)
-            if done.returncode:
-                reason = describe_rejection(done.output)
-                raise InputError(f"applying {patch} to {recipe.name}'s source: {reason}")
+            refused = []
+            for form in patch_forms(recipe.place(name)):
+                patch = form.resolve()
+                words = ["apply", "--cached", "--whitespace=nowarn", str(patch)]
+                view = View((scratch,), (patch,)) if contained else None
+                done = bare.git(*words, env=index, view=view)
+                if done.returncode == 0:
+                    break
+                refused.append(f"{form.name}: {describe_rejection(done.output)}")
+            else:
+                reasons = "\n  ".join(refused) or "it does not exist"
+                raise InputError(f"applying {name} to {recipe.name}'s source: {reasons}")
         tree = bare.read("write-tree", env=index)
     return commit_tree(bare, tree, f"patches of {recipe.name}", bare.base)
 

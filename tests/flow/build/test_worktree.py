@@ -58,6 +58,17 @@ def test_the_recipes_own_patches_are_in_the_base(toy, cache, runner):
     assert "return 2" in content(repository, repository.base, "mm/vmalloc.c")
 
 
+def test_of_a_patch_in_several_forms_the_one_that_fits_is_in_the_base(toy, kernels, cache, runner):
+    folder, text = kernels / "several", (kernels / "two.patch").read_text()
+    folder.mkdir()
+    (folder / "1-for-another.patch").write_text(text.replace("return 1", "return 7"))
+    with pytest.raises(InputError, match=r"applying several to toy's source: 1-for-another.patch"):
+        ensure_repository(toy(patches=("several",)), cache, runner)
+    (folder / "2-for-this.patch").write_text(text)
+    repository = ensure_repository(toy(patches=("several",)), cache, runner)
+    assert "return 2" in content(repository, repository.base, "mm/vmalloc.c")
+
+
 def test_each_patch_is_a_commit_and_nothing_else_is_left(repository):
     both = series(diff(), diff(old="return 2", new="return 3"))
     commits = apply_series(repository, repository.base, both)
