@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pandas as pd
 
+from harness.analysis.contrasts import find_local_steps, told_from
 from harness.analysis.frames import typed
-from harness.analysis.steps import CORRELATED, Floats, Rule, Step, find_steps, outliers
+from harness.analysis.steps import Floats, Step, find_steps, outliers
 
 # One row a passed boot and case; see `harness.store.history`. `host` is what measured, in words,
 # `machine` the digest of its facts, `line` the kernel line that goes on over the nights,
@@ -81,7 +82,6 @@ class Change:
     size_percent: float
     low_percent: float
     high_percent: float
-    p: float
 
 
 class Kind(StrEnum):
@@ -107,13 +107,15 @@ class Remark:
 @dataclass(frozen=True, eq=False)
 class Track:
     """One series with all that was found. `nights`: run_id, started_at, time_us, boots, baseline_us
-    (NaN where there is no baseline); by time.
+    (NaN where there is no baseline); by time. `told_from`: of times without a baseline, the
+    relative change that would be told now; None where nothing would.
     """
 
     series: Series
     nights: pd.DataFrame
     changes: tuple[Change, ...]
     remarks: tuple[Remark, ...]
+    told_from: float | None = None
 
     @property
     def followed(self) -> "pd.Series[float]":
@@ -133,43 +135,41 @@ def breaking(series: Series) -> set[Kind]:
     return {Kind.WORK, Kind.BASELINE} | alone
 
 
-def find_changes(history: pd.DataFrame, *, rule: Rule | None = None) -> list[Change]:
+def find_changes(history: pd.DataFrame) -> list[Change]:
     """Return every change of level in `history` (columns `HISTORY`), the oldest first.
 
     A night adds changes whose `found_run` is that night's and alters none that were found before.
     Raises InputError for a missing column.
     """
-    found = [change for track in follow(history, rule=rule) for change in track.changes]
+    found = [change for track in follow(history) for change in track.changes]
     return sorted(found, key=lambda change: (change.at, change.series))
 
 
-def follow(history: pd.DataFrame, *, rule: Rule | None = None) -> list[Track]:
-    """Return each series of `history` with its changes and remarks.
-
-    `rule`: for all of them; by default that of ratios where there is a baseline, else `CORRELATED`.
-    """
+def follow(history: pd.DataFrame) -> list[Track]:
+    """Return each series of `history` with its changes and remarks."""
     history = typed(history, HISTORY).copy()
     alone = history["baseline_us"].isna() | (history["baseline"] == "")
     history.loc[alone, "host"] += " (" + history["machine"][alone] + ")"
     history.loc[alone, ["baseline", "baseline_source"]] = ""
     return [
-        _follow_one(Series(*cast("tuple[Any, ...]", key)), boots, rule)
+        _follow_one(Series(*cast("tuple[Any, ...]", key)), boots)
         for key, boots in history.groupby(list(Series._fields), sort=True)
     ]
 
 
-def _follow_one(series: Series, boots: pd.DataFrame, rule: Rule | None) -> Track:
+def _follow_one(series: Series, boots: pd.DataFrame) -> Track:
     nights = _nights(boots)
     remarks = list(_condition_remarks(nights))
     plain = Track(series, nights, (), tuple(remarks))
     values = np.log(plain.followed.to_numpy(float))
     restarts = [i for i, run in enumerate(nights["run_id"]) if run in plain.breaks]
-    rule = rule or (Rule() if series.baseline else CORRELATED)
-    steps = find_steps(values, restarts, rule)
+    find = find_steps if series.baseline else find_local_steps
+    steps = find(values, restarts)
     remarks += _outlier_remarks(nights, values, sorted({0, *restarts, *(s.at for s in steps)}))
     remarks += _gap_remarks(nights)
     changes = tuple(_change(series, nights, step) for step in steps)
-    return Track(series, nights, changes, tuple(remarks))
+    least = None if series.baseline else told_from(values, steps, restarts)
+    return Track(series, nights, changes, tuple(remarks), least)
 
 
 def _nights(boots: pd.DataFrame) -> pd.DataFrame:
@@ -226,7 +226,6 @@ def _change(series: Series, nights: pd.DataFrame, step: Step) -> Change:
         size_percent=_percent(step.shift),
         low_percent=low,
         high_percent=high,
-        p=step.p,
     )
 
 

@@ -1,10 +1,9 @@
 """Finds steps in one series of night values, night by night. Arrays in, values out.
 
 Each night is judged with what was known that night, so a later night neither takes an alarm back
-nor adds one in the past. Nights of a ratio to a baseline are taken for independent; times alone are
-not: `Rule.correlated` widens each test by what an autocorrelation of the first order does to means
-(Robbins, Gallagher, Lund and Aue 2011, Mean shift testing in correlated data, J. Time Series
-Analysis 32). docs/history.md explains the choices and gives the error rates.
+nor adds one in the past. This is for ratios to a baseline of the same night, which are independent
+of each other; `harness.analysis.contrasts` is for times. docs/history.md explains the choices and
+gives the error rates.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,6 @@ class Rule:
     `clip`: deviations count at most so many standard deviations. `smallest`: relative changes
     below are not reported. `longest`: nights looked back upon; `latest`: a step is found within
     so many nights or never, as every further one is another chance of a false alarm.
-    `correlated`: whether a night is expected to resemble the one before it.
     """
 
     alpha: float = 1e-6
@@ -39,12 +37,6 @@ class Rule:
     smallest: float = 0.005
     longest: int = 120
     latest: int = 40
-    correlated: bool = False
-
-
-# For times without a baseline. Fewer nights back: a level that creeps, as with the seasons, is not
-# compared with one of long ago; but enough to see how long an effect lasts.
-CORRELATED = Rule(learning=40, longest=80, latest=20, correlated=True)
 
 
 @dataclass(frozen=True)
@@ -59,49 +51,23 @@ class Step:
     shift: float
     low: float
     high: float
-    p: float
 
 
 @dataclass(frozen=True)
 class _Noise:
-    """What levels show of the noise between nights: squares, degrees of freedom, and `lagged`,
-    the products of each night's deviation with the next one's and with the one after that.
-    """
+    """What levels show of the noise between nights: squares and degrees of freedom."""
 
     squares: float = 0.0
     freedom: float = 0.0
-    lagged: tuple[float, ...] = (0.0, 0.0)
 
     def joined(self, other: "_Noise") -> "_Noise":
         """Add what another level showed; what lies far back weighs less and less."""
         fade = min(1.0, _REMEMBERED / self.freedom) if self.freedom else 1.0
-        return _Noise(
-            self.squares * fade + other.squares,
-            self.freedom * fade + other.freedom,
-            tuple(a * fade + b for a, b in zip(self.lagged, other.lagged, strict=True)),
-        )
-
-    def correlation(self) -> float:
-        """Return a cautious autocorrelation of the first order.
-
-        The larger of what the next night and the one after that show: where boots add noise of
-        their own, as they do, the next night alone makes what lasts look short. To each is added
-        its bias from the mean being estimated (Kendall 1954) and a standard error.
-        """
-        if not self.squares or self.freedom < 2:
-            return _MOST_CORRELATION
-        largest = 0.0
-        for order, lagged in enumerate(self.lagged, 1):
-            seen = lagged / self.squares
-            seen += (1 + 3 * max(seen, 0.0)) / self.freedom
-            seen += (max(1 - seen**2, 0.0) / self.freedom) ** 0.5
-            largest = max(largest, max(seen, 0.0) ** (1 / order))
-        return float(min(largest, _MOST_CORRELATION))
+        return _Noise(self.squares * fade + other.squares, self.freedom * fade + other.freedom)
 
 
-_MOST_CORRELATION = 0.97
 _REMEMBERED = 60.0  # degrees of freedom that earlier levels count for at most
-_LEAST_NOISE = 1e-4  # of a logarithm: times are counted in whole microseconds
+LEAST_NOISE = 1e-4  # of a logarithm: times are counted in whole microseconds
 _MAD_TO_DEVIATION = 1.4826  # for the normal distribution
 
 
@@ -132,7 +98,7 @@ def outliers(values: Floats, levels: Sequence[int], limit: float = 5.0) -> Itera
         return
     parts = [values[a:b] for a, b in zip(levels, [*levels[1:], len(values)], strict=True)]
     rest = np.concatenate([part - np.median(part) for part in parts])
-    spread = max(_MAD_TO_DEVIATION * float(np.median(np.abs(rest))), _LEAST_NOISE)
+    spread = max(_MAD_TO_DEVIATION * float(np.median(np.abs(rest))), LEAST_NOISE)
     yield from (int(night) for night in np.flatnonzero(np.abs(rest) > limit * spread))
 
 
@@ -144,15 +110,14 @@ def _judge_night(values: Floats, begin: int, night: int, noise: _Noise, rule: Ru
         return None
     level = _clipped(values[begin : night + 1], noise, rule)
     sizes = np.arange(max(before, count - rule.latest), count - rule.confirmations + 1)
-    rho = _correlation(values[begin : night + 1], noise, rule)
-    if not _believed(_tests(level, sizes, noise, rho), count - sizes, rule).any():
+    if not _believed(_tests(level, sizes, noise), count - sizes, rule).any():
         return None
     size = max(_locate(level, rule), int(sizes[0]))
-    p = float(_tests(level, np.array([size]), noise, rho)[0])
-    step = _measured(values[begin : night + 1], size, noise, rule, rho)
+    p = float(_tests(level, np.array([size]), noise)[0])
+    step = _measured(values[begin : night + 1], size, noise, rule)
     if not _believed(p, count - size, rule) or abs(np.expm1(step.shift)) < rule.smallest:
         return None
-    return replace(step, at=begin + size, found=night, p=p)
+    return replace(step, at=begin + size, found=night)
 
 
 def _believed(p: Any, nights: Any, rule: Rule) -> Any:
@@ -173,38 +138,21 @@ def _spread(away: Floats, noise: _Noise) -> float:
     known = (noise.squares / noise.freedom) ** 0.5 if noise.freedom else 0.0
     own = _MAD_TO_DEVIATION * float(np.median(np.abs(away)))
     share = noise.freedom / (noise.freedom + len(away))
-    return max(share * known + (1 - share) * own, _LEAST_NOISE)
+    return max(share * known + (1 - share) * own, LEAST_NOISE)
 
 
-def _tests(level: Floats, sizes: NDArray[np.int_], noise: _Noise, rho: float) -> Floats:
-    """Return the p of Student's t between the first `sizes` nights and the rest, for each size.
-
-    `rho`: autocorrelation of the nights; means then vary more, and their variance is known worse.
-    """
+def _tests(level: Floats, sizes: NDArray[np.int_], noise: _Noise) -> Floats:
+    """Return the p of Student's t between the first `sizes` nights and the rest, for each size."""
     count, total, squares = len(level), level.sum(), (level**2).sum()
     first = np.cumsum(level)[sizes - 1]
     mean_a, mean_b = first / sizes, (total - first) / (count - sizes)
     within = squares - sizes * mean_a**2 - (count - sizes) * mean_b**2
     freedom = count - 2 + noise.freedom
-    variance = np.maximum((within + noise.squares) / freedom, _LEAST_NOISE**2)
-    spread = _inflation(sizes, rho) / sizes + _inflation(count - sizes, rho) / (count - sizes)
-    t = np.abs(mean_a - mean_b) / np.sqrt(variance * spread)
+    variance = np.maximum((within + noise.squares) / freedom, LEAST_NOISE**2)
+    t = np.abs(mean_a - mean_b) / np.sqrt(variance * (1 / sizes + 1 / (count - sizes)))
     # scipy.stats checks more than each night can pay
-    p: Floats = 2 * special.stdtr(freedom * (1 - rho**2) / (1 + rho**2), -t)
+    p: Floats = 2 * special.stdtr(freedom, -t)
     return p
-
-
-def _inflation(nights: Any, rho: float) -> Any:
-    """Return by how much autocorrelation raises the variance of the mean of so many nights."""
-    return (1 + rho) / (1 - rho) - 2 * rho * (1 - rho**nights) / (nights * (1 - rho) ** 2)
-
-
-def _correlation(level: Floats, noise: _Noise, rule: Rule) -> float:
-    """Return the autocorrelation to reckon with; the newest nights may be of another level."""
-    if not rule.correlated:
-        return 0.0
-    known = level[: max(len(level) - 2 * rule.patience, rule.confirmations)]
-    return noise.joined(_noise_of(known, noise, rule)).correlation()
 
 
 def _locate(level: Floats, rule: Rule) -> int:
@@ -215,18 +163,16 @@ def _locate(level: Floats, rule: Rule) -> int:
     return int(sizes[between.argmax()])
 
 
-def _measured(level: Floats, size: int, noise: _Noise, rule: Rule, rho: float) -> Step:
+def _measured(level: Floats, size: int, noise: _Noise, rule: Rule) -> Step:
     """Return the step after `size` nights and its 95 % interval; each side is clipped alone."""
     a, b = level[:size], level[size:]
     parts = [_clipped(part, noise, rule) + np.median(part) for part in (a, b)]
     shift = float(parts[1].mean() - parts[0].mean())
     own = _Noise(sum(float(((part - part.mean()) ** 2).sum()) for part in parts), len(level) - 2)
     both = noise.joined(own)
-    error = max((both.squares / both.freedom) ** 0.5, _LEAST_NOISE)
-    inflated = _inflation(len(a), rho) / len(a) + _inflation(len(b), rho) / len(b)
-    freedom = both.freedom * (1 - rho**2) / (1 + rho**2)
-    reach = stats.t.ppf(0.975, freedom) * error * inflated**0.5
-    return Step(size, 0, shift, shift - reach, shift + reach, 1.0)
+    error = max((both.squares / both.freedom) ** 0.5, LEAST_NOISE)
+    reach = stats.t.ppf(0.975, both.freedom) * error * (1 / len(a) + 1 / len(b)) ** 0.5
+    return Step(size, 0, shift, shift - reach, shift + reach)
 
 
 def _noise_of(level: Floats, noise: _Noise, rule: Rule) -> _Noise:
@@ -234,6 +180,4 @@ def _noise_of(level: Floats, noise: _Noise, rule: Rule) -> _Noise:
     if len(level) < 2:
         return _Noise()
     kept = _clipped(level, noise, rule)
-    kept = kept - kept.mean()
-    lagged = tuple(float((kept[lag:] * kept[:-lag]).sum()) for lag in (1, 2))
-    return _Noise(float((kept**2).sum()), len(level) - 1, lagged)
+    return _Noise(float(((kept - kept.mean()) ** 2).sum()), len(level) - 1)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.changepoints import Change, Kind, Track
-from harness.analysis.wording import short_case, threads_words
+from harness.analysis.wording import change, short_case, threads_words
 from harness.report.environment import duration
 from harness.report.view import series_name
 
@@ -163,10 +163,19 @@ def _sentence(track: Track) -> str:
     nights, changes = track.nights, track.changes
     dates = [str(nights["started_at"].iloc[n])[:10] for n in (0, -1)]
     words = f"{len(nights)} runs from {dates[0]} to {dates[1]}"
-    if not changes:
-        return f"{words}: no change of level."
     told = "; ".join(f"{change.at[:10]} {change_words(change)}" for change in changes)
-    return f"{words}: {told}."
+    return f"{words}: {told or 'no change of level'}.{_limits(track)}"
+
+
+def _limits(track: Track) -> str:
+    """Return what cannot be told of a series without a baseline."""
+    if track.series.baseline:
+        return ""
+    if track.told_from is None:
+        return " Without a baseline in the same run no change is told yet: too few runs are alike."
+    return (
+        f" Without a baseline in the same run only changes of {change(track.told_from)} are told."
+    )
 
 
 def _share_words(share: float) -> str:

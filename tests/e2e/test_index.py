@@ -1,6 +1,6 @@
 """The index with its trend lines in a real Chromium, from disk and served, with and without script.
 
-The store holds 70 made-up nights on each of two hosts, with a slow-down and another compiler.
+The store holds 125 made-up nights on each of two hosts, with a slow-down and another compiler.
 """
 
 import pytest
@@ -15,7 +15,7 @@ from tests.synthetic_history import keep_night
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m"
-AT = "2026-night-045"
+AT = "2026-night-100"
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,14 @@ def reports(tmp_path_factory):
 @pytest.fixture(scope="module")
 def store(reports):
     store = open_store(reports / "vmapbench.db")
-    for night in range(70):
+    for night in range(125):
         keep_night(
             store,
-            night if night < 60 else night + 12,
-            20_000 if night < 45 else 21_000,
-            compiler="gcc 12" if night < 64 else "gcc 14",
+            night if night < 115 else night + 12,
+            20_000 if night < 100 else 21_000,
+            compiler="gcc 12" if night < 119 else "gcc 14",
         )
-    for night in range(70, 75):
+    for night in range(125, 130):
         keep_night(store, night + 40, 9_000, cpu=HOSTILE, line=HOSTILE)
     yield store
     store.close()
@@ -77,7 +77,8 @@ def test_a_line_for_each_series_with_its_change(page):
     assert page.locator("figure.trend").count() == 4
     first = page.locator("figure.trend").first
     assert "5.0 % slower" in first.inner_text()
-    assert first.locator("circle").count() == 70
+    assert "Without a baseline in the same run " in first.inner_text()
+    assert first.locator("circle").count() == 125
     assert first.locator("circle.slower").count() == 1
     marks = first.locator(".mark title").all_text_contents()
     assert any("toolchain changed: gcc 12" in words for words in marks)
@@ -87,7 +88,7 @@ def test_a_line_for_each_series_with_its_change(page):
 
 def test_hovering_tells_the_run_and_the_point_leads_to_it(page):
     point = page.locator("figure.trend circle.slower").first
-    assert "2026-02-15 02:00" in point.locator("title").text_content()
+    assert "2026-04-11 02:00" in point.locator("title").text_content()
     point.hover()
     with page.expect_navigation():
         point.click()
@@ -148,7 +149,7 @@ def test_served_from_the_same_templates(browser, store, reports):
         assert page.locator("figure.trend").count() == 4
         assert page.locator("#trend-tools").is_visible()  # our script may run
         linked = page.locator("figure.trend").first.locator("a[href]")
-        assert linked.count() == 70  # served, every run has a page
+        assert linked.count() == 125  # served, every run has a page
         assert [words for words in said if "Content Security Policy" in words] == []
         page.close()
         other = browser.new_page()  # a page of somebody else that frames ours

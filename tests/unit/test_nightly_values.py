@@ -155,7 +155,7 @@ def test_the_state_survives(tmp_path):
 def change(line="topic", at=10, direction=Direction.SLOWER, case="whole load", size=5.0):
     series = Series("host", line, "w", 2, 2, case)
     runs = f"run{at}", f"2026-01-{at:02}", f"run{at + 3}"
-    return Change(series, *runs, direction, size, size - 1, size + 1, 1e-9)
+    return Change(series, *runs, direction, size, size - 1, size + 1)
 
 
 ORDER = {f"run{night}": night for night in range(40)}

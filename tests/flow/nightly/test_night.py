@@ -493,8 +493,10 @@ def test_the_machines_own_change_is_one_notice(workplace):
     level = [1.0]
     workplace.time_us = lambda spec, now: int(20_000 * level[0] * wobble.gauss(1, 0.002))
     file = workplace.file(BRANCH)
-    for night in range(54):  # the first 40 teach how long what the machine does lasts
-        level[0] = 1.2 if night >= 42 else 1.0
+    workplace.night(file).carry_out()
+    workplace.copy_nights(95, lambda: workplace.time_us(None, None))  # teach what is usual
+    for night in range(9):
+        level[0] = 1.2 if night >= 2 else 1.0
         workplace.night(file).carry_out()
         workplace.next_night()
     (letter,) = [letter for letter, _ in workplace.sent]

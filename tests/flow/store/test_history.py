@@ -30,13 +30,13 @@ def test_boots_that_did_not_pass_are_no_history(store):
 
 
 def test_a_slow_down_is_dated_to_its_night_and_told_once(store):
-    for night in range(55):
-        keep_night(store, night, 20_000 if night < 45 else 21_000)
+    for night in range(110):
+        keep_night(store, night, 20_000 if night < 100 else 21_000)
     by_case = {change.series.case: change for change in find_changes(load_history(store))}
     assert set(by_case) == {"fix_size_alloc_test", "whole load"}
     for change in by_case.values():
-        assert change.at_run == "2026-night-045"
-        assert "2026-night-047" <= change.found_run <= "2026-night-054"
+        assert change.at_run == "2026-night-100"
+        assert "2026-night-104" <= change.found_run <= "2026-night-109"
         assert change.direction is Direction.SLOWER
         assert change.low_percent < 5.0 < change.high_percent
 

@@ -27,16 +27,16 @@ def history(nights=50, seed=1, step_at=30, step=0.06, boots=3, **fixed):
 
 
 def test_a_change_names_its_runs_and_says_how_large():
-    (change,) = find_changes(history(nights=70, step_at=50))
-    assert (change.at_run, change.direction) == ("run-050", Direction.SLOWER)
-    assert change.at == "2026-02-20T02:00:00+00:00"
-    assert "run-052" <= change.found_run <= "run-059"
+    (change,) = find_changes(history(nights=115, step_at=100))
+    assert (change.at_run, change.direction) == ("run-100", Direction.SLOWER)
+    assert change.at == "2026-04-11T02:00:00+00:00"
+    assert "run-104" <= change.found_run <= "run-110"
     assert change.low_percent < 6 < change.high_percent
     assert change.series.case == "fix_size_alloc_test"
 
 
 def test_faster_is_told_from_slower():
-    (change,) = find_changes(history(nights=70, step_at=50, step=-0.06))
+    (change,) = find_changes(history(nights=115, step_at=100, step=-0.06))
     assert change.direction is Direction.FASTER
     assert change.size_percent == pytest.approx(-6, abs=2)
 
@@ -47,18 +47,18 @@ def test_the_order_of_rows_does_not_matter():
 
 
 def test_each_host_is_a_series_of_its_own():
-    both = history(nights=80, step_at=50, host=lambda n: "new" if n >= 50 else "old")
+    both = history(nights=130, step_at=100, host=lambda n: "new" if n >= 100 else "old")
     assert find_changes(both) == []
     assert [track.series.host for track in follow(both)] == ["new (0a1b)", "old (0a1b)"]
 
 
 @pytest.mark.parametrize(("column", "kind"), [("toolchain", Kind.TOOLCHAIN), ("work", Kind.WORK)])
 def test_a_change_of_conditions_is_shown_and_no_alarm(column, kind):
-    conditions = {column: lambda night: "new" if night >= 50 else "old"}
-    (track,) = follow(history(nights=70, step_at=50, **conditions))
+    conditions = {column: lambda night: "new" if night >= 100 else "old"}
+    (track,) = follow(history(nights=115, step_at=100, **conditions))
     assert track.changes == ()
     (remark,) = track.remarks
-    assert (remark.run_id, remark.kind, remark.words) == ("run-050", kind, "old before, new since")
+    assert (remark.run_id, remark.kind, remark.words) == ("run-100", kind, "old before, new since")
 
 
 def compared(step=0.06, **more):
@@ -98,12 +98,12 @@ def test_another_source_of_the_baseline_is_no_change_of_the_candidate():
 
 
 def test_missing_nights_are_shown_and_a_step_across_them_is_found():
-    rows = history(nights=75, step_at=55)
-    rows = rows[~rows["run_id"].between("run-050", "run-054")]
+    rows = history(nights=125, step_at=105)
+    rows = rows[~rows["run_id"].between("run-100", "run-104")]
     (track,) = follow(rows)
     gaps = [remark for remark in track.remarks if remark.kind is Kind.GAP]
-    assert [(gap.run_id, gap.words) for gap in gaps] == [("run-055", "6 days without a run")]
-    assert [change.at_run for change in track.changes] == ["run-055"]
+    assert [(gap.run_id, gap.words) for gap in gaps] == [("run-105", "6 days without a run")]
+    assert [change.at_run for change in track.changes] == ["run-105"]
 
 
 def test_an_odd_night_is_shown_and_no_alarm():
@@ -128,3 +128,11 @@ def test_an_empty_history_and_a_foreign_frame():
     assert follow(history().iloc[:0]) == []
     with pytest.raises(InputError, match="toolchain"):
         follow(history().drop(columns="toolchain"))
+
+
+def test_what_would_be_told_is_known_of_times_after_some_weeks():
+    (early,) = follow(history(nights=30, step=0))
+    (late,) = follow(history(nights=110, step=0))
+    (ratios,) = follow(compared(step=0, nights=70))
+    assert (early.told_from, ratios.told_from) == (None, None)
+    assert 0.01 < late.told_from < 0.06
