@@ -8,6 +8,7 @@
  *   load PARAMETERS     load the module once, report errno and wall time of the call
  *   mark                execute the instruction that the simulated machine looks for
  *   sleep MILLISECONDS
+ *   realtime PREFIX     give every task whose name begins so the policy SCHED_FIFO
  *   collect PATH        report a file
  *   lazy                report how much vmap space is freed but not purged yet
  *   log                 report the whole kernel log
@@ -22,8 +23,10 @@
  * purpose after the test (lib/test_vmalloc.c), and a tool that then falls back to init_module,
  * as busybox does, runs the test twice.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -218,6 +221,37 @@ static void load(const char *parameters)
 	framef("load", "errno=%d elapsed_ns=%lld", error, elapsed);
 }
 
+/* Such a task runs as soon as it is woken, before any that a tick would have to preempt for it. */
+static void make_realtime(const char *prefix)
+{
+	const struct sched_param lowest = { .sched_priority = 1 };
+	DIR *processes = opendir("/proc");
+	struct dirent *process;
+	int changed = 0;
+
+	while (processes && (process = readdir(processes))) {
+		pid_t pid = atoi(process->d_name);
+		char path[32], *name;
+		size_t length;
+
+		if (pid <= 0)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+		name = read_file(path, &length);
+		if (name && !strncmp(name, prefix, strlen(prefix))) {
+			if (sched_setscheduler(pid, SCHED_FIFO, &lowest))
+				framef("error", "realtime %s: %s", prefix, strerror(errno));
+			else
+				changed++;
+		}
+		free(name);
+	}
+	if (!changed)
+		framef("error", "realtime %s: no such task", prefix);
+	if (processes)
+		closedir(processes);
+}
+
 /* A no-op to any CPU; a mark to the simulated machine, which simulates x86-64. */
 static void mark(void)
 {
@@ -299,6 +333,8 @@ static void carry_out(char *line)
 		mark();
 	else if (!strcmp(verb, "sleep"))
 		usleep(atoi(arguments) * 1000);
+	else if (!strcmp(verb, "realtime"))
+		make_realtime(arguments);
 	else if (!strcmp(verb, "collect"))
 		collect(arguments);
 	else if (!strcmp(verb, "lazy"))

@@ -1,7 +1,8 @@
 """Replays a trace on the model: every address and every count must come out as in the kernel.
 
-Exact for one online CPU and a kernel without voluntary preemption, where the order of the events is
-the order of what they report. For several CPUs see `harness.model.rules`.
+Exact for one online CPU where no task is preempted between what it does and its event
+(docs/model.md): the order of the events is then the order of what they report. For several CPUs see
+`harness.model.node_rules`.
 """
 
 from collections import Counter

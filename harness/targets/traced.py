@@ -32,10 +32,18 @@ def tracing_parameters(online_cpus: int, buffer_mib: int) -> tuple[str, ...]:
     )
 
 
-def tracing_script(cases: Sequence[tuple[str, str]]) -> list[str]:
-    """Return init's lines for (name, module parameters) pairs: mark, load; at the end the trace."""
-    lines = []
+def tracing_script(cases: Sequence[tuple[str, str]], online_cpus: int = 1) -> list[str]:
+    """Return init's lines for (name, module parameters) pairs: mark, load; at the end the trace.
+
+    On one CPU the workers that purge are real-time tasks, and so is init, which purges as it loads
+    and unloads: a purge then begins where the free that made it due has been reported, and nothing
+    runs between. Left to lazy preemption it would begin, and stop, wherever a tick finds the CPU,
+    also in the middle of an allocation, where no event shows it.
+    """
+    lines = ["realtime init"] if online_cpus == 1 else []
     for name, parameters in cases:
+        if online_cpus == 1:
+            lines.append("realtime kworker/")  # again, since workers come and go
         lines += [f"write {TRACEFS}/trace_marker {name}", f"load {parameters}"]
     return [
         *lines,
@@ -69,7 +77,8 @@ class TracedTarget(QemuTarget):
 
     def script(self, request: BootRequest) -> Sequence[str]:
         """Return the lines that the guest's init carries out."""
-        return tracing_script(list(zip(self._cases, request.loads, strict=True)))
+        cases = list(zip(self._cases, request.loads, strict=True))
+        return tracing_script(cases, self._online_cpus)
 
     def guest(self, request: BootRequest) -> Guest:
         """Return the machine: a port for the trace, and the parameters that start tracing."""

@@ -29,3 +29,11 @@ def test_each_load_is_marked_and_the_trace_stops_before_it_is_read():
     stop = script.index("write /sys/kernel/tracing/tracing_on 0")
     assert stop < script.index("collect /proc/vmallocinfo") < len(script) - 1
     assert script[-1].startswith("send /sys/kernel/tracing/trace ")
+
+
+def test_on_one_cpu_purges_run_in_real_time_tasks():
+    cases = [("a", "run_test_mask=1"), ("b", "run_test_mask=2")]
+    script = tracing_script(cases, 1)
+    assert script[0] == "realtime init"
+    assert script.count("realtime kworker/") == 2
+    assert not any(line.startswith("realtime") for line in tracing_script(cases, 2))
