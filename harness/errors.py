@@ -2,7 +2,7 @@
 
     VmapbenchError
     ├── InputError              the user can fix it                          exit code 2
-    │   ├── SpecError           a kernel, playbook or hosts file is wrong
+    │   ├── SpecError           a kernel, playbook or host file is wrong
     │   └── ParameterError      a module parameter is unknown or out of range
     ├── KernelBuildError        the kernel does not build: its verdict        exit code 1
     └── InfrastructureError     the machinery broke, no verdict was reached   exit code 3

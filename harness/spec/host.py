@@ -214,7 +214,7 @@ class HostSpec(Document):
 
 
 def host_folders() -> tuple[Path, ...]:
-    """Return where hosts files are looked for, first match wins."""
+    """Return where host files are looked for, first match wins."""
     return (Path("playbooks/hosts"), platformdirs.user_config_path("vmapbench") / "hosts")
 
 
@@ -241,7 +241,7 @@ def load_host(name: str, folders: Iterable[Path] | None = None) -> HostSpec:
 
 
 def host_files(folders: Iterable[Path] | None = None) -> list[Path]:
-    """Return the hosts files; of two with one name, the one of the earlier folder."""
+    """Return the host files; of two with one name, the one of the earlier folder."""
     found: dict[str, Path] = {}
     for folder in folders if folders is not None else host_folders():
         for path in sorted(folder.glob("*.yaml")):
@@ -252,7 +252,7 @@ def host_files(folders: Iterable[Path] | None = None) -> list[Path]:
 def select_hosts(choice: str, folders: Iterable[Path] | None = None) -> list[HostSpec]:
     """Return the hosts of `choice`: names and `label=WORD`, with commas between; each host once.
 
-    Raises InputError for a name or a label that no hosts file has.
+    Raises InputError for a name or a label that no host file has.
     """
     places = tuple(folders if folders is not None else host_folders())
     chosen: dict[str, HostSpec] = {}

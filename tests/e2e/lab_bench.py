@@ -51,7 +51,7 @@ class Bench:
         self.connect_to_box()
 
     def connect_to_box(self, method="kexec", tuning="generic-x86", **more):
-        """Write the hosts file."""
+        """Write the host file."""
         text = self.box.host_text(boot=self.box.boot_text(method), tuning=tuning, **more)
         (self.folder / "playbooks" / "hosts" / "box.yaml").write_text(text)
 
@@ -72,7 +72,7 @@ class Bench:
         return file
 
     def target(self):
-        """Return the box as a target of this process; the hosts file is found from the folder."""
+        """Return the box as a target of this process; the host file is found from the folder."""
         spec = SshTarget(kind="ssh", host="box", cpus=2)
         return make_target(spec, cache_folder(), SubprocessRunner(), X86_64)
 

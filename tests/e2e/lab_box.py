@@ -43,7 +43,7 @@ class LabBox:
         )
 
     def host_text(self, **more: str) -> str:
-        """Return a hosts file for the account; `more` adds keys or replaces them."""
+        """Return a host file for the account; `more` adds keys or replaces them."""
         cycle = [sys.executable, str(Path(__file__)), str(self.monitor)]
         keys = {
             "version": "1",

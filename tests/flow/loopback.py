@@ -98,7 +98,7 @@ class LoopbackServer:
         self.process.wait()
 
     def host_text(self, **more) -> str:
-        """A hosts file for this server."""
+        """A host file for this server."""
         lines = [
             "version: 1",
             "address: 127.0.0.1",

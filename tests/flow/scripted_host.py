@@ -161,7 +161,7 @@ class ScriptedHost(LoopbackServer):
         return self.machine / "bin" / "power"
 
     def spec(self, folder: Path, **more):
-        """Its hosts file, trusted."""
+        """Its host file, trusted."""
         self.trust(folder / "known")
         boot = "{answer_within_s: 10, confirm_within_s: 30, initrd: %s}" % (self.folder / "initrd")
         text = self.host_text(known_hosts="known", boot=boot, **more)

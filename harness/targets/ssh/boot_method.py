@@ -25,7 +25,7 @@ class BootMethod(Protocol):
     NAME_disarm, NAME_armed, NAME_inspect and NAME_start of the helper (helper.sh).
     """
 
-    name: str  # as a hosts file has it
+    name: str  # as a host file has it
 
     def programs(self) -> tuple[str, ...]:
         """Return the programs that the host must have."""
@@ -35,7 +35,7 @@ class BootMethod(Protocol):
 
 
 def boot_method(boot: Boot) -> BootMethod:
-    """Return the method that a hosts file names."""
+    """Return the method that a host file names."""
     module = importlib.import_module(f"harness.targets.ssh.boot.{boot.method.replace('-', '_')}")
     method: BootMethod = module.make_method(boot)
     return method

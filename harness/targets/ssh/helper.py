@@ -34,7 +34,7 @@ def host_initrd(spec: HostSpec, release: str) -> str:
 
 def render_helper(spec: HostSpec) -> str:
     """Return the text of the program for this host. Pure."""
-    settings = (  # paths of a hosts file have no character that a shell would take for more
+    settings = (  # paths of a host file have no character that a shell would take for more
         f"folder={trial_folder(spec)}",
         f"initrd={host_initrd(spec, '$(uname -r)')}",
         f"partition={spec.boot.partition} # of systemd-boot",

@@ -38,7 +38,7 @@ def http_request(power: HttpPower, environment: Mapping[str, str]) -> urllib.req
             raise InputError(f"power: environment variable {power.variable} is not set")
         headers["Authorization"] = environment[power.variable]
     data = power.body.encode() if power.request != "GET" else None
-    return urllib.request.Request(  # noqa: S310  (the hosts file allows http and https only)
+    return urllib.request.Request(  # noqa: S310  (the host file allows http and https only)
         power.url, data=data, headers=headers, method=power.request
     )
 

@@ -233,7 +233,7 @@ def _topology(host: _Host) -> Iterator[Row]:
         if found[key] != value
     ]
     if wrong:
-        remedy = "mend the hosts file, or look whether SMT or a CPU is switched off"
+        remedy = "fix the host file, or look whether SMT or a CPU is switched off"
         yield Row("topology", Health.FAIL, "; ".join(wrong), remedy)
     else:
         words = ", ".join(f"{value} {key}" for key, value in found.items())
