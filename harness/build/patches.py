@@ -6,14 +6,14 @@ of which the first that applies is taken, in the order of their names.
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.build.git import run_outside
 from harness.build.sandbox import View
 from harness.build.start_config import config_file, required_fragments
 from harness.errors import InputError
-from harness.process import Runner
+from harness.process import Completed, Runner
 from harness.spec.kernel import KernelSpec
 
 _REJECTED = re.compile(r"^error: patch failed: (?P<file>.+):(?P<line>\d+)$", re.MULTILINE)
@@ -60,6 +60,22 @@ def flat_name(patch: str) -> str:
     return patch.removeprefix("patches/").replace("/", "-")
 
 
+def first_that_applies(
+    patch: Path, attempt: Callable[[Path], Completed]
+) -> tuple[Path | None, list[str]]:
+    """Return the form of `patch` that was taken, and why each one before it was refused.
+
+    `attempt`: runs git on the path of a form.
+    """
+    refused: list[str] = []
+    for form in patch_forms(patch):
+        done = attempt(form.resolve())
+        if done.returncode == 0:
+            return form, refused
+        refused.append(f"{form.name}: {describe_rejection(done.output)}")
+    return None, refused
+
+
 def apply_patches(
     tree: Path, patches: Sequence[Path], runner: Runner, *, contained: bool = False
 ) -> tuple[Path, ...]:
@@ -69,23 +85,21 @@ def apply_patches(
 
     Raises InputError naming patch, file and hunk of every form that did not apply.
     """
-    # git refuses paths outside the folder, and writes new files rather than into the old ones,
-    # which are hard links to the pristine source.
+
+    def attempt(form: Path) -> Completed:
+        # git refuses paths outside the folder, and writes new files rather than into the old ones,
+        # which are hard links to the pristine source.
+        view = View((tree,), (form,)) if contained else None
+        return run_outside(runner, ["apply", "--whitespace=nowarn", str(form)], tree, view=view)
+
     taken = []
     for patch in patches:
-        refused = []
-        for form in patch_forms(patch):
-            words = ["apply", "--whitespace=nowarn", str(form.resolve())]
-            view = View((tree,), (form.resolve(),)) if contained else None
-            done = run_outside(runner, words, tree, view=view)
-            if done.returncode == 0:
-                taken.append(form)
-                break
-            refused.append(f"{form.name}: {describe_rejection(done.output)}")
-        else:
+        form, refused = first_that_applies(patch, attempt)
+        if form is None:
             reasons = "\n  ".join(refused)
             raise InputError(
                 f"applying {patch} to {tree.name}: {reasons}\n"
                 "  next: rebase the patch onto this source, or name the source that it is for"
             )
+        taken.append(form)
     return tuple(taken)

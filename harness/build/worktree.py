@@ -24,13 +24,13 @@ from harness.build.git import (
     open_commit,
     repository_place,
 )
-from harness.build.patches import copy_inputs, describe_rejection, patch_forms
+from harness.build.patches import copy_inputs, describe_rejection, first_that_applies
 from harness.build.sandbox import View, is_contained
 from harness.build.series import Patch, Series
 from harness.build.source import ensure_source, pin_source
 from harness.errors import InputError
 from harness.files import replace_file, replacement
-from harness.process import Runner
+from harness.process import Completed, Runner
 from harness.scratch import scratch_folder
 from harness.spec.kernel import GitSource, KernelSpec, Source, TarballSource, TreeSource
 from harness.text import one_line
@@ -168,17 +168,15 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
         index = {"GIT_INDEX_FILE": f"{scratch}/index"}
         contained = is_contained(recipe)
         bare.read("read-tree", bare.base, env=index)
+
+        def attempt(form: Path) -> Completed:
+            view = View((scratch,), (form,)) if contained else None
+            words = ("apply", "--cached", "--whitespace=nowarn", str(form))
+            return bare.git(*words, env=index, view=view)
+
         for name in recipe.patches:
-            refused = []
-            for form in patch_forms(recipe.place(name)):
-                patch = form.resolve()
-                words = ["apply", "--cached", "--whitespace=nowarn", str(patch)]
-                view = View((scratch,), (patch,)) if contained else None
-                done = bare.git(*words, env=index, view=view)
-                if done.returncode == 0:
-                    break
-                refused.append(f"{form.name}: {describe_rejection(done.output)}")
-            else:
+            form, refused = first_that_applies(recipe.place(name), attempt)
+            if form is None:
                 reasons = "\n  ".join(refused) or "it does not exist"
                 raise InputError(f"applying {name} to {recipe.name}'s source: {reasons}")
         tree = bare.read("write-tree", env=index)
