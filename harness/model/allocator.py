@@ -21,8 +21,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from harness.model.free_space import PAGE_SIZE, FreeSpace
-from harness.spec.architecture import X86_64
+from harness.model.free_space import FreeSpace
+from harness.spec.architecture import PAGE_SIZE, X86_64
 from harness.testmod.cases import lazy_max_pages
 
 VMALLOC_START, VMALLOC_END = X86_64.vmalloc

@@ -7,10 +7,7 @@ before vmap nodes. Addresses and sizes are bytes. Source: mm/vmalloc.c, function
 from collections.abc import Iterator
 
 from harness.model.rbtree import LEFT, RIGHT, FreeArea, Tree, propagate
-from harness.spec.architecture import X86_64
-
-PAGE_SIZE = X86_64.page_sizes[0]
-"""In bytes, where a kernel says nothing else."""
+from harness.spec.architecture import PAGE_SIZE
 
 
 def align_up(address: int, alignment: int) -> int:

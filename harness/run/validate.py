@@ -12,17 +12,18 @@ from harness.build.kernel import BuiltKernel, ensure_kernel
 from harness.errors import InfrastructureError, InputError
 from harness.model.allocator import Allocator, Rules
 from harness.model.divergence import describe_divergence, render_event
-from harness.model.free_space import PAGE_SIZE
 from harness.model.invariants import check_allocator
 from harness.model.node_rules import NodeRules
 from harness.model.replay import Replay, ReplayResult
 from harness.model.suspects import Explanation, explain
 from harness.model.trace import Allocated, Event, Trace, parse_trace, parse_vmallocinfo
 from harness.process import Runner
+from harness.spec.architecture import PAGE_SIZE
 from harness.spec.kernel import load_kernel_spec
 from harness.targets.base import BootRequest, Progress
 from harness.targets.traced import TRACE, TracedTarget
 from harness.testmod.cases import BY_SHORT_NAME, LoadSize, lazy_max_pages
+from harness.testmod.workload import room_mib
 from harness.verdict import Verdict
 
 FORMAT = 1  # of facts.json
@@ -206,7 +207,7 @@ def _memory_mib(cases: Sequence[TracedLoad], loops: int, threads: int, page_size
         BY_SHORT_NAME[case.case].held_kib(LoadSize(1, loops, case.nr_pages, 0, page_size))
         for case in cases
     )
-    return _MEMORY_MIB + threads * held_kib * 13 // 10 // 1024
+    return _MEMORY_MIB + room_mib(threads * held_kib)
 
 
 def image_range(symbols: str) -> tuple[int, int]:

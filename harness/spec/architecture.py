@@ -214,6 +214,9 @@ RISCV = Architecture(
     probe=Probe(bytes.fromhex("b7021000 37530000 1b035355 23a06200 6f000000"), 0, 65536, 0),
 )
 
+PAGE_SIZE = X86_64.page_sizes[0]
+"""In bytes, where a kernel says nothing else."""
+
 ARCHITECTURES = {record.name: record for record in (X86_64, ARM64, RISCV)}
 
 

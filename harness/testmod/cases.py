@@ -8,14 +8,14 @@ knows it.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.spec.architecture import X86_64
+from harness.spec.architecture import PAGE_SIZE
 
 _PCPU_BYTES = 512  # of random size up to a quarter page: the mean
 _DEFERRED_PAGES = 16_384  # kvfree_rcu tests: what waits for a grace period, as an upper bound
 _RANDOM_PAGES = 100  # random_size_alloc_test: up to as many
 
 
-def lazy_max_pages(cpus: int, page_size: int = X86_64.page_sizes[0]) -> int:
+def lazy_max_pages(cpus: int, page_size: int = PAGE_SIZE) -> int:
     """Return how many lazily freed pages start a purge (mm/vmalloc.c, lazy_max_pages)."""
     return cpus.bit_length() * ((32 << 20) // page_size)
 
@@ -28,7 +28,7 @@ class LoadSize:
     loops: int
     area_pages: int  # of nr_pages and use_huge
     pcpu_objects: int
-    page_size: int = X86_64.page_sizes[0]  # bytes
+    page_size: int = PAGE_SIZE  # bytes
 
     def kib(self, pages: int) -> int:
         """Return the size of so many pages."""

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from harness.errors import ParameterError
-from harness.spec.architecture import X86_64
+from harness.spec.architecture import PAGE_SIZE
 from harness.testmod.cases import BY_NAME, Case, LoadSize, lazy_max_pages
 from harness.testmod.modinfo import ModuleInfo
 
 Value = bool | int | str
-PAGE_SIZE = X86_64.page_sizes[0]  # in bytes, where a kernel says nothing else
 
 _INT_MAX = 2**31 - 1
 # Values that the module's code can stand. Its own clamp of nr_threads would hide a typing error.
@@ -35,6 +34,15 @@ _BOOLS: Mapping[Value, bool] = {"y": True, "n": False, "1": True, "0": False, 1:
 _HUGE_BYTES = 2 << 20  # use_huge rounds an area up to it: the size where huge mappings begin
 _BASE_MIB = 192  # the kernel, its log buffer and the initramfs
 _CPU_MIB = 3  # per-CPU areas, stacks and page lists of one CPU
+
+
+def room_mib(held_kib: int) -> int:
+    """Return the memory, in MiB, that a guest needs for so many KiB that workers hold.
+
+    Lazily freed areas hold no pages, only page tables; the factor 1.3 covers those, the vmap areas
+    themselves, the page allocator's per-CPU lists and fragmentation.
+    """
+    return int(held_kib * 1.3) // 1024
 
 
 @dataclass(frozen=True)
@@ -80,12 +88,8 @@ class Workload:
         return tuple(name for name in self.cases if name not in BY_NAME)
 
     def memory_mib(self, cpus: int, page_size: int = PAGE_SIZE) -> int:
-        """Return the guest memory that the load needs, in MiB: what it holds, and the base.
-
-        Lazily freed areas hold no pages, only page tables; the factor 1.3 covers those, the
-        vmap areas themselves, the page allocator's per-CPU lists and fragmentation.
-        """
-        return _BASE_MIB + _CPU_MIB * cpus + int(self.held_kib(cpus, page_size) * 1.3) // 1024
+        """Return the guest memory that the load needs, in MiB: what it holds, and the base."""
+        return _BASE_MIB + _CPU_MIB * cpus + room_mib(self.held_kib(cpus, page_size))
 
     def _area_pages(self, page_size: int) -> int:
         """Return the size of one area of the cases that follow nr_pages, in pages."""
