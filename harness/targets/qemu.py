@@ -238,11 +238,8 @@ class QemuTarget:
 
     def prepare(self, request: BootRequest) -> None:
         """Write the initramfs and the command line of this boot to its folder."""
-        self._nonce = new_nonce()
-        init = ensure_init(self._cache, self._runner, self._arch)
-        script = render_script(self._nonce, self.script(request), self._arch)
-        archive = base_archive(init.read_bytes(), request.kernel.module.read_bytes())
-        (request.folder / "initramfs").write_bytes(archive + script_archive(script))
+        lines = self.script(request)
+        self._nonce = write_initramfs(request, lines, self._cache, self._runner, self._arch)
         command = shlex.join(self._argv(request, request.folder / "qmp"))
         (request.folder / "command.txt").write_text(command + "\n", encoding="utf-8")
 
@@ -290,6 +287,21 @@ class QemuTarget:
     def _argv(self, request: BootRequest, monitor: Path) -> list[str]:
         console, report = request.folder / "console.log", request.folder / "report"
         return qemu_argv(self.guest(request), console, report, monitor)
+
+
+def write_initramfs(
+    request: BootRequest, lines: Sequence[str], cache: Path, runner: Runner, arch: Architecture
+) -> str:
+    """Write the initramfs whose init carries out `lines` to the boot's folder; return its nonce.
+
+    Shared by every QEMU-based target.
+    """
+    nonce = new_nonce()
+    init = ensure_init(cache, runner, arch)
+    script = render_script(nonce, lines, arch)
+    archive = base_archive(init.read_bytes(), request.kernel.module.read_bytes())
+    (request.folder / "initramfs").write_bytes(archive + script_archive(script))
+    return nonce
 
 
 def boot_guest(

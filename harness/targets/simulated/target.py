@@ -14,19 +14,15 @@ from typing import Any
 
 from harness.errors import InputError, UnsupportedError
 from harness.guest.initramfs import (
-    base_archive,
     ensure_init,
     measuring_script,
-    new_nonce,
-    render_script,
-    script_archive,
 )
 from harness.process import Children, Runner
 from harness.spec import playbook
 from harness.spec.architecture import X86_64, Architecture
 from harness.targets.accelerator import qemu_version
 from harness.targets.base import BootRequest, BootResult, Progress
-from harness.targets.qemu import Guest, boot_guest, common_parameters, qemu_argv
+from harness.targets.qemu import Guest, boot_guest, common_parameters, qemu_argv, write_initramfs
 from harness.targets.simulated.core import one_core
 from harness.targets.simulated.machine import (
     Machine,
@@ -151,11 +147,8 @@ class SimulatedTarget:
 
     def _prepare(self, request: BootRequest, plugin: Path) -> str:
         """Write the initramfs and the command; return the nonce of the boot."""
-        nonce = new_nonce()
-        init = ensure_init(self._cache, self._runner)
-        script = render_script(nonce, self.script(request))
-        archive = base_archive(init.read_bytes(), request.kernel.module.read_bytes())
-        (request.folder / "initramfs").write_bytes(archive + script_archive(script))
+        lines = self.script(request)
+        nonce = write_initramfs(request, lines, self._cache, self._runner, X86_64)
         command = shlex.join(self._argv(request, request.folder / "qmp", plugin))
         text = f"LD_PRELOAD={shlex.quote(str(plugin))} {command}\n"
         (request.folder / "command.txt").write_text(text, encoding="utf-8")
