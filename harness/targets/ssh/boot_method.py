@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness.spec.boot_parameters import is_ours, name_of, split_words
 from harness.spec.host import Boot
@@ -34,10 +34,14 @@ class BootMethod(Protocol):
         """Return why this method would not work on this host, or not be safe. Changes nothing."""
 
 
+def method_module(name: str) -> Any:
+    """Return the module of the boot method that host files call `name`."""
+    return importlib.import_module(f"harness.targets.ssh.boot.{name.replace('-', '_')}")
+
+
 def boot_method(boot: Boot) -> BootMethod:
     """Return the method that a host file names."""
-    module = importlib.import_module(f"harness.targets.ssh.boot.{boot.method.replace('-', '_')}")
-    method: BootMethod = module.make_method(boot)
+    method: BootMethod = method_module(boot.method).make_method(boot)
     return method
 
 

@@ -6,11 +6,11 @@ already (`sudo: false`) the same text is run by `sh -c`, and nothing is installe
 """
 
 import hashlib
-import importlib
 from collections.abc import Sequence
 from importlib.resources import files
 
 from harness.spec.host import BOOT_METHODS, HostSpec
+from harness.targets.ssh.boot_method import method_module
 from harness.targets.ssh.tuning import load_tuning
 
 PATH = "/usr/local/sbin/vmapbench-lab"
@@ -40,8 +40,7 @@ def render_helper(spec: HostSpec) -> str:
         f"partition={spec.boot.partition} # of systemd-boot",
     )
     knobs = (f"{name}\t{pattern}" for name, pattern in load_tuning().knobs.items())
-    modules = (f"harness.targets.ssh.boot.{name.replace('-', '_')}" for name in BOOT_METHODS)
-    methods = (importlib.import_module(module).HELPER.strip("\n") for module in modules)
+    methods = (method_module(name).HELPER.strip("\n") for name in BOOT_METHODS)
     text = _TEXT.read_text(encoding="utf-8")
     for word, value in (
         ("@SETTINGS@", "\n".join(settings)),
