@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from harness.build.cache import Cache, file_digest
@@ -75,7 +76,7 @@ class BuiltKernel:
             contained=contained,
         )
 
-    @property
+    @cached_property
     def page_size(self) -> int:
         """Of its pages, in bytes, as its configuration says."""
         text = self.config.read_text(encoding="utf-8", errors="replace")
@@ -109,7 +110,6 @@ def ensure_kernel(
     a fragment is at fault, InfrastructureError when the machine is.
     """
     cache = cache if isinstance(cache, Cache) else Cache(cache)
-    is_contained(spec)  # a variable that means nothing says nothing against what the cache has
     plan = plan_build(spec, cache, runner)
     entry = cache.place("kernels", plan.key)
     cache.hold(plan.key)
@@ -137,6 +137,7 @@ def ensure_kernel(
 
 def find_built(plan: BuildPlan, cache: Cache) -> BuiltKernel | None:
     """Return the finished build of `plan` if the cache has it and it is intact."""
+    is_contained(plan.spec)  # a variable that means nothing says nothing against the build
     try:
         return load_built(cache.place("kernels", plan.key), plan.spec)
     except InputError:

@@ -94,12 +94,13 @@ def beside(view: View, folder: Path) -> tuple[list[Beside], Mapping[str, int]]:
     """Return the kept figures beside this run's, and how many of each file have no counterpart."""
     found: list[Beside] = []
     alone: dict[str, int] = {}
+    ours = _points(view)
     for file in sorted((folder / FOLDER).glob("*")):
         try:
             source, rows = load_published(file)
         except InputError:
             continue  # it was checked when it was kept; somebody has changed it since
-        pairs = [pair for row in rows for pair in _pairs(view, source, row)]
+        pairs = [pair for row in rows for pair in _pairs(ours, source, row)]
         matched = {id(pair.posted) for pair in pairs}
         found += pairs
         if missing := sum(id(row) not in matched for row in rows):
@@ -107,12 +108,20 @@ def beside(view: View, folder: Path) -> tuple[list[Beside], Mapping[str, int]]:
     return found[:_SHOWN], alone
 
 
-def _pairs(view: View, source: str, posted: Posted) -> Iterator[Beside]:
+def _points(view: View) -> list[tuple[Effect, str]]:
+    """Return the rows of this run that have a ratio, each with its pages, use_huge and loops."""
     parameters = {job.workload: job.parameters for job in view.report.jobs}
-    for effect in view.main_effects:
-        if posted.threads not in (None, effect.nr_threads) or not math.isfinite(effect.ratio):
+    return [
+        (effect, point_words(parameters[effect.workload]))
+        for effect in view.main_effects
+        if math.isfinite(effect.ratio)
+    ]
+
+
+def _pairs(ours: Sequence[tuple[Effect, str]], source: str, posted: Posted) -> Iterator[Beside]:
+    for effect, point in ours:
+        if posted.threads not in (None, effect.nr_threads):
             continue
-        point = point_words(parameters[effect.workload])
         same = point.startswith(f"p:{posted.nr_pages} h:{int(posted.use_huge)} ")
         if same and short_name(effect.case) == short_name(posted.case):
             words = f"{source}, {posted.column}" if posted.column else source

@@ -89,7 +89,7 @@ class Session:
         of how many repeats; the others have the same boots in another order.
         """
         playbook = on_host(load_playbook(file), host)
-        specs = {name: load_kernel_spec(name, self.kernels) for name in playbook.kernels}
+        specs = {spec.name: spec for spec in self.specs(playbook)}
         refuse_unknown_parameters(playbook, self.kernels, self.runner)
         target = self.target_for(playbook.target, specs.values())
         lines = []
