@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.flow.workplace import Workplace
+from tests.flow.workplace import DIFF, Workplace
 
 SPREAD = 0.02  # between boots
 BOOTS = 5  # of each side
@@ -23,17 +23,8 @@ Date: Tue, 02 Jan 2024 19:46:00 +0100
 Message-ID: <value-{value}@b.example>
 
 ---
-diff --git a/mm/vmalloc.c b/mm/vmalloc.c
---- a/mm/vmalloc.c
-+++ b/mm/vmalloc.c
-@@ -2,4 +2,4 @@
- int vmalloc_value(void)
- {{
--\treturn 1;
-+\treturn {value};
- }}
-
 """
+MAIL += DIFF
 
 
 def nights(folder, series, slower, seed):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from harness.build.kernel import BuiltKernel
 from harness.errors import InfrastructureError
+from harness.process import SubprocessRunner
 from harness.spec.document import parse_document
 from harness.spec.kernel import DebianSource, KernelSpec
 from harness.spec.playbook import Playbook
@@ -22,6 +23,21 @@ workloads:
     parameters: {nr_threads: 2, run_test_mask: 1, test_loop_count: 100}
 repeats: 3
 """
+
+
+class RecordingRunner(SubprocessRunner):
+    """Runs real programs and keeps what was run."""
+
+    def __init__(self):
+        self.ran = []
+
+    def run(self, argv, **options):
+        self.ran.append(list(argv))
+        return super().run(argv, **options)
+
+    def outside(self, *programs):
+        """Which of `programs` ran outside a sandbox."""
+        return [argv for argv in self.ran if argv[0] in programs]
 
 
 def fake_playbook(text=PLAYBOOK):

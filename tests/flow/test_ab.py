@@ -23,7 +23,7 @@ from harness.spec.architecture import ARM64
 from harness.spec.kernel import load_kernel_spec
 from harness.spec.playbook import load_playbook
 from harness.targets.accelerator import Kvm, KvmState
-from tests.flow.fakes import FakeTarget, Silent
+from tests.flow.fakes import FakeTarget, RecordingRunner, Silent
 from tests.flow.test_bisect_toy import git, quiet_host
 
 TOY = Path(__file__).parents[1] / "toy_kernel"
@@ -217,17 +217,6 @@ def test_a_series_is_applied_to_its_base(tree, sides, tmp_path, monkeypatch):
     assert (by_pipe.change.commit, by_pipe.change.word) == (by_mail.change.commit, "standard input")
     with pytest.raises(InputError, match="does not apply"):
         sides(tree, "v2", patches=str(tmp_path / "series.mbox"))
-
-
-class RecordingRunner(SubprocessRunner):
-    """Runs real programs and keeps what was run."""
-
-    def __init__(self):
-        self.ran = []
-
-    def run(self, argv, **options):
-        self.ran.append(list(argv))
-        return super().run(argv, **options)
 
 
 def test_a_series_is_applied_in_the_sandbox_that_every_build_is_to_have(

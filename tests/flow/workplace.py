@@ -33,6 +33,17 @@ workloads:
 repeats: 3
 noise: {other_share: 100, steal_share: 100, throttles: 1000000}
 """
+DIFF = """diff --git a/mm/vmalloc.c b/mm/vmalloc.c
+--- a/mm/vmalloc.c
++++ b/mm/vmalloc.c
+@@ -2,4 +2,4 @@
+ int vmalloc_value(void)
+ {{
+-\treturn 1;
++\treturn {value};
+ }}
+
+"""  # of the toy kernel
 KERNEL = "version: 1\nsource: {git: ../linux, ref: v1}\nfragments: [base.config]\n"
 UTC = dt.UTC
 

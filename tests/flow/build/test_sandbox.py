@@ -13,8 +13,8 @@ from harness.build.sandbox import View, contained_argv, require_sandbox
 from harness.build.stack import locate_stack
 from harness.build.worktree import ensure_repository
 from harness.errors import InputError, KernelBuildError, ToolError
-from harness.process import SubprocessRunner
 from harness.run.doctor import Environment, Health, check_sandbox
+from tests.flow.fakes import RecordingRunner
 
 PATCH = """\
 From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
@@ -116,21 +116,6 @@ def test_without_bubblewrap_it_is_said_what_to_do(runner, monkeypatch, tmp_path)
         ToolError, match=r"bwrap: not installed .*\n  next: apt-get install bubblew"
     ):
         require_sandbox(runner)
-
-
-class RecordingRunner(SubprocessRunner):
-    """Runs real programs and keeps what was run."""
-
-    def __init__(self):
-        self.ran = []
-
-    def run(self, argv, **options):
-        self.ran.append(list(argv))
-        return super().run(argv, **options)
-
-    def outside(self, *programs):
-        """Which of `programs` ran outside a sandbox."""
-        return [argv for argv in self.ran if argv[0] in programs]
 
 
 def test_one_variable_contains_every_build(hostile, secret, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import ToolError
 from harness.nightly.candidates import fetch_series
+from tests.flow.workplace import DIFF
 
 MAIL = b"""From mboxrd@z Thu Jan  1 00:00:00 1970
 From: A <a@b.example>
@@ -18,17 +19,8 @@ Message-ID: <one@b.example>
 
 Why.
 ---
-diff --git a/mm/vmalloc.c b/mm/vmalloc.c
---- a/mm/vmalloc.c
-+++ b/mm/vmalloc.c
-@@ -2,4 +2,4 @@
- int vmalloc_value(void)
- {
--\treturn 1;
-+\treturn 2;
- }
-
 """
+MAIL += DIFF.format(value=2).encode()
 
 
 @pytest.fixture

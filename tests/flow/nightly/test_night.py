@@ -16,7 +16,7 @@ from harness.nightly.state import load_state
 from harness.nightly.status import status_lines
 from harness.report.write import write_results
 from harness.store.store import open_store
-from tests.flow.workplace import BRANCH, Workplace
+from tests.flow.workplace import BRANCH, DIFF, Workplace
 
 EACH = [BRANCH[0] | {"commits": "each"}]
 
@@ -244,17 +244,8 @@ Message-ID: <value-{value}@b.example>
 {more}
 
 ---
-diff --git a/mm/vmalloc.c b/mm/vmalloc.c
---- a/mm/vmalloc.c
-+++ b/mm/vmalloc.c
-@@ -2,4 +2,4 @@
- int vmalloc_value(void)
- {{
--\treturn 1;
-+\treturn {value};
- }}
-
 """
+MAIL += DIFF
 
 
 class TimesOfASeries:
