@@ -2,7 +2,7 @@
 
 Generated nights through the product's own functions: a mailbox with so many series, git, plans,
 store, comparison, second runs and notices. Only builds and boots are made up: a time is log-normal
-around 20 ms, in whole microseconds. docs/nightly.md has the figures.
+around 20 ms, in whole microseconds. docs/howto/nightly.md has the figures.
 """
 
 import random

@@ -1,6 +1,7 @@
 """Make a page again, as pages are made now, from the data within it:
 
-    python -m benchmarks.rebuild docs/pages/scaling-simulated.html docs/images/scaling.png
+    cd docs/results
+    python -m benchmarks.rebuild pages/scaling-simulated.html images/scaling.png
 
 The run, its boots and samples are in a page. What is only in a run's folder is not: profiles,
 console logs, patches. Fails where a boot gave no samples. The picture is of its scaling charts.

@@ -9,7 +9,7 @@ it follows what the host does meanwhile from the boots of GOOD and BAD between t
 commit are added until the ratio of the likelihoods "it is bad" and "it is good" leaves Wald's
 bounds (Sequential Analysis, 1947), with the error bounds divided by the number of steps. Where
 builds that should be alike differ so much that more boots of this one tell nothing, others take
-their turn. docs/bisect.md explains the choices and gives measured error rates.
+their turn. docs/howto/bisect.md explains the choices and gives measured error rates.
 """
 
 import math

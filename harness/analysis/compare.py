@@ -1,7 +1,8 @@
 """Compares kernels from the samples of their boots. The boot is the unit of replication.
 
 Workers of one boot share a kernel layout, a memory layout and a host's mood: each boot counts once.
-docs/statistics.md explains every choice; tests/flow/analysis/test_validation.py holds its rates.
+docs/explanation/statistics.md explains every choice; tests/flow/analysis/test_validation.py holds
+its rates.
 """
 
 import functools

@@ -3,8 +3,8 @@
 Without a baseline in the same night a time holds whatever the host does: it drifts, has seasons,
 stays slow for some nights. No model of that is fitted. A step is a contrast between the newest
 nights and those before them that is far larger than the same contrast ever was in this series: what
-lasts, creeps or swings makes earlier contrasts as large. docs/history.md explains the choices and
-gives the error rates.
+lasts, creeps or swings makes earlier contrasts as large. docs/explanation/history.md explains the
+choices and gives the error rates.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Which word each row of a comparison gets; docs/statistics.md gives the rules and their rates."""
+"""Which word each row of a comparison gets.
+
+docs/explanation/statistics.md gives the rules and their rates.
+"""
 
 from enum import StrEnum
 from typing import Any

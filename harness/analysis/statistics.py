@@ -1,4 +1,6 @@
-"""The statistics of one table of comparisons: arrays in, arrays out; docs/statistics.md says why.
+"""The statistics of one table of comparisons: arrays in, arrays out.
+
+docs/explanation/statistics.md says why.
 
 Shapes: `baseline` is (rows, boots of the baseline), `candidate` (rows, boots of the candidate);
 every value is one boot's time, in any unit. All rows are worked at once.
@@ -136,7 +138,7 @@ def welch(variances: Sequence[Floats], boots: Sequence[int]) -> tuple[Floats, Fl
 
     The groups need not have the same spread. Of the two estimates of the degrees of freedom,
     Satterthwaite's (1946) shows too little with three boots and Welch's own (1947) too much; their
-    mean is used (docs/statistics.md has the rates). For one group both are boots - 1.
+    mean is used (docs/explanation/statistics.md has the rates). For one group both are boots - 1.
     """
     parts = [variance / count for variance, count in zip(variances, boots, strict=True)]
     total = np.sum(parts, axis=0)

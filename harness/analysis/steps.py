@@ -2,8 +2,8 @@
 
 Each night is judged with what was known that night, so a later night neither takes an alarm back
 nor adds one in the past. This is for ratios to a baseline of the same night, which are independent
-of each other; `harness.analysis.contrasts` is for times. docs/history.md explains the choices and
-gives the error rates.
+of each other; `harness.analysis.contrasts` is for times. docs/explanation/history.md explains
+the choices and gives the error rates.
 """
 
 from collections.abc import Iterator, Sequence

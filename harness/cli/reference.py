@@ -1,4 +1,4 @@
-"""Writes docs/commands.md, the reference of the command line, from the verbs themselves.
+"""Writes docs/reference/commands.md, the reference of the command line, from the verbs themselves.
 
 python -m harness.cli.reference
 """
@@ -25,7 +25,7 @@ _EXIT_CODES = """
 
 
 def render_commands() -> str:
-    """Return docs/commands.md."""
+    """Return docs/reference/commands.md."""
     root: Any = typer.main.get_command(command_line())
     for verb in root.commands.values():  # else cut to 45 characters
         verb.short_help = (verb.help or "").partition("\n\n")[0]
@@ -35,5 +35,5 @@ def render_commands() -> str:
 
 
 if __name__ == "__main__":
-    place = Path(__file__).parents[2] / "docs" / "commands.md"
+    place = Path(__file__).parents[2] / "docs" / "reference" / "commands.md"
     place.write_text(render_commands(), encoding="utf-8")

@@ -1,8 +1,8 @@
 """Replays a trace on the model: every address and every count must come out as in the kernel.
 
 Exact for one online CPU where no task is preempted between what it does and its event
-(docs/model.md): the order of the events is then the order of what they report. For several CPUs see
-`harness.model.node_rules`.
+(docs/explanation/model.md): the order of the events is then the order of what they report. For
+several CPUs see `harness.model.node_rules`.
 """
 
 from collections import Counter

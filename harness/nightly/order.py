@@ -1,9 +1,9 @@
 """Which job comes first in a night that is too short for all. Pure.
 
-The rule, as docs/nightly.md states it: first what waits for its second run, as a notice does too,
-then what was never measured and is half done, then what was never measured, the longest waiting
-first, then what was measured in so few nights that a change could not be settled yet, then whatever
-was not measured for longest. Each comes once a night, but for a second run.
+The rule, as docs/howto/nightly.md states it: first what waits for its second run, as a notice does
+too, then what was never measured and is half done, then what was never measured, the longest
+waiting first, then what was measured in so few nights that a change could not be settled yet, then
+whatever was not measured for longest. Each comes once a night, but for a second run.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from harness.nightly.state import PairRecord
 
-SETTLED = 7  # nights within which most steps are found; see docs/history.md
+SETTLED = 7  # nights within which most steps are found; see docs/explanation/history.md
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What is told of a mailed series: a difference only once a second run has confirmed it.
 
 One run of a series that changes nothing shows a difference in up to one night of twenty;
-docs/nightly.md has the rates with and without the second run.
+docs/howto/nightly.md has the rates with and without the second run.
 """
 
 from collections.abc import Sequence

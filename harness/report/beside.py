@@ -84,8 +84,8 @@ def load_published(file: Path) -> tuple[str, list[Posted]]:
     if not rows:
         raise InputError(
             f"{file}: no row of a table in it, like `fix_size_alloc_test: p:1, h:0, l:500000 "
-            "(usec) | (R) 4.20%`\n  next: docs/parse.md says what tables are read; a file that "
-            "ends in .yaml has points (docs/reference.md)"
+            "(usec) | (R) 4.20%`\n  next: docs/reference/parse.md says what tables are read; a "
+            "file that ends in .yaml has points (docs/reference/files.md)"
         )
     return file.name, [row for row in rows if row.change > -1]
 

@@ -117,7 +117,7 @@ def _machine_notes(records: Sequence[BootRecord]) -> list[str]:
 
 
 def as_document(report: RunReport) -> dict[str, Any]:
-    """Return the report as JSON values; the format is in docs/results.md."""
+    """Return the report as JSON values; the format is in docs/howto/exports.md."""
     run = asdict(report.run)
     run["kernels"] = {name: dict(facts) for name, facts in report.run.kernels.items()}
     return {

@@ -85,7 +85,10 @@ def _config_light(view: View) -> Light:
 
 
 def _steady_light(view: View) -> Light:
-    """Say how much of the load ran before the nodes' pools could fill, see docs/measurement.md."""
+    """Say how much of the load ran before the nodes' pools could fill.
+
+    See docs/explanation/measurement.md.
+    """
     samples = view.report.samples
     sizes = samples[["nr_threads", "cpus", "loops"]].drop_duplicates().itertuples(index=False)
     before = [steady_loops(int(threads), int(cpus)) / loops for threads, cpus, loops in sizes]

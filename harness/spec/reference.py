@@ -1,7 +1,7 @@
 """The reference of every key that a user may write, and JSON Schemas for editors.
 
-Both come from the models; `python -m harness.spec.reference` in a clone writes docs/reference.md
-and the schemas beside the shipped files.
+Both come from the models; `python -m harness.spec.reference` in a clone writes
+docs/reference/files.md and the schemas beside the shipped files.
 """
 
 import json
@@ -45,7 +45,7 @@ to what it describes.
 
 
 def render_reference() -> str:
-    """Return docs/reference.md."""
+    """Return docs/reference/files.md."""
     parts = [_HEAD]
     for kind, (model, place, _) in FILES.items():
         parts.append(f"## {kind.capitalize()} files\n\n`{place}`\n\n{_table(model, top=True)}")
@@ -153,7 +153,7 @@ def _type(annotation: Any) -> str:
 
 
 def _write(root: Path) -> None:
-    (root / "docs/reference.md").write_text(render_reference(), encoding="utf-8")
+    (root / "docs/reference/files.md").write_text(render_reference(), encoding="utf-8")
     for kind, (_, _, place) in FILES.items():
         (root / place).parent.mkdir(exist_ok=True)
         (root / place).write_text(schema_text(kind), encoding="utf-8")

@@ -85,7 +85,7 @@ class LabBox:
                 time.sleep(1)
 
     def allow(self) -> None:
-        """Install helper and sudoers file, as docs/lab.md says."""
+        """Install helper and sudoers file, as docs/howto/lab.md says."""
         spec = self.host("box")
         with contextlib.closing(self.as_root()) as shell:
             for text, accepts, mode, place in (

@@ -139,7 +139,7 @@ def test_the_planted_commit_is_found_past_one_that_does_not_build(
     done = subprocess.run(argv, cwd=repository_root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    print(done.stderr)  # noqa: T201  what it took, for docs/performance.md
+    print(done.stderr)  # noqa: T201  what it took, for docs/results/performance.md
     print(json.dumps(found["boots"]), found["effect"])  # noqa: T201
     assert [change["id"] for change in found["suspects"]] == [ids[plan.culprit]]
     assert found["changes"][plan.culprit]["probability"] > 0.95

@@ -23,7 +23,7 @@ def command(
     ] = None,
     reports: ReportsOption = Path("reports"),
 ) -> None:
-    """Write a run in the format of another tool; docs/results.md describes each."""
+    """Write a run in the format of another tool; docs/howto/exports.md describes each."""
     from harness.errors import InputError
     from harness.store.export import check_format, export_run
 

@@ -13,7 +13,9 @@ from harness.console import echo
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="What to measure every night; docs/nightly.md.")],
+    file: Annotated[
+        Path, typer.Argument(help="What to measure every night; docs/howto/nightly.md.")
+    ],
     kernels: KernelsOption = Path("kernels"),
     reports: ReportsOption = Path("reports"),
     dry_run: Annotated[

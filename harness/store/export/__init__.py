@@ -1,7 +1,7 @@
 """Carries a run out of the store. Each format is one module here, found by its name.
 
 A format has `write(source: RunSource, stream: BinaryIO) -> None` and a docstring whose first line
-says what it is. Adding one is adding a file. docs/results.md describes them all.
+says what it is. Adding one is adding a file. docs/howto/exports.md describes them all.
 """
 
 import importlib

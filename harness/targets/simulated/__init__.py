@@ -1,4 +1,4 @@
-"""A many-core machine in virtual time on QEMU's TCG; see docs/simulated.md."""
+"""A many-core machine in virtual time on QEMU's TCG; see docs/explanation/simulated.md."""
 
 from harness.targets.simulated.target import SimulatedTarget, make_target
 

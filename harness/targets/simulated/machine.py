@@ -16,7 +16,7 @@ MACHINES = files("harness.targets.simulated") / "machines"
 TICKS_PER_CYCLE = 1024
 # How far a vCPU may run ahead of the slowest one. Cause and effect are kept whatever it is (see
 # plugin/coherence.c), but whoever comes late to a line waits for one that came too early, so a
-# long quantum inflates contention: docs/simulated.md has the figures.
+# long quantum inflates contention: docs/explanation/simulated.md has the figures.
 QUANTUM_NS = 100
 SAMPLE_NS = 10_000
 

@@ -245,7 +245,8 @@ def make_target(
     if arch is not X86_64:
         raise InputError(
             f"the simulated machine runs {X86_64.name} only: its plugin reads instructions, and "
-            f"the kernels are for {arch.name}\n  next: kind: qemu; docs/simulated.md says more"
+            f"the kernels are for {arch.name}\n  next: kind: qemu; "
+            "docs/explanation/simulated.md says more"
         )
     return SimulatedTarget(spec, cache, runner)
 

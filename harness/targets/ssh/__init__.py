@@ -1,4 +1,4 @@
-"""Lab hosts: real machines that are reached over ssh. See docs/lab.md."""
+"""Lab hosts: real machines that are reached over ssh. See docs/howto/lab.md."""
 
 from harness.targets.ssh.target import SshTarget, make_target
 

@@ -95,9 +95,9 @@ def check_helper(shell: Shell, spec: HostSpec) -> list[Row]:
         uid = shell.run(["id", "-u"]).stdout.strip()
         if uid == "0":
             return [Row("root", Health.OK, "the account is root")]
-        remedy = "say `sudo: true`, and install the helper and the sudoers file (docs/lab.md)"
+        remedy = "say `sudo: true`, and install the helper and the sudoers file (docs/howto/lab.md)"
         return [Row("root", Health.FAIL, f"sudo: false, but the account's id is {uid}", remedy)]
-    install = f"install what vmapbench host helper {spec.name} prints (docs/lab.md, step 5)"
+    install = f"install what vmapbench host helper {spec.name} prints (docs/howto/lab.md, step 5)"
     said = shell.run(["sha256sum", "--", helper.PATH]).stdout.split(" ")[0]
     owner = shell.run(["stat", "-L", "-c", "%u %a", "--", helper.PATH]).stdout
     if not said:
@@ -111,7 +111,9 @@ def check_helper(shell: Shell, spec: HostSpec) -> list[Row]:
     rows = [Row("helper", Health.OK, f"{helper.PATH}, SHA-256 {said[:12]}")]
     # with a command, -l asks whether it is allowed, and runs nothing
     if shell.run(["sudo", "-n", "-l", "--", helper.PATH, "confirm"]).returncode:
-        remedy = f"install what vmapbench host sudoers {spec.name} prints (docs/lab.md, step 5)"
+        remedy = (
+            f"install what vmapbench host sudoers {spec.name} prints (docs/howto/lab.md, step 5)"
+        )
         return [*rows, Row("sudo", Health.FAIL, "it does not allow the helper", remedy)]
     more = other_commands(shell.run(["sudo", "-n", "-l"]).stdout)
     if more:
@@ -174,7 +176,10 @@ def _boot(host: _Host) -> Iterator[Row]:
     faults = host.method.faults(host.shell)
     for fault in faults:
         yield Row(
-            f"boot by {host.spec.boot.method}", Health.FAIL, fault, "see docs/lab.md, Boot methods"
+            f"boot by {host.spec.boot.method}",
+            Health.FAIL,
+            fault,
+            "see docs/howto/lab.md, Boot methods",
         )
     if not faults:
         yield Row(f"boot by {host.spec.boot.method}", Health.OK, "possible")
@@ -196,7 +201,7 @@ def _drivers(host: _Host) -> Iterator[Row]:
         found = f"{device}: driver {driver or 'unknown'}"
         yield Row("network", state, found, "" if state is Health.OK else remedy)
     if not drivers:
-        yield Row("network", Health.WARN, "no default route", "see docs/lab.md, Drivers")
+        yield Row("network", Health.WARN, "no default route", "see docs/howto/lab.md, Drivers")
 
 
 def _network_drivers(shell: Shell) -> dict[str, str]:

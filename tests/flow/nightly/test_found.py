@@ -208,7 +208,7 @@ def test_subjects_with_odd_line_ends_are_one_line_each(workplace):
 
 def test_the_example_of_the_documentation_runs_as_it_stands(repository, workplace, monkeypatch):
     """But for the network: of all its kinds but `message_id` there is one beside the file."""
-    page = (repository / "docs/nightly.md").read_text()
+    page = (repository / "docs/howto/nightly.md").read_text()
     (block,) = re.findall(r"## The file\n\n((?:    .*\n)+)", page)
     folder = workplace.folder / "lab/vmapbench"
     (folder / "nights").mkdir(parents=True)

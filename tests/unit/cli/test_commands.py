@@ -1,10 +1,10 @@
-"""docs/commands.md is what the verbs say of themselves."""
+"""docs/reference/commands.md is what the verbs say of themselves."""
 
 from pathlib import Path
 
 from harness.cli.reference import render_commands
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[3] / "docs" / "reference"
 
 
 def test_the_reference_is_what_the_verbs_say():
