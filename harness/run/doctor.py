@@ -14,6 +14,7 @@ from harness.health import Health, Row
 from harness.process import Runner
 from harness.scratch import scratch_folder
 from harness.spec import playbook
+from harness.spec.architecture import ARCHITECTURES, Architecture
 from harness.targets.accelerator import (
     KvmState,
     forget_kvm,
@@ -104,6 +105,28 @@ def check_qemu(environment: Environment) -> Row:
             "Debian 12: apt-get install -t bookworm-backports qemu-system-x86",
         )
     return Row("QEMU", Health.OK, f"{shown}, plugin API new enough")
+
+
+def check_architectures(environment: Environment) -> Row:
+    """Optional: what else than this machine's kernels can be built, and booted under TCG."""
+    others = [arch for arch in ARCHITECTURES.values() if not arch.is_native()]
+    missing = {arch.name: _missing_tools(environment.runner, arch) for arch in others}
+    found = [f"{name}: {', '.join(tools)} missing" for name, tools in missing.items() if tools]
+    ready = [f"{name}: ready" for name, tools in missing.items() if not tools]
+    remedies = [arch.how_to_install() for arch in others if missing[arch.name]]
+    remedy = f"none needed; to have them: {', '.join(remedies)}" if remedies else ""
+    return Row("architectures", Health.OK, "; ".join(ready + found), remedy)
+
+
+def _missing_tools(runner: Runner, arch: Architecture) -> list[str]:
+    """Return what is missing to build a kernel and a guest's init, and to boot them."""
+    compiler = f"{arch.cross_prefix()}gcc"
+    missing = [tool for tool in (compiler, arch.qemu) if not shutil.which(tool)]
+    if compiler not in missing:
+        # an absolute path where the compiler has the file, else the name as it was given
+        said = runner.run([compiler, "-print-file-name=libc.a"], deadline_s=20).output.strip()
+        missing += [] if said.startswith("/") else [f"libc.a of {compiler}"]
+    return missing
 
 
 def check_tcg(environment: Environment) -> Row:
@@ -199,6 +222,7 @@ CHECKS: tuple[Callable[[Environment], Row], ...] = (
     check_ccache,
     check_sources,
     check_qemu,
+    check_architectures,
     check_tcg,
     check_kvm,
     check_memory,

@@ -22,7 +22,7 @@ def command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check toolchain, QEMU, KVM (by booting Linux under it), memory, disk and rights.
+    """Check toolchains, QEMU, KVM (by booting Linux under it), memory, disk and rights.
 
     What is known of KVM holds until this machine boots again or QEMU changes; --again asks anew.
     Exit code 3 when something that the main job needs is missing.

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from harness.health import Health
@@ -5,6 +7,7 @@ from harness.process import Completed
 from harness.run.doctor import (
     CHECKS,
     Environment,
+    check_architectures,
     check_disk,
     check_qemu,
     check_toolchain,
@@ -54,6 +57,24 @@ def test_missing_programs_are_named(environment, monkeypatch, tmp_path):
     finding = check_toolchain(environment)
     assert finding.health is Health.FAIL
     assert "flex" in finding.found
+
+
+def test_what_another_architecture_lacks_is_said_with_the_command_that_installs_it(
+    tmp_path, monkeypatch
+):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("gcc", "qemu-system-aarch64", "riscv64-linux-gnu-gcc", "qemu-system-riscv64"):
+        (programs / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setattr("os.uname", lambda: SimpleNamespace(machine="x86_64"))
+    environment = Environment(FakeRunner("/usr/riscv64-linux-gnu/lib/libc.a\n"), tmp_path, tmp_path)
+    row = check_architectures(environment)
+    assert row.health is Health.OK  # nobody who measures x86-64 needs them
+    assert row.found == "riscv: ready; arm64: aarch64-linux-gnu-gcc missing"
+    assert row.remedy == "none needed; to have them: setup/install.sh arm64"
+    environment = Environment(FakeRunner("libc.a\n"), tmp_path, tmp_path)
+    assert "libc.a of riscv64-linux-gnu-gcc missing" in check_architectures(environment).found
 
 
 def test_a_small_disk_is_a_failure(runner, tmp_path):
