@@ -13,19 +13,42 @@
 A message says: doing what, to what (file and key, or host), found what, expected what, next step.
 """
 
+from enum import IntEnum
 from pathlib import Path
+
+
+class ExitCode(IntEnum):
+    """What a command ends with; docs/reference/commands.md shows this table."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> "ExitCode":
+        """Keep the meaning beside the number."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    OK = 0, "success"
+    BAD_VERDICT = (
+        1,
+        "a bad verdict: a kernel that does not build, boot or pass, a slower one, a cut log",
+    )
+    BAD_INPUT = 2, "invalid input: a file, an option, a parameter of the module"
+    FAILURE = 3, "a failure outside the kernel under test: a program, a disk, a host, the store"
+    INTERRUPTED = 130, "interrupted by Ctrl-C, SIGTERM or SIGHUP; finished boots are kept"
 
 
 class VmapbenchError(Exception):
     """Root of everything that the command line reports without a traceback."""
 
-    exit_code = 3
+    exit_code = ExitCode.FAILURE
 
 
 class InputError(VmapbenchError):
     """The user can fix it."""
 
-    exit_code = 2
+    exit_code = ExitCode.BAD_INPUT
 
 
 class SpecError(InputError):
@@ -44,7 +67,7 @@ class ParameterError(InputError):
 class KernelBuildError(VmapbenchError):
     """The kernel's own code or configuration does not build; `log` has the compiler's words."""
 
-    exit_code = 1
+    exit_code = ExitCode.BAD_VERDICT
 
     def __init__(self, message: str, log: Path | None = None):
         """`log`: path of the build log, named in the message."""

@@ -1,6 +1,6 @@
 """The command line: finds the verbs, runs one, turns errors into messages and exit codes.
 
-Exit codes: 0 all well, 1 a verdict is bad, 2 input, 3 infrastructure, 130 interrupted.
+The codes are those of `harness.errors.ExitCode`.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 
 from harness import __version__
 from harness.console import describe, echo, open_streams
-from harness.errors import VmapbenchError
+from harness.errors import ExitCode, VmapbenchError
 from harness.plugins import names
 from harness.signals import termination_interrupts
 
@@ -79,20 +79,20 @@ def main() -> None:
     except VmapbenchError as error:
         status = _report(str(error), error.exit_code, debug)
     except TyperException as error:
-        status = _report(f"{error.format_message()}\n  try --help", 2, debug)
+        status = _report(f"{error.format_message()}\n  try --help", ExitCode.BAD_INPUT, debug)
     except (KeyboardInterrupt, typer.Abort):
         echo("\ninterrupted", err=True)
-        status = 130
+        status = ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; say nothing when the interpreter flushes at exit.
         _drop_output()
-        status = 0
+        status = ExitCode.OK
     except OSError as error:
-        status = _report(describe(error), 3, debug)
+        status = _report(describe(error), ExitCode.FAILURE, debug)
         _drop_output()
     except Exception as error:  # the last resort: a traceback is for developers
         words = f"internal error: {type(error).__name__}: {error}\n  --debug shows where"
-        status = _report(words, 3, debug)
+        status = _report(words, ExitCode.FAILURE, debug)
     sys.exit(status)
 
 
@@ -110,7 +110,7 @@ def _run() -> int:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code
-    return 0
+    return ExitCode.OK
 
 
 def _drop_output() -> None:

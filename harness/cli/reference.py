@@ -10,18 +10,13 @@ import typer
 from typer.cli import get_docs_for_click
 
 from harness.cli.main import command_line
+from harness.errors import ExitCode
 
-_EXIT_CODES = """
-## Exit codes
 
-| code | meaning |
-| --- | --- |
-| 0 | all well |
-| 1 | a verdict is bad: a kernel that does not build, boot or pass, or a change that is slower |
-| 2 | the input is wrong: a file, an option, a parameter of the module |
-| 3 | the machinery broke: a program, a disk, a host, the store |
-| 130 | interrupted, by Ctrl-C, SIGTERM or SIGHUP; what was measured is kept |
-"""
+def render_exit_codes() -> str:
+    """Return the table of exit codes."""
+    rows = [f"| {code.value} | {code.meaning} |" for code in ExitCode]
+    return "\n".join(["## Exit codes", "", "| code | meaning |", "| --- | --- |", *rows, ""])
 
 
 def render_commands() -> str:
@@ -31,7 +26,7 @@ def render_commands() -> str:
         verb.short_help = (verb.help or "").partition("\n\n")[0]
     context = typer.Context(root, info_name="vmapbench")
     text = get_docs_for_click(obj=root, ctx=context, name="vmapbench", title="Command line")
-    return text.rstrip() + "\n" + _EXIT_CODES
+    return f"{text.rstrip()}\n\n{render_exit_codes()}"
 
 
 if __name__ == "__main__":

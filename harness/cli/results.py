@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from harness.console import echo
+from harness.errors import ExitCode
 
 if TYPE_CHECKING:
     from harness.report.write import Written
@@ -48,7 +49,7 @@ def show_run(
         echo(f"page: {written.page}")
     if ended.interrupted:
         echo(f"interrupted; go on with: vmapbench run --resume {ended.run_id}{where}", err=True)
-        raise typer.Exit(130)
+        raise typer.Exit(ExitCode.INTERRUPTED)
     if written.report.verdict is Verdict.NOISY:
         echo(
             "some boots never had a quiet host\n"

@@ -11,6 +11,7 @@ import typer
 from harness.cli.options import seconds, share
 from harness.cli.results import is_bad, show_run
 from harness.console import echo
+from harness.errors import ExitCode
 
 if TYPE_CHECKING:
     from harness.run.ab import AbPlan
@@ -132,4 +133,4 @@ def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bo
     echo(f"table: vmapbench report {run_id} --format list --reports {reports}", err=True)
     echo(f"again: vmapbench run {file} --kernels {session.kernels}", err=True)
     if is_bad(written) or written.view.shows_slower:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.BAD_VERDICT)

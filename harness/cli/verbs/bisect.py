@@ -9,6 +9,7 @@ import typer
 
 from harness.cli.options import KernelsOption, ReportsOption
 from harness.console import echo
+from harness.errors import ExitCode
 
 
 def command(
@@ -80,6 +81,6 @@ def command(
     keep_outcome(outcome, reports)
     echo(json.dumps(as_document(outcome), indent=2) if as_json else render_outcome(outcome))
     if outcome.interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(ExitCode.INTERRUPTED)
     if outcome.state.phase is Phase.NO_DIFFERENCE:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.BAD_VERDICT)

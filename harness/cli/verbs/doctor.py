@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.console import echo
+from harness.errors import ExitCode
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -45,4 +46,4 @@ def command(
             table.add_row(row.what, health, Text(row.found), Text(row.remedy))
         Console().print(table)
     if any(row.bad for row in rows):
-        raise typer.Exit(3)
+        raise typer.Exit(ExitCode.FAILURE)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.console import echo
+from harness.errors import ExitCode
 
 if TYPE_CHECKING:
     from harness.spec.host import HostSpec
@@ -77,7 +78,7 @@ def check(name: NameArgument, as_json: JsonOption = False) -> None:
             remedy = f"\n        {row.remedy}" if row.remedy else ""
             echo(f"{row.health:>4}  {row.what}: {row.found}{remedy}")
     if any(row.bad for row in rows):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.BAD_VERDICT)
 
 
 @command.command()

@@ -10,6 +10,7 @@ import typer
 from harness.cli.options import KernelsOption, ReportsOption
 from harness.cli.progress import Lines
 from harness.console import echo
+from harness.errors import ExitCode
 
 
 def command(
@@ -61,7 +62,7 @@ def command(
     if dry_run:
         plan, unset = night.plan(), missing_secrets(spec.notices, os.environ)
         echo("\n".join([*plan.lines, *(f"notices: {words}" for words in unset)]))
-        raise typer.Exit(0 if plan.whole and not unset else 1)
+        raise typer.Exit(ExitCode.OK if plan.whole and not unset else ExitCode.BAD_VERDICT)
     outcome = night.carry_out()
     for error in outcome.errors:
         echo(f"vmapbench: {error}", err=True)

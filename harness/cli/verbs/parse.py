@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from harness.console import echo
-from harness.errors import InputError
+from harness.errors import ExitCode, InputError
 from harness.records import Sample
 from harness.testmod.decode import TEXT_BYTES, decode_log
 from harness.testmod.ktap import parse_ktap
@@ -48,7 +48,7 @@ def command(
         for fault in faults:
             echo(f"{file}: run {number}: {fault}", err=True)
     if not (runs or posted) or any(missing):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.BAD_VERDICT)
 
 
 def _read(file: str) -> tuple[str, list[str]]:

@@ -60,7 +60,7 @@ def _run_in_turn(names: Sequence[str | None], run: Callable[[str | None], bool])
 
     Raises VmapbenchError where there is one run only.
     """
-    statuses = []
+    statuses: list[int] = []
     for name in names:
         try:
             statuses.append(int(run(name)))
@@ -83,7 +83,7 @@ def _run_on_fleet(
     except ModuleNotFoundError as error:
         raise InputError("--scheduler needs Dask: pip install 'vmapbench[fleet]'") from error
 
-    statuses = []
+    statuses: list[int] = []
     for name, ended in carry_out(scheduler, file, names, kernels, reports):
         if isinstance(ended, VmapbenchError):
             echo(f"{name}: {ended}", err=True)

@@ -10,6 +10,7 @@ import typer
 
 from harness.cli.options import KernelsOption
 from harness.console import echo
+from harness.errors import ExitCode
 
 if TYPE_CHECKING:
     from harness.run.validate import Validation
@@ -56,7 +57,7 @@ def command(
     else:
         echo("\n".join(render_validation(each) for each in results))
     if not all(each.passed for each in results):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.BAD_VERDICT)
 
 
 def render_validation(result: "Validation") -> str:
