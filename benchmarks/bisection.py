@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from harness.analysis.bisection import Bisection, Boot, Bounds, Phase, plain_boots
+from harness.analysis.bisection import Bisection, Phase, SearchBounds, TimedBoot, plain_boots
 
 COMMITS = 32
 SEED = 20240102
@@ -67,7 +67,7 @@ class Case:
     layout: float = 0.0
     broken: float = 0.0
     host: Callable[[random.Random, float], Iterator[float]] = steady
-    bounds: Bounds = field(default_factory=Bounds)
+    bounds: SearchBounds = field(default_factory=SearchBounds)
 
 
 CASES = [
@@ -107,7 +107,7 @@ def simulate(case: Case, experiments: int, seed: int) -> Rates:
                 continue
             log = layout[number] + next(noise)
             log += math.log(case.effect) if number >= culprit else 0.0
-            bisection.add(Boot(number, 1e6 * math.exp(log)))
+            bisection.add(TimedBoot(number, 1e6 * math.exp(log)))
         rates.boots += len(bisection.boots)
         rates.in_steps += sum(boot.commit not in (0, COMMITS) for boot in bisection.boots)
         if state.phase is Phase.NO_DIFFERENCE:

@@ -19,7 +19,7 @@ from harness.analysis.frames import BOOTS, SAMPLES, typed
 from harness.records import BootRecord, JobRecord, RunRecord
 from harness.report.collect import RunReport
 from harness.report.page import render_page
-from harness.report.prediction import Point, ensure_prediction
+from harness.report.prediction import PredictedPoint, ensure_prediction
 from harness.report.view import View
 from harness.testmod import cases
 from harness.verdict import Verdict
@@ -139,7 +139,7 @@ def measure(size):
     report = RunReport(run, jobs, boots, samples, frame, found)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        predict = lambda setting, _: Point(*setting, 1e6 * setting[2], "lock")  # noqa: E731
+        predict = lambda setting, _: PredictedPoint(*setting, 1e6 * setting[2], "lock")  # noqa: E731
         ensure_prediction(View(report), folder, predict)
         page = step("page", lambda: render_page(View(report), folder))
         again = step("page again", lambda: render_page(View(report), folder))

@@ -20,9 +20,9 @@ from pathlib import Path
 from harness.build.kernel import BuiltKernel
 from harness.process import SubprocessRunner
 from harness.spec.kernel import DebianSource, KernelSpec
-from harness.spec.playbook import SimulatedTarget as Spec
+from harness.spec.playbook import SimulatedSpec as Spec
 from harness.targets.base import BootRequest
-from harness.targets.simulated.machine import Machine, load_machine, ticks_of_ns
+from harness.targets.simulated.machine import MachineModel, load_machine, ticks_of_ns
 from harness.targets.simulated.profile import (
     SLOW_PATHS,
     Symbols,
@@ -32,7 +32,7 @@ from harness.targets.simulated.profile import (
     parse_windows,
     shares,
 )
-from harness.targets.simulated.target import SimulatedTarget, Simulation
+from harness.targets.simulated.target import SimulatedTarget, SimulationOptions
 from harness.testmod.log import parse_log
 
 
@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]
         options.cache,
         SubprocessRunner(),
         machine,
-        Simulation(
+        SimulationOptions(
             options.seed,
             switches,
             options.window_ms,
@@ -130,7 +130,7 @@ def symbols_of(kernel: Path) -> Symbols:
     return parse_system_map((kernel / "System.map").read_text(encoding="ascii"))
 
 
-def windows_in(folder: Path, symbols: Symbols, machine: Machine) -> list[dict[str, object]]:
+def windows_in(folder: Path, symbols: Symbols, machine: MachineModel) -> list[dict[str, object]]:
     """One row for each stretch of virtual time: what was counted, who spun and for which lock."""
     if not (folder / "windows.txt").is_file():
         return []

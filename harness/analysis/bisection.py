@@ -31,7 +31,7 @@ _TELLS_NOTHING = 16.0  # likewise: more boots of it are of no use
 
 
 @dataclass(frozen=True)
-class Bounds:
+class SearchBounds:
     """What the bisection promises, and what it may cost.
 
     `alpha`: chance to call a good commit bad, `beta`: a bad one good, anywhere on the way.
@@ -43,7 +43,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Boot:
+class TimedBoot:
     """One boot that passed."""
 
     commit: int
@@ -60,7 +60,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True)
-class Effect:
+class EndsDifference:
     """BAD against GOOD, judged by their boots. `ratio`: BAD's time over GOOD's."""
 
     ratio: float
@@ -70,7 +70,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Step:
+class CommitState:
     """A commit that was tried. `bad` is None while, or because, the boots do not decide.
 
     `likelihood_ratio`: of "bad" to "good"; `place`: 0 where GOOD's mean is, 1 where BAD's is.
@@ -84,7 +84,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class State:
+class SearchState:
     """What the boots say. `next_commit`: to be booted next, None at the end.
 
     `last_good`, `first_bad`: the narrowest that is decided; the culprit is behind the one and not
@@ -96,8 +96,8 @@ class State:
     last_good: int
     first_bad: int
     probabilities: tuple[float, ...]
-    effect: Effect | None = None
-    steps: Mapping[int, Step] = field(default_factory=dict)
+    effect: EndsDifference | None = None
+    steps: Mapping[int, CommitState] = field(default_factory=dict)
 
     @property
     def suspects(self) -> range:
@@ -110,7 +110,9 @@ def step_count(commits: int) -> int:
     return max(1, math.ceil(math.log2(max(commits, 1))))
 
 
-def decide(commits: int, boots: Sequence[Boot], skipped: Collection[int], bounds: Bounds) -> State:
+def decide(
+    commits: int, boots: Sequence[TimedBoot], skipped: Collection[int], bounds: SearchBounds
+) -> SearchState:
     """Return what `boots`, in the order in which they came, say of the commits 1..`commits`.
 
     `skipped` commits cannot be tried: they do not build, boot or pass.
@@ -127,16 +129,16 @@ class Bisection:
     What was decided stays decided, unless later boots bring its error above what is promised.
     """
 
-    def __init__(self, commits: int, bounds: Bounds) -> None:
-        self.boots: list[Boot] = []
+    def __init__(self, commits: int, bounds: SearchBounds) -> None:
+        self.boots: list[TimedBoot] = []
         self._commits, self._bounds = commits, bounds
         self._counts = Counter[int]()
-        self._effect: Effect | None = None
+        self._effect: EndsDifference | None = None
         self._likelihood: Likelihood | None = None  # from when GOOD and BAD are told apart
         self._good, self._bad = 0, commits
-        self._steps: dict[int, Step] = {}
+        self._steps: dict[int, CommitState] = {}
 
-    def add(self, boot: Boot) -> None:
+    def add(self, boot: TimedBoot) -> None:
         """Take one more boot into account."""
         self.boots.append(boot)
         self._counts[boot.commit] += 1
@@ -165,7 +167,7 @@ class Bisection:
             odds = likelihood.odds(commit, self._good, self._bad)
             is_bad = True if odds >= upper else False if odds <= lower else None
             ratio = math.exp(min(odds, 700.0))  # what a float holds
-            self._steps[commit] = Step(commit, self._counts[commit], is_bad, ratio)
+            self._steps[commit] = CommitState(commit, self._counts[commit], is_bad, ratio)
             self._good = commit if is_bad is False else self._good
             self._bad = commit if is_bad else self._bad
         for commit, step in self._steps.items():  # what others have settled
@@ -197,7 +199,7 @@ class Bisection:
             self._steps[self._bad] = replace(self._steps[self._bad], bad=None)
             self._bad = after
 
-    def state(self, skipped: Collection[int], *, places: bool = False) -> State:
+    def state(self, skipped: Collection[int], *, places: bool = False) -> SearchState:
         """Return how far it is; `skipped` commits cannot be tried.
 
         `places`: with those of the steps, which take longer than all else.
@@ -208,19 +210,21 @@ class Bisection:
             end = _next_end(commits, self.boots)
             most = max(self._bounds.most_boots, LEAST_BOOTS)
             if self._counts[end] < most:
-                return State(Phase.COMPARING, end, 0, commits, flat, effect)
-            return State(Phase.NO_DIFFERENCE, None, 0, commits, flat, effect)
+                return SearchState(Phase.COMPARING, end, 0, commits, flat, effect)
+            return SearchState(Phase.NO_DIFFERENCE, None, 0, commits, flat, effect)
         probabilities = np.exp(likelihood.logs - np.logaddexp.reduce(likelihood.logs))
         chosen = self._next_commit(likelihood, skipped, probabilities)
         phase = Phase.FOUND if chosen is None else Phase.SEARCHING
         if chosen is not None and _wants_control(commits, self.boots, chosen):
             chosen = _next_end(commits, self.boots)
-        effect = Effect(math.exp(likelihood.shift), likelihood.spread, effect.p, likelihood.layout)
+        effect = EndsDifference(
+            math.exp(likelihood.shift), likelihood.spread, effect.p, likelihood.layout
+        )
         found = tuple(map(float, probabilities))
         steps = dict(self._steps)
         for commit, step in steps.items() if places else ():
             steps[commit] = replace(step, place=_place(commits, commit, self.boots))
-        return State(phase, chosen, self._good, self._bad, found, effect, steps)
+        return SearchState(phase, chosen, self._good, self._bad, found, effect, steps)
 
     def _next_commit(
         self, likelihood: Likelihood, skipped: Collection[int], probabilities: Floats
@@ -248,18 +252,18 @@ class Bisection:
         return min(worth_a_boot, key=lambda commit: self._steps[commit].boots, default=None)
 
 
-def _wald(bounds: Bounds, steps: int) -> tuple[float, float]:
+def _wald(bounds: SearchBounds, steps: int) -> tuple[float, float]:
     """Return the log likelihood ratios from which on a commit is bad, and down to which good."""
     alpha, beta = bounds.alpha / steps, bounds.beta / steps
     return math.log((1 - beta) / alpha), math.log(beta / (1 - alpha))
 
 
-def _alpha_of_look(bounds: Bounds) -> float:
+def _alpha_of_look(bounds: SearchBounds) -> float:
     """Return p below which GOOD and BAD differ: each look at them is a chance to be wrong."""
     return bounds.alpha / max(1, bounds.most_boots - LEAST_BOOTS + 1)
 
 
-def boots_to_show(effect: Effect, bounds: Bounds) -> int | None:
+def boots_to_show(effect: EndsDifference, bounds: SearchBounds) -> int | None:
     """Return how many boots of GOOD, and of BAD, show a difference as large as the one seen.
 
     4 times in 5, if means and spread are what they seem; None below what builds differ harmlessly.
@@ -270,16 +274,16 @@ def boots_to_show(effect: Effect, bounds: Bounds) -> int | None:
     return max(LEAST_BOOTS, math.ceil(2 * (_quantiles(bounds) * effect.spread / shift) ** 2))
 
 
-def smallest_shown(effect: Effect, bounds: Bounds) -> float:
+def smallest_shown(effect: EndsDifference, bounds: SearchBounds) -> float:
     """Return the smallest difference, a share of the time, that `most_boots` show 4 times in 5."""
     return math.expm1(_quantiles(bounds) * effect.spread * math.sqrt(2 / bounds.most_boots))
 
 
-def _quantiles(bounds: Bounds) -> float:
+def _quantiles(bounds: SearchBounds) -> float:
     return float(stats.norm.isf(_alpha_of_look(bounds) / 2) + stats.norm.ppf(POWER))
 
 
-def _next_end(commits: int, boots: Sequence[Boot]) -> int:
+def _next_end(commits: int, boots: Sequence[TimedBoot]) -> int:
     """Return GOOD or BAD, whichever has fewer boots; in the order ABBA, which cancels drift."""
     ends = [boot.commit for boot in boots if boot.commit in (0, commits)]
     counts = ends.count(0), ends.count(commits)
@@ -288,7 +292,7 @@ def _next_end(commits: int, boots: Sequence[Boot]) -> int:
     return 0 if counts[0] < counts[1] else commits
 
 
-def _wants_control(commits: int, boots: Sequence[Boot], chosen: int) -> bool:
+def _wants_control(commits: int, boots: Sequence[TimedBoot], chosen: int) -> bool:
     """Return whether GOOD or BAD comes before `chosen`: where that was booted just now and is in
     doubt, and after `CONTROL_GAP` boots without one.
     """
@@ -296,7 +300,7 @@ def _wants_control(commits: int, boots: Sequence[Boot], chosen: int) -> bool:
     return boots[-1].commit == chosen or not any(recent)
 
 
-def compare_ends(commits: int, boots: Sequence[Boot]) -> Effect | None:
+def compare_ends(commits: int, boots: Sequence[TimedBoot]) -> EndsDifference | None:
     """Return GOOD against BAD by Student's t on log times; None with fewer than LEAST_BOOTS."""
     good = np.log([boot.time_us for boot in boots if boot.commit == 0])
     bad = np.log([boot.time_us for boot in boots if boot.commit == commits])
@@ -307,10 +311,10 @@ def compare_ends(commits: int, boots: Sequence[Boot]) -> Effect | None:
     spread = max(math.sqrt(within / freedom), BUILD_SPREAD)
     shift = float(bad.mean() - good.mean())
     t = abs(shift) / (spread * math.sqrt(1 / len(good) + 1 / len(bad)))
-    return Effect(math.exp(shift), spread, float(2 * special.stdtr(freedom, -t)))
+    return EndsDifference(math.exp(shift), spread, float(2 * special.stdtr(freedom, -t)))
 
 
-def _place(commits: int, commit: int, boots: Sequence[Boot]) -> float:
+def _place(commits: int, commit: int, boots: Sequence[TimedBoot]) -> float:
     """Return where a commit lies between GOOD (0) and BAD (1), by least squares with a trend."""
     columns = [[1.0, b.commit == commits, b.commit == commit, n] for n, b in enumerate(boots)]
     kept = [n for n, boot in enumerate(boots) if boot.commit in (0, commit, commits)]
@@ -339,7 +343,7 @@ def _most_telling(
     return max(fresh, key=worth)
 
 
-def plain_boots(commits: int, effect: Effect, bounds: Bounds) -> int:
+def plain_boots(commits: int, effect: EndsDifference, bounds: SearchBounds) -> int:
     """Return how many boots plain bisection takes for the same bounds, GOOD's and BAD's aside.
 
     It boots each commit equally often and calls it what its mean is closer to; the means of GOOD

@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness.analysis.contrasts import find_local_steps, told_from
 from harness.analysis.frames import typed
-from harness.analysis.steps import Floats, Step, find_steps, outliers
+from harness.analysis.steps import Floats, LevelStep, find_steps, outliers
 
 # One row a passed boot and case; see `harness.store.history`. `host` is what measured, in words,
 # `machine` the digest of its facts, `line` the kernel line that goes on over the nights,
@@ -43,7 +43,7 @@ HISTORY: Mapping[str, str] = {
 _LONG_GAP = 3.0  # times the usual time between two runs
 
 
-class Series(NamedTuple):
+class TrackedSeries(NamedTuple):
     """What is followed over the nights; only its own past is compared with it.
 
     `host`: with the digest of its facts where times are followed, without where ratios to
@@ -67,14 +67,14 @@ class Direction(StrEnum):
 
 
 @dataclass(frozen=True)
-class Change:
+class LevelChange:
     """A change of level. Percentages are of the time before: 5.0 takes 5 % longer since then.
 
     `at_run` is the first run on the new level, `found_run` the one whose figures settled it: news
     of the night `found_run`. `low_percent`, `high_percent`: 95 % interval.
     """
 
-    series: Series
+    series: TrackedSeries
     at_run: str
     at: str
     found_run: str
@@ -111,9 +111,9 @@ class Track:
     relative change that would be told now; None where nothing would.
     """
 
-    series: Series
+    series: TrackedSeries
     nights: pd.DataFrame
-    changes: tuple[Change, ...]
+    changes: tuple[LevelChange, ...]
     remarks: tuple[Remark, ...]
     told_from: float | None = None
 
@@ -129,13 +129,13 @@ class Track:
         return {remark.run_id for remark in self.remarks if remark.kind in breaking(self.series)}
 
 
-def breaking(series: Series) -> set[Kind]:
+def breaking(series: TrackedSeries) -> set[Kind]:
     """Return what breaks a series; a ratio goes on where compiler or machine change for both."""
     alone = set() if series.baseline else {Kind.TOOLCHAIN}
     return {Kind.WORK, Kind.BASELINE} | alone
 
 
-def find_changes(history: pd.DataFrame) -> list[Change]:
+def find_changes(history: pd.DataFrame) -> list[LevelChange]:
     """Return every change of level in `history` (columns `HISTORY`), the oldest first.
 
     A night adds changes whose `found_run` is that night's and alters none that were found before.
@@ -152,12 +152,12 @@ def follow(history: pd.DataFrame) -> list[Track]:
     history.loc[alone, "host"] += " (" + history["machine"][alone] + ")"
     history.loc[alone, ["baseline", "baseline_source"]] = ""
     return [
-        _follow_one(Series(*cast("tuple[Any, ...]", key)), boots)
-        for key, boots in history.groupby(list(Series._fields), sort=True)
+        _follow_one(TrackedSeries(*cast("tuple[Any, ...]", key)), boots)
+        for key, boots in history.groupby(list(TrackedSeries._fields), sort=True)
     ]
 
 
-def _follow_one(series: Series, boots: pd.DataFrame) -> Track:
+def _follow_one(series: TrackedSeries, boots: pd.DataFrame) -> Track:
     nights = _nights(boots)
     remarks = list(_condition_remarks(nights))
     plain = Track(series, nights, (), tuple(remarks))
@@ -215,9 +215,9 @@ def _gap_remarks(nights: pd.DataFrame) -> Iterator[Remark]:
         yield Remark(str(nights.loc[row, "run_id"]), Kind.GAP, words)
 
 
-def _change(series: Series, nights: pd.DataFrame, step: Step) -> Change:
+def _change(series: TrackedSeries, nights: pd.DataFrame, step: LevelStep) -> LevelChange:
     low, high = _percent(step.low), _percent(step.high)
-    return Change(
+    return LevelChange(
         series=series,
         at_run=str(nights["run_id"].iloc[step.at]),
         at=str(nights["started_at"].iloc[step.at]),

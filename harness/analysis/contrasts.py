@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.analysis.steps import LEAST_NOISE, Floats, Step
+from harness.analysis.steps import LEAST_NOISE, Floats, LevelStep
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Contrasts(NamedTuple):
 
 def find_local_steps(
     values: Floats, restarts: Sequence[int] = (), rule: LocalRule | None = None
-) -> list[Step]:
+) -> list[LevelStep]:
     """Return the steps of `values` (logarithms of times, a night each, in order).
 
     At each index of `restarts` the conditions changed: nights are not compared across it. A night
@@ -60,7 +60,7 @@ def find_local_steps(
     """
     rule = rule or LocalRule()
     levelled = np.array(values, float)
-    found: list[Step] = []
+    found: list[LevelStep] = []
     judged = -1
     while True:
         contrasts = [_contrasts(levelled, restarts, new, rule) for new in rule.new]
@@ -80,7 +80,7 @@ def find_local_steps(
 
 def told_from(
     values: Floats,
-    steps: Sequence[Step],
+    steps: Sequence[LevelStep],
     restarts: Sequence[int] = (),
     rule: LocalRule | None = None,
 ) -> float | None:
@@ -135,9 +135,9 @@ def _step(
     night: int,
     contrasts: _Contrasts,
     restarts: Sequence[int],
-    known: Sequence[Step],
+    known: Sequence[LevelStep],
     rule: LocalRule,
-) -> Step | None:
+) -> LevelStep | None:
     """Return the step that a night shows: where squares are least; None for one too small."""
     begin = max(0, night + 1 - rule.old - max(rule.new), *(r for r in restarts if r <= night), 0)
     begin = max([begin, *(step.at + 1 for step in known)])
@@ -153,7 +153,7 @@ def _step(
     if abs(np.expm1(shift)) < rule.smallest:
         return None
     reach = float(stats.t.ppf(0.975, contrasts.freedom[night]) * contrasts.usual[night])
-    return Step(begin + size, night, shift, shift - reach, shift + reach)
+    return LevelStep(begin + size, night, shift, shift - reach, shift + reach)
 
 
 def trimmed_mean(nights: Floats) -> Floats:

@@ -40,7 +40,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Step:
+class LevelStep:
     """A change of level: nights are indices of the series; `shift`, `low`, `high` are logarithms.
 
     `at`: the first night on the new level; `found`: the night that settled it.
@@ -73,13 +73,13 @@ _MAD_TO_DEVIATION = 1.4826  # for the normal distribution
 
 def find_steps(
     values: Floats, restarts: Sequence[int] = (), rule: Rule | None = None
-) -> list[Step]:
+) -> list[LevelStep]:
     """Return the steps of `values` (logarithms of times, a night each, in order).
 
     At each index of `restarts` the conditions changed: what differs across it is no step.
     """
     rule = rule or Rule()
-    found: list[Step] = []
+    found: list[LevelStep] = []
     noise, begin = _Noise(), 0
     for night in range(len(values)):
         if night in restarts:
@@ -102,7 +102,9 @@ def outliers(values: Floats, levels: Sequence[int], limit: float = 5.0) -> Itera
     yield from (int(night) for night in np.flatnonzero(np.abs(rest) > limit * spread))
 
 
-def _judge_night(values: Floats, begin: int, night: int, noise: _Noise, rule: Rule) -> Step | None:
+def _judge_night(
+    values: Floats, begin: int, night: int, noise: _Noise, rule: Rule
+) -> LevelStep | None:
     """Return the step that the nights from `begin` to `night` show, if they do."""
     count = night + 1 - begin
     before = rule.confirmations if noise.freedom >= rule.learning else rule.learning
@@ -163,7 +165,7 @@ def _locate(level: Floats, rule: Rule) -> int:
     return int(sizes[between.argmax()])
 
 
-def _measured(level: Floats, size: int, noise: _Noise, rule: Rule) -> Step:
+def _measured(level: Floats, size: int, noise: _Noise, rule: Rule) -> LevelStep:
     """Return the step after `size` nights and its 95 % interval; each side is clipped alone."""
     a, b = level[:size], level[size:]
     parts = [_clipped(part, noise, rule) + np.median(part) for part in (a, b)]
@@ -172,7 +174,7 @@ def _measured(level: Floats, size: int, noise: _Noise, rule: Rule) -> Step:
     both = noise.joined(own)
     error = max((both.squares / both.freedom) ** 0.5, LEAST_NOISE)
     reach = stats.t.ppf(0.975, both.freedom) * error * (1 / len(a) + 1 / len(b)) ** 0.5
-    return Step(size, 0, shift, shift - reach, shift + reach)
+    return LevelStep(size, 0, shift, shift - reach, shift + reach)
 
 
 def _noise_of(level: Floats, noise: _Noise, rule: Rule) -> _Noise:

@@ -24,7 +24,7 @@ from harness.build.plan import FORMAT, BuildPlan
 from harness.build.record import RECORD, find_base, usual_total
 from harness.build.sandbox import (
     DEADLINE_S,
-    View,
+    SandboxPaths,
     contained_argv,
     is_contained,
     require_sandbox,
@@ -155,7 +155,7 @@ class _Build:
             return run_tuxmake(argv, log, self.runner, on_target, self.path)
         records.mkdir(exist_ok=True)
         readable = (tree, self.requested, self.modules, self.folder / "toolchain")
-        view = View((tree / OBJECTS, records), readable)
+        view = SandboxPaths((tree / OBJECTS, records), readable)
         argv = contained_argv(argv, view, self.runner, self.path)
         return run_tuxmake(argv, log, self.runner, on_target, deadline_s=DEADLINE_S)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from harness.build.cache import Cache
-from harness.build.sandbox import View, contained_argv
+from harness.build.sandbox import SandboxPaths, contained_argv
 from harness.errors import InputError
 from harness.files import replace_file
 from harness.process import Completed, Runner
@@ -85,7 +85,7 @@ def run_git(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdin: Path | None = None,
-    view: View | None = None,
+    view: SandboxPaths | None = None,
 ) -> Completed:
     """Run git with our settings, within SILENCE_S and LONGEST_S; the caller looks at its end.
 
@@ -112,7 +112,7 @@ def run_outside(
     words: Sequence[str],
     folder: Path,
     stdin: Path | None = None,
-    view: View | None = None,
+    view: SandboxPaths | None = None,
 ) -> Completed:
     """Run git in a folder that is no repository, whatever it lies in."""
     where = ["-C", str(folder), "--git-dir=/dev/null"]
@@ -163,7 +163,7 @@ class Repository:
         *words: str,
         tree: Path | None = None,
         env: Mapping[str, str] | None = None,
-        view: View | None = None,
+        view: SandboxPaths | None = None,
     ) -> Completed:
         """Run git on this repository, or in its worktree at `tree`; the caller looks at the end.
 
@@ -171,7 +171,7 @@ class Repository:
         """
         where = ["-C", str(tree)] if tree else [f"--git-dir={self.folder}"]
         if view:
-            view = View((self.folder, *view.writable), (*self._borrowed(), *view.readable))
+            view = SandboxPaths((self.folder, *view.writable), (*self._borrowed(), *view.readable))
         return run_git(self.runner, [*where, *words], env=env, view=view)
 
     def _borrowed(self) -> list[Path]:

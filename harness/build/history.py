@@ -14,7 +14,7 @@ from harness.build.cache import Cache
 from harness.build.git import Repository, open_commit
 from harness.build.patch_folder import load_patches
 from harness.build.patches import copy_inputs
-from harness.build.series import Series, load_mailbox
+from harness.build.series import PatchSeries, load_mailbox
 from harness.build.worktree import keep_difference
 from harness.errors import InputError
 from harness.files import replace_file
@@ -24,7 +24,7 @@ from harness.text import one_line
 
 
 @dataclass(frozen=True)
-class Change:
+class SourceChange:
     """One kernel of a row. `name`: of the kernel; `id`: commit or patch; `title`: its subject."""
 
     name: str
@@ -34,10 +34,10 @@ class Change:
 
 
 @dataclass(frozen=True)
-class History:
+class SourceRange:
     """`changes[0]` is GOOD, the last one BAD. `spec` returns the kernel of a number in it."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[SourceChange, ...]
     spec: Callable[[int], KernelSpec]
 
     @property
@@ -48,7 +48,7 @@ class History:
 
 def commit_history(
     recipe: KernelSpec, tree: Path, good: str, bad: str, cache: Cache, runner: Runner
-) -> History:
+) -> SourceRange:
     """Return the commits from `good` to `bad` along first parents; a merge is one of them.
 
     `recipe` gives configuration, toolchain, boot parameters and patches on top of each. Raises
@@ -90,10 +90,10 @@ def commit_history(
         source = GitSource(git=str(tree.absolute()), ref=first)
         return _variant(recipe, folder, change, patches, source)
 
-    return History(tuple(changes), spec)
+    return SourceRange(tuple(changes), spec)
 
 
-def series_history(recipe: KernelSpec, place: Path, cache: Cache, runner: Runner) -> History:
+def series_history(recipe: KernelSpec, place: Path, cache: Cache, runner: Runner) -> SourceRange:
     """Return `recipe`'s kernel and, one after the other, the patches at `place` on top of it.
 
     `place`: a folder of patches (in the order of quilt's file `series`, else of their names) or a
@@ -111,10 +111,10 @@ def series_history(recipe: KernelSpec, place: Path, cache: Cache, runner: Runner
         names = (*recipe.patches, *applied)
         return _variant(recipe, folder, changes[number], names, recipe.source)
 
-    return History(tuple(changes), spec)
+    return SourceRange(tuple(changes), spec)
 
 
-def load_series(place: Path, runner: Runner) -> Series:
+def load_series(place: Path, runner: Runner) -> PatchSeries:
     """Return the one series in a folder or mailbox. Raises InputError where it is not one."""
     maildir = (place / "cur").is_dir() or (place / "new").is_dir()
     found = load_mailbox(place, runner) if maildir or not place.is_dir() else None
@@ -131,15 +131,15 @@ def load_series(place: Path, runner: Runner) -> Series:
     return series
 
 
-def _change(number: int, word: str, what: str, title: str, merge: bool = False) -> Change:
+def _change(number: int, word: str, what: str, title: str, merge: bool = False) -> SourceChange:
     name = re.sub(r"[^A-Za-z0-9._]+", "-", f"{number:03}-{word}").strip("-")[:48]
-    return Change(name, what, title, merge)
+    return SourceChange(name, what, title, merge)
 
 
 def _variant(
     recipe: KernelSpec,
     folder: Path,
-    change: Change,
+    change: SourceChange,
     patches: Sequence[str],
     source: object,
 ) -> KernelSpec:

@@ -22,7 +22,7 @@ from typing import Any
 
 from harness.build.git import last_words, run_outside
 from harness.build.mailbox import MAIL_LIMIT, RawMail
-from harness.build.sandbox import View, can_contain
+from harness.build.sandbox import SandboxPaths, can_contain
 from harness.errors import InputError
 from harness.process import Runner
 from harness.scratch import scratch_folder
@@ -163,7 +163,7 @@ def plain_mail(content: bytes, runner: Runner) -> bytes:
     with scratch_folder("mail") as scratch:
         given, words, patch = (scratch / name for name in ("mail", "words", "patch"))
         given.write_bytes(_unix(content))
-        view = View((scratch,)) if can_contain(runner) else None
+        view = SandboxPaths((scratch,)) if can_contain(runner) else None
         for encoding in ("-u", "-n"):  # without a change where there is no such charset
             argv = ["mailinfo", encoding, "--no-scissors", "words", "patch"]
             done = run_outside(runner, argv, scratch, given, view)

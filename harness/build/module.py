@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.build.cache import Cache
 from harness.build.kernel import BuiltKernel
-from harness.build.sandbox import DEADLINE_S, View, contained_argv
+from harness.build.sandbox import DEADLINE_S, SandboxPaths, contained_argv
 from harness.build.tree import OBJECTS
 from harness.build.tuxmake import first_error
 from harness.errors import InputError
@@ -43,7 +43,7 @@ def with_module_of(
                 (folder / SOURCE.name).write_bytes(source)
                 argv, made = module_argv(kernel, folder), folder / "test_vmalloc.ko"
                 if kernel.contained:  # make runs programs of the kernel's tree
-                    argv = contained_argv(argv, View((folder,), (kernel.tree,)), runner)
+                    argv = contained_argv(argv, SandboxPaths((folder,), (kernel.tree,)), runner)
                 done = runner.run(argv, deadline_s=DEADLINE_S)
                 if done.returncode or made.is_symlink() or not made.is_file():
                     differences = describe_difference(

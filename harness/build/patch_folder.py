@@ -6,7 +6,7 @@ from pathlib import Path
 from harness.build.mail import DIFF, Mail, NotUnderstoodError, mail_of, plain_mail, read_mail
 from harness.build.mail import series_facts as facts_of
 from harness.build.mailbox import RawMail, read_bounded
-from harness.build.series import Patch, Series
+from harness.build.series import Patch, PatchSeries
 from harness.errors import InputError
 from harness.process import Runner
 from harness.text import one_line
@@ -15,7 +15,7 @@ _IS_MAIL = re.compile(rb"(?i)(?:from|subject|date|message-id)[ :]")
 _VERSION = re.compile(r"v(\d{1,3})-\d{4}-")  # as git format-patch -v names files
 
 
-def load_patches(folder: Path, runner: Runner) -> Series:
+def load_patches(folder: Path, runner: Runner) -> PatchSeries:
     """Return the patches of a folder. Its cover, if there is one, may hold the base-commit.
 
     Raises InputError where a patch is not there, lies elsewhere, or has no diff.
@@ -43,7 +43,7 @@ def load_patches(folder: Path, runner: Runner) -> Series:
     cover = next((mail for mail in mails if mail.number == 0), None)
     first = cover or next(iter(mails), None)
     facts = [facts_of([mail], 1, mail.total) for mail in mails]
-    return Series(
+    return PatchSeries(
         key=str(folder.absolute()),
         title=first.title if first else patches[0].title,
         author=first.author if first else "Unknown <unknown@invalid>",

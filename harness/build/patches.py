@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.build.git import run_outside
-from harness.build.sandbox import View
+from harness.build.sandbox import SandboxPaths
 from harness.build.start_config import config_file, required_fragments
 from harness.errors import InputError
 from harness.process import Completed, Runner
@@ -89,7 +89,7 @@ def apply_patches(
     def attempt(form: Path) -> Completed:
         # git refuses paths outside the folder, and writes new files rather than into the old ones,
         # which are hard links to the pristine source.
-        view = View((tree,), (form,)) if contained else None
+        view = SandboxPaths((tree,), (form,)) if contained else None
         return run_outside(runner, ["apply", "--whitespace=nowarn", str(form)], tree, view=view)
 
     taken = []

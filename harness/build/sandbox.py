@@ -34,7 +34,7 @@ _INSIDE = "/tmp"  # noqa: S108  an empty file system of the sandbox's own
 
 
 @dataclass(frozen=True)
-class View:
+class SandboxPaths:
     """What the program sees besides the system's programs and libraries."""
 
     writable: tuple[Path, ...] = ()
@@ -55,7 +55,7 @@ def is_contained(spec: KernelSpec | None = None) -> bool:
 
 def contained_argv(
     argv: Sequence[str],
-    view: View,
+    view: SandboxPaths,
     runner: Runner,
     path: str | None = None,
     environment: Mapping[str, str] | None = None,
@@ -74,7 +74,7 @@ class Method:
 
     program: str
     package: str
-    wrap: Callable[[Sequence[str], View, Mapping[str, str]], list[str]]
+    wrap: Callable[[Sequence[str], SandboxPaths, Mapping[str, str]], list[str]]
 
 
 def can_contain(runner: Runner) -> bool:
@@ -128,13 +128,15 @@ def _environment(path: str | None) -> dict[str, str]:
     return {**kept, "PATH": search, **fixed}
 
 
-def _readable(view: View) -> list[Path]:
+def _readable(view: SandboxPaths) -> list[Path]:
     # tuxmake runs under this Python, also in the sandbox
     python = (Path(sys.base_prefix), Path(sys.prefix))
     return [path for path in (*map(Path, _SETTINGS), *python, *view.readable) if path.exists()]
 
 
-def _bubblewrap(argv: Sequence[str], view: View, environment: Mapping[str, str]) -> list[str]:
+def _bubblewrap(
+    argv: Sequence[str], view: SandboxPaths, environment: Mapping[str, str]
+) -> list[str]:
     words = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     words += ["--tmpfs", _INSIDE, "--proc", "/proc", "--dev", "/dev", "--clearenv"]
     for name in _SYSTEM:
@@ -165,7 +167,7 @@ _PROPERTIES = (
 )
 
 
-def _systemd(argv: Sequence[str], view: View, environment: Mapping[str, str]) -> list[str]:
+def _systemd(argv: Sequence[str], view: SandboxPaths, environment: Mapping[str, str]) -> list[str]:
     properties = list(_PROPERTIES)
     system = [Path(name) for name in _SYSTEM if Path(name).is_dir()]
     properties += [f"BindReadOnlyPaths={path}" for path in (*system, *_readable(view))]
@@ -205,7 +207,9 @@ def refusal_of(method: Method, runner: Runner) -> str:
             "own": shlex.quote(str(own)),
             "namespace": shlex.quote(str(Path("/proc/self/ns/pid").readlink())),
         }
-        argv = method.wrap(["sh", "-c", _PROBE.format(**words)], View((own,)), _environment(None))
+        argv = method.wrap(
+            ["sh", "-c", _PROBE.format(**words)], SandboxPaths((own,)), _environment(None)
+        )
         done = runner.run(argv, deadline_s=60)
     shown = "it shows what it should hide" if done.returncode == 1 else "no message"
     said = done.output.strip().splitlines() or [f"{shown} (exit status {done.returncode})"]

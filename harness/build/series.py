@@ -43,7 +43,7 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Series:
+class PatchSeries:
     """Patches that belong together. `key`: what stays when its next version comes.
 
     `base_commit`: an id, maybe short, or empty; `message_id`: what a reply answers; `members`: ids
@@ -72,7 +72,7 @@ class Mailbox:
     with the reason.
     """
 
-    series: tuple[Series, ...]
+    series: tuple[PatchSeries, ...]
     superseded: tuple[str, ...] = ()
     replies: int = 0
     odd: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ def group_mails(raw: Iterable[RawMail], runner: Runner) -> Mailbox:
             odd.append(f"{mail.subject!r}: neither a patch nor a cover nor a reply")
         else:
             mails[mail.message_id] = mail
-    newest: list[tuple[int, Series]] = []
+    newest: list[tuple[int, PatchSeries]] = []
     superseded: list[str] = []
     for key, line in _lines(_drafts(mails)).items():
         *older, last = sorted(line, key=lambda draft: (draft.version, draft.first.date))
@@ -295,7 +295,7 @@ def _facts(draft: _Draft) -> Facts:
     return series_facts(mails, draft.version, draft.first.total)
 
 
-def _series(key: str, line: Sequence[_Draft], runner: Runner) -> Series:
+def _series(key: str, line: Sequence[_Draft], runner: Runner) -> PatchSeries:
     """Return the newest version of a series, the last in `line`."""
     last = line[-1]
     facts, first = _facts(last), last.first
@@ -312,7 +312,7 @@ def _series(key: str, line: Sequence[_Draft], runner: Runner) -> Series:
         except InputError as error:
             fault = f"patch {name} ({mail.title!r}): {error}"
             break
-    return Series(
+    return PatchSeries(
         key=key,
         title=first.title,
         author=first.author,
@@ -326,7 +326,7 @@ def _series(key: str, line: Sequence[_Draft], runner: Runner) -> Series:
     )
 
 
-def kernel_name(series: Series) -> str:
+def kernel_name(series: PatchSeries) -> str:
     """Return a name for one series of a mailbox that stays when its next version comes.
 
     Short, so that the tables of a mail have room for it; titles change, senders do not.

@@ -16,7 +16,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from harness.build.kernel import BuiltKernel
-from harness.build.sandbox import View, contained_argv
+from harness.build.sandbox import SandboxPaths, contained_argv
 from harness.process import Runner
 from harness.spec.architecture import ARCHITECTURES
 
@@ -114,7 +114,7 @@ def _lines(
     argv += [f"--section={section}"] if section else []
     argv += map(hex, addresses.values())
     if kernel.contained:
-        argv = contained_argv(argv, View(readable=(file,)), runner)
+        argv = contained_argv(argv, SandboxPaths(readable=(file,)), runner)
     done = runner.run(argv, deadline_s=60)
     if done.returncode:
         return {}

@@ -25,8 +25,8 @@ from harness.build.git import (
     repository_place,
 )
 from harness.build.patches import copy_inputs, describe_rejection, first_that_applies
-from harness.build.sandbox import View, is_contained
-from harness.build.series import Patch, Series
+from harness.build.sandbox import SandboxPaths, is_contained
+from harness.build.series import Patch, PatchSeries
 from harness.build.source import ensure_source, pin_source
 from harness.errors import InputError
 from harness.files import replace_file, replacement
@@ -55,7 +55,7 @@ def ensure_repository(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repos
 def apply_series(
     repository: Repository,
     base: str,
-    series: Series,
+    series: PatchSeries,
     paths: Sequence[str] | None = None,
     *,
     contained: bool = False,
@@ -170,7 +170,7 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
         bare.read("read-tree", bare.base, env=index)
 
         def attempt(form: Path) -> Completed:
-            view = View((scratch,), (form,)) if contained else None
+            view = SandboxPaths((scratch,), (form,)) if contained else None
             words = ("apply", "--cached", "--whitespace=nowarn", str(form))
             return bare.git(*words, env=index, view=view)
 
@@ -188,7 +188,7 @@ def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path, contain
     mail.write_bytes(patch.mail)
     form = ["--quiet", "--patch-format=mbox", "--no-scissors", "--whitespace=nowarn", "--keep-cr"]
     words = ["am", *form, "--committer-date-is-author-date", f"-p{patch.strip}", "--", str(mail)]
-    view = View((tree.parent,)) if contained else None
+    view = SandboxPaths((tree.parent,)) if contained else None
     done = repository.git(*words, tree=tree, view=view)
     if done.returncode:
         raise InputError(
@@ -201,7 +201,7 @@ def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path, contain
 
 
 def _refuse_paths(
-    repository: Repository, base: str, tip: str, series: Series, paths: Sequence[str] | None
+    repository: Repository, base: str, tip: str, series: PatchSeries, paths: Sequence[str] | None
 ) -> None:
     """Raise InputError for links, and for files that the series has no business with."""
     for modes, name in changed_files(repository, base, tip):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.model.predict import CurvePoint, Point, as_document, load_s
+from harness.model.predict import BoundedPrediction, CurvePoint, as_document, load_s
 
 
 def whole_loads(curves: list[CurvePoint], loops: int) -> list[dict[str, float]]:
@@ -19,7 +19,9 @@ def whole_loads(curves: list[CurvePoint], loops: int) -> list[dict[str, float]]:
     return loads
 
 
-def draw_sweep(parameter: str, points: list[tuple[str, float, Point]], path: Path) -> None:
+def draw_sweep(
+    parameter: str, points: list[tuple[str, float, BoundedPrediction]], path: Path
+) -> None:
     """Write a chart of throughput over the parameter, one line per case, as one HTML file."""
     import altair as alt
     import pandas as pd
@@ -64,7 +66,7 @@ def curve_text(curve: list[CurvePoint]) -> str:
     return "\n".join(lines)
 
 
-def _point_text(point: Point) -> str:
+def _point_text(point: BoundedPrediction) -> str:
     made, bounds = point.prediction, point.bounds
     within = f"{bounds.lower:,.0f} .. {bounds.upper:,.0f}"
     used = made.utilisation.get(made.bottleneck)
@@ -75,14 +77,14 @@ def _point_text(point: Point) -> str:
     )
 
 
-def sweep_json(parameter: str, points: list[tuple[str, float, Point]]) -> str:
+def sweep_json(parameter: str, points: list[tuple[str, float, BoundedPrediction]]) -> str:
     rows: list[dict[str, Any]] = [
         {"case": case, parameter: value, **as_document(point)} for case, value, point in points
     ]
     return json.dumps({"version": 1, "sweep": parameter, "points": rows}, indent=2)
 
 
-def sweep_text(parameter: str, points: list[tuple[str, float, Point]]) -> str:
+def sweep_text(parameter: str, points: list[tuple[str, float, BoundedPrediction]]) -> str:
     lines = [f"{parameter:>18}"]
     for _, value, point in points:
         hits = f"{point.prediction.pool_hits:.1%} from pools"

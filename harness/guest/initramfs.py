@@ -23,7 +23,7 @@ INIT_SOURCE = files("harness.guest") / "init.c"
 
 
 @dataclass(frozen=True)
-class Entry:
+class CpioEntry:
     """One file (or folder, or console device) of an archive."""
 
     path: str
@@ -32,10 +32,10 @@ class Entry:
     device: tuple[int, int] = (0, 0)  # major, minor
 
 
-def render_cpio(entries: Iterable[Entry]) -> bytes:
+def render_cpio(entries: Iterable[CpioEntry]) -> bytes:
     """Return `entries` as one newc archive, padded to 512 bytes; the same bytes every time."""
     archive = bytearray()
-    for inode, entry in enumerate([*entries, Entry("TRAILER!!!", 0)], start=1):
+    for inode, entry in enumerate([*entries, CpioEntry("TRAILER!!!", 0)], start=1):
         name = entry.path.encode() + b"\0"
         links = 2 if stat.S_ISDIR(entry.mode) else 1
         # inode mode uid gid nlink mtime filesize dev(major minor) rdev(major minor) namesize check
@@ -50,21 +50,21 @@ def render_cpio(entries: Iterable[Entry]) -> bytes:
 def base_archive(init: bytes, module: bytes) -> bytes:
     """Return the part that every boot of one kernel shares."""
     folder = stat.S_IFDIR | 0o755
-    folders = [Entry(name, folder) for name in ("dev", "proc", "sys", "vmapbench")]
+    folders = [CpioEntry(name, folder) for name in ("dev", "proc", "sys", "vmapbench")]
     return render_cpio(
         [
             *folders,
             # Without it the kernel gives init no stdin, stdout or stderr.
-            Entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),
-            Entry("init", stat.S_IFREG | 0o755, init),
-            Entry("vmapbench/module.ko", stat.S_IFREG | 0o644, module),
+            CpioEntry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),
+            CpioEntry("init", stat.S_IFREG | 0o755, init),
+            CpioEntry("vmapbench/module.ko", stat.S_IFREG | 0o644, module),
         ]
     )
 
 
 def script_archive(script: str) -> bytes:
     """Return the archive of one boot's script, to be appended to the base."""
-    return render_cpio([Entry("vmapbench/script", stat.S_IFREG | 0o644, script.encode())])
+    return render_cpio([CpioEntry("vmapbench/script", stat.S_IFREG | 0o644, script.encode())])
 
 
 def new_nonce() -> str:

@@ -13,12 +13,12 @@ busy sibling, every allocation from a pool) and the lower one the costliest. Mea
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.model.costs import Machine, PairCosts, Step
+from harness.model.costs import MachineCosts, PairCosts, PairStep
 from harness.model.timing import Design
 
 
 @dataclass(frozen=True)
-class Bounds:
+class ThroughputBounds:
     """Pairs per second."""
 
     lower: float
@@ -36,8 +36,10 @@ class _Station:
     count: int = 1
 
 
-def predict_bounds(costs: PairCosts, machine: Machine, design: Design, cpus: int) -> Bounds:
-    """Return the bounds of `Simulation` with the same arguments."""
+def predict_bounds(
+    costs: PairCosts, machine: MachineCosts, design: Design, cpus: int
+) -> ThroughputBounds:
+    """Return the bounds of `VmallocSimulation` with the same arguments."""
     stations = list(_stations(costs, machine, design, cpus).values())
     slow = machine.smt_factor if cpus > 1 else 1.0
     think = costs.think_ns
@@ -46,18 +48,20 @@ def predict_bounds(costs: PairCosts, machine: Machine, design: Design, cpus: int
     upper = min(upper, 1 / max(lows)) if max(lows) else upper
     lower = cpus / (think * slow + cpus * sum(each.high for each in stations))
     mean = _mean_value_analysis(think * (1 + slow) / 2, stations, cpus)
-    return Bounds(lower * 1e9, upper * 1e9, mean * 1e9)
+    return ThroughputBounds(lower * 1e9, upper * 1e9, mean * 1e9)
 
 
 def _stations(
-    costs: PairCosts, machine: Machine, design: Design, cpus: int
+    costs: PairCosts, machine: MachineCosts, design: Design, cpus: int
 ) -> Mapping[str, _Station]:
     nodes = design.nodes
     slow = machine.smt_factor if cpus > 1 else 1.0
     far = max(machine.transfer_ns) if cpus > 1 else 0.0
     near = machine.mean_transfer_ns(cpus)
 
-    def station(visits: float, step: Step, stale: float, count: int, queue: int = 2) -> _Station:
+    def station(
+        visits: float, step: PairStep, stale: float, count: int, queue: int = 2
+    ) -> _Station:
         low = visits * step.work_ns
         mean = visits * (step.work_ns * (1 + slow) / 2 + (stale + (1 + queue) / 2) * near)
         high = visits * (step.work_ns * slow + (stale + queue) * far)

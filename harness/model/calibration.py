@@ -28,24 +28,24 @@ _MODULES = 0xFFFFFFFFA0000000
 
 
 @dataclass(frozen=True)
-class Work:
+class CpuWork:
     """Counts of what a CPU does; costs are put on them later."""
 
     instructions: float
     atomics: float
     bytes: float  # of string instructions
 
-    def __add__(self, other: "Work") -> "Work":
+    def __add__(self, other: "CpuWork") -> "CpuWork":
         """Return the work of both."""
-        return Work(
+        return CpuWork(
             self.instructions + other.instructions,
             self.atomics + other.atomics,
             self.bytes + other.bytes,
         )
 
-    def __mul__(self, factor: float) -> "Work":
+    def __mul__(self, factor: float) -> "CpuWork":
         """Return the work `factor` times over."""
-        return Work(self.instructions * factor, self.atomics * factor, self.bytes * factor)
+        return CpuWork(self.instructions * factor, self.atomics * factor, self.bytes * factor)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Site:
     lock: str
     addresses: int
     visits: float  # per loop of the case
-    work: Work
+    work: CpuWork
     others: float
     lines: tuple[float, ...]
 
@@ -75,7 +75,7 @@ class CaseProfile:
     line takes it from whoever updated the other. A line is named after them, `a+b`.
     """
 
-    work: Work
+    work: CpuWork
     sites: tuple[Site, ...]
     atomics: Mapping[str, float]
 
@@ -127,11 +127,11 @@ def profile_of_part(part: Mapping[str, Any], loops: int) -> CaseProfile:
     for (caller, symbol), site in part["sites"].items():
         lock = symbol or (ZONE_LOCK if site["addresses"] <= zones else "")
         visits, *sums = site["counts"]
-        work = Work(*(each / visits for each in sums[:3]))
+        work = CpuWork(*(each / visits for each in sums[:3]))
         if visits * work.instructions / loops < 0.5:
             continue
         lines = tuple(round(each / visits, 3) for each in sums[4:])
-        rounded = Work(*(round(each, 2) for each in asdict(work).values()))
+        rounded = CpuWork(*(round(each, 2) for each in asdict(work).values()))
         count = len(site["addresses"])
         others = round(sums[3] / visits, 3)
         sites.append(Site(caller, lock, count, round(visits / loops, 6), rounded, others, lines))
@@ -145,7 +145,7 @@ def profile_of_part(part: Mapping[str, Any], loops: int) -> CaseProfile:
         for line in sorted(lines_of_counters, key=list)
         if line
     }
-    work = Work(*(round(each / loops, 2) for each in part["work"]))
+    work = CpuWork(*(round(each / loops, 2) for each in part["work"]))
     return CaseProfile(work, tuple(sites), atomics)
 
 
@@ -174,10 +174,10 @@ def parse_calibration(text: str, name: str) -> Calibration:
 
 def _profile(document: Mapping[str, Any]) -> CaseProfile:
     sites = tuple(
-        Site(**{**site, "work": Work(**site["work"]), "lines": tuple(site["lines"])})
+        Site(**{**site, "work": CpuWork(**site["work"]), "lines": tuple(site["lines"])})
         for site in document["sites"]
     )
-    return CaseProfile(Work(**document["work"]), sites, document["atomics"])
+    return CaseProfile(CpuWork(**document["work"]), sites, document["atomics"])
 
 
 class _Symbols:

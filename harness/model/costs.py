@@ -14,13 +14,13 @@ between them is `think` time. A step's cost on many CPUs has three parts:
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from harness.model.calibration import ZONE_FUNCTIONS, ZONE_LOCK, CaseProfile, Site, Work
+from harness.model.calibration import ZONE_FUNCTIONS, ZONE_LOCK, CaseProfile, CpuWork, Site
 
-NO_WORK = Work(0, 0, 0)
+NO_WORK = CpuWork(0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineCosts:
     """Costs in ns, and how CPUs are placed; CPUs are numbered thread by thread.
 
     `transfer_ns`: a cache line from the same core, the same core complex, the same die, any other.
@@ -37,7 +37,7 @@ class Machine:
     cpus_per_die: int = 1
     smt_factor: float = 1.0
 
-    def work_ns(self, work: Work) -> float:
+    def work_ns(self, work: CpuWork) -> float:
         """Return how long one CPU takes, alone on its core."""
         plain = work.instructions - work.atomics
         return (
@@ -61,7 +61,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Step:
+class PairStep:
     """A lock's hold, or a counter's update. `work_ns` alone; `stale`: lines to fetch, by scope."""
 
     work_ns: float
@@ -83,23 +83,25 @@ class PairCosts:
     """Every step of a pair. `visits` of the busy and lazy locks per pair follow from the design."""
 
     think_ns: float
-    find: Step  # free_vmap_area_lock, lowest fit
-    merge: Step  # free_vmap_area_lock, one purged area
-    busy_insert: Step
-    busy_unlink: Step
-    lazy: Step
-    pool_take: Step
-    pool_add: Step  # one purged area
+    find: PairStep  # free_vmap_area_lock, lowest fit
+    merge: PairStep  # free_vmap_area_lock, one purged area
+    busy_insert: PairStep
+    busy_unlink: PairStep
+    lazy: PairStep
+    pool_take: PairStep
+    pool_add: PairStep  # one purged area
     counters: Mapping[str, float] = field(default_factory=dict)  # updates of a line per pair
-    counter: Step = Step(0.0)
-    others: Mapping[str, tuple[float, Step]] = field(default_factory=dict)  # visits per pair
+    counter: PairStep = PairStep(0.0)
+    others: Mapping[str, tuple[float, PairStep]] = field(default_factory=dict)  # visits per pair
 
 
 _VMALLOC = ("alloc_vmap_area", "find_unlink_vmap_area", "free_vmap_area_noflush")
 _FREE_LOCK = "free_vmap_area_lock"
 
 
-def pair_costs(many: CaseProfile, single: CaseProfile, nodes: int, machine: Machine) -> PairCosts:
+def pair_costs(
+    many: CaseProfile, single: CaseProfile, nodes: int, machine: MachineCosts
+) -> PairCosts:
     """Return the steps at `nodes`; `single` has the global heap's, `many` those of nodes."""
     profile = single if nodes == 1 else many
     pairs = _visits(_at(profile, "free_vmap_area_noflush"))
@@ -124,16 +126,16 @@ def pair_costs(many: CaseProfile, single: CaseProfile, nodes: int, machine: Mach
         pool_take=_step(pools, machine),
         pool_add=_step(adds, machine),
         counters={name: c / pairs for name, c in profile.atomics.items() if c > 0.5},
-        counter=Step(machine.atomic_ns),
+        counter=PairStep(machine.atomic_ns),
         others=_other_locks(profile, pairs, machine),
     )
 
 
 def _other_locks(
-    profile: CaseProfile, pairs: float, machine: Machine
-) -> dict[str, tuple[float, Step]]:
+    profile: CaseProfile, pairs: float, machine: MachineCosts
+) -> dict[str, tuple[float, PairStep]]:
     """Return locks of the rest of the kernel that all CPUs share, by name."""
-    found: dict[str, tuple[float, Step]] = {}
+    found: dict[str, tuple[float, PairStep]] = {}
     for site in profile.sites:
         function, name = site.caller.split("+")[0], site.lock.split("+")[0]
         if function in ZONE_FUNCTIONS:
@@ -172,14 +174,14 @@ def _visits(sites: Iterable[Site]) -> float:
     return sum(site.visits for site in sites)
 
 
-def _step(sites: list[Site], machine: Machine, per: float | None = None) -> Step:
+def _step(sites: list[Site], machine: MachineCosts, per: float | None = None) -> PairStep:
     """Return the mean hold over `sites`; with `per`, their whole work divided by that many."""
     visits = _visits(sites)
     if not visits:
-        return Step(0.0)
+        return PairStep(0.0)
     share = [(site, site.visits / (per or visits)) for site in sites]
     ages = len(sites[0].lines)
     lines = tuple(sum(site.lines[age] * part for site, part in share) for age in range(ages))
     work = sum((site.work * part for site, part in share), NO_WORK)
     others = sum(site.others * part for site, part in share)
-    return Step(machine.work_ns(work), lines, others)
+    return PairStep(machine.work_ns(work), lines, others)

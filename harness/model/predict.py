@@ -6,10 +6,10 @@ from importlib.resources import files
 from typing import Any
 
 from harness.errors import InputError
-from harness.model.bounds import Bounds, predict_bounds
+from harness.model.bounds import ThroughputBounds, predict_bounds
 from harness.model.calibration import Calibration, parse_calibration
-from harness.model.costs import Machine, pair_costs
-from harness.model.timing import SIZES, Design, Prediction, Simulation
+from harness.model.costs import MachineCosts, pair_costs
+from harness.model.timing import SIZES, Design, Prediction, VmallocSimulation
 from harness.testmod.cases import BY_SHORT_NAME
 
 PAIRS = 120_000
@@ -19,11 +19,11 @@ SWEEPS = ("decay", "nodes", "pool_limit_pages", "zone_pages", "lazy_max", "numa_
 
 
 @dataclass(frozen=True)
-class Point:
+class BoundedPrediction:
     """A prediction and its bounds."""
 
     prediction: Prediction
-    bounds: Bounds
+    bounds: ThroughputBounds
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class CurvePoint:
 
     case: str
     cpus: int
-    single: Point
-    many: Point
+    single: BoundedPrediction
+    many: BoundedPrediction
 
     @property
     def ratio(self) -> float:
@@ -53,20 +53,20 @@ def load_calibration(name: str = "linux-6.12") -> Calibration:
 
 def predict_point(
     calibration: Calibration,
-    machine: Machine,
+    machine: MachineCosts,
     case: str,
     cpus: int,
     design: Design,
     pairs: int = PAIRS,
-) -> Point:
+) -> BoundedPrediction:
     """Return the prediction of one setting. Raises InputError for a case never calibrated."""
     profiles = calibration.cases.get(case)
     if profiles is None or case not in SIZES:
         known = ", ".join(sorted(calibration.cases))
         raise InputError(f"case {case!r} is not calibrated; there are: {known}")
     costs = pair_costs(profiles["many"], profiles["1"], design.nodes, machine)
-    prediction = Simulation(costs, machine, design, cpus, case).run(pairs)
-    return Point(prediction, predict_bounds(costs, machine, design, cpus))
+    prediction = VmallocSimulation(costs, machine, design, cpus, case).run(pairs)
+    return BoundedPrediction(prediction, predict_bounds(costs, machine, design, cpus))
 
 
 def pairs_per_loop(case: str, cpus: int, loops: int) -> float:
@@ -80,7 +80,7 @@ def pairs_per_loop(case: str, cpus: int, loops: int) -> float:
 
 def predict_curve(
     calibration: Calibration,
-    machine: Machine,
+    machine: MachineCosts,
     case: str,
     cpus: Sequence[int],
     pairs: int = PAIRS,
@@ -96,7 +96,7 @@ def predict_curve(
     return points
 
 
-def load_s(points: Iterable[Point], loops: int) -> float:
+def load_s(points: Iterable[BoundedPrediction], loops: int) -> float:
     """Return the seconds of a load that runs the cases of `points` one after the other.
 
     `loops`: test_loop_count; each CPU has a worker, as nr_threads = CPUs gives.
@@ -109,13 +109,13 @@ def load_s(points: Iterable[Point], loops: int) -> float:
 
 def predict_sweep(
     calibration: Calibration,
-    machine: Machine,
+    machine: MachineCosts,
     case: str,
     cpus: int,
     parameter: str,
     values: Sequence[float],
     pairs: int = PAIRS,
-) -> list[tuple[float, Point]]:
+) -> list[tuple[float, BoundedPrediction]]:
     """Return a point for each value of one parameter of the design, the others as they are.
 
     Raises InputError for a parameter that is none.
@@ -131,6 +131,6 @@ def predict_sweep(
     return points
 
 
-def as_document(point: Point) -> dict[str, Any]:
+def as_document(point: BoundedPrediction) -> dict[str, Any]:
     """Return a point as plain data, for JSON."""
     return {**asdict(point.prediction), "bounds": asdict(point.bounds)}

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.model.allocator import decay_count
-from harness.model.costs import Machine, PairCosts, Step
+from harness.model.costs import MachineCosts, PairCosts, PairStep
 from harness.testmod.cases import BY_SHORT_NAME, CASES, lazy_max_pages
 
 SIZES = {case.short: case.areas for case in CASES if case.areas}
@@ -77,13 +77,13 @@ _Step = tuple[int, int, float, float, float, float]
 FREE, BUSY, LAZY, POOL = "free_vmap_area_lock", "busy.lock", "lazy.lock", "pool_lock"
 
 
-class Simulation:
+class VmallocSimulation:
     """One machine running one case."""
 
     def __init__(
         self,
         costs: PairCosts,
-        machine: Machine,
+        machine: MachineCosts,
         design: Design,
         cpus: int,
         case: str,
@@ -182,7 +182,7 @@ class Simulation:
         think = costs.think_ns / len(steps)
         return [(*step, think) for step in steps]
 
-    def _shared_steps(self) -> list[tuple[int, float, Step]]:
+    def _shared_steps(self) -> list[tuple[int, float, PairStep]]:
         costs = self._costs
         counters = [(COUNTER, visits, costs.counter) for visits in costs.counters.values()]
         return counters + [(ONE, visits, step) for visits, step in costs.others.values()]

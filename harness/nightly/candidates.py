@@ -17,7 +17,7 @@ from harness.build.git import (
 )
 from harness.build.patch_folder import load_patches
 from harness.build.patches import copy_inputs, patch_forms
-from harness.build.series import Mailbox, Series, kernel_name, load_mailbox
+from harness.build.series import Mailbox, PatchSeries, kernel_name, load_mailbox
 from harness.build.start_config import config_file
 from harness.build.worktree import (
     apply_series,
@@ -69,7 +69,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Finder:
-    """Finds tonight's kernels. `folder`: where their files are written; `tips`: see `State`.
+    """Finds tonight's kernels. `folder`: where their files are written; `tips`: see `NightlyState`.
 
     `notes`: what else was in the mailboxes, a line for each candidate, filled by `find`.
     """
@@ -100,12 +100,12 @@ class Finder:
             try:
                 revisions.append(self._applied(candidate, recipe, series, name))
             except (InputError, ToolError) as error:
-                title = series.title.replace("|", "/")  # which parts the keys of `State`
+                title = series.title.replace("|", "/")  # which parts the keys of `NightlyState`
                 where = f"{name} ({title})" if many else name
                 revisions.append(Failed(candidate.name, where, str(error)))
         return revisions
 
-    def _series(self, candidate: CandidateSpec) -> tuple[Series, ...]:
+    def _series(self, candidate: CandidateSpec) -> tuple[PatchSeries, ...]:
         if candidate.patches is not None:
             return (load_patches(self.spec.path(candidate.patches), self.runner),)
         if candidate.message_id is not None:
@@ -115,7 +115,7 @@ class Finder:
         return box.series
 
     def _applied(
-        self, candidate: CandidateSpec, recipe: KernelSpec, series: Series, name: str
+        self, candidate: CandidateSpec, recipe: KernelSpec, series: PatchSeries, name: str
     ) -> Revision:
         """Return the kernel of a series on its base, beside the kernel of that base."""
         based, note = self._based(candidate, recipe, series)
@@ -160,7 +160,7 @@ class Finder:
         )
 
     def _based(
-        self, candidate: CandidateSpec, recipe: KernelSpec, series: Series
+        self, candidate: CandidateSpec, recipe: KernelSpec, series: PatchSeries
     ) -> tuple[KernelSpec, str]:
         """Return what a series is applied to: `base`, else its own trailer, else the baseline."""
         place = self._place(candidate, recipe)
@@ -305,7 +305,7 @@ def _some(words: Sequence[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def fetch_series(message_id: str, archive: str, runner: Runner) -> Series:
+def fetch_series(message_id: str, archive: str, runner: Runner) -> PatchSeries:
     """Return the series that a mail belongs to, of its versions in the thread the newest.
 
     b4 fetches the thread from `archive`. Raises ToolError where it cannot be had, InputError where

@@ -4,8 +4,8 @@ import datetime as dt
 from collections.abc import Sequence
 
 from harness.nightly.deadline import Clock
-from harness.nightly.state import NightRecord, PairRecord, State
-from harness.nightly.work import Work
+from harness.nightly.state import NightlyState, NightRecord, PairRecord
+from harness.nightly.work import PlannedJob
 
 
 def night_of(now: dt.datetime) -> str:
@@ -21,7 +21,7 @@ def missed_nights(last: str, night: str) -> int:
     return max(0, days - 1)
 
 
-def open_night(state: State, clock: Clock) -> NightRecord:
+def open_night(state: NightlyState, clock: Clock) -> NightRecord:
     """Return tonight's record; an earlier night that never ended is ended by it."""
     date = night_of(clock.now())
     if state.nights and state.nights[-1].date == date:
@@ -32,14 +32,14 @@ def open_night(state: State, clock: Clock) -> NightRecord:
     return state.nights[-1]
 
 
-def forget_fixed(state: State, night: NightRecord) -> None:
+def forget_fixed(state: NightlyState, night: NightRecord) -> None:
     """Forget failures that did not come again, so that the next one is news."""
     for key in [key for key in state.told if key.startswith("failure|")]:
         if key.split("|")[1] not in night.failures and state.told[key] != night.date:
             del state.told[key]
 
 
-def move_tips(state: State, works: Sequence[Work]) -> None:
+def move_tips(state: NightlyState, works: Sequence[PlannedJob]) -> None:
     """Note how far each branch has been measured on every playbook."""
     for work in works:
         revision = work.revision
@@ -51,7 +51,7 @@ def move_tips(state: State, works: Sequence[Work]) -> None:
             state.tips[revision.kernel] = revision.tip
 
 
-def _first_unmeasured(state: State, works: Sequence[Work]) -> int | None:
+def _first_unmeasured(state: NightlyState, works: Sequence[PlannedJob]) -> int | None:
     for number, work in enumerate(works):
         if state.pairs.get(work.job.key, PairRecord()).revision != work.job.revision:
             return number

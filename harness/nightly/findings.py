@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.analysis.changepoints import Change, find_changes
+from harness.analysis.changepoints import LevelChange, find_changes
 from harness.nightly.news import Subject, change_letters, series_key, verdict_letter
 from harness.nightly.order import SETTLED
 from harness.nightly.series import series_news, undecided
-from harness.nightly.state import Letter, NightRecord, PairRecord, State
-from harness.nightly.work import Work
+from harness.nightly.state import Letter, NightlyState, NightRecord, PairRecord
+from harness.nightly.work import PlannedJob
 from harness.report.collect import RunReport
 from harness.spec.nightly import NightlySpec
 from harness.store.history import load_history
@@ -21,10 +21,10 @@ from harness.verdict import Verdict, worst
 def run_news(
     report: RunReport,
     first: RunReport | None,
-    work: Work,
+    work: PlannedJob,
     night: NightRecord,
     spec: NightlySpec,
-    state: State,
+    state: NightlyState,
 ) -> list[Letter]:
     """Return the news of one ended run: its kernels' verdicts, and a series' comparison.
 
@@ -58,7 +58,12 @@ def run_news(
 
 
 def fruitless(
-    work: Work, pair: PairRecord, reason: str, night: NightRecord, spec: NightlySpec, state: State
+    work: PlannedJob,
+    pair: PairRecord,
+    reason: str,
+    night: NightRecord,
+    spec: NightlySpec,
+    state: NightlyState,
 ) -> list[Letter]:
     """Return the notice on a series whose second run failed once too often."""
     told = undecided(work, _subject(work, night), pair, one_line(reason, 200))
@@ -66,7 +71,7 @@ def fruitless(
 
 
 def _on_series(
-    told: tuple[Letter, bool] | None, spec: NightlySpec, state: State, night: NightRecord
+    told: tuple[Letter, bool] | None, spec: NightlySpec, state: NightlyState, night: NightRecord
 ) -> list[Letter]:
     """Return the notice on a series; what is no news is noted, so no later night judges it."""
     if told is None:
@@ -80,7 +85,7 @@ def _on_series(
 
 
 def night_news(
-    store: Store, state: State, works: Sequence[Work], night: NightRecord
+    store: Store, state: NightlyState, works: Sequence[PlannedJob], night: NightRecord
 ) -> list[Letter]:
     """Return the changes of level that tonight's runs settled.
 
@@ -120,7 +125,7 @@ def _last_run(history: pd.DataFrame, letter: Letter) -> str:
 
 
 def _context(
-    store: Store, changes: Sequence[Change], line: str, history: pd.DataFrame
+    store: Store, changes: Sequence[LevelChange], line: str, history: pd.DataFrame
 ) -> tuple[str, ...]:
     """Return what was measured before and since the first change of a line."""
     ours = [change for change in changes if change.series.line == line]
@@ -151,7 +156,7 @@ def _bad_boots(report: RunReport, kernel: str) -> tuple[Verdict, str] | None:
     return verdict, next((boot.reason for boot in boots if boot.verdict is verdict), "")
 
 
-def _subject(work: Work, night: NightRecord) -> Subject:
+def _subject(work: PlannedJob, night: NightRecord) -> Subject:
     revision = work.revision
     context = ("New since the last night:", *(f"  {line}" for line in revision.commits))
     return Subject(

@@ -1,8 +1,8 @@
 """What of a night is news: each change is told once, whatever the later nights say of it. Pure.
 
-What has been told stands in `State.told` by a key; here the keys are made. A change of level is one
-change for all cases and thread counts of a kernel line: whatever follows it in the same direction
-within the nights that the settling takes is the same one, found in another figure.
+`NightlyState.told` holds the keys of the notices that were made; here the keys are built. A change
+of level is one change for all cases and thread counts of a kernel line: whatever follows it in the
+same direction within the nights that the settling takes is the same one, found in another figure.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.analysis.changepoints import Change, Direction
+from harness.analysis.changepoints import Direction, LevelChange
 from harness.analysis.judging import Word
 from harness.nightly.order import SETTLED
 from harness.nightly.state import Letter
@@ -31,7 +31,7 @@ class Subject:
 
 
 def change_letters(
-    changes: Sequence[Change],
+    changes: Sequence[LevelChange],
     order: Mapping[str, int],
     told: Mapping[str, str],
     subjects: Mapping[str, Subject],
@@ -39,9 +39,9 @@ def change_letters(
 ) -> list[Letter]:
     """Return a notice for each change that has not been told, the baselines' first.
 
-    `order`: number of each run, by time, of the line it measured; `told`: keys as in `State`;
-    `subjects`: by kernel line. A change that the baseline shows as well is the machine's: one
-    notice for all.
+    `order`: number of each run, by time, of the line it measured; `told`: keys as in
+    `NightlyState`; `subjects`: by kernel line. A change that the baseline shows as well is the
+    machine's: one notice for all.
     """
     known = [_told_change(key) for key in told if key.startswith("change|")]
     letters = []
@@ -67,7 +67,7 @@ def _told_change(key: str) -> tuple[str, str, str, str]:
 
 
 def _follows(
-    change: Change,
+    change: LevelChange,
     known: Iterable[tuple[str, str, str, str]],
     order: Mapping[str, int],
     baselines: Sequence[str],
@@ -82,7 +82,9 @@ def _follows(
     return False
 
 
-def _change_letter(key: str, changes: Sequence[Change], subject: Subject, machine: bool) -> Letter:
+def _change_letter(
+    key: str, changes: Sequence[LevelChange], subject: Subject, machine: bool
+) -> Letter:
     largest = max(changes, key=lambda change: abs(change.size_percent))
     title = f"{subject.name} is {largest.direction}: {_size(largest)} since {largest.at[:10]}"
     lines = wrapped(f"{title}; settled by the night of {subject.night}.")
@@ -101,7 +103,7 @@ def _change_letter(key: str, changes: Sequence[Change], subject: Subject, machin
     return Letter(key, title, "\n".join(lines), subject.night, worse=worse)
 
 
-def _size(change: Change) -> str:
+def _size(change: LevelChange) -> str:
     return f"{change.size_percent:+.1f} % in {change.series.case}"
 
 

@@ -24,9 +24,9 @@ from harness.nightly.deliver import Send
 from harness.nightly.findings import fruitless, night_news, run_news
 from harness.nightly.news import failure_key, failure_letter, failures_letter
 from harness.nightly.order import Job, awaited, fits, ranked
-from harness.nightly.state import Claim, Letter, NightRecord, PairRecord, State, load_state
+from harness.nightly.state import Claim, Letter, NightlyState, NightRecord, PairRecord, load_state
 from harness.nightly.status import claim_words
-from harness.nightly.work import Work, expected_s, render_playbook
+from harness.nightly.work import PlannedJob, expected_s, render_playbook
 from harness.report.collect import collect_report
 from harness.report.write import Written, write_results
 from harness.run.session import Session
@@ -43,7 +43,7 @@ _GIVE_UP_DAYS = 14  # after which a notice that cannot be delivered is dropped
 
 
 @dataclass(frozen=True)
-class Outcome:
+class NightlyResult:
     """How a night went. `summary`: one line, for cron; `errors`: what went wrong on the way."""
 
     summary: str
@@ -66,7 +66,7 @@ class Plan:
 class Found:
     """What the candidates are tonight. `notes`: what mailboxes hold; `empty`: who has nothing."""
 
-    works: list[Work]
+    works: list[PlannedJob]
     failed: list[Failed]
     notes: dict[str, str]
     empty: list[str]
@@ -88,14 +88,14 @@ class Night:
         """Where state, notices and kernel files are kept."""
         return self.session.reports / "nightly" / self.spec.name
 
-    def carry_out(self) -> Outcome:
+    def carry_out(self) -> NightlyResult:
         """Do tonight's work, or the rest of it. Raises InputError where another process does."""
         with claimed(self.folder / "lock", f"{self.folder}: another vmapbench is at it"):
             state = load_state(self.folder / "state.json")
             night = open_night(state, self.clock)
             if night.ended:
                 errors = self._deliver(state)
-                return Outcome(f"{night.summary} (done before)", 3 if errors else 0, errors)
+                return NightlyResult(f"{night.summary} (done before)", 3 if errors else 0, errors)
             try:
                 return self._carry_out(state, night)
             except VmapbenchError as error:
@@ -129,7 +129,7 @@ class Night:
         lines += [] if works else ["nothing is measured tonight"]
         return Plan(tuple(lines), not found.failed and not found.empty)
 
-    def _carry_out(self, state: State, night: NightRecord) -> Outcome:
+    def _carry_out(self, state: NightlyState, night: NightRecord) -> NightlyResult:
         missed = missed_nights(state.nights[-2].date if len(state.nights) > 1 else "", night.date)
         state.save()
         found = self._find(state, self.folder / "kernels")
@@ -139,12 +139,14 @@ class Night:
         self._tell_failed(state, night, found.failed)
         interrupted = self._measure(state, night, works)
         if interrupted:
-            return Outcome(f"nightly {self.spec.name} {night.date}: interrupted", 130)
+            return NightlyResult(f"nightly {self.spec.name} {night.date}: interrupted", 130)
         with contextlib.closing(self.session.open_store()) as store:
             self._tell(state, night_news(store, state, works, night))
         return self._close(state, night, works, missed)
 
-    def _tell_failed(self, state: State, night: NightRecord, failed: Sequence[Failed]) -> None:
+    def _tell_failed(
+        self, state: NightlyState, night: NightRecord, failed: Sequence[Failed]
+    ) -> None:
         """Tell of candidates that are no kernels, once, in one notice for each candidate."""
         night.failures |= {item.where: item.words for item in failed}
         fresh: dict[str, list[tuple[str, str]]] = {}
@@ -159,11 +161,11 @@ class Night:
     def _left_s(self, night: NightRecord) -> float:
         return self.spec.budget_h * 3600 - self.clock.elapsed_s(night)
 
-    def _find(self, state: State, folder: Path) -> Found:
+    def _find(self, state: NightlyState, folder: Path) -> Found:
         """Find tonight's jobs; the files of their kernels are written to `folder`."""
         cache, runner = Cache(cache_folder()), self.session.runner
         finder = Finder(self.spec, folder, cache, runner, state.anchors, state.tips)
-        works: list[Work] = []
+        works: list[PlannedJob] = []
         failed: dict[str, Failed] = {}
         found: dict[tuple[str, str], list[Revision | Failed]] = {}
         empty = {candidate.name for candidate in self.spec.candidates}
@@ -183,10 +185,12 @@ class Night:
                     pair = state.pairs.get(key, PairRecord())
                     if not (item.once and pair.revision == item.id):
                         job = Job(key, item.id, expected_s(playbook))
-                        works.append(Work(job, item, playbook))
+                        works.append(PlannedJob(job, item, playbook))
         return Found(works, list(failed.values()), finder.notes, sorted(empty))
 
-    def _measure(self, state: State, night: NightRecord, works: Sequence[Work]) -> bool:
+    def _measure(
+        self, state: NightlyState, night: NightRecord, works: Sequence[PlannedJob]
+    ) -> bool:
         """Measure until the work or the time is over; return whether the user stopped it."""
         deadline = Deadline(self.session.observer, lambda: self._left_s(night))
         by_job = {(work.job.key, work.job.revision): work for work in works}
@@ -214,7 +218,9 @@ class Night:
         state.save()
         return False
 
-    def _one(self, state: State, night: NightRecord, work: Work, deadline: Deadline) -> bool:
+    def _one(
+        self, state: NightlyState, night: NightRecord, work: PlannedJob, deadline: Deadline
+    ) -> bool:
         """Measure one candidate on one playbook; return whether the user interrupted it."""
         pair = state.pairs.setdefault(work.job.key, PairRecord())
         if pair.begun_revision != work.job.revision:
@@ -244,7 +250,7 @@ class Night:
         state.save()
         return False
 
-    def _booted(self, work: Work, pair: PairRecord, deadline: Deadline) -> str | None:
+    def _booted(self, work: PlannedJob, pair: PairRecord, deadline: Deadline) -> str | None:
         """Return the ended run of a job, carrying it out as far as that is not done yet."""
         session = dataclasses.replace(
             self.session, observer=deadline, kernels=work.revision.folder, now=self.clock.now
@@ -265,7 +271,12 @@ class Night:
         return None if done.interrupted else done.run_id
 
     def _finish(
-        self, state: State, night: NightRecord, work: Work, pair: PairRecord, run_id: str
+        self,
+        state: NightlyState,
+        night: NightRecord,
+        work: PlannedJob,
+        pair: PairRecord,
+        run_id: str,
     ) -> None:
         """Take up an ended run: its page, its news, what the next nights have to know of it."""
         before, first = pair.claim, None
@@ -292,7 +303,7 @@ class Night:
         elif before is not None:
             self.say(f"{run_id} settles what {before.run_id} shows")
 
-    def _tell(self, state: State, letters: Sequence[Letter]) -> None:
+    def _tell(self, state: NightlyState, letters: Sequence[Letter]) -> None:
         """Take up notices that have not been told; from here on they are not lost."""
         for letter in letters:
             if letter.key in state.told:
@@ -308,7 +319,7 @@ class Night:
             state.outbox.append(letter)
         state.save()
 
-    def _deliver(self, state: State) -> tuple[str, ...]:
+    def _deliver(self, state: NightlyState) -> tuple[str, ...]:
         """Send what waits; what cannot be sent waits for the next night, for some weeks."""
         errors = []
         for letter in list(state.outbox):
@@ -333,8 +344,8 @@ class Night:
         return tuple(dict.fromkeys(errors))
 
     def _close(
-        self, state: State, night: NightRecord, works: Sequence[Work], missed: int
-    ) -> Outcome:
+        self, state: NightlyState, night: NightRecord, works: Sequence[PlannedJob], missed: int
+    ) -> NightlyResult:
         errors = self._deliver(state)
         forget_fixed(state, night)
         move_tips(state, works)
@@ -356,4 +367,4 @@ class Night:
         night.ended = self.clock.now().isoformat(timespec="seconds")
         state.save()
         worse = bool(night.failures) or night.worse
-        return Outcome(night.summary, 3 if errors else int(worse), errors)
+        return NightlyResult(night.summary, 3 if errors else int(worse), errors)

@@ -12,7 +12,7 @@ from harness.analysis.judging import Word, claimed, confirmed
 from harness.analysis.times import Metric
 from harness.nightly.news import Subject, difference_words, series_key, series_letter, wrapped
 from harness.nightly.state import Claim, Letter, NightRecord, PairRecord
-from harness.nightly.work import Work
+from harness.nightly.work import PlannedJob
 from harness.report.collect import RunReport
 from harness.report.text import render_mail
 from harness.report.view import View
@@ -23,7 +23,7 @@ MOST_TRIES = 3  # second runs that may decide nothing, before the series is told
 def series_news(
     report: RunReport,
     first: RunReport | None,
-    work: Work,
+    work: PlannedJob,
     subject: Subject,
     pair: PairRecord,
     night: NightRecord,
@@ -55,7 +55,7 @@ def series_news(
 
 
 def undecided(
-    work: Work, subject: Subject, pair: PairRecord, reason: str
+    work: PlannedJob, subject: Subject, pair: PairRecord, reason: str
 ) -> tuple[Letter, bool] | None:
     """Return the notice that no second run told anything; None where another one is made."""
     claim = pair.claim

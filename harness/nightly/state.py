@@ -97,7 +97,7 @@ class Letter:
 
 
 @dataclass
-class State:
+class NightlyState:
     """All of it."""
 
     path: Path
@@ -115,17 +115,17 @@ class State:
         replace_file(self.path, json.dumps(kept, default=vars), durable=True)
 
 
-def load_state(path: Path) -> State:
+def load_state(path: Path) -> NightlyState:
     """Return the state at `path`, or a fresh one. Raises InputError for one that is not ours."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return State(path)
+        return NightlyState(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot read the state of the nights: {error}") from error
     if not isinstance(kept, dict) or kept.pop("version", None) != VERSION:
         raise InputError(f"{path}: no state of version {VERSION}; move it away to begin anew")
-    return State(
+    return NightlyState(
         path,
         [NightRecord(**night) for night in kept["nights"]],
         {key: _pair(pair) for key, pair in kept["pairs"].items()},

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from harness.nightly.state import PairRecord, State
+from harness.nightly.state import NightlyState, PairRecord
 
 
-def status(state: State) -> dict[str, Any]:
+def status(state: NightlyState) -> dict[str, Any]:
     """Return the last nights and all that waits, as JSON values."""
     return {
         "nights": [
@@ -24,7 +24,7 @@ def status(state: State) -> dict[str, Any]:
     }
 
 
-def status_lines(state: State) -> list[str]:
+def status_lines(state: NightlyState) -> list[str]:
     """Return the same in words."""
     if not state.nights:
         return ["no night yet"]

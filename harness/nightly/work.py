@@ -16,7 +16,7 @@ _BOOT_S = 20.0  # of a boot around its loads, where nothing has been measured ye
 
 
 @dataclass(frozen=True)
-class Work:
+class PlannedJob:
     """What a job measures: a kernel against its baseline on the target of a playbook."""
 
     job: Job
@@ -24,7 +24,7 @@ class Work:
     playbook: Playbook
 
 
-def render_playbook(work: Work, night: str, second: bool = False) -> str:
+def render_playbook(work: PlannedJob, night: str, second: bool = False) -> str:
     """Return the playbook of a job that was begun in `night`; no two jobs have the same text.
 
     The order of the boots is another one every night, and in a `second` run of the same night.

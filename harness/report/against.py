@@ -8,7 +8,7 @@ from harness.analysis.times import WHOLE_LOAD
 from harness.analysis.wording import number
 from harness.report import published
 from harness.report.prediction import (
-    Prediction,
+    RunPrediction,
     Setting,
     curve_cpus,
     machine_model,
@@ -49,7 +49,7 @@ class Expected:
         return tuple(predicted / measured - 1 for predicted, measured in pairs)
 
 
-def expected_curves(view: View, prediction: Prediction | None) -> list[Expected]:
+def expected_curves(view: View, prediction: RunPrediction | None) -> list[Expected]:
     """Return every predicted point of each workload, case and kernel, by CPUs; small ones first."""
     if prediction is None:
         return []
@@ -67,7 +67,7 @@ def expected_curves(view: View, prediction: Prediction | None) -> list[Expected]
 
 
 def _of_workload(
-    view: View, prediction: Prediction, rows: list[Throughput], kernel: str, cpus: int
+    view: View, prediction: RunPrediction, rows: list[Throughput], kernel: str, cpus: int
 ) -> Iterator[Expected]:
     """Yield the cases of a workload on one machine, then the whole load where all are known."""
     loops_of = {row.case: row.loops for row in rows if row.kernel == kernel}
@@ -123,7 +123,7 @@ def _cases(view: View, workload: str) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedRatio:
     """The published ratio, where a run is about the same. `same_load`: all three cases of it."""
 
     workload: str
@@ -136,7 +136,7 @@ class Published:
     threads: int = published.THREADS
 
 
-def published_beside(view: View, curves: list[Expected]) -> Published | None:
+def published_beside(view: View, curves: list[Expected]) -> PublishedRatio | None:
     """Return the published ratio beside one case or the whole load; None where it says nothing.
 
     It fits a run of its cases at its thread count, or predicted for its machine, on which a kernel
@@ -159,7 +159,7 @@ def published_beside(view: View, curves: list[Expected]) -> Published | None:
             and machine_model(view) == published.MACHINE
         ]
         if predicted or measured:
-            return Published(
+            return PublishedRatio(
                 workload=workload,
                 case=case,
                 kernel=kernel,
@@ -181,7 +181,7 @@ def error_words(curves: list[Expected]) -> str:
     return f"{words}{more} (median over {len(ratios)} {'point' if len(ratios) == 1 else 'points'})."
 
 
-def published_words(found: Published) -> str:
+def published_words(found: PublishedRatio) -> str:
     """Return the published ratio beside the predicted and the measured one."""
     parts = [
         f"{name} {number(value)}x ({(value / found.ratio - 1) * 100:+.0f}\N{NO-BREAK SPACE}%)"

@@ -14,7 +14,7 @@ from harness.errors import InputError
 from harness.report.listing import point_words
 from harness.report.view import Effect, View, series_name
 from harness.spec.document import load_document
-from harness.spec.published import Published
+from harness.spec.published import PublishedResults
 from harness.testmod.cases import short_name
 from harness.testmod.posted import Posted, parse_posted
 
@@ -64,7 +64,7 @@ def load_published(file: Path) -> tuple[str, list[Posted]]:
     if file.stat().st_size > _LARGEST:
         raise InputError(f"{file}: more than {_LARGEST >> 20} MiB; cut the table out")
     if file.suffix in _YAML:
-        found = load_document(file, Published)
+        found = load_document(file, PublishedResults)
         return found.source, [
             Posted(
                 case=point.case,

@@ -7,17 +7,17 @@ from typing import Any
 
 from harness.analysis.bisection import (
     Phase,
-    State,
+    SearchState,
     boots_to_show,
     plain_boots,
     smallest_shown,
     step_count,
 )
 from harness.files import replace_file
-from harness.run.bisect import Outcome
+from harness.run.bisect import BisectionResult
 
 
-def as_document(outcome: Outcome) -> dict[str, Any]:
+def as_document(outcome: BisectionResult) -> dict[str, Any]:
     """Return an outcome as plain data: what `--json` prints and what is kept beside the run."""
     state, changes = outcome.state, outcome.course.history.changes
     effect = state.effect
@@ -42,11 +42,11 @@ def as_document(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _tried(state: State, number: int) -> dict[str, Any] | None:
+def _tried(state: SearchState, number: int) -> dict[str, Any] | None:
     return asdict(state.steps[number]) if number in state.steps else None
 
 
-def boot_counts(outcome: Outcome) -> dict[str, int]:
+def boot_counts(outcome: BisectionResult) -> dict[str, int]:
     """Return how many boots it took, and how many plain bisection would have taken."""
     course, state = outcome.course, outcome.state
     in_steps = sum(step.boots for step in state.steps.values())
@@ -62,7 +62,7 @@ def boot_counts(outcome: Outcome) -> dict[str, int]:
     return counts
 
 
-def keep_outcome(outcome: Outcome, reports: Path) -> None:
+def keep_outcome(outcome: BisectionResult, reports: Path) -> None:
     """Write the answer beside the run: bisection.txt to read, bisection.json for programs."""
     folder = reports / outcome.run_id
     document = json.dumps(as_document(outcome), indent=2)
@@ -70,7 +70,7 @@ def keep_outcome(outcome: Outcome, reports: Path) -> None:
     replace_file(folder / "bisection.txt", render_outcome(outcome) + "\n")
 
 
-def render_progress(outcome: Outcome) -> str:
+def render_progress(outcome: BisectionResult) -> str:
     """Return where a bisection stands, in a line."""
     state, changes = outcome.state, outcome.course.history.changes
     if state.phase is Phase.COMPARING:
@@ -89,7 +89,7 @@ def render_progress(outcome: Outcome) -> str:
     return f"{left}; {likely}; next {changes[state.next_commit].name}{doubt}"
 
 
-def render_outcome(outcome: Outcome) -> str:
+def render_outcome(outcome: BisectionResult) -> str:
     """Return the answer, what it rests on, and every change that was tried or is a suspect."""
     lines = [*_answer(outcome), "", *_table(outcome), "", *_costs(outcome)]
     if outcome.interrupted:
@@ -97,7 +97,7 @@ def render_outcome(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def _answer(outcome: Outcome) -> list[str]:
+def _answer(outcome: BisectionResult) -> list[str]:
     state, suspects = outcome.state, outcome.suspects
     changes = outcome.course.history.changes
     what = f"{outcome.course.job.workload}, {outcome.course.order.case}"
@@ -120,7 +120,7 @@ def _answer(outcome: Outcome) -> list[str]:
     return lines
 
 
-def _why_no_more(outcome: Outcome) -> tuple[str, list[str]]:
+def _why_no_more(outcome: BisectionResult) -> tuple[str, list[str]]:
     """Return why more than one change is left, in a few words, and what to do about it."""
     state, bounds = outcome.state, outcome.course.order.bounds
     if state.phase is Phase.SEARCHING:
@@ -145,7 +145,7 @@ def merge_advice(merge: str) -> str:
     return f"It is a merge; within it: vmapbench bisect $({start})^ {merge}^2 ..."
 
 
-def _what_it_would_take(outcome: Outcome) -> list[str]:
+def _what_it_would_take(outcome: BisectionResult) -> list[str]:
     """Return what these boots could have shown, and how many would show what they hint at."""
     effect, bounds = outcome.state.effect, outcome.course.order.bounds
     if effect is None:
@@ -165,7 +165,7 @@ def _what_it_would_take(outcome: Outcome) -> list[str]:
     return lines
 
 
-def _table(outcome: Outcome) -> list[str]:
+def _table(outcome: BisectionResult) -> list[str]:
     state, lines = outcome.state, [f"{'change':28} {'boots':>5} {'place':>6} {'probability':>11}"]
     for number, change in enumerate(outcome.course.history.changes):
         step, share = state.steps.get(number), state.probabilities[number]
@@ -179,7 +179,7 @@ def _table(outcome: Outcome) -> list[str]:
     return [*lines, "place: 0 % is GOOD's mean time, 100 % BAD's"]
 
 
-def _costs(outcome: Outcome) -> list[str]:
+def _costs(outcome: BisectionResult) -> list[str]:
     counts = boot_counts(outcome)
     steps = step_count(outcome.course.commits)
     words = (

@@ -15,7 +15,7 @@ from harness.text import visible
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """One run in the index. `answer` and `ratio`: from its results, where they were written."""
 
     id: str
@@ -53,11 +53,11 @@ def render_index(store: Store, reports: Path, *, served: bool = False) -> str:
     return visible(page.render(entries=entries, trends=trends, size=_SIZE))
 
 
-def _entry(row: Mapping[Any, Any], folder: Path, served: bool) -> Entry:
+def _entry(row: Mapping[Any, Any], folder: Path, served: bool) -> IndexEntry:
     results = _results(folder / "results.json")
     headline = results.get("headline") or {}
     parts = str(row["id"]).split("-")
-    return Entry(
+    return IndexEntry(
         id=str(row["id"]),
         playbook="-".join(parts[2:-1]) or str(row["id"]),
         started_at=str(row["started_at"]),

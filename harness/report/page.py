@@ -16,7 +16,7 @@ from harness.build.start_config import start_words
 from harness.report import charts, profile, published, resources, scaling
 from harness.report.against import (
     Expected,
-    Published,
+    PublishedRatio,
     error_words,
     expected_curves,
     published_beside,
@@ -27,7 +27,7 @@ from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
 from harness.report.environment import environment
 from harness.report.lights import validity_lights
-from harness.report.prediction import Prediction, load_prediction, nodes_words
+from harness.report.prediction import RunPrediction, load_prediction, nodes_words
 from harness.report.provenance import (
     command_lines,
     config_diff,
@@ -110,9 +110,9 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
 
 def draw_figures(
     view: View,
-    prediction: Prediction | None,
+    prediction: RunPrediction | None,
     curves: Sequence[Expected],
-    reference: Published | None,
+    reference: PublishedRatio | None,
     found: Sequence[Beside] = (),
 ) -> list[Figure]:
     """Return the charts that this run has data for, the answer first."""

@@ -46,7 +46,7 @@ Setting = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
-class Point:
+class PredictedPoint:
     """The prediction of one setting. `pairs_per_s`: allocations with their frees, of all CPUs."""
 
     case: str
@@ -57,16 +57,16 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class RunPrediction:
     """What was predicted for one run. `made_from`: digest of the model and the machine's costs."""
 
     machine: str
     calibration: str
     made_from: str
-    points: tuple[Point, ...]
+    points: tuple[PredictedPoint, ...]
 
     @cached_property
-    def by_setting(self) -> dict[Setting, Point]:
+    def by_setting(self) -> dict[Setting, PredictedPoint]:
         """The points, by what they are of."""
         return {(point.case, point.cpus, point.nodes): point for point in self.points}
 
@@ -167,8 +167,8 @@ def wanted_settings(view: View) -> list[Setting]:
 
 
 def ensure_prediction(
-    view: View, folder: Path, predict: Callable[[Setting, str], Point] | None = None
-) -> Prediction | None:
+    view: View, folder: Path, predict: Callable[[Setting, str], PredictedPoint] | None = None
+) -> RunPrediction | None:
     """Return the prediction for a run, made and kept in its folder where it is not there yet.
 
     None where no prediction applies. `folder` exists; `predict` makes a point for a machine model,
@@ -187,20 +187,20 @@ def ensure_prediction(
         points = tuple(known.get(setting) or predict(setting, machine) for setting in wanted)
     except InputError:  # a machine model of the run's day that is no more
         return None
-    made = Prediction(machine, CALIBRATION, made_from, points)
+    made = RunPrediction(machine, CALIBRATION, made_from, points)
     text = json.dumps({"version": FORMAT, **asdict(made)}, indent=1)
     replace_file(folder / FILE, text + "\n")
     return made
 
 
-def cached_predict(cache: Cache) -> Callable[[Setting, str], Point]:
+def cached_predict(cache: Cache) -> Callable[[Setting, str], PredictedPoint]:
     """Return a `predict_setting` that keeps its points below `cache` and looks there first."""
 
-    def predict(setting: Setting, machine: str) -> Point:
+    def predict(setting: Setting, machine: str) -> PredictedPoint:
         name = "-".join(map(str, (machine, *setting, model_digest(machine))))
         file = cache.place("predictions", f"{name}.json")
         try:
-            return Point(**json.loads(file.read_text(encoding="utf-8")))
+            return PredictedPoint(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):  # not there yet, or no longer readable
             point = predict_setting(setting, machine)
             replace_file(file, json.dumps(asdict(point)))
@@ -217,21 +217,21 @@ def model_digest(machine: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def load_prediction(folder: Path) -> Prediction | None:
+def load_prediction(folder: Path) -> RunPrediction | None:
     """Return the prediction kept with a run; None where there is none that fits."""
     try:
         document: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if document.pop("version") != FORMAT:
             return None
-        points = tuple(Point(**point) for point in document.pop("points"))
-        return Prediction(**document, points=points)
+        points = tuple(PredictedPoint(**point) for point in document.pop("points"))
+        return RunPrediction(**document, points=points)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def predict_setting(setting: Setting, machine: str) -> Point:
+def predict_setting(setting: Setting, machine: str) -> PredictedPoint:
     """Return the timing model's answer. Raises InputError for an unknown machine model."""
     case, cpus, nodes = setting
     known, costs = load_calibration(CALIBRATION), machine_costs(machine)
     found = predict_point(known, costs, case, cpus, Design(nodes), PAIRS).prediction
-    return Point(case, cpus, nodes, found.pairs_per_s, found.bottleneck)
+    return PredictedPoint(case, cpus, nodes, found.pairs_per_s, found.bottleneck)

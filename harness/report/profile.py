@@ -20,7 +20,7 @@ _SPINNING = "waiting for spin locks"
 
 
 @dataclass(frozen=True)
-class Profile:
+class KernelProfile:
     """Where the CPU time of one kernel's boots went, mean over boots.
 
     Shares are of all time that was not idle. `waits`: by the function that wanted the lock.
@@ -34,7 +34,7 @@ class Profile:
     waits: Mapping[str, float]
 
 
-def load_profiles(view: View, folder: Path) -> list[Profile]:
+def load_profiles(view: View, folder: Path) -> list[KernelProfile]:
     """Return the profiles of the passed boots at the largest thread count, the baseline first.
 
     Reads `profile.json` of each boot's folder; boots without one are left out.
@@ -49,7 +49,7 @@ def load_profiles(view: View, folder: Path) -> list[Profile]:
         if job.nr_threads == most and (profile := _load(folder / boot.folder / "profile.json")):
             found.setdefault(job.kernel, []).append(profile)
     return [
-        Profile(
+        KernelProfile(
             kernel=kernel,
             boots=len(profiles),
             nr_threads=most,
@@ -75,7 +75,7 @@ def _mean_shares(shares: list[Mapping[str, float]]) -> dict[str, float]:
     return {str(name): float(value) for name, value in frame.mean().items()}
 
 
-def share_rows(profiles: Sequence[Profile], what: str) -> list[tuple[str, list[float]]]:
+def share_rows(profiles: Sequence[KernelProfile], what: str) -> list[tuple[str, list[float]]]:
     """Return the largest shares of `what` (`self_share` or `waits`): name, one share a profile.
 
     The slow path of spin locks has a row of its own, so it is not among them.
@@ -88,7 +88,7 @@ def share_rows(profiles: Sequence[Profile], what: str) -> list[tuple[str, list[f
     return sorted(rows, key=lambda row: (-max(row[1]), row[0]))[:_ROWS]
 
 
-def draw_profile(view: View, profiles: Sequence[Profile]) -> Figure | None:
+def draw_profile(view: View, profiles: Sequence[KernelProfile]) -> Figure | None:
     """Draw each function's share of CPU time on all kernels; nothing for a single one."""
     if len(profiles) < 2:
         return None

@@ -19,7 +19,7 @@ from harness.report.drawing import (
     facetted,
     log_ticks,
 )
-from harness.report.prediction import Prediction
+from harness.report.prediction import RunPrediction
 from harness.report.view import Throughput, View
 from harness.testmod.cases import short_name
 from harness.verdict import Verdict
@@ -86,7 +86,7 @@ def _moments(readings: int) -> list[str]:
             "settled"]  # fmt: skip
 
 
-def draw_nodes(view: View, prediction: Prediction | None) -> Figure | None:
+def draw_nodes(view: View, prediction: RunPrediction | None) -> Figure | None:
     """Draw throughput over the number of vmap nodes, where kernels had at least three counts."""
     nodes = view.nodes_of_kernel
     if len(set(nodes.values())) < 3:
@@ -144,7 +144,7 @@ def draw_nodes(view: View, prediction: Prediction | None) -> Figure | None:
 
 
 def _predicted_per_s(
-    rows: list[Throughput], nodes: Mapping[str, int], prediction: Prediction | None
+    rows: list[Throughput], nodes: Mapping[str, int], prediction: RunPrediction | None
 ) -> list[float | None]:
     settings = [(short_name(row.case), row.cpus, nodes[row.kernel]) for row in rows]
     known = prediction.by_setting if prediction else {}

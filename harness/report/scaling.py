@@ -8,7 +8,7 @@ import pandas as pd
 
 from harness.analysis.times import WHOLE_LOAD
 from harness.analysis.wording import number, short_case
-from harness.report.against import Expected, Published
+from harness.report.against import Expected, PublishedRatio
 from harness.report.beside import Beside, points_of
 from harness.report.charts import ratio_ticks
 from harness.report.drawing import (
@@ -58,7 +58,7 @@ def draw_throughput(view: View, curves: Sequence[Expected]) -> Figure | None:
 def draw_speedup(
     view: View,
     curves: Sequence[Expected],
-    published: Published | None,
+    published: PublishedRatio | None,
     found: Sequence[Beside] = (),
 ) -> Figure | None:
     """Draw the ratio over the thread count, where two were measured or a curve is predicted."""
@@ -132,7 +132,7 @@ def _throughput_frame(view: View, curves: Sequence[Expected]) -> pd.DataFrame:
 def _speedup_frame(
     view: View,
     curves: Sequence[Expected],
-    published: Published | None,
+    published: PublishedRatio | None,
     found: Sequence[Beside],
 ) -> pd.DataFrame:
     panels = _panels(view)

@@ -12,7 +12,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from harness.analysis.changepoints import Change, Kind, Track
+from harness.analysis.changepoints import Kind, LevelChange, Track
 from harness.analysis.wording import change, short_case, threads_words
 from harness.report.environment import duration
 from harness.report.view import series_name
@@ -24,7 +24,7 @@ _NIGHTS = 180  # newest nights of a chart: the page stays below 2 MB
 
 
 @dataclass(frozen=True)
-class Point:
+class TrendPoint:
     """One night. `state`: empty, `outlier`, or the direction of the change that begins here."""
 
     x: float
@@ -63,13 +63,13 @@ class Trend:
     host: str
     case: str
     sentence: str
-    points: Sequence[Point]
+    points: Sequence[TrendPoint]
     lines: Sequence[str]
     levels: Sequence[tuple[float, float, float]]
     marks: Sequence[Mark]
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
-    changes: Sequence[Change]
+    changes: Sequence[LevelChange]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Trends:
         return sorted({trend.case for trend in self.drawn})
 
     @property
-    def changes(self) -> list[tuple[Trend, Change]]:
+    def changes(self) -> list[tuple[Trend, LevelChange]]:
         """Every change that is drawn, the newest first."""
         pairs = [(trend, change) for trend in self.drawn for change in trend.changes]
         return sorted(pairs, key=lambda pair: pair[1].at, reverse=True)
@@ -116,7 +116,7 @@ def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
     times = pd.to_datetime(nights["started_at"], format="ISO8601", utc=True)
     x_of, x_ticks = _x_axis(list(times))
     points = [
-        Point(
+        TrendPoint(
             x=x_of(when),
             y=y_of(value),
             run_id=run,
@@ -151,7 +151,7 @@ def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
     )
 
 
-def change_words(change: Change) -> str:
+def change_words(change: LevelChange) -> str:
     """Return "5.1 % slower (95 % interval 4.0 to 6.2 %)"."""
     ends = sorted((abs(change.low_percent), abs(change.high_percent)))
     size = f"{abs(change.size_percent):.1f} % {change.direction}"
@@ -182,15 +182,15 @@ def _share_words(share: float) -> str:
     return f"{share:.3f}"
 
 
-def _words(when: datetime, value: str, boots: int, change: Change | None) -> str:
+def _words(when: datetime, value: str, boots: int, change: LevelChange | None) -> str:
     since = f"; {change_words(change)} from here" if change else ""
     boots_words = f"{boots} boot{'' if boots == 1 else 's'}"
     return f"{when:%Y-%m-%d %H:%M}: {value}, {boots_words}{since}"
 
 
-def _lines(points: Sequence[Point], breaks: set[str]) -> Iterator[str]:
+def _lines(points: Sequence[TrendPoint], breaks: set[str]) -> Iterator[str]:
     """Yield the coordinates of each stretch between two breaks."""
-    stretch: list[Point] = []
+    stretch: list[TrendPoint] = []
     for point in points:
         if point.run_id in breaks and stretch:
             yield _coordinates(stretch)
@@ -200,12 +200,12 @@ def _lines(points: Sequence[Point], breaks: set[str]) -> Iterator[str]:
         yield _coordinates(stretch)
 
 
-def _coordinates(points: Sequence[Point]) -> str:
+def _coordinates(points: Sequence[TrendPoint]) -> str:
     return " ".join(f"{point.x:.1f},{point.y:.1f}" for point in points)
 
 
 def _levels(
-    points: Sequence[Point],
+    points: Sequence[TrendPoint],
     values: "pd.Series[float]",
     begun: set[str],
     y_of: Callable[[float], float],

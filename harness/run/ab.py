@@ -27,9 +27,9 @@ from harness.spec.host import load_host
 from harness.spec.kernel import GitSource, KernelSpec
 from harness.spec.playbook import (
     Playbook,
-    QemuTarget,
-    SimulatedTarget,
-    SshTarget,
+    QemuSpec,
+    SimulatedSpec,
+    SshSpec,
     TargetSpec,
 )
 from harness.spec.shipped import shipped_folder
@@ -119,7 +119,7 @@ def write_ab(plan: AbPlan, folder: Path, cache: Cache, runner: Runner) -> Path:
 
 def choose_target(
     options: Options, find: Callable[[], Kvm], cores: int
-) -> tuple[QemuTarget | SimulatedTarget | SshTarget, str]:
+) -> tuple[QemuSpec | SimulatedSpec | SshSpec, str]:
     """Return the target of a comparison, and in words which it is and why.
 
     Without a word from the user: a guest under KVM that has a core for each worker, else the
@@ -134,7 +134,7 @@ def choose_target(
     if kind == "simulated":
         return _simulated(int(number) if number else cpus, "as asked")
     if kind == "qemu":
-        return QemuTarget(kind="qemu", cpus=cpus), f"a QEMU guest with {cpus} CPUs, as asked" + (
+        return QemuSpec(kind="qemu", cpus=cpus), f"a QEMU guest with {cpus} CPUs, as asked" + (
             "" if cpus <= cores else f"; with {cores} cores its times say nothing of contention"
         )
     if kind:
@@ -142,9 +142,9 @@ def choose_target(
         cpus = options.threads or (min(topology.cpus, 1024) if topology else THREADS)
         if topology and cpus > topology.cpus:
             raise InputError(f"--threads {cpus}: lab host {kind} has {topology.cpus} CPUs")
-        return SshTarget(kind="ssh", host=kind, cpus=cpus), f"lab host {kind} with {cpus} CPUs"
+        return SshSpec(kind="ssh", host=kind, cpus=cpus), f"lab host {kind} with {cpus} CPUs"
     if options.arch is not X86_64:
-        return QemuTarget(kind="qemu", cpus=cpus), (
+        return QemuSpec(kind="qemu", cpus=cpus), (
             f"a QEMU guest with {cpus} CPUs: the simulated machine has no {options.arch.name}"
         )
     if cpus > cores:
@@ -156,11 +156,11 @@ def choose_target(
     if not kvm.usable:
         return _simulated(cpus, f"KVM: {kvm.state}")
     words = f"a KVM guest with {cpus} CPUs: this machine has {cores} cores"
-    return QemuTarget(kind="qemu", cpus=cpus), words
+    return QemuSpec(kind="qemu", cpus=cpus), words
 
 
-def _simulated(cpus: int, why: str) -> tuple[SimulatedTarget, str]:
-    target = SimulatedTarget(kind="simulated", cpus=cpus)
+def _simulated(cpus: int, why: str) -> tuple[SimulatedSpec, str]:
+    target = SimulatedSpec(kind="simulated", cpus=cpus)
     return target, f"a simulated {target.machine} with {cpus} CPUs in virtual time: {why}"
 
 
@@ -192,7 +192,7 @@ def _recipe(sides: Sides, target: TargetSpec, options: Options) -> KernelSpec:
     """Return how both sides are configured. Raises InputError for a `config` that there is not."""
     config, arch = options.config, options.arch
     fragments = [] if config else list(arch.fragments)
-    if isinstance(target, SshTarget):
+    if isinstance(target, SshSpec):
         fragments.append("fragments/lab.config")
     elif target.cpus >= _X2APIC_CPUS and arch is X86_64:
         fragments.append("fragments/x2apic.config")

@@ -9,10 +9,10 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from harness.analysis.bisection import Boot, Bounds, State, decide
+from harness.analysis.bisection import SearchBounds, SearchState, TimedBoot, decide
 from harness.analysis.times import Metric, boot_times
 from harness.build.cache import Cache, cache_folder
-from harness.build.history import Change
+from harness.build.history import SourceChange
 from harness.errors import InputError, KernelBuildError
 from harness.records import JobRecord
 from harness.run.begin import begin_run, kernel_facts
@@ -30,26 +30,26 @@ SPOILED_JOBS = 2  # of a commit, each tried several times: then it is passed ove
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BisectionResult:
     """How a bisection stands. `skipped`: number of a change, and why it cannot be tried."""
 
     run_id: str
     course: Course
-    state: State
+    state: SearchState
     skipped: Mapping[int, str]
     boots: int  # that passed
     interrupted: bool = False
 
     @property
-    def suspects(self) -> list[Change]:
+    def suspects(self) -> list[SourceChange]:
         """The changes of which one is the first bad one."""
         return [self.course.history.changes[number] for number in self.state.suspects]
 
 
-Tell = Callable[[Outcome], None]
+Tell = Callable[[BisectionResult], None]
 
 
-def bisect(session: Session, course: Course, tell: Tell) -> Outcome:
+def bisect(session: Session, course: Course, tell: Tell) -> BisectionResult:
     """Carry out a bisection from its first boot."""
     target = session.target_for(course.playbook.target, [course.history.spec(0)])
     with contextlib.closing(session.open_store()) as store, contextlib.closing(target):
@@ -60,7 +60,9 @@ def bisect(session: Session, course: Course, tell: Tell) -> Outcome:
         return _hold_and_search(run, course, prepared, build, tell)
 
 
-def resume(session: Session, word: str, tell: Tell, most_boots: int | None = None) -> Outcome:
+def resume(
+    session: Session, word: str, tell: Tell, most_boots: int | None = None
+) -> BisectionResult:
     """Go on with a bisection; `word` names its run, `most_boots` replaces the bound it began with.
 
     Raises InputError where it is another one.
@@ -75,7 +77,7 @@ def resume(session: Session, word: str, tell: Tell, most_boots: int | None = Non
         playbook = parse_document(
             record.playbook, Playbook, f"playbook of {run_id}", name=name, text=record.playbook
         )
-        bounds = Bounds(**kept["order"]["bounds"])
+        bounds = SearchBounds(**kept["order"]["bounds"])
         bounds = replace(bounds, most_boots=most_boots or bounds.most_boots)
         order = Order(**kept["order"] | {"bounds": bounds})
         cache = Cache(cache_folder())
@@ -112,7 +114,7 @@ def _hold_and_search(
     prepared: Prepared,
     build: BuildKernel,
     tell: Tell,
-) -> Outcome:
+) -> BisectionResult:
     with claim_run(run.folder, run.run_id):
         search = Search(run, course, build, tell)
         try:
@@ -132,7 +134,7 @@ class Search:
     build: BuildKernel
     tell: Tell
 
-    def carry_out(self, prepared: Prepared) -> Outcome:
+    def carry_out(self, prepared: Prepared) -> BisectionResult:
         """Boot until the first bad change is known. Raises InputError where GOOD or BAD fails."""
         keep_inputs(prepared, self.run.folder)
         jobs, boots = self.run.store.jobs(self.run.run_id), self.run.store.boots(self.run.run_id)
@@ -148,7 +150,7 @@ class Search:
             self.run.store.extend_run(self.run.run_id, [job], {})
             prepared = self._boot(job, prepared)
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> BisectionResult:
         """Return what the run's boots say so far."""
         boots, skipped = self._boots(), self._skipped()
         for end, word in ((0, "GOOD"), (self.course.commits, "BAD")):
@@ -156,7 +158,7 @@ class Search:
                 name = self.course.history.names[end]
                 raise InputError(f"bisecting: {word}, {name}, cannot be measured: {skipped[end]}")
         state = decide(self.course.commits, boots, skipped, self.course.order.bounds)
-        return Outcome(self.run.run_id, self.course, state, skipped, len(boots))
+        return BisectionResult(self.run.run_id, self.course, state, skipped, len(boots))
 
     def _boot(self, job: JobRecord, prepared: Prepared) -> Prepared:
         prepared = self._with(job.kernel, prepared)
@@ -187,7 +189,7 @@ class Search:
         repeat = sum(job.kernel == name for job in jobs)
         return replace(self.course.job, position=len(jobs), kernel=name, repeat=repeat)
 
-    def _boots(self) -> list[Boot]:
+    def _boots(self) -> list[TimedBoot]:
         """Return the boots that passed, in the order in which they ran, with their times."""
         frame = self.run.store.boots_frame(self.run.run_id)
         passed = frame[frame["verdict"] == Verdict.PASSED.value]
@@ -200,7 +202,7 @@ class Search:
         numbers = {name: number for number, name in enumerate(self.course.history.names)}
         ordered = rows.sort_values("boot")
         pairs = zip(ordered["kernel"], ordered["time_us"], strict=True)
-        return [Boot(numbers[str(name)], float(time_us)) for name, time_us in pairs]
+        return [TimedBoot(numbers[str(name)], float(time_us)) for name, time_us in pairs]
 
     def _skipped(self) -> dict[int, str]:
         """Return the changes that cannot be tried, and why."""

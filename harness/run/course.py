@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.bisection import Bounds, step_count
+from harness.analysis.bisection import SearchBounds, step_count
 from harness.analysis.times import WHOLE_LOAD
 from harness.build.cache import Cache, cache_folder
-from harness.build.history import History, commit_history, series_history
+from harness.build.history import SourceRange, commit_history, series_history
 from harness.build.kernel import BuiltKernel
 from harness.build.module import with_module_of
 from harness.errors import InputError
@@ -34,7 +34,7 @@ class Order:
     kernel: str = ""
     workload: str = ""
     case: str = WHOLE_LOAD
-    bounds: Bounds = field(default_factory=Bounds)
+    bounds: SearchBounds = field(default_factory=SearchBounds)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Course:
 
     order: Order
     playbook: Playbook  # its kernels are the changes, its baseline is GOOD
-    history: History
+    history: SourceRange
     job: JobRecord
     repeats: int  # of the playbook as it was written
 
@@ -71,7 +71,7 @@ def plan_course(
 
 def find_history(
     playbook: Playbook, order: Order, kernels: Path, cache: Cache, runner: Runner
-) -> History:
+) -> SourceRange:
     """Return the changes from GOOD to BAD: patches where BAD is a path, else commits."""
     recipe = load_kernel_spec(order.kernel or playbook.baseline, kernels)
     series = Path(order.bad)

@@ -140,7 +140,7 @@ def check_tcg(environment: Environment) -> Row:
 
 def check_kvm(environment: Environment) -> Row:
     """Whether Linux runs under KVM, by booting a built kernel where nobody knows yet."""
-    target = QemuTarget(playbook.QemuTarget(kind="qemu"), environment.cache, environment.runner)
+    target = QemuTarget(playbook.QemuSpec(kind="qemu"), environment.cache, environment.runner)
     try:
         if target.kvm().state is KvmState.UNTRIED:
             _boot_built_kernel(target, environment)

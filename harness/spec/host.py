@@ -113,7 +113,7 @@ def _known_boot_method(method: str) -> str:
     return method
 
 
-class Boot(Document):
+class BootSpec(Document):
     """How a trial kernel is started once, and how the host gets back when nobody helps it.
 
     `confirm_within_s`: a trial kernel that nobody has confirmed by then, counted from its start,
@@ -143,7 +143,7 @@ class Boot(Document):
     """Where systemd-boot's partition is mounted. Example: `/boot/efi`"""
 
 
-class Topology(Document):
+class HostTopology(Document):
     """What the host must turn out to have; `host check` and every boot hold it to that."""
 
     cpus: Annotated[int, Field(ge=1, le=8192)]
@@ -188,7 +188,7 @@ class HostSpec(Document):
     """Whether commands that need root go through sudo. Example: `false`"""
     state: HostPath = "/var/lib/vmapbench"
     """A folder on the host that survives a reset. Example: `/var/lib/vmapbench`"""
-    boot: Boot = Boot()
+    boot: BootSpec = BootSpec()
     """How a trial kernel is started, and how the host gets back. Example: `{method: grub}`"""
     power: Power = NoPower()
     """Who can take the power away when nothing else helps. Example: `{method: ipmi, address:
@@ -196,7 +196,7 @@ class HostSpec(Document):
     """
     console: Argv | None = None  # a program that prints the serial console (conserver, SOL ...)
     """A program that prints the serial console. Example: `[conserver, tr]`"""
-    topology: Topology | None = None
+    topology: HostTopology | None = None
     """What the host must turn out to have. Example: `{cpus: 64}`"""
     tuning: Name = "none"
     """The tuning profile for measurements. Example: `benchmark`"""

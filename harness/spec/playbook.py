@@ -20,7 +20,7 @@ _BOOTS = 100_000  # of one playbook; at a boot a minute, more than two months
 CpuCount = Annotated[int, Field(ge=1, le=1024)]
 
 
-class QemuTarget(Document):
+class QemuSpec(Document):
     """A QEMU guest. `accelerator: auto` takes KVM only where Linux is known to run under it."""
 
     kind: Literal["qemu"]
@@ -41,7 +41,7 @@ class QemuTarget(Document):
     """Added to the command line of every boot. Example: `[mitigations=off]`"""
 
     @model_validator(mode="after")
-    def _topology_divides(self) -> "QemuTarget":
+    def _topology_divides(self) -> "QemuSpec":
         if self.cpus % (self.sockets * self.threads_per_core):
             raise ValueError(
                 f"cpus ({self.cpus}) must be a multiple of sockets x threads_per_core "
@@ -52,7 +52,7 @@ class QemuTarget(Document):
         return self
 
 
-class SimulatedTarget(Document):
+class SimulatedSpec(Document):
     """A many-core machine in virtual time. `machine` names a cost model."""
 
     kind: Literal["simulated"]
@@ -68,7 +68,7 @@ class SimulatedTarget(Document):
     """Added to the command line of every boot. Example: `[vmap_nodes=8]`"""
 
 
-class SshTarget(Document):
+class SshSpec(Document):
     """A lab host; `host` names its file, or the command line does (--hosts).
 
     With fewer `cpus` than it has, it boots with so many.
@@ -86,7 +86,7 @@ class SshTarget(Document):
     """Added to the command line of every boot. Example: `[mitigations=off]`"""
 
 
-TargetSpec = Annotated[QemuTarget | SimulatedTarget | SshTarget, Field(discriminator="kind")]
+TargetSpec = Annotated[QemuSpec | SimulatedSpec | SshSpec, Field(discriminator="kind")]
 
 
 class WorkloadSpec(Document):
@@ -224,7 +224,7 @@ def on_host(playbook: Playbook, host: str | None) -> Playbook:
     """
     if host is None:
         return playbook
-    if not isinstance(playbook.target, SshTarget):
+    if not isinstance(playbook.target, SshSpec):
         raise InputError(f"playbook {playbook.name}: its target is no lab host (kind: ssh)")
     return playbook.model_copy(update={"target": playbook.target.model_copy(update={"host": host})})
 

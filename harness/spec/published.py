@@ -39,7 +39,7 @@ class PublishedPoint(Document):
         return 1 / self.ratio - 1 if self.ratio else (self.change_percent or 0.0) / 100
 
 
-class Published(Document):
+class PublishedResults(Document):
     """What somebody published, and where."""
 
     version: Literal[1]

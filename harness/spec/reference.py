@@ -18,7 +18,7 @@ from harness.spec.host import HostSpec
 from harness.spec.kernel import KernelSpec
 from harness.spec.nightly import NightlySpec
 from harness.spec.playbook import Playbook
-from harness.spec.published import Published
+from harness.spec.published import PublishedResults
 from harness.spec.shipped import shipped_folder
 
 FILES: dict[str, tuple[type[BaseModel], str, str]] = {
@@ -26,7 +26,7 @@ FILES: dict[str, tuple[type[BaseModel], str, str]] = {
     "kernel": (KernelSpec, "kernels/NAME.yaml", "kernels/schemas/kernel.json"),
     "host": (HostSpec, "playbooks/hosts/NAME.yaml", "playbooks/schemas/host.json"),
     "nightly": (NightlySpec, "NAME.yaml", "playbooks/schemas/nightly.json"),
-    "published": (Published, "NAME.yaml", "playbooks/schemas/published.json"),
+    "published": (PublishedResults, "NAME.yaml", "playbooks/schemas/published.json"),
 }
 """Kind of file: its model, where it lies, and where its schema does."""
 

@@ -113,7 +113,7 @@ class QemuTarget:
 
     def __init__(
         self,
-        spec: playbook.QemuTarget,
+        spec: playbook.QemuSpec,
         cache: Path,
         runner: Runner,
         arch: Architecture = X86_64,
@@ -333,7 +333,7 @@ def _set_aside(folder: Path, name: str) -> None:
 
 
 def make_target(
-    spec: playbook.QemuTarget, cache: Path, runner: Runner, arch: Architecture
+    spec: playbook.QemuSpec, cache: Path, runner: Runner, arch: Architecture
 ) -> QemuTarget:
     """Return the target of a playbook that says `kind: qemu`."""
     return QemuTarget(spec, cache, runner, arch)

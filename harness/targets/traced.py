@@ -71,7 +71,7 @@ class TracedTarget(QemuTarget):
         arch: Architecture = X86_64,
     ):
         """`buffer_mib`: ring buffer of one CPU; what does not fit is lost, and reported as lost."""
-        spec = playbook.QemuTarget(kind="qemu", accelerator="tcg")
+        spec = playbook.QemuSpec(kind="qemu", accelerator="tcg")
         super().__init__(spec, cache, runner, arch)
         self._cases, self._online_cpus, self._buffer_mib = tuple(cases), online_cpus, buffer_mib
 

@@ -12,7 +12,7 @@ from lab_box import LabBox
 from harness.build.cache import cache_folder
 from harness.process import SubprocessRunner
 from harness.spec.architecture import X86_64
-from harness.spec.playbook import SshTarget
+from harness.spec.playbook import SshSpec
 from harness.targets.ssh import make_target
 
 KERNELS = Path(__file__).parents[2] / "kernels"
@@ -73,7 +73,7 @@ class Bench:
 
     def target(self):
         """Return the box as a target of this process; the host file is found from the folder."""
-        spec = SshTarget(kind="ssh", host="box", cpus=2)
+        spec = SshSpec(kind="ssh", host="box", cpus=2)
         return make_target(spec, cache_folder(), SubprocessRunner(), X86_64)
 
     def argv(self, *words):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.build.cache import cache_folder
-from harness.guest.initramfs import Entry, ensure_program, render_cpio
+from harness.guest.initramfs import CpioEntry, ensure_program, render_cpio
 from harness.process import SubprocessRunner
 from harness.spec.architecture import X86_64
 from harness.targets.ssh.stage import ensure_guard, guard_archive
@@ -22,9 +22,9 @@ def boot(built, tmp_path):
         folder = stat.S_IFDIR | 0o755
         host = render_cpio(
             [
-                Entry("dev", folder),
-                Entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),
-                Entry("init", stat.S_IFREG | 0o755, init.read_bytes()),
+                CpioEntry("dev", folder),
+                CpioEntry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),
+                CpioEntry("init", stat.S_IFREG | 0o755, init.read_bytes()),
             ]
         )
         (tmp_path / "initrd").write_bytes(guard_archive(guard.read_bytes()) + host)

@@ -31,7 +31,7 @@ class ScriptedTarget(QemuTarget):
 
     def __init__(self, lines, limits, cache):
         super().__init__(
-            playbook.QemuTarget(kind="qemu", accelerator="tcg"), cache, SubprocessRunner()
+            playbook.QemuSpec(kind="qemu", accelerator="tcg"), cache, SubprocessRunner()
         )
         self._lines, self._limits = lines, limits
 
@@ -44,7 +44,7 @@ class ScriptedTarget(QemuTarget):
 
 @pytest.fixture
 def target(tmp_path):
-    spec = playbook.QemuTarget(kind="qemu", accelerator="tcg")
+    spec = playbook.QemuSpec(kind="qemu", accelerator="tcg")
     return QemuTarget(spec, tmp_path / "cache", SubprocessRunner())
 
 
@@ -130,7 +130,7 @@ def test_linux_6_1_runs_the_same_test(target, request_for):
 
 
 def test_numa_nodes_reach_the_guest(request_for, tmp_path):
-    spec = playbook.QemuTarget(kind="qemu", accelerator="tcg", cpus=2, numa_nodes=2)
+    spec = playbook.QemuSpec(kind="qemu", accelerator="tcg", cpus=2, numa_nodes=2)
     result = boot(
         QemuTarget(spec, tmp_path / "cache", SubprocessRunner()), request_for("vmap-nodes")
     )

@@ -23,7 +23,7 @@ def stand_in(tmp_path, monkeypatch):
 @pytest.fixture
 def target(tmp_path, runner):
     def make(accelerator="auto"):
-        spec = playbook.QemuTarget(kind="qemu", accelerator=accelerator)
+        spec = playbook.QemuSpec(kind="qemu", accelerator=accelerator)
         target = QemuTarget(spec, tmp_path / "cache", runner)
         target.check()
         return target

@@ -23,7 +23,7 @@ def test_the_baselines_module_runs_in_an_older_kernel(built, tmp_path):
     assert kernel.module != older.module
     assert with_module_of(older, newer, tmp_path / "cache", runner) == kernel
     target = QemuTarget(
-        playbook.QemuTarget(kind="qemu", accelerator="tcg"), tmp_path / "cache", runner
+        playbook.QemuSpec(kind="qemu", accelerator="tcg"), tmp_path / "cache", runner
     )
     folder = tmp_path / "boot"
     folder.mkdir()

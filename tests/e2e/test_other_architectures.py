@@ -45,7 +45,7 @@ def needs(name):
 def boot(kernel, tmp_path, cpus=2):
     runner, module = SubprocessRunner(), parse_modinfo(kernel.module.read_bytes())
     load = check_workload(LOAD, module)
-    spec = playbook.QemuTarget(kind="qemu", accelerator="auto")
+    spec = playbook.QemuSpec(kind="qemu", accelerator="auto")
     target = make_target(spec, tmp_path / "cache", runner, kernel.spec.arch)
     target.check()
     folder = tmp_path / "boot"

@@ -13,13 +13,13 @@ from harness.spec import playbook
 from harness.targets.base import BootRequest
 from harness.targets.simulated.machine import (
     QUANTUM_NS,
-    Machine,
+    MachineModel,
     load_machine,
     plugin_options,
 )
 from harness.targets.simulated.plugin import ensure_plugin
 from harness.targets.simulated.profile import parse_counts, parse_system_map, parse_windows
-from harness.targets.simulated.target import ACCELERATOR, SimulatedTarget, Simulation
+from harness.targets.simulated.target import ACCELERATOR, SimulatedTarget, SimulationOptions
 from harness.testmod.log import parse_log
 from harness.verdict import Verdict
 
@@ -46,7 +46,9 @@ class Run:
 def simulate(runner, tmp_path):
     """Runs one body of the firmware on a number of CPUs."""
 
-    def run(body: str, cpus: int, machine: Machine = UNIFORM, name="run", **numbers: int) -> Run:
+    def run(
+        body: str, cpus: int, machine: MachineModel = UNIFORM, name="run", **numbers: int
+    ) -> Run:
         folder = tmp_path / name
         folder.mkdir()
         image = folder / "load.bin"
@@ -166,11 +168,11 @@ def boot(built, tmp_path):
         name: str,
         cpus: int = 8,
         lines: tuple[str, ...] = (),
-        simulation: Simulation = Simulation(),  # noqa: B008  (frozen)
+        simulation: SimulationOptions = SimulationOptions(),  # noqa: B008  (frozen)
     ):
         folder = tmp_path / name
         folder.mkdir()
-        spec = playbook.SimulatedTarget(kind="simulated", cpus=cpus)
+        spec = playbook.SimulatedSpec(kind="simulated", cpus=cpus)
         target = ScriptedTarget(spec, tmp_path / "cache", SubprocessRunner(), simulation=simulation)
         target.lines = lines
         load = f"nr_threads={cpus} run_test_mask=1 test_loop_count=300"
@@ -198,7 +200,7 @@ def test_a_kernel_gives_the_same_times_twice(boot, cpus):
 
 
 def test_lines_that_no_atomic_and_no_spin_loop_uses_may_cost_nothing(boot, tmp_path):
-    locks_only = Simulation(switches=(("full_coherence", 0),))
+    locks_only = SimulationOptions(switches=(("full_coherence", 0),))
     assert boot("locks", simulation=locks_only).verdict is Verdict.PASSED
     assert boot("all").verdict is Verdict.PASSED
     locks, every = (
@@ -212,7 +214,7 @@ def test_windows_count_every_allocation_of_every_worker(boot, built, tmp_path):
     symbols = parse_system_map(built("node-limit").system_map.read_text())
     places = ("alloc_vmap_area", "free_vmap_area_noflush")
     counted = tuple(symbols.address_of(place) for place in places)
-    result = boot("windows", 2, simulation=Simulation(window_ms=0.1, counted=counted))
+    result = boot("windows", 2, simulation=SimulationOptions(window_ms=0.1, counted=counted))
     assert result.verdict is Verdict.PASSED
     windows = parse_windows((tmp_path / "windows" / "windows.txt").read_text())
     ends = [window.until_ns for window in windows]

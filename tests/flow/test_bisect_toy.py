@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.analysis.bisection import Bounds, Phase
+from harness.analysis.bisection import Phase, SearchBounds
 from harness.build.cache import Cache
 from harness.build.history import commit_history, load_series
 from harness.build.kernel import ensure_kernel
@@ -268,7 +268,7 @@ def test_bad_that_does_not_build_ends_it_before_any_boot(bench):
 
 
 def test_no_difference_is_said_and_costs_no_step(bench):
-    few = bench.ordering("good", "bad", bounds=Bounds(most_boots=4))
+    few = bench.ordering("good", "bad", bounds=SearchBounds(most_boots=4))
     outcome = few.search(GeneratedTarget(slow=1.0))
     assert outcome.state.phase is Phase.NO_DIFFERENCE
     assert outcome.boots == 8
@@ -291,7 +291,7 @@ def test_a_session_bisects_on_its_own_target_and_goes_on_with_more_boots(bench, 
         read_host=quiet_host,
     )  # fmt: skip
     (bench.folder / "reports").mkdir()
-    few = bench.ordering("good", "bad", bounds=Bounds(most_boots=3)).course
+    few = bench.ordering("good", "bad", bounds=SearchBounds(most_boots=3)).course
     outcome = bisect(session, few, lambda _: None)
     assert (outcome.state.phase, outcome.boots) == (Phase.NO_DIFFERENCE, 6)
     target.slow = 1.25

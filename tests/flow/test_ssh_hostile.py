@@ -125,9 +125,9 @@ class Said:
         self.text = text
 
     def run(self, argv, **_):
-        from harness.targets.ssh.shell import Completed
+        from harness.targets.ssh.shell import RemoteResult
 
-        return Completed(tuple(argv), 0, self.text, "")
+        return RemoteResult(tuple(argv), 0, self.text, "")
 
 
 @pytest.mark.parametrize("text", ["", "abc", "9" * 5000, "²", "-4", "0", "1e3", "4\n4"])

@@ -34,7 +34,7 @@ def host(tmp_path):
 
 
 def target_of(host, folder, **more):
-    spec = playbook.SshTarget(kind="ssh", host="box", cpus=1)
+    spec = playbook.SshSpec(kind="ssh", host="box", cpus=1)
     return SshTarget(
         spec, host.spec(folder, **more), folder / "cache", SubprocessRunner(), host.guard
     )
@@ -379,7 +379,7 @@ class _BusyFor(SshTarget):
 
 @pytest.mark.parametrize(("refusals", "free"), [(2, True), (3, False)])
 def test_a_host_too_busy_to_be_released_is_asked_again(host, tmp_path, caplog, refusals, free):
-    spec = playbook.SshTarget(kind="ssh", host="box", cpus=1)
+    spec = playbook.SshSpec(kind="ssh", host="box", cpus=1)
     target = _BusyFor(spec, host.spec(tmp_path), tmp_path / "cache", SubprocessRunner(), host.guard)
     target.hold()
     target.refusals = refusals

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.build.sandbox import METHODS, View, refusal_of
+from harness.build.sandbox import METHODS, SandboxPaths, refusal_of
 from harness.process import SubprocessRunner
 from tests.fresh.system import make_system
 
@@ -120,7 +120,9 @@ def test_a_program_sees_and_writes_what_it_is_given(system, monkeypatch):
         f'echo made >{own}/file; echo made >{read}/file; echo "$1 pid $$"; exit 7'
     )
     argv = ["sh", "-c", script, "sh", "a $word"]
-    done = runner.run(_SYSTEMD.wrap(argv, View((own,), (read,)), {"PATH": "/bin"}), stdin=given)
+    done = runner.run(
+        _SYSTEMD.wrap(argv, SandboxPaths((own,), (read,)), {"PATH": "/bin"}), stdin=given
+    )
     assert done.returncode == 7
     assert done.output.startswith("the input\n")
     assert "a $word pid 1\n" in done.output
@@ -134,7 +136,7 @@ def test_nothing_is_left_of_a_program_whose_harness_was_killed(system):
     runner, shown = system
     begun = shown / "begun"
     begun.mkdir()
-    argv = _SYSTEMD.wrap(["sh", "-c", f"touch {begun}/now; sleep 3600"], View((begun,)), {})
+    argv = _SYSTEMD.wrap(["sh", "-c", f"touch {begun}/now; sleep 3600"], SandboxPaths((begun,)), {})
     harness = subprocess.Popen([*runner.enter, *argv], stdin=subprocess.DEVNULL)
     while not (begun / "now").exists():
         assert harness.poll() is None
@@ -148,4 +150,6 @@ def test_nothing_is_left_of_a_program_whose_harness_was_killed(system):
 
 def test_the_command_line_has_no_variable_of_the_caller(monkeypatch):
     monkeypatch.setenv("API_TOKEN", "hidden-token")
-    assert "hidden-token" not in " ".join(_SYSTEMD.wrap(["true"], View(), {"PATH": os.defpath}))
+    assert "hidden-token" not in " ".join(
+        _SYSTEMD.wrap(["true"], SandboxPaths(), {"PATH": os.defpath})
+    )

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.changepoints import Change, Direction, Series
+from harness.analysis.changepoints import Direction, LevelChange, TrackedSeries
 from harness.analysis.judging import Word
 from harness.errors import InputError, SpecError
 from harness.nightly.candidates import b4_argv
 from harness.nightly.dates import missed_nights, night_of
 from harness.nightly.news import Subject, change_letters, failure_letter, series_key, series_letter
 from harness.nightly.order import Job, fits, ranked
-from harness.nightly.state import Claim, Letter, NightRecord, PairRecord, State, load_state
+from harness.nightly.state import Claim, Letter, NightlyState, NightRecord, PairRecord, load_state
 from harness.nightly.timer import render_units
 from harness.spec.nightly import NightlySpec, load_nightly
 
@@ -140,7 +140,7 @@ def test_a_night_goes_from_noon_to_noon():
 
 
 def test_the_state_survives(tmp_path):
-    state = State(tmp_path / "state.json")
+    state = NightlyState(tmp_path / "state.json")
     state.nights.append(NightRecord("2026-01-01", "t", failures={"a": "b"}))
     state.pairs["k"] = PairRecord("r", begun="text", claim=Claim("run", "2026-01-01", "slower"))
     state.outbox.append(Letter("k", "t", "x", "2026-01-01", to=["email"]))
@@ -153,9 +153,9 @@ def test_the_state_survives(tmp_path):
 
 
 def change(line="topic", at=10, direction=Direction.SLOWER, case="whole load", size=5.0):
-    series = Series("host", line, "w", 2, 2, case)
+    series = TrackedSeries("host", line, "w", 2, 2, case)
     runs = f"run{at}", f"2026-01-{at:02}", f"run{at + 3}"
-    return Change(series, *runs, direction, size, size - 1, size + 1)
+    return LevelChange(series, *runs, direction, size, size - 1, size + 1)
 
 
 ORDER = {f"run{night}": night for night in range(40)}

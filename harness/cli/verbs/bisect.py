@@ -43,7 +43,7 @@ def command(
     At each step boots are added until a sequential test decides. Changes that do not build, boot
     or pass are skipped. Ctrl-C and kill lose at most a boot; `--resume` goes on.
     """
-    from harness.analysis.bisection import Bounds, Phase
+    from harness.analysis.bisection import Phase, SearchBounds
     from harness.build.cache import Cache, cache_folder
     from harness.cli.progress import show_progress
     from harness.report.bisection import (
@@ -52,7 +52,7 @@ def command(
         render_outcome,
         render_progress,
     )
-    from harness.run.bisect import Outcome
+    from harness.run.bisect import BisectionResult
     from harness.run.bisect import bisect as begin
     from harness.run.bisect import resume as go_on
     from harness.run.course import Order, plan_course, plan_lines
@@ -64,13 +64,13 @@ def command(
     with show_progress(live=sys.stderr.isatty()) as observer:
         session = Session(kernels, reports, observer, observer.build)
 
-        def tell(outcome: Outcome) -> None:
+        def tell(outcome: BisectionResult) -> None:
             observer.say(render_progress(outcome))
 
         if file is None:
             outcome = go_on(session, str(resume), tell, most_boots)
         else:
-            bounds = Bounds(alpha, beta, most_boots or Bounds.most_boots)
+            bounds = SearchBounds(alpha, beta, most_boots or SearchBounds.most_boots)
             order = Order(good, bad, tree, kernel, workload, case, bounds)
             cache = Cache(cache_folder())
             course = plan_course(load_playbook(file), order, kernels, cache, session.runner)

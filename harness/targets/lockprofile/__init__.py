@@ -51,7 +51,7 @@ class LockProfileTarget(QemuTarget):
 
     def __init__(self, parameters: Sequence[str], cache: Path, runner: Runner):
         """`parameters`: further boot parameters."""
-        super().__init__(playbook.QemuTarget(kind="qemu", accelerator="tcg"), cache, runner)
+        super().__init__(playbook.QemuSpec(kind="qemu", accelerator="tcg"), cache, runner)
         self._parameters = tuple(parameters)
 
     def script(self, request: BootRequest) -> Sequence[str]:

@@ -1,16 +1,16 @@
 """A machine model's figures as the prediction takes them, so that both speak of one machine."""
 
-from harness.model.costs import Machine
+from harness.model.costs import MachineCosts
 from harness.targets.simulated.machine import load_machine
 
 
-def machine_costs(name: str) -> Machine:
+def machine_costs(name: str) -> MachineCosts:
     """Return the costs of machine model `name`. Raises InputError for an unknown one."""
     model = load_machine(name)
     cycle_ns = 1000 / model.clock_mhz
     transfers, topology = model.transfers, model.topology
     per_complex = topology.threads_per_core * topology.cores_per_complex
-    return Machine(
+    return MachineCosts(
         name=name,
         instruction_ns=cycle_ns / model.instructions_per_cycle,
         atomic_ns=model.atomic_cycles * cycle_ns,

@@ -21,7 +21,7 @@ QUANTUM_NS = 100
 SAMPLE_NS = 10_000
 
 
-class Topology(Document):
+class MachineTopology(Document):
     """How many of the smaller unit make the larger one; vCPUs are numbered thread by thread."""
 
     threads_per_core: Annotated[int, Field(ge=1, le=8)] = 1
@@ -38,7 +38,7 @@ class Transfers(Document):
     other_die_ns: Annotated[float, Field(ge=0)]
 
 
-class Machine(Document):
+class MachineModel(Document):
     """A cost model. `sources` says for each figure where it was published."""
 
     version: Literal[1]
@@ -52,7 +52,7 @@ class Machine(Document):
     # Of two threads on one core together, relative to one alone; 1 = they take turns, 2 = they do
     # not disturb each other.
     smt_throughput: Annotated[float, Field(ge=1, le=2)] = 2.0
-    topology: Topology = Topology()
+    topology: MachineTopology = MachineTopology()
     transfers: Transfers
     sources: dict[str, str]
 
@@ -62,16 +62,16 @@ def machine_names() -> list[str]:
     return sorted(Path(str(entry)).stem for entry in MACHINES.iterdir())
 
 
-def load_machine(name: str) -> Machine:
+def load_machine(name: str) -> MachineModel:
     """Return the model `name`. Raises InputError for an unknown one, SpecError for a faulty one."""
     path: Traversable = MACHINES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(machine_names())
         raise InputError(f"target.machine: no machine model {name!r}; there are: {known}")
-    return parse_document(path.read_text(encoding="utf-8"), Machine, str(path), name=name)
+    return parse_document(path.read_text(encoding="utf-8"), MachineModel, str(path), name=name)
 
 
-def plugin_options(machine: Machine) -> dict[str, int]:
+def plugin_options(machine: MachineModel) -> dict[str, int]:
     """Return the machine as the plugin's options: ticks and vCPU counts."""
     per_core = machine.topology.threads_per_core
     per_complex = per_core * machine.topology.cores_per_complex
@@ -100,6 +100,6 @@ def _ticks(cycles: float) -> int:
     return round(cycles * TICKS_PER_CYCLE)
 
 
-def ticks_of_ns(ns: float, machine: Machine) -> int:
+def ticks_of_ns(ns: float, machine: MachineModel) -> int:
     """Return the plugin's ticks in `ns` of virtual time."""
     return round(ns * machine.clock_mhz / 1000 * TICKS_PER_CYCLE)

@@ -25,7 +25,7 @@ from harness.targets.base import BootRequest, BootResult, Progress
 from harness.targets.qemu import Guest, boot_guest, common_parameters, qemu_argv, write_initramfs
 from harness.targets.simulated.core import one_core
 from harness.targets.simulated.machine import (
-    Machine,
+    MachineModel,
     load_machine,
     plugin_options,
     ticks_of_ns,
@@ -60,7 +60,7 @@ NEEDED_CONFIG = {"CONFIG_HPET_TIMER": "y", "CONFIG_SMP": "y"}
 
 
 @dataclass(frozen=True)
-class Simulation:
+class SimulationOptions:
     """How a machine is simulated, beyond its model: for ablations and repeats."""
 
     seed: int = 0  # of the perturbation; 0: none
@@ -76,16 +76,16 @@ class SimulatedTarget:
 
     def __init__(
         self,
-        spec: playbook.SimulatedTarget,
+        spec: playbook.SimulatedSpec,
         cache: Path,
         runner: Runner,
-        machine: Machine | None = None,
-        simulation: Simulation | None = None,
+        machine: MachineModel | None = None,
+        simulation: SimulationOptions | None = None,
     ):
         """`machine` and `simulation` override what `spec` says, for ablations and tests."""
         self._spec, self._cache, self._runner = spec, cache, runner
         self._machine = machine or load_machine(spec.machine)
-        self._simulation = simulation or Simulation()
+        self._simulation = simulation or SimulationOptions()
         self._children = Children(runner)
 
     def check(self) -> None:
@@ -239,7 +239,7 @@ def check_kernel(request: BootRequest) -> None:
 
 
 def make_target(
-    spec: playbook.SimulatedTarget, cache: Path, runner: Runner, arch: Architecture
+    spec: playbook.SimulatedSpec, cache: Path, runner: Runner, arch: Architecture
 ) -> SimulatedTarget:
     """Return the target of a playbook that says `kind: simulated`. InputError if it cannot be."""
     if arch is not X86_64:

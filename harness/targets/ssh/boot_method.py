@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from harness.spec.boot_parameters import is_ours, name_of, split_words
-from harness.spec.host import Boot
+from harness.spec.host import BootSpec
 from harness.targets.ssh.shell import Shell
 
 
@@ -39,7 +39,7 @@ def method_module(name: str) -> Any:
     return importlib.import_module(f"harness.targets.ssh.boot.{name.replace('-', '_')}")
 
 
-def boot_method(boot: Boot) -> BootMethod:
+def boot_method(boot: BootSpec) -> BootMethod:
     """Return the method that a host file names."""
     method: BootMethod = method_module(boot.method).make_method(boot)
     return method

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import InputError, ToolError
 from harness.process import host_boot_id
-from harness.targets.ssh.shell import Completed, Shell
+from harness.targets.ssh.shell import RemoteResult, Shell
 
 # $1: lock file, $2: token of the holder; the new content comes on stdin.
 _ACQUIRE = 'test ! -e "$1" || exit 3; cat >"$1.new" && mv "$1.new" "$1"'
@@ -156,7 +156,7 @@ class HostLock:
     def _content(self, lease_s: int) -> bytes:
         return json.dumps({**asdict(self.holder), "lease_s": lease_s}).encode()
 
-    def _locked(self, shell: Shell, script: str, stdin: bytes, token: str = "") -> Completed:
+    def _locked(self, shell: Shell, script: str, stdin: bytes, token: str = "") -> RemoteResult:
         argv = ["flock", "-w", "20", self._mutex, "sh", "-c", script, "sh", self._file]
         return shell.run([*argv, token or self.holder.token], stdin=stdin)
 

@@ -15,7 +15,7 @@ class HostAnswerError(InfrastructureError):
 
 
 @dataclass(frozen=True)
-class Completed:
+class RemoteResult:
     """A program that ended on the host. `returncode` is -1 when a signal ended it."""
 
     argv: tuple[str, ...]
@@ -47,7 +47,7 @@ class Shell(Protocol):
         stdin: bytes | None = None,
         timeout_s: float = 60.0,
         check: bool = False,
-    ) -> Completed:
+    ) -> RemoteResult:
         """Run `argv` to its end; with `check`, raise ToolError unless it exits with 0.
 
         With `root`, `argv` is a verb of the helper (helper.sh) and its words, run as root.

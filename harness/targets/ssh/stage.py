@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.guest.initramfs import Entry, ensure_program, render_cpio
+from harness.guest.initramfs import CpioEntry, ensure_program, render_cpio
 from harness.process import Runner
 from harness.spec.host import HostSpec
 from harness.targets.base import BootRequest
@@ -31,7 +31,7 @@ def guard_archive(guard: bytes) -> bytes:
     """
     folder = stat.S_IFDIR | 0o755
     return render_cpio(
-        [Entry("vmapbench", folder), Entry("vmapbench/guard", stat.S_IFREG | 0o755, guard)]
+        [CpioEntry("vmapbench", folder), CpioEntry("vmapbench/guard", stat.S_IFREG | 0o755, guard)]
     )
 
 

@@ -50,7 +50,7 @@ class SshTarget:
 
     def __init__(
         self,
-        spec: playbook.SshTarget,
+        spec: playbook.SshSpec,
         host: HostSpec,
         cache: Path,
         runner: Runner,
@@ -349,7 +349,7 @@ def _faults(rows: Iterable[Row]) -> list[str]:
 
 
 def make_target(
-    spec: playbook.SshTarget, cache: Path, runner: Runner, arch: Architecture
+    spec: playbook.SshSpec, cache: Path, runner: Runner, arch: Architecture
 ) -> SshTarget:
     """Return the target of a playbook that says `kind: ssh`. Raises InputError."""
     if spec.host is None:

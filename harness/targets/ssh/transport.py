@@ -21,7 +21,7 @@ import platformdirs
 from harness.errors import InfrastructureError, InputError, ToolError
 from harness.spec.host import HostSpec, Jump
 from harness.targets.ssh.helper import root_argv
-from harness.targets.ssh.shell import Completed, HostAnswerError, OnLine
+from harness.targets.ssh.shell import HostAnswerError, OnLine, RemoteResult
 
 # What it logs with a traceback (a host that restarts) is raised as an error of ours as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -183,7 +183,7 @@ class HostShell:
         stdin: bytes | None = None,
         timeout_s: float = 60.0,
         check: bool = False,
-    ) -> Completed:
+    ) -> RemoteResult:
         """Run `argv` to its end. Past `timeout_s`, or when the host goes: ConnectionLostError."""
         with explained(self._spec, f"running {argv[0]} on"), self._channel(argv, root) as channel:
             out, err = _drain(channel, stdin, time.monotonic() + timeout_s)
@@ -196,7 +196,7 @@ class HostShell:
             raise ConnectionLostError(
                 f"running {argv[0]} on host {self.name}: the connection was cut"
             )
-        done = Completed(tuple(argv), status, _text(out), _text(err))
+        done = RemoteResult(tuple(argv), status, _text(out), _text(err))
         if check and status:
             raise ToolError(
                 f"host {self.name}: {shlex.join(argv)} exited with {status}: "

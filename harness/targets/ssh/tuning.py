@@ -18,7 +18,7 @@ from harness.targets.ssh.shell import Shell
 _DATA = files("harness.targets.ssh") / "tuning.yaml"
 
 
-class Profile(Document):
+class TuningProfile(Document):
     """What a profile sets: knob -> value. N in a CPU list is the last CPU, to the kernel itself."""
 
     summary: str
@@ -32,10 +32,10 @@ class TuningData(Document):
 
     version: Literal[1]
     knobs: Mapping[str, str]
-    profiles: Mapping[str, Profile]
+    profiles: Mapping[str, TuningProfile]
 
 
-class State(StrEnum):
+class KnobState(StrEnum):
     """What became of a knob."""
 
     READ = "read"  # the profile leaves it alone
@@ -51,14 +51,14 @@ class Knob:
 
     name: str
     wanted: str | None
-    state: State
+    state: KnobState
     before: str
     now: str
 
     @property
     def condition(self) -> str:
         """What must be alike for boots to be comparable; counts of files may differ."""
-        if self.state in (State.ABSENT, State.PARTLY):
+        if self.state in (KnobState.ABSENT, KnobState.PARTLY):
             return self.state.value
         return "mixed" if " x" in self.now else self.now
 
@@ -93,7 +93,7 @@ def load_tuning() -> TuningData:
     return parse_document(_DATA.read_text(encoding="utf-8"), TuningData, "tuning.yaml")
 
 
-def find_profile(name: str, data: TuningData) -> Profile:
+def find_profile(name: str, data: TuningData) -> TuningProfile:
     """Return a profile with what it extends. Raises InputError, naming those there are."""
     if name not in data.profiles:
         known = ", ".join(sorted(data.profiles))
@@ -115,12 +115,12 @@ def tuning_parameters(name: str) -> tuple[str, ...]:
     return find_profile(name, load_tuning()).boot_parameters
 
 
-def tune_words(profile: Profile, lease_s: int) -> tuple[str, ...]:
+def tune_words(profile: TuningProfile, lease_s: int) -> tuple[str, ...]:
     """Return the verb of the helper, and the words that set the knobs of a profile. Pure."""
     return ("tune", str(lease_s), *(f"{name}={value}" for name, value in profile.knobs.items()))
 
 
-def parse_rows(text: str, profile: Profile, data: TuningData) -> tuple[Knob, ...]:
+def parse_rows(text: str, profile: TuningProfile, data: TuningData) -> tuple[Knob, ...]:
     """Return every knob from what the helper printed; lines that are no rows are left out. Pure."""
     rows = [line.split("\t") for line in text.splitlines() if line.count("\t") == 3]
     return tuple(
@@ -133,13 +133,13 @@ def _knob(name: str, wanted: str | None, rows: list[list[str]]) -> Knob:
     before, now = _counted(row[2] for row in rows), _counted(row[3] for row in rows)
     hits = sum(row[3] == wanted for row in rows)
     if not rows:
-        state = State.ABSENT
+        state = KnobState.ABSENT
     elif wanted is None:
-        state = State.READ
+        state = KnobState.READ
     elif hits == len(rows):
-        state = State.SET
+        state = KnobState.SET
     else:
-        state = State.PARTLY if hits else State.REFUSED
+        state = KnobState.PARTLY if hits else KnobState.REFUSED
     return Knob(name, wanted, state, before, now)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from harness.build.kernel import ensure_kernel
 from harness.build.mail import plain_mail
-from harness.build.sandbox import View, contained_argv, require_sandbox
+from harness.build.sandbox import SandboxPaths, contained_argv, require_sandbox
 from harness.build.stack import locate_stack
 from harness.build.worktree import ensure_repository
 from harness.errors import InputError, KernelBuildError, ToolError
@@ -105,7 +105,7 @@ def test_a_contained_program_may_write_what_it_is_given(tmp_path, runner):
     own.mkdir()
     shown.mkdir()
     script = f"echo made > {own}/file; echo made > {shown}/file"
-    runner.run(contained_argv(["sh", "-c", script], View((own,), (shown,)), runner))
+    runner.run(contained_argv(["sh", "-c", script], SandboxPaths((own,), (shown,)), runner))
     assert [file.name for file in own.iterdir()] == ["file"]
     assert list(shown.iterdir()) == []
 

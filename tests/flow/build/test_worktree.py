@@ -6,7 +6,7 @@ import pytest
 
 from harness.build.kernel import ensure_kernel
 from harness.build.patch_folder import load_patches
-from harness.build.series import Patch, Series
+from harness.build.series import Patch, PatchSeries
 from harness.build.worktree import apply_series, ensure_repository, kernel_at, write_kernel
 from harness.errors import InputError
 from harness.spec.kernel import GitSource, load_kernel_spec
@@ -34,7 +34,7 @@ def new_file(path, mode="100644", text="evil"):
 
 def series(*diffs):
     patches = [Patch(str(n), f"title {n}", (HEAD + text).encode()) for n, text in enumerate(diffs)]
-    return Series("key", "made for a test", "A <a@b.c>", tuple(patches))
+    return PatchSeries("key", "made for a test", "A <a@b.c>", tuple(patches))
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def killed_at_a_save(workplace, file, save):
     if child == 0:
         from harness.nightly import state as module
 
-        count, keep = [0], module.State.save
+        count, keep = [0], module.NightlyState.save
 
         def save_and_die(self):
             keep(self)
@@ -145,7 +145,7 @@ def killed_at_a_save(workplace, file, save):
             if count[0] == save:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        module.State.save = save_and_die
+        module.NightlyState.save = save_and_die
         try:
             workplace.night(file).carry_out()
         finally:

@@ -13,10 +13,10 @@ from scipy import stats
 from harness.analysis.bisection import (
     CONTROL_GAP,
     LEAST_BOOTS,
-    Boot,
-    Bounds,
-    Effect,
+    EndsDifference,
     Phase,
+    SearchBounds,
+    TimedBoot,
     boots_to_show,
     compare_ends,
     decide,
@@ -25,7 +25,7 @@ from harness.analysis.bisection import (
     step_count,
 )
 
-BOUNDS = Bounds()
+BOUNDS = SearchBounds()
 
 
 def carried_out(commits, culprit, untestable=(), effect=1.2, spread=0.0, seed=0, bounds=BOUNDS):
@@ -40,7 +40,7 @@ def carried_out(commits, culprit, untestable=(), effect=1.2, spread=0.0, seed=0,
             continue
         slow = math.log(effect) if state.next_commit >= culprit else 0.0
         time_us = 1e6 * math.exp(slow + generator.gauss(0, spread))
-        boots.append(Boot(state.next_commit, time_us))
+        boots.append(TimedBoot(state.next_commit, time_us))
     raise AssertionError("it never ends")
 
 
@@ -78,7 +78,7 @@ def test_one_boot_a_step_is_enough_where_nothing_is_in_doubt():
 @given(st.integers(0, 10**6), st.floats(1e-3, 1e6))
 def test_the_unit_of_time_and_the_time_of_day_do_not_matter(seed, unit):
     state, boots, skipped = carried_out(12, 5, {6}, spread=0.03, seed=seed)
-    scaled = [Boot(boot.commit, boot.time_us * unit) for boot in boots]
+    scaled = [TimedBoot(boot.commit, boot.time_us * unit) for boot in boots]
     again = decide(12, scaled, skipped, BOUNDS)
     assert (again.suspects, again.phase) == (state.suspects, state.phase)
     assert again.probabilities == pytest.approx(state.probabilities, rel=1e-6, abs=1e-12)
@@ -133,40 +133,40 @@ def test_a_host_that_gets_slower_is_not_taken_for_the_change():
         while (state := decide(32, boots, (), BOUNDS)).next_commit is not None:
             log = 0.005 * len(boots) + generator.gauss(0, 0.005)
             log += math.log(1.05) * (state.next_commit >= 30)
-            boots.append(Boot(state.next_commit, math.exp(log)))
+            boots.append(TimedBoot(state.next_commit, math.exp(log)))
         assert 30 in state.suspects
         assert state.effect.ratio == pytest.approx(1.05, abs=0.02)
 
 
 def test_good_and_bad_once_told_apart_stay_so():
-    boots = [Boot(n % 2 * 8, 1.0 + 0.3 * (n % 2) + 0.001 * n) for n in range(6)]
-    later = [Boot(n % 2 * 8, 3.0 - n % 2) for n in range(6)]
+    boots = [TimedBoot(n % 2 * 8, 1.0 + 0.3 * (n % 2) + 0.001 * n) for n in range(6)]
+    later = [TimedBoot(n % 2 * 8, 3.0 - n % 2) for n in range(6)]
     assert decide(8, boots, (), BOUNDS).phase is Phase.SEARCHING
     assert compare_ends(8, [*boots, *later]).p > BOUNDS.alpha
     assert decide(8, [*boots, *later], (), BOUNDS).phase is Phase.SEARCHING
 
 
 def test_good_and_bad_alike_end_without_a_step():
-    state, boots, _ = carried_out(8, 3, effect=1.0, spread=0.02, bounds=Bounds(most_boots=6))
+    state, boots, _ = carried_out(8, 3, effect=1.0, spread=0.02, bounds=SearchBounds(most_boots=6))
     assert state.phase is Phase.NO_DIFFERENCE
     assert len(boots) == 12
     assert state.next_commit is None
 
 
 def test_a_difference_as_small_as_that_of_harmless_builds_is_none():
-    state, _, _ = carried_out(8, 3, effect=1.001, spread=0.0, bounds=Bounds(most_boots=4))
+    state, _, _ = carried_out(8, 3, effect=1.001, spread=0.0, bounds=SearchBounds(most_boots=4))
     assert state.phase is Phase.NO_DIFFERENCE
 
 
 def test_a_commit_in_the_middle_is_left_undecided_and_the_search_goes_round_it():
-    boots, bounds = [], Bounds(most_boots=5)
+    boots, bounds = [], SearchBounds(most_boots=5)
     for _ in range(200):
         state = decide(8, boots, (), bounds)
         if state.next_commit is None:
             break
         log = {True: 0.2, False: 0.0}[state.next_commit >= 5]
         log = 0.1 if state.next_commit == 4 else log
-        boots.append(Boot(state.next_commit, math.exp(log)))
+        boots.append(TimedBoot(state.next_commit, math.exp(log)))
     assert state.steps[4].bad is None
     assert state.steps[4].boots == 5
     assert state.steps[4].place == pytest.approx(0.5)
@@ -174,7 +174,7 @@ def test_a_commit_in_the_middle_is_left_undecided_and_the_search_goes_round_it()
 
 
 def test_after_a_commit_that_cannot_be_tried_its_neighbours_are_avoided():
-    boots = [Boot(end, time) for end, time in ((0, 1.0), (32, 1.3)) for _ in range(3)]
+    boots = [TimedBoot(end, time) for end, time in ((0, 1.0), (32, 1.3)) for _ in range(3)]
     first = decide(32, boots, (), BOUNDS).next_commit
     assert first == 16
     assert abs(decide(32, boots, {16}, BOUNDS).next_commit - 16) >= 3
@@ -183,19 +183,19 @@ def test_after_a_commit_that_cannot_be_tried_its_neighbours_are_avoided():
 def test_plain_bisection_needs_more_boots_for_a_smaller_effect():
     def ends(share):
         times = [(end, 100.0 * (1 + share * end) + noise) for end in (0, 1) for noise in (0, 1, 2)]
-        return compare_ends(1, [Boot(end, time) for end, time in times])
+        return compare_ends(1, [TimedBoot(end, time) for end, time in times])
 
     large, small = ends(0.1), ends(0.02)
     assert plain_boots(32, small, BOUNDS) > plain_boots(32, large, BOUNDS) >= 5
 
 
 def test_the_boots_that_would_show_a_difference_do_show_it():
-    effect, bounds = Effect(1.03, 0.03, 0.2), Bounds(most_boots=20)
+    effect, bounds = EndsDifference(1.03, 0.03, 0.2), SearchBounds(most_boots=20)
     boots = boots_to_show(effect, bounds)
     assert boots > 20
-    assert smallest_shown(effect, Bounds(most_boots=boots)) < 0.035
+    assert smallest_shown(effect, SearchBounds(most_boots=boots)) < 0.035
     assert smallest_shown(effect, bounds) > 0.03
-    assert boots_to_show(Effect(1.001, 0.03, 0.9), bounds) is None
+    assert boots_to_show(EndsDifference(1.001, 0.03, 0.9), bounds) is None
     rng = np.random.default_rng(1)
     a, b = (rng.normal(mean, 0.03, (400, boots)) for mean in (0.0, math.log(1.03)))
     shown = (stats.ttest_ind(a, b, axis=1).pvalue < 0.05 / 18).mean()

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from harness.nightly.state import Claim, Letter, NightRecord, PairRecord, State
+from harness.nightly.state import Claim, Letter, NightlyState, NightRecord, PairRecord
 
 FILE = """\
 version: 1
@@ -95,7 +95,7 @@ def test_the_status_says_what_waits_and_runs_nothing(vmapbench, file, tmp_path):
     words = ("nightly", file, "--status", "--reports", tmp_path / "reports")
     assert vmapbench(*words).stdout == "no night yet\n"
     assert not (tmp_path / "reports").exists()
-    state = State(tmp_path / "reports/nightly/mm/state.json")
+    state = NightlyState(tmp_path / "reports/nightly/mm/state.json")
     state.path.parent.mkdir(parents=True)
     state.nights.append(NightRecord("2026-01-01", "t", "t", "nightly mm 2026-01-01: 1 news"))
     state.pairs["a|quick"] = PairRecord("r", claim=Claim("run-1", "2026-01-01", "slower"))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.guest.initramfs import (
-    Entry,
+    CpioEntry,
     base_archive,
     measuring_script,
     render_cpio,
@@ -33,7 +33,7 @@ def read_cpio(archive):
 
 @given(st.dictionaries(names, st.binary(max_size=600), max_size=6))
 def test_an_independent_reader_finds_every_file(files):
-    archive = render_cpio([Entry(n, stat.S_IFREG | 0o644, c) for n, c in files.items()])
+    archive = render_cpio([CpioEntry(n, stat.S_IFREG | 0o644, c) for n, c in files.items()])
     assert len(archive) % 512 == 0
     assert {name: content for name, (_, content) in read_cpio(archive).items()} == files
 

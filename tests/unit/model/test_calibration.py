@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.model.calibration import AGES, Work, parse_lock_profile, profile_of_part
+from harness.model.calibration import AGES, CpuWork, parse_lock_profile, profile_of_part
 
 SYSTEM_MAP = """\
 ffffffff81000000 T alloc_vmap_area
@@ -31,7 +31,7 @@ def profile():
 
 
 def test_counts_become_means_of_a_loop(profile):
-    assert profile.work == Work(4000.0, 10.0, 6.4)
+    assert profile.work == CpuWork(4000.0, 10.0, 6.4)
     assert profile.atomics == {"nr_vmalloc_pages": 2.0}
 
 

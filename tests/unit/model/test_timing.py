@@ -9,25 +9,25 @@ from hypothesis import strategies as st
 from harness.errors import InputError
 from harness.model.bounds import predict_bounds
 from harness.model.calibration import parse_calibration, render_calibration
-from harness.model.costs import Machine, PairCosts, Step, pair_costs
+from harness.model.costs import MachineCosts, PairCosts, PairStep, pair_costs
 from harness.model.predict import load_calibration, predict_curve, predict_point, predict_sweep
-from harness.model.timing import Design, Simulation
+from harness.model.timing import Design, VmallocSimulation
 
-FLAT = Machine("flat", 1.0, 20.0, 0.03, (100.0,) * 4)
-CHIPLETS = Machine("chiplets", 0.27, 4.6, 0.01, (6.5, 24, 94, 94), 2, 8, 16, 1.64)
-ZERO = Step(0.0)
+FLAT = MachineCosts("flat", 1.0, 20.0, 0.03, (100.0,) * 4)
+CHIPLETS = MachineCosts("chiplets", 0.27, 4.6, 0.01, (6.5, 24, 94, 94), 2, 8, 16, 1.64)
+ZERO = PairStep(0.0)
 
 
 def costs(think=1000.0, find=0.0, merge=0.0, counter=None, **steps):
     free = dict.fromkeys(("busy_insert", "busy_unlink", "lazy", "pool_take", "pool_add"), ZERO)
-    given_steps = {name: Step(value) for name, value in steps.items()}
+    given_steps = {name: PairStep(value) for name, value in steps.items()}
     return PairCosts(
         think_ns=think,
-        find=Step(find),
-        merge=Step(merge),
+        find=PairStep(find),
+        merge=PairStep(merge),
         **{**free, **given_steps},
         counters={"counter": 1.0} if counter is not None else {},
-        counter=Step(counter or 0.0),
+        counter=PairStep(counter or 0.0),
     )
 
 
@@ -37,7 +37,7 @@ def free_of_transfers(machine=FLAT):
 
 def run(pair, cpus, nodes=1, machine=None, pairs=8_000, case="fix_size"):
     machine = machine or free_of_transfers()
-    return Simulation(pair, machine, Design(nodes, lazy_max=500), cpus, case).run(pairs)
+    return VmallocSimulation(pair, machine, Design(nodes, lazy_max=500), cpus, case).run(pairs)
 
 
 def test_one_cpu_takes_the_sum_of_its_costs():
@@ -79,7 +79,7 @@ def test_pools_serve_after_the_first_purge():
 def test_a_pool_limit_below_the_size_turns_pools_off():
     pair = costs(find=300.0, pool_take=1.0)
     design = Design(8, pool_limit_pages=1, lazy_max=500)
-    result = Simulation(pair, free_of_transfers(), design, 8, "fix_size").run(8_000)
+    result = VmallocSimulation(pair, free_of_transfers(), design, 8, "fix_size").run(8_000)
     assert result.pool_hits == 0.0
 
 
@@ -110,7 +110,7 @@ def test_the_simulation_stays_within_the_bounds(
 ):
     pair = costs(think, find, merge, counter, lazy=lazy, pool_take=5.0, pool_add=5.0)
     design = Design(nodes, lazy_max=100)
-    found = Simulation(pair, machine, design, cpus, "fix_size").run(4_000).pairs_per_s
+    found = VmallocSimulation(pair, machine, design, cpus, "fix_size").run(4_000).pairs_per_s
     bounds = predict_bounds(pair, machine, design, cpus)
     # Of a run's length only a part of the last purge may fall into the half that is measured.
     assert bounds.lower * 0.97 <= found <= bounds.upper * 1.05
@@ -154,7 +154,7 @@ def test_unknown_names_are_refused():
 
 
 def test_stale_lines_follow_from_their_age():
-    step = Step(0.0, (1.0, 2.0, 4.0))
+    step = PairStep(0.0, (1.0, 2.0, 4.0))
     assert step.stale(1, 10**9) == pytest.approx(1.0)
     assert step.stale(2, 10**9) == pytest.approx(3.0)
     assert step.stale(3, 10**9) == pytest.approx(5.0)

@@ -7,23 +7,25 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.analysis.bisection import Boot, Bounds, decide
-from harness.build.history import Change, History
+from harness.analysis.bisection import SearchBounds, TimedBoot, decide
+from harness.build.history import SourceChange, SourceRange
 from harness.report.bisection import as_document, render_outcome, render_progress
-from harness.run.bisect import Outcome
+from harness.run.bisect import BisectionResult
 from harness.run.course import Course, Order
 
-CHANGES = tuple(Change(f"{n:03}-abc", f"{n:040x}", f"mm: Change {n}", n == 3) for n in range(9))
-ENDS = [Boot(end, time) for end, time in ((0, 1.0), (8, 1.3)) for _ in range(3)]
+CHANGES = tuple(
+    SourceChange(f"{n:03}-abc", f"{n:040x}", f"mm: Change {n}", n == 3) for n in range(9)
+)
+ENDS = [TimedBoot(end, time) for end, time in ((0, 1.0), (8, 1.3)) for _ in range(3)]
 
 
 def outcome(boots, skipped=None, interrupted=False):
-    history = History(CHANGES, lambda _: pytest.fail("no kernel is asked for"))
+    history = SourceRange(CHANGES, lambda _: pytest.fail("no kernel is asked for"))
     job = SimpleNamespace(workload="w")
     course = Course(Order("good", "bad"), SimpleNamespace(), history, job, repeats=3)
     skipped = skipped or {}
-    state = decide(8, boots, skipped, Bounds())
-    return Outcome("a-run", course, state, skipped, len(boots), interrupted)
+    state = decide(8, boots, skipped, SearchBounds())
+    return BisectionResult("a-run", course, state, skipped, len(boots), interrupted)
 
 
 def test_while_good_and_bad_are_compared_nothing_else_is_said():
@@ -35,12 +37,12 @@ def test_while_good_and_bad_are_compared_nothing_else_is_said():
 def test_progress_names_the_interval_and_what_comes_next():
     first = render_progress(outcome(ENDS))
     assert first == "8 left, 001-abc to 008-abc; each with about 12%; next 004-abc"
-    second = render_progress(outcome([*ENDS, Boot(4, 1.3)]))
+    second = render_progress(outcome([*ENDS, TimedBoot(4, 1.3)]))
     assert second.startswith("4 left, 001-abc to 004-abc; ")
 
 
 def test_a_merge_says_how_to_go_on_within_it():
-    boots = [*ENDS, Boot(4, 1.3), Boot(2, 1.0), Boot(3, 1.3)]
+    boots = [*ENDS, TimedBoot(4, 1.3), TimedBoot(2, 1.0), TimedBoot(3, 1.3)]
     text = render_outcome(outcome(boots))
     assert f"{3:040x}  mm: Change 3" in text
     assert "It is a merge" in text
@@ -48,7 +50,7 @@ def test_a_merge_says_how_to_go_on_within_it():
 
 
 def test_what_cannot_be_tried_leaves_a_range():
-    found = outcome([*ENDS, Boot(4, 1.3), Boot(2, 1.0)], {3: "build failed: no"})
+    found = outcome([*ENDS, TimedBoot(4, 1.3), TimedBoot(2, 1.0)], {3: "build failed: no"})
     assert "One of 2 changes" in render_outcome(found)
     assert "skipped: build failed: no" in render_outcome(found)
     document = as_document(found)
@@ -64,23 +66,25 @@ def laid_out(commit):
 
 def test_a_build_that_lies_between_good_and_bad_is_said_to_be_unclear():
     boots = list(ENDS)
-    while (state := decide(8, boots, {}, Bounds())).next_commit is not None:
-        boots.append(Boot(state.next_commit, laid_out(state.next_commit)))
+    while (state := decide(8, boots, {}, SearchBounds())).next_commit is not None:
+        boots.append(TimedBoot(state.next_commit, laid_out(state.next_commit)))
     assert list(state.suspects) == [4, 5], "the one half way, and the first beyond"
     text = render_outcome(outcome(boots))
     assert "One of 2 changes is the first with" in text
     assert "; unclear." in text
     assert "Builds that should be alike differ by about " in text
     assert "next: vmapbench ab, with each of these changes alone on GOOD" in text
-    assert state.steps[4].boots < Bounds().most_boots, "it does not go on where boots tell nothing"
+    assert state.steps[4].boots < SearchBounds().most_boots, (
+        "it does not go on where boots tell nothing"
+    )
 
 
 def test_boots_that_do_not_decide_say_how_to_go_on():
-    bounds = Bounds(most_boots=4)
+    bounds = SearchBounds(most_boots=4)
     generator, boots = random.Random(0), []
     while (state := decide(8, boots, {}, bounds)).next_commit is not None:
         noise = generator.gauss(0, 0.03)
-        boots.append(Boot(state.next_commit, math.exp(0.08 * (state.next_commit > 3) + noise)))
+        boots.append(TimedBoot(state.next_commit, math.exp(0.08 * (state.next_commit > 3) + noise)))
     found = outcome(boots)
     found = replace(
         found, state=state, course=replace(found.course, order=Order("g", "b", bounds=bounds))

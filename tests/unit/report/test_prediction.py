@@ -17,8 +17,8 @@ from harness.report.collect import collect_report
 from harness.report.prediction import (
     FILE,
     FORMAT,
-    Point,
-    Prediction,
+    PredictedPoint,
+    RunPrediction,
     cached_predict,
     curve_cpus,
     ensure_prediction,
@@ -53,10 +53,10 @@ def with_plan(view, **kernels):
 def made_up(view, machine="uniform"):
     """Every wanted point: throughput grows with the nodes alone."""
     points = [
-        Point(case, cpus, nodes, 1e6 * nodes, "a lock")
+        PredictedPoint(case, cpus, nodes, 1e6 * nodes, "a lock")
         for case, cpus, nodes in wanted_settings(view)
     ]
-    return Prediction(machine, "linux-6.12", model_digest(machine), tuple(points))
+    return RunPrediction(machine, "linux-6.12", model_digest(machine), tuple(points))
 
 
 def test_settings_are_the_curve_of_both_kernels(tmp_path):
@@ -216,7 +216,7 @@ def test_prediction_is_made_once_and_kept(tmp_path):
 
     def predict(setting, machine):
         asked.append((setting, machine))
-        return Point(*setting, 1e6, "a lock")
+        return PredictedPoint(*setting, 1e6, "a lock")
 
     made = ensure_prediction(view, tmp_path / RUN, predict)
     assert asked == [(setting, "uniform") for setting in wanted_settings(view)]

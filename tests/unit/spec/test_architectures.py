@@ -67,7 +67,7 @@ class Versioned:
 
 
 def test_the_command_line_of_a_guest_follows(kernel, tmp_path):
-    spec = playbook.QemuTarget(kind="qemu", accelerator="auto", cpus=5)
+    spec = playbook.QemuSpec(kind="qemu", accelerator="auto", cpus=5)
     target = make_target(spec, tmp_path, Versioned(), one_architecture([kernel.spec]))
     request = BootRequest(kernel, 5, ("",), 512, 1.0, tmp_path)
     (argv,) = target.command_lines(request)
@@ -90,7 +90,7 @@ def test_init_reports_to_its_device():
 
 @pytest.mark.parametrize("kind", ["simulated", "ssh"])
 def test_targets_that_know_x86_only_say_so(kind, tmp_path):
-    spec = {"simulated": playbook.SimulatedTarget, "ssh": playbook.SshTarget}[kind](
+    spec = {"simulated": playbook.SimulatedSpec, "ssh": playbook.SshSpec}[kind](
         kind=kind, **({"host": "box", "cpus": 1} if kind == "ssh" else {})
     )
     with pytest.raises(InputError, match="x86_64 only.*arm64"):

@@ -5,7 +5,7 @@ import pytest
 from harness.errors import InputError, SpecError
 from harness.spec.host import (
     BOOT_METHODS,
-    Boot,
+    BootSpec,
     host_files,
     load_host,
     load_host_file,
@@ -103,7 +103,7 @@ def test_a_boot_method_is_a_file_more_and_nothing_else():
     files = {file.stem for file in folder.glob("*.py")} - {"__init__"}
     assert {name.replace("-", "_") for name in BOOT_METHODS} == files
     for name in BOOT_METHODS:
-        assert boot_method(Boot(method=name)).programs()
+        assert boot_method(BootSpec(method=name)).programs()
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.spec.host import BOOT_METHODS, Boot
+from harness.spec.host import BOOT_METHODS, BootSpec
 from harness.targets.ssh.boot import grub
 from harness.targets.ssh.boot_method import boot_method, guard_parameters, trial_command_line
 
 
 @pytest.mark.parametrize("name", BOOT_METHODS)
 def test_every_method_has_its_part_of_the_helper(name):
-    method = boot_method(Boot(method=name))
+    method = boot_method(BootSpec(method=name))
     part = import_module(type(method).__module__).HELPER
     assert method.name == name
     for verb in ("arm", "disarm", "armed", "inspect", "start"):

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from harness.errors import InputError
 from harness.targets.ssh.tuning import (
-    Profile,
-    State,
+    KnobState,
     Tuned,
     TuningData,
+    TuningProfile,
     find_profile,
     load_tuning,
     parse_rows,
@@ -22,7 +22,7 @@ from harness.targets.ssh.tuning import (
 DATA = TuningData.model_validate_json(
     '{"version": 1, "knobs": {"governor": "/c/*/gov", "boost": "/b"}, "profiles": {}}'
 )
-FAST = Profile(summary="", knobs={"governor": "performance"})
+FAST = TuningProfile(summary="", knobs={"governor": "performance"})
 
 
 def knobs(text, profile=FAST):
@@ -57,10 +57,10 @@ def test_the_helper_is_told_what_to_set():
 @pytest.mark.parametrize(
     ("now", "state", "condition"),
     [
-        (["performance", "performance"], State.SET, "performance"),
-        (["performance", "powersave"], State.PARTLY, "partly set"),
-        (["powersave", "powersave"], State.REFUSED, "powersave"),
-        ([], State.ABSENT, "absent"),
+        (["performance", "performance"], KnobState.SET, "performance"),
+        (["performance", "powersave"], KnobState.PARTLY, "partly set"),
+        (["powersave", "powersave"], KnobState.REFUSED, "powersave"),
+        ([], KnobState.ABSENT, "absent"),
     ],
 )
 def test_what_was_read_back_decides(now, state, condition):
@@ -72,7 +72,7 @@ def test_what_was_read_back_decides(now, state, condition):
 def test_values_of_many_files_are_counted():
     rows = "boost\t/b\t1\t1\nboost\t/b2\t0\t1\n"
     knob = knobs(rows)["boost"]
-    assert (knob.state, knob.before, knob.now) == (State.READ, "0 x1, 1 x1", "1")
+    assert (knob.state, knob.before, knob.now) == (KnobState.READ, "0 x1, 1 x1", "1")
 
 
 def test_facts_and_conditions_name_every_knob():

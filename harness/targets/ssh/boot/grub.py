@@ -5,7 +5,7 @@ It can do so only on a plain partition; on LVM, RAID or btrfs it cannot write, t
 taken again and again, and the host lost. So this method refuses such hosts.
 """
 
-from harness.spec.host import Boot
+from harness.spec.host import BootSpec
 from harness.targets.ssh.shell import Shell
 
 CUSTOM = "/boot/grub/custom.cfg"
@@ -73,6 +73,6 @@ def storage_faults(mount: str) -> list[str]:
     return []
 
 
-def make_method(_: Boot) -> Grub:
+def make_method(_: BootSpec) -> Grub:
     """Return the method."""
     return Grub()

@@ -3,7 +3,7 @@
 Whatever ends the trial goes through the firmware, which knows the known-good kernel only.
 """
 
-from harness.spec.host import Boot
+from harness.spec.host import BootSpec
 from harness.targets.ssh.shell import Shell
 
 HELPER = r"""
@@ -40,6 +40,6 @@ class Kexec:
         return found
 
 
-def make_method(_: Boot) -> Kexec:
+def make_method(_: BootSpec) -> Kexec:
     """Return the method."""
     return Kexec()

@@ -4,7 +4,7 @@ The variable LoaderEntryOneShot is cleared by systemd-boot before it starts the 
 cycle returns to the default.
 """
 
-from harness.spec.host import Boot
+from harness.spec.host import BootSpec
 from harness.targets.ssh.shell import Shell
 
 HELPER = r"""
@@ -56,6 +56,6 @@ class SystemdBoot:
         return []
 
 
-def make_method(boot: Boot) -> SystemdBoot:
+def make_method(boot: BootSpec) -> SystemdBoot:
     """Return the method for the host's boot partition."""
     return SystemdBoot(boot.partition)
