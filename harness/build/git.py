@@ -192,10 +192,10 @@ class Repository:
         return found
 
     def read(self, *words: str, env: Mapping[str, str] | None = None) -> str:
-        """Return what git says. Raises InputError with its last words where it fails."""
+        """Return what git says. Raises InputError with its last lines where it fails."""
         done = self.git(*words, env=env)
         if done.returncode:
-            raise InputError(f"git {words[0]} in {self.folder.name}: {last_words(done.output)}")
+            raise InputError(f"git {words[0]} in {self.folder.name}: {last_lines(done.output)}")
         return done.output.strip()
 
     def commit(self, ref: str) -> str | None:
@@ -232,7 +232,7 @@ def begin_repository(folder: Path, runner: Runner) -> Repository:
     """Make an empty repository at `folder` in which no attribute has an effect."""
     done = run_git(runner, ["init", "-q", "--bare", "--template=", str(folder)])
     if done.returncode:
-        raise InputError(f"git init {folder}: {last_words(done.output)}")
+        raise InputError(f"git init {folder}: {last_lines(done.output)}")
     for place, text in (("info/attributes", _ATTRIBUTES), ("objects/info/.keep", "")):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_text(text, encoding="ascii")
@@ -280,7 +280,7 @@ def _borrow(ours: Repository, place: Path, refs: Sequence[str]) -> str:
         place, ["rev-parse", "--git-path", "objects", "--git-path", "shallow"], ours.runner
     )
     if folders.returncode:
-        raise InputError(f"looking into {place}: {last_words(folders.output)}")
+        raise InputError(f"looking into {place}: {last_lines(folders.output)}")
     objects, shallow = ((place / line).resolve() for line in folders.output.splitlines())
     replace_file(ours.folder / "objects/info/alternates", f"{objects}\n")
     cut = shallow.read_text(encoding="ascii") if shallow.is_file() else ""
@@ -335,7 +335,7 @@ def _fetch(ours: Repository, place: str, refs: Sequence[str], alone: bool) -> st
         done = ours.git(*words)
         if done.returncode == 0 and (found := ours.commit(kept)):
             return found
-        said = last_words(done.output)
+        said = last_lines(done.output)
         if "couldn't find remote ref" not in said:
             break
     raise InputError(f"fetching {refs[-1]} of {one_line(place)}: {said}")
@@ -345,7 +345,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def last_words(output: str) -> str:
+def last_lines(output: str) -> str:
     """Return the last lines of a program that failed, as one printable line."""
     lines = [one_line(line, 400) for line in output.splitlines() if line.strip()]
     return "; ".join(lines[-3:]) or "no message"

@@ -20,7 +20,7 @@ from email.parser import BytesParser
 from email.policy import compat32
 from typing import Any
 
-from harness.build.git import last_words, run_outside
+from harness.build.git import last_lines, run_outside
 from harness.build.mailbox import MAIL_LIMIT, RawMail
 from harness.build.sandbox import SandboxPaths, can_contain
 from harness.errors import InputError
@@ -171,7 +171,7 @@ def plain_mail(content: bytes, runner: Runner) -> bytes:
                 break
         diff = _unix(patch.read_bytes()) if patch.is_file() else b""
         if done.returncode or not DIFF.search(diff):
-            raise InputError(f"git finds no patch in the mail: {last_words(done.output)}")
+            raise InputError(f"git finds no patch in the mail: {last_lines(done.output)}")
         body = words.read_bytes().decode("utf-8", "replace").encode("utf-8", "replace") + diff
     said = dict(re.findall(r"^(Author|Email|Subject|Date): (.*)$", done.output, re.MULTILINE))
     name = re.sub(r"[<>\"\\]", "", one_line(said.get("Author", ""), 200)).strip() or "Unknown"

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build.cache import Cache
-from harness.build.git import Repository, ask_user_repository, last_words, open_commit
-from harness.build.history import load_series
+from harness.build.git import Repository, ask_user_repository, last_lines, open_commit
 from harness.build.patches import copy_inputs
 from harness.build.sandbox import is_contained
+from harness.build.source_range import load_series
 from harness.build.start_config import config_file
 from harness.build.worktree import (
     PATCH_LIMIT,
@@ -195,7 +195,7 @@ def _lay_index(tree: Path, repository: Repository, index: Path) -> None:
     words = ["rev-parse", "--git-path", "index", "--git-path", "info/exclude"]
     asked = ask_user_repository(tree, words, repository.runner)
     if asked.returncode:
-        raise InputError(f"looking into {tree}: {last_words(asked.output)}")
+        raise InputError(f"looking into {tree}: {last_lines(asked.output)}")
     theirs, exclude = ((tree / line).resolve() for line in asked.output.splitlines())
     ignored = exclude.read_bytes() if exclude.is_file() else b""
     replace_file(repository.folder / "info/exclude", ignored)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from harness.build.cache import Cache, remembered_digest
 from harness.build.download import Tell, download
-from harness.build.git import ask_user_repository, last_words, open_commit, repository_place
+from harness.build.git import ask_user_repository, last_lines, open_commit, repository_place
 from harness.errors import InputError
 from harness.process import Runner
 from harness.spec.kernel import (
@@ -108,7 +108,7 @@ def _pin_tarball(
     def unpack(folder: Path) -> None:
         done = runner.run(untar_argv(path, folder))
         if done.returncode:
-            raise InputError(f"unpacking {path}: {last_words(done.output)}")
+            raise InputError(f"unpacking {path}: {last_lines(done.output)}")
 
     return PinnedSource(f"sha256-{digest}", str(path), unpack)
 
@@ -121,7 +121,7 @@ def _pin_url(url: str, sha256: str, cache: Cache, runner: Runner) -> PinnedSourc
         done = runner.run(untar_argv(path, folder))
         path.unlink()  # what was unpacked is kept
         if done.returncode:
-            raise InputError(f"unpacking {url}: {last_words(done.output)}")
+            raise InputError(f"unpacking {url}: {last_lines(done.output)}")
 
     return PinnedSource(
         f"sha256-{sha256}", url, unpack, lambda tell: download(url, sha256, path, tell)
@@ -168,7 +168,7 @@ def _tree_files(tree: Path, runner: Runner) -> Iterator[str]:
         return
     done = ask_user_repository(tree, ["ls-files", "-z", "-co", "--exclude-standard"], runner)
     if done.returncode:
-        raise InputError(f"listing the files of {tree}: {last_words(done.output)}")
+        raise InputError(f"listing the files of {tree}: {last_lines(done.output)}")
     for name in set(done.output.split("\0")) - {""}:
         path = tree / name
         if name.endswith("/") or not os.path.lexists(path):  # a work tree; deleted

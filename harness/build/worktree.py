@@ -20,7 +20,7 @@ from harness.build.git import (
     FIXED_DATES,
     Repository,
     begin_repository,
-    last_words,
+    last_lines,
     open_commit,
     repository_place,
 )
@@ -74,7 +74,7 @@ def apply_series(
         try:
             if added.returncode or repository.git("read-tree", "HEAD", tree=tree).returncode:
                 raise InputError(
-                    f"series {series.title!r}: no worktree: {last_words(added.output)}"
+                    f"series {series.title!r}: no worktree: {last_lines(added.output)}"
                 )
             commits = [
                 _apply(repository, tree, patch, scratch / f"{number}.eml", contained)

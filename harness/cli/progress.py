@@ -1,4 +1,4 @@
-"""Shows a run under way on standard error: a bar on a terminal, a line a boot elsewhere."""
+"""Shows a run in progress on standard error: a bar on a terminal, else a line for each boot."""
 
 import contextlib
 import time
@@ -18,15 +18,15 @@ from rich.text import Text
 from harness.build.kernel import BuildProgress
 from harness.console import echo
 from harness.records import BootRecord, JobRecord
+from harness.run.observer import Observer
 from harness.text import one_line, visible
 from harness.verdict import Verdict
 
 
-class Lines:
-    """Tells of each boot in a line; what logs and pipes want."""
+class Lines(Observer):
+    """Prints a line for each boot, for logs and pipes."""
 
     def __init__(self) -> None:
-        """Count from nothing."""
         self._jobs = self._done = self._measured = 0
         self._began = time.monotonic()
         self._building = ("", "")
@@ -34,20 +34,12 @@ class Lines:
         self._said: set[str] = set()
 
     def planned(self, run_id: str, jobs: int, done: int) -> None:
-        """See `harness.run.execute.Observer`. Told once for a run that plans as it goes."""
         self._jobs, self._done, self._began = jobs, done, time.monotonic()
         if run_id != self._run:
             self.say(f"{run_id}: {jobs} boots" + (f", {done} there already" if done else ""))
         self._run = run_id
 
-    def boot_began(self, job: JobRecord, attempt: int) -> None:
-        """See `harness.run.execute.Observer`."""
-
-    def phase(self, words: str) -> None:
-        """See `harness.run.execute.Observer`."""
-
     def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
-        """See `harness.run.execute.Observer`."""
         self._measured += 1
         self._done = self._jobs - left
         what = f"{job.kernel}, {job.workload}: {record.verdict}"
@@ -66,7 +58,7 @@ class Lines:
             self.say(words)
 
     def build(self, build: BuildProgress) -> None:
-        """A kernel build says how far it is; each phase is told once."""
+        """Print each phase of a kernel build once."""
         if (build.kernel, build.phase) != self._building:
             self._building = (build.kernel, build.phase)
             self.say(f"{build.kernel}: {build.phase}")
@@ -85,39 +77,35 @@ class Lines:
 
 
 class Bar(Lines):
-    """A live bar with the phase of the boot under way."""
+    """A live progress bar with the phase of the current boot."""
 
     def __init__(self, progress: Progress) -> None:
         """Draw on `progress`."""
         super().__init__()
         self._progress = progress
         self._task = progress.add_task("preparing", total=None)
-        self._under_way: dict[int, str] = {}  # by position in the plan
+        self._running: dict[int, str] = {}  # by position in the plan
 
     def planned(self, run_id: str, jobs: int, done: int) -> None:
-        """See `harness.run.execute.Observer`."""
         super().planned(run_id, jobs, done)
         self._progress.update(self._task, total=jobs, completed=done)
 
     def boot_began(self, job: JobRecord, attempt: int) -> None:
-        """See `harness.run.execute.Observer`."""
         again = f" (attempt {attempt})" if attempt > 1 else ""
-        self._under_way[job.position] = f"{job.kernel}, {job.workload}{again}"
+        self._running[job.position] = f"{job.kernel}, {job.workload}{again}"
 
     def phase(self, words: str) -> None:
-        """See `harness.run.execute.Observer`."""
-        boots = list(self._under_way.values())
+        boots = list(self._running.values())
         what = boots[0] if len(boots) == 1 else f"{len(boots)} boots at once"
         self._progress.update(self._task, description=one_line(f"{what}: {words}{self.eta()}"))
 
     def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
-        """See `harness.run.execute.Observer`."""
         super().boot_ended(job, record, left)
-        del self._under_way[job.position]
+        del self._running[job.position]
         self._progress.update(self._task, completed=self._done)
 
     def build(self, build: BuildProgress) -> None:
-        """A kernel build says how far it is."""
+        """Show the progress of a kernel build."""
         words = one_line(f"{build.kernel}: {build.phase}")
         self._progress.update(
             self._task, description=words, completed=build.targets, total=build.total

@@ -13,7 +13,7 @@ from harness.errors import ExitCode
 
 if TYPE_CHECKING:
     from harness.report.write import Written
-    from harness.run.session import Ended, Session
+    from harness.run.session import RunResult, Session
     from harness.store.store import Store
 
 
@@ -28,7 +28,7 @@ def opened_store(reports: Path) -> "Iterator[Store]":
 
 
 def show_run(
-    session: "Session", ended: "Ended", reports: Path, as_json: bool, where: str = ""
+    session: "Session", ended: "RunResult", reports: Path, as_json: bool, where: str = ""
 ) -> "Written":
     """Write and print what a run gave. Exits with 130 where the run was interrupted.
 

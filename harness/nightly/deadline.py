@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from harness.nightly.state import NightRecord
 from harness.process import host_boot_id
 from harness.records import BootRecord, JobRecord
-from harness.run.execute import Observer
+from harness.run.observer import Observer
 
 
 class TimeUp(Exception):  # noqa: N818 it is no error: what is left waits for the next night
@@ -53,28 +53,28 @@ class Clock:
 
 
 @dataclass
-class Deadline:
-    """An observer that tells another one, and lets no boot begin once `left_s` gives 0 or less."""
+class Deadline(Observer):
+    """An observer that forwards to another one and raises TimeUp where a boot would begin too late.
+
+    `left_s`: seconds until the deadline; the first boot always begins.
+    """
 
     observer: Observer
     left_s: Callable[[], float]
     boots: int = 0
 
     def planned(self, run_id: str, jobs: int, done: int) -> None:
-        """See `harness.run.execute.Observer`."""
         self.observer.planned(run_id, jobs, done)
 
     def boot_began(self, job: JobRecord, attempt: int) -> None:
-        """See `harness.run.execute.Observer`. Raises TimeUp."""
+        """Forward, or raise TimeUp past the deadline."""
         if self.boots and self.left_s() <= 0:
             raise TimeUp
         self.observer.boot_began(job, attempt)
 
     def phase(self, words: str) -> None:
-        """See `harness.run.execute.Observer`."""
         self.observer.phase(words)
 
     def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
-        """See `harness.run.execute.Observer`."""
         self.boots += 1
         self.observer.boot_ended(job, record, left)

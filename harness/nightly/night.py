@@ -99,7 +99,7 @@ class Night:
             try:
                 return self._carry_out(state, night)
             except VmapbenchError as error:
-                self._tell(
+                self._notify(
                     state, [failure_letter(f"night {self.spec.name}", str(error), night.date)]
                 )
                 self._deliver(state)
@@ -141,7 +141,7 @@ class Night:
         if interrupted:
             return NightlyResult(f"nightly {self.spec.name} {night.date}: interrupted", 130)
         with contextlib.closing(self.session.open_store()) as store:
-            self._tell(state, night_news(store, state, works, night))
+            self._notify(state, night_news(store, state, works, night))
         return self._close(state, night, works, missed)
 
     def _tell_failed(
@@ -154,7 +154,7 @@ class Night:
             if failure_key(item.where, item.words) not in state.told:
                 fresh.setdefault(item.candidate, []).append((item.where, item.words))
         for candidate, items in fresh.items():
-            self._tell(state, [failures_letter(candidate, items, night.date)])
+            self._notify(state, [failures_letter(candidate, items, night.date)])
             state.told |= {failure_key(*item): night.date for item in items}
         state.save()
 
@@ -236,11 +236,11 @@ class Night:
             raise
         except VmapbenchError as error:
             night.failures[work.job.key] = str(error)
-            self._tell(state, [failure_letter(work.job.key, str(error), night.date)])
+            self._notify(state, [failure_letter(work.job.key, str(error), night.date)])
             if isinstance(error, InputError):
                 pair.begun = ""  # it would fail again: begin anew
             if pair.claim is not None:
-                self._tell(state, fruitless(work, pair, str(error), night, self.spec, state))
+                self._notify(state, fruitless(work, pair, str(error), night, self.spec, state))
             run_id = ""
         if run_id is None:
             return True
@@ -286,7 +286,7 @@ class Night:
                 with contextlib.suppress(InputError):  # no longer in the store: begin anew
                     first = collect_report(store, before.run_id)
         letters = run_news(written.report, first, work, night, self.spec, state)
-        self._tell(state, letters)
+        self._notify(state, letters)
         self._say_claim(before, pair.claim, run_id)
         if pair.revision != work.job.revision:
             pair.nights = 0
@@ -303,7 +303,7 @@ class Night:
         elif before is not None:
             self.say(f"{run_id} settles what {before.run_id} shows")
 
-    def _tell(self, state: NightlyState, letters: Sequence[Letter]) -> None:
+    def _notify(self, state: NightlyState, letters: Sequence[Letter]) -> None:
         """Take up notices that have not been told; from here on they are not lost."""
         for letter in letters:
             if letter.key in state.told:

@@ -19,7 +19,7 @@ from harness.run.bisect import BisectionResult
 
 def as_document(outcome: BisectionResult) -> dict[str, Any]:
     """Return an outcome as plain data: what `--json` prints and what is kept beside the run."""
-    state, changes = outcome.state, outcome.course.history.changes
+    state, changes = outcome.state, outcome.plan.source_range.changes
     effect = state.effect
     return {
         "run": outcome.run_id,
@@ -27,8 +27,8 @@ def as_document(outcome: BisectionResult) -> dict[str, Any]:
         "interrupted": outcome.interrupted,
         "good": asdict(changes[0]),
         "bad": asdict(changes[-1]),
-        "case": outcome.course.order.case,
-        "bounds": asdict(outcome.course.order.bounds),
+        "case": outcome.plan.request.case,
+        "bounds": asdict(outcome.plan.request.bounds),
         "effect": asdict(effect) if effect else None,
         "suspects": [asdict(change) for change in outcome.suspects],
         "changes": [
@@ -38,7 +38,7 @@ def as_document(outcome: BisectionResult) -> dict[str, Any]:
         ],
         "skipped": {changes[number].name: why for number, why in outcome.skipped.items()},
         "boots": boot_counts(outcome),
-        "boots_to_show": boots_to_show(effect, outcome.course.order.bounds) if effect else None,
+        "boots_to_show": boots_to_show(effect, outcome.plan.request.bounds) if effect else None,
     }
 
 
@@ -48,16 +48,16 @@ def _tried(state: SearchState, number: int) -> dict[str, Any] | None:
 
 def boot_counts(outcome: BisectionResult) -> dict[str, int]:
     """Return how many boots it took, and how many plain bisection would have taken."""
-    course, state = outcome.course, outcome.state
+    plan, state = outcome.plan, outcome.state
     in_steps = sum(step.boots for step in state.steps.values())
     counts = {
         "all": outcome.boots,
         "of_good_and_bad": outcome.boots - in_steps,
         "in_steps": in_steps,
-        "plain_with_the_playbooks_repeats": step_count(course.commits) * course.repeats,
+        "plain_with_the_playbooks_repeats": step_count(plan.commits) * plan.repeats,
     }
     if state.effect:
-        plain = plain_boots(course.commits, state.effect, course.order.bounds)
+        plain = plain_boots(plan.commits, state.effect, plan.request.bounds)
         counts["plain_for_the_same_bounds"] = plain
     return counts
 
@@ -72,7 +72,7 @@ def keep_outcome(outcome: BisectionResult, reports: Path) -> None:
 
 def render_progress(outcome: BisectionResult) -> str:
     """Return where a bisection stands, in a line."""
-    state, changes = outcome.state, outcome.course.history.changes
+    state, changes = outcome.state, outcome.plan.source_range.changes
     if state.phase is Phase.COMPARING:
         seen = f"so far {_percent(state.effect.ratio)}, " if state.effect else ""
         return f"{state.phase}: {seen}{outcome.boots} boots"
@@ -99,8 +99,8 @@ def render_outcome(outcome: BisectionResult) -> str:
 
 def _answer(outcome: BisectionResult) -> list[str]:
     state, suspects = outcome.state, outcome.suspects
-    changes = outcome.course.history.changes
-    what = f"{outcome.course.job.workload}, {outcome.course.order.case}"
+    changes = outcome.plan.source_range.changes
+    what = f"{outcome.plan.job.workload}, {outcome.plan.request.case}"
     if state.phase is Phase.NO_DIFFERENCE:
         said = f"{changes[-1].name} is not shown to differ from {changes[0].name} ({what})."
         return [said, *_what_it_would_take(outcome)]
@@ -122,7 +122,7 @@ def _answer(outcome: BisectionResult) -> list[str]:
 
 def _why_no_more(outcome: BisectionResult) -> tuple[str, list[str]]:
     """Return why more than one change is left, in a few words, and what to do about it."""
-    state, bounds = outcome.state, outcome.course.order.bounds
+    state, bounds = outcome.state, outcome.plan.request.bounds
     if state.phase is Phase.SEARCHING:
         return "not decided yet", []
     open_steps = [step for number, step in state.steps.items() if number in state.suspects[:-1]]
@@ -147,7 +147,7 @@ def merge_advice(merge: str) -> str:
 
 def _what_it_would_take(outcome: BisectionResult) -> list[str]:
     """Return what these boots could have shown, and how many would show what they hint at."""
-    effect, bounds = outcome.state.effect, outcome.course.order.bounds
+    effect, bounds = outcome.state.effect, outcome.plan.request.bounds
     if effect is None:
         return []
     least = f"{smallest_shown(effect, bounds):.1%} or more four times in five"
@@ -167,7 +167,7 @@ def _what_it_would_take(outcome: BisectionResult) -> list[str]:
 
 def _table(outcome: BisectionResult) -> list[str]:
     state, lines = outcome.state, [f"{'change':28} {'boots':>5} {'place':>6} {'probability':>11}"]
-    for number, change in enumerate(outcome.course.history.changes):
+    for number, change in enumerate(outcome.plan.source_range.changes):
         step, share = state.steps.get(number), state.probabilities[number]
         why = outcome.skipped.get(number, "")
         if step is None and not why and share < 0.01:
@@ -181,7 +181,7 @@ def _table(outcome: BisectionResult) -> list[str]:
 
 def _costs(outcome: BisectionResult) -> list[str]:
     counts = boot_counts(outcome)
-    steps = step_count(outcome.course.commits)
+    steps = step_count(outcome.plan.commits)
     words = (
         f"{counts['all']} boots: {counts['of_good_and_bad']} of GOOD and BAD, "
         f"{counts['in_steps']} in {len(outcome.state.steps)} steps."

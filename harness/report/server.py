@@ -109,11 +109,11 @@ class Pages:
 
 
 def make_server(
-    pages: Pages, host: str, port: int, tell: Callable[[str], None] = lambda _: None
+    pages: Pages, host: str, port: int, notify: Callable[[str], None] = lambda _: None
 ) -> Any:
     """Return a Waitress server that is bound, not yet serving; `run()` serves until Ctrl-C.
 
-    `host`: a name or an address, IPv6 too; port 0 takes a free one. `tell` gets a line for each
+    `host`: a name or an address, IPv6 too; port 0 takes a free one. `notify` gets a line for each
     page that could not be made. Raises OSError where the address cannot be had.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
@@ -127,7 +127,7 @@ def make_server(
         bound.close()
         raise
     server = create_server(
-        _application(pages, {host.lower(), *_own_names()}, tell),
+        _application(pages, {host.lower(), *_own_names()}, notify),
         sockets=[bound],
         threads=_THREADS,
         connection_limit=_CONNECTIONS,
@@ -148,11 +148,11 @@ def is_loopback(host: str) -> bool:
     return all(ipaddress.ip_address(str(at[4][0]).split("%")[0]).is_loopback for at in found)
 
 
-def _application(pages: Pages, names: set[str], tell: Callable[[str], None]) -> Any:
+def _application(pages: Pages, names: set[str], notify: Callable[[str], None]) -> Any:
     """Return the WSGI application. `names`: those under which it may be called."""
 
     def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        status, kind, text = _answer(pages, names, environ, tell)
+        status, kind, text = _answer(pages, names, environ, notify)
         body = text.encode("utf-8", "replace")
         headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
@@ -164,7 +164,7 @@ def _application(pages: Pages, names: set[str], tell: Callable[[str], None]) -> 
 
 
 def _answer(
-    pages: Pages, names: set[str], environ: dict[str, Any], tell: Callable[[str], None]
+    pages: Pages, names: set[str], environ: dict[str, Any], notify: Callable[[str], None]
 ) -> tuple[HTTPStatus, str, str]:
     if not _is_ours(environ.get("HTTP_HOST", ""), names):
         # A name that somebody else points here would make us a site of theirs (DNS rebinding).
@@ -177,7 +177,7 @@ def _answer(
         found = pages.answer(path)
     except Exception as error:
         words = visible(f"this page cannot be made: {type(error).__name__}: {error}\n")
-        tell(f"{one_line(path, 200)}: {words.strip()}")
+        notify(f"{one_line(path, 200)}: {words.strip()}")
         return HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, words
     if found is None:
         return HTTPStatus.NOT_FOUND, _TEXT, "no such page; / lists all runs\n"

@@ -1,7 +1,7 @@
-"""Finds the change that moved a time: a run that plans its boots as it goes.
+"""Finds the change that shifted a time: a run that plans its boots as it goes.
 
 One bisection is one run of the store. What to boot next follows from the boots that the run has
-(harness/analysis/bisection.py), so whatever ended the harness, the run goes on where it was.
+(harness/analysis/bisection.py), so an interrupted run resumes where it stopped.
 """
 
 import contextlib
@@ -12,12 +12,18 @@ from dataclasses import dataclass, replace
 from harness.analysis.bisection import SearchBounds, SearchState, TimedBoot, decide
 from harness.analysis.times import Metric, boot_times
 from harness.build.cache import Cache, cache_folder
-from harness.build.history import SourceChange
+from harness.build.source_range import SourceChange
 from harness.errors import InputError, KernelBuildError
 from harness.records import JobRecord
 from harness.run.begin import begin_run, kernel_facts
-from harness.run.course import Course, Order, course_builder, kept_order, plan_course
-from harness.run.execute import Execution, carry_on, pending_jobs
+from harness.run.bisect_plan import (
+    BisectPlan,
+    BisectRequest,
+    change_builder,
+    plan_bisection,
+    stored_request,
+)
+from harness.run.execute import Execution, pending_jobs, run_pending
 from harness.run.prepare import BuildKernel, Prepared, prepare, refuse_unlike_configs
 from harness.run.session import Session, claim_run, keep_inputs
 from harness.spec.document import parse_document
@@ -26,7 +32,7 @@ from harness.targets.base import Target
 from harness.testmod.modinfo import parse_modinfo
 from harness.verdict import Verdict
 
-SPOILED_JOBS = 2  # of a commit, each tried several times: then it is passed over
+SPOILED_JOBS = 2  # of a commit, each tried several times: then it is skipped
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class BisectionResult:
     """How a bisection stands. `skipped`: number of a change, and why it cannot be tried."""
 
     run_id: str
-    course: Course
+    plan: BisectPlan
     state: SearchState
     skipped: Mapping[int, str]
     boots: int  # that passed
@@ -43,27 +49,27 @@ class BisectionResult:
     @property
     def suspects(self) -> list[SourceChange]:
         """The changes of which one is the first bad one."""
-        return [self.course.history.changes[number] for number in self.state.suspects]
+        return [self.plan.source_range.changes[number] for number in self.state.suspects]
 
 
-Tell = Callable[[BisectionResult], None]
+Notify = Callable[[BisectionResult], None]
 
 
-def bisect(session: Session, course: Course, tell: Tell) -> BisectionResult:
-    """Carry out a bisection from its first boot."""
-    target = session.target_for(course.playbook.target, [course.history.spec(0)])
+def bisect(session: Session, plan: BisectPlan, notify: Notify) -> BisectionResult:
+    """Run a new bisection."""
+    target = session.target_for(plan.playbook.target, [plan.source_range.spec(0)])
     with contextlib.closing(session.open_store()) as store, contextlib.closing(target):
-        build = course_builder(course, session)
-        prepared = prepare_ends(course, build, target)
-        run_id = begin_run(prepared, store, kept_order(course))
+        build = change_builder(plan, session)
+        prepared = prepare_ends(plan, build, target)
+        run_id = begin_run(prepared, store, stored_request(plan))
         run = session.execution(run_id, target, store)
-        return _hold_and_search(run, course, prepared, build, tell)
+        return _hold_and_search(run, plan, prepared, build, notify)
 
 
 def resume(
-    session: Session, word: str, tell: Tell, most_boots: int | None = None
+    session: Session, word: str, notify: Notify, most_boots: int | None = None
 ) -> BisectionResult:
-    """Go on with a bisection; `word` names its run, `most_boots` replaces the bound it began with.
+    """Resume a bisection; `word` names its run, `most_boots` replaces its original limit.
 
     Raises InputError where it is another one.
     """
@@ -79,15 +85,15 @@ def resume(
         )
         bounds = SearchBounds(**kept["order"]["bounds"])
         bounds = replace(bounds, most_boots=most_boots or bounds.most_boots)
-        order = Order(**kept["order"] | {"bounds": bounds})
+        request = BisectRequest(**kept["order"] | {"bounds": bounds})
         cache = Cache(cache_folder())
-        course = plan_course(playbook, order, session.kernels, cache, session.runner)
-        if list(course.history.names) != kept["names"]:
+        plan = plan_bisection(playbook, request, session.kernels, cache, session.runner)
+        if list(plan.source_range.names) != kept["names"]:
             raise InputError(f"resuming {run_id}: its commits or patches are no longer the same")
-        target = session.target_for(playbook.target, [course.history.spec(0)])
+        target = session.target_for(playbook.target, [plan.source_range.spec(0)])
         with contextlib.closing(target):
-            build = course_builder(course, session)
-            prepared = prepare_ends(course, build, target)
+            build = change_builder(plan, session)
+            prepared = prepare_ends(plan, build, target)
             for kernel in prepared.kernels.values():
                 if kernel.key != record.kernels[kernel.spec.name]["key"]:
                     raise InputError(
@@ -95,30 +101,30 @@ def resume(
                         "put the kernel's files back, or begin a new bisection"
                     )
             run = session.execution(run_id, target, store)
-            return _hold_and_search(run, course, prepared, build, tell)
+            return _hold_and_search(run, plan, prepared, build, notify)
 
 
-def prepare_ends(course: Course, build: BuildKernel, target: Target) -> Prepared:
+def prepare_ends(plan: BisectPlan, build: BuildKernel, target: Target) -> Prepared:
     """Build GOOD and BAD and check the workload. Raises KernelBuildError where one is broken."""
-    names = course.history.names
-    ends = course.playbook.model_copy(update={"kernels": (names[0], names[-1])})
+    names = plan.source_range.names
+    ends = plan.playbook.model_copy(update={"kernels": (names[0], names[-1])})
     prepared = prepare(ends, build, target)
     if prepared.broken:
         raise KernelBuildError("\n".join(prepared.broken.values()))
-    return replace(prepared, playbook=course.playbook, jobs=[])
+    return replace(prepared, playbook=plan.playbook, jobs=[])
 
 
 def _hold_and_search(
     run: Execution,
-    course: Course,
+    plan: BisectPlan,
     prepared: Prepared,
     build: BuildKernel,
-    tell: Tell,
+    notify: Notify,
 ) -> BisectionResult:
     with claim_run(run.folder, run.run_id):
-        search = Search(run, course, build, tell)
+        search = Search(run, plan, build, notify)
         try:
-            outcome = search.carry_out(prepared)
+            outcome = search.run_to_end(prepared)
         except KeyboardInterrupt:
             return replace(search.outcome(), interrupted=True)
     run.store.finish_run(run.run_id, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
@@ -127,14 +133,14 @@ def _hold_and_search(
 
 @dataclass
 class Search:
-    """A bisection under way; everything that it knows is in the store."""
+    """A bisection in progress; its whole state is in the store."""
 
     run: Execution
-    course: Course
+    plan: BisectPlan
     build: BuildKernel
-    tell: Tell
+    notify: Notify
 
-    def carry_out(self, prepared: Prepared) -> BisectionResult:
+    def run_to_end(self, prepared: Prepared) -> BisectionResult:
         """Boot until the first bad change is known. Raises InputError where GOOD or BAD fails."""
         keep_inputs(prepared, self.run.folder)
         jobs, boots = self.run.store.jobs(self.run.run_id), self.run.store.boots(self.run.run_id)
@@ -142,27 +148,27 @@ class Search:
             prepared = self._boot(job, prepared)
         while True:
             outcome = self.outcome()
-            self.tell(outcome)
+            self.notify(outcome)
             number = outcome.state.next_commit
             if number is None:
                 return outcome
-            job = self._next_job(self.course.history.names[number])
+            job = self._next_job(self.plan.source_range.names[number])
             self.run.store.extend_run(self.run.run_id, [job], {})
             prepared = self._boot(job, prepared)
 
     def outcome(self) -> BisectionResult:
         """Return what the run's boots say so far."""
         boots, skipped = self._boots(), self._skipped()
-        for end, word in ((0, "GOOD"), (self.course.commits, "BAD")):
+        for end, word in ((0, "GOOD"), (self.plan.commits, "BAD")):
             if end in skipped:
-                name = self.course.history.names[end]
+                name = self.plan.source_range.names[end]
                 raise InputError(f"bisecting: {word}, {name}, cannot be measured: {skipped[end]}")
-        state = decide(self.course.commits, boots, skipped, self.course.order.bounds)
-        return BisectionResult(self.run.run_id, self.course, state, skipped, len(boots))
+        state = decide(self.plan.commits, boots, skipped, self.plan.request.bounds)
+        return BisectionResult(self.run.run_id, self.plan, state, skipped, len(boots))
 
     def _boot(self, job: JobRecord, prepared: Prepared) -> Prepared:
         prepared = self._with(job.kernel, prepared)
-        carry_on(self.run, replace(prepared, jobs=self.run.store.jobs(self.run.run_id)))
+        run_pending(self.run, replace(prepared, jobs=self.run.store.jobs(self.run.run_id)))
         return prepared
 
     def _with(self, name: str, prepared: Prepared) -> Prepared:
@@ -171,8 +177,8 @@ class Search:
             return prepared
         try:
             kernel = self.build(name)
-            good = prepared.kernels[self.course.playbook.baseline]
-            refuse_unlike_configs(self.course.playbook, {good.spec.name: good, name: kernel})
+            good = prepared.kernels[self.plan.playbook.baseline]
+            refuse_unlike_configs(self.plan.playbook, {good.spec.name: good, name: kernel})
         except (KernelBuildError, InputError) as error:
             return replace(prepared, broken={**prepared.broken, name: str(error)})
         self.run.store.extend_run(self.run.run_id, [], {name: kernel_facts(kernel)})
@@ -187,19 +193,19 @@ class Search:
     def _next_job(self, name: str) -> JobRecord:
         jobs = self.run.store.jobs(self.run.run_id)
         repeat = sum(job.kernel == name for job in jobs)
-        return replace(self.course.job, position=len(jobs), kernel=name, repeat=repeat)
+        return replace(self.plan.job, position=len(jobs), kernel=name, repeat=repeat)
 
     def _boots(self) -> list[TimedBoot]:
         """Return the boots that passed, in the order in which they ran, with their times."""
         frame = self.run.store.boots_frame(self.run.run_id)
         passed = frame[frame["verdict"] == Verdict.PASSED.value]
         times = boot_times(self.run.store.samples_frame(self.run.run_id), passed)
-        case = self.course.order.case
+        case = self.plan.request.case
         rows = times[(times["case"] == case) & (times["metric"] != Metric.MAX)]
         if len(rows) < len(passed):
             known = ", ".join(sorted(set(times["case"])))
             raise InputError(f"--case: found {case!r}, expected one of {known}")
-        numbers = {name: number for number, name in enumerate(self.course.history.names)}
+        numbers = {name: number for number, name in enumerate(self.plan.source_range.names)}
         ordered = rows.sort_values("boot")
         pairs = zip(ordered["kernel"], ordered["time_us"], strict=True)
         return [TimedBoot(numbers[str(name)], float(time_us)) for name, time_us in pairs]
@@ -207,7 +213,7 @@ class Search:
     def _skipped(self) -> dict[int, str]:
         """Return the changes that cannot be tried, and why."""
         kernels = {job.position: job.kernel for job in self.run.store.jobs(self.run.run_id)}
-        numbers = {name: number for number, name in enumerate(self.course.history.names)}
+        numbers = {name: number for number, name in enumerate(self.plan.source_range.names)}
         boots = self.run.store.boots(self.run.run_id)
         last = {boot.position: boot for boot in boots}
         found: dict[int, str] = {}

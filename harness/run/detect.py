@@ -25,7 +25,7 @@ from harness.errors import InputError
 from harness.files import replace_file
 from harness.records import BootRecord
 from harness.run.plan import plan_jobs
-from harness.run.session import Ended, Session
+from harness.run.session import RunResult, Session
 from harness.spec.document import parse_document
 from harness.spec.playbook import Playbook
 from harness.verdict import Verdict
@@ -87,7 +87,7 @@ def refuse_too_small(detect: Detect, playbook: Playbook) -> None:
         )
 
 
-def extend_run(session: Session, run_id: str, repeats: int, file: Path) -> Ended:
+def extend_run(session: Session, run_id: str, repeats: int, file: Path) -> RunResult:
     """Go on with a run until each side has `repeats` boots; `file` becomes the playbook for that.
 
     The order of the boots that there are is that of the longer plan, of which they are the

@@ -1,6 +1,6 @@
-"""Says why no boot of a run reaches init, once enough have failed to. Pure.
+"""Diagnoses a run of which no boot reaches init, once enough have failed. Pure.
 
-The whole plan would be spent on timeouts, and each would say the same.
+Without it the whole plan would be spent on timeouts with the same result.
 """
 
 from collections.abc import Sequence

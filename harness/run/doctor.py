@@ -32,13 +32,13 @@ _BUILD_PROGRAMS = ("make", "flex", "bison", "bc", "ld", "xz", "git", "cpp")
 class Environment:
     """What is looked at: how to run programs, and the folders whose disks matter.
 
-    `tell` takes what a check that takes long is doing.
+    `notify` takes what a check that takes long is doing.
     """
 
     runner: Runner
     cache: Path
     reports: Path
-    tell: Callable[[str], None] = lambda _: None
+    notify: Callable[[str], None] = lambda _: None
 
 
 def check_toolchain(environment: Environment) -> Row:
@@ -170,11 +170,11 @@ def _boot_built_kernel(target: QemuTarget, environment: Environment) -> None:
     with scratch_folder("doctor") as folder:
         request = BootRequest(kernel, 2, (), 512, 10.0, folder)
         words = f"booting Linux {kernel.release} under KVM"
-        environment.tell(words)
+        environment.notify(words)
         try:
-            target.boot(request, lambda phase: environment.tell(f"{words}: {phase}"))
+            target.boot(request, lambda phase: environment.notify(f"{words}: {phase}"))
         except InfrastructureError as error:
-            environment.tell(str(error))
+            environment.notify(str(error))
 
 
 def check_memory(_: Environment) -> Row:

@@ -1,4 +1,4 @@
-"""Boots what a run has planned, in that order, and keeps each boot as soon as it ends."""
+"""Executes the planned jobs of a run in order and stores each boot as soon as it ends."""
 
 import contextlib
 import datetime as dt
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from harness.build.kernel import BuiltKernel
 from harness.errors import InfrastructureError
@@ -16,6 +16,7 @@ from harness.records import BootRecord, JobRecord
 from harness.run.diagnosis import ENOUGH, no_boot_diagnosis
 from harness.run.judge import judge_boot, read_console
 from harness.run.noise import HostState, noise_between, own_cpu_s, read_host_state
+from harness.run.observer import Observer
 from harness.run.prepare import Prepared
 from harness.store.store import Store
 from harness.targets.base import BootRequest, BootResult, Target
@@ -24,23 +25,7 @@ from harness.testmod.verdicts import scan_console
 from harness.testmod.workload import steady_loops
 from harness.verdict import Verdict
 
-ATTEMPTS = 3  # of a boot that was noisy or that the machinery spoiled
-
-
-class Observer(Protocol):
-    """Is told what happens; the command line shows it."""
-
-    def planned(self, run_id: str, jobs: int, done: int) -> None:
-        """`jobs` boots are planned, `done` of them are there already."""
-
-    def boot_began(self, job: JobRecord, attempt: int) -> None:
-        """A boot begins."""
-
-    def phase(self, words: str) -> None:
-        """The boot under way enters a phase."""
-
-    def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
-        """A boot has ended and is kept; `left` jobs have no final verdict yet."""
+ATTEMPTS = 3  # for a boot that was noisy or interrupted
 
 
 ReadHost = Callable[[], HostState]
@@ -51,9 +36,9 @@ LocateStack = Callable[[Sequence[str], BuiltKernel], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Execution:
-    """A run being carried out: where, what keeps it, who is told of it.
+    """A run in progress: its target, its store, its folder, its observer.
 
-    `folder`: the run's; the logs of its boots go to `folder/logs`.
+    The logs of its boots go to `folder/logs`.
     """
 
     run_id: str
@@ -68,7 +53,7 @@ class Execution:
 def pending_jobs(jobs: list[JobRecord], boots: list[BootRecord]) -> list[tuple[JobRecord, int]]:
     """Return the jobs without a final boot, each with the number of its next attempt (from 1).
 
-    A boot that was noisy or that the machinery spoiled is repeated up to `ATTEMPTS` times.
+    A boot that was noisy or interrupted is repeated up to `ATTEMPTS` times.
     """
     pending = []
     for job in jobs:
@@ -79,34 +64,37 @@ def pending_jobs(jobs: list[JobRecord], boots: list[BootRecord]) -> list[tuple[J
     return pending
 
 
-def carry_on(run: Execution, prepared: Prepared) -> None:
-    """Boot whatever `run` still lacks.
+def run_pending(run: Execution, prepared: Prepared) -> None:
+    """Execute the jobs of `run` that have no final boot yet.
 
-    As many boots at once as the target can have, each kept as soon as it ends; where none comes as
-    far as init the rest is left out. Raises InfrastructureError when the same job was spoiled
-    `ATTEMPTS` times; what was measured stays.
+    As many boots at once as the target can run, each stored as soon as it ends; where none reaches
+    init the rest is skipped. Raises InfrastructureError when the same job was interrupted
+    `ATTEMPTS` times; the boots measured so far are kept.
     """
     boots = run.store.boots(run.run_id)
     pending = pending_jobs(prepared.jobs, boots)
     run.observer.planned(run.run_id, len(prepared.jobs), len(prepared.jobs) - len(pending))
     needed_mib = max((prepared.memory_mib(job) for job, _ in pending), default=1)
     most = run.target.side_by_side(needed_mib)
-    under_way: dict[Future[BootRecord], tuple[JobRecord, int]] = {}
-    with ThreadPoolExecutor(most) if most > 1 else _Here() as pool, _or_end(run.target):
+    running: dict[Future[BootRecord], tuple[JobRecord, int]] = {}
+    with (
+        ThreadPoolExecutor(most) if most > 1 else _InlineExecutor() as pool,
+        _close_on_error(run.target),
+    ):
         while pending:
-            begun = {job.position for job, _ in under_way.values()}
+            begun = {job.position for job, _ in running.values()}
             free = [(job, attempt) for job, attempt in pending if job.position not in begun]
-            for job, attempt in free[: most - len(under_way)]:
+            for job, attempt in free[: most - len(running)]:
                 run.observer.boot_began(job, attempt)
-                under_way[pool.submit(_boot_once, run, prepared, job, attempt)] = (job, attempt)
-            for ended in wait(under_way, return_when=FIRST_COMPLETED).done:
-                job, attempt = under_way.pop(ended)
+                running[pool.submit(_boot_once, run, prepared, job, attempt)] = (job, attempt)
+            for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                job, attempt = running.pop(ended)
                 record = ended.result()
                 run.store.record_boot(run.run_id, record)
                 boots.append(record)
                 pending = pending_jobs(prepared.jobs, boots)
                 if no_boot_diagnosis(prepared.jobs, boots):
-                    boots += _leave_out(run, pending, under_way.values())
+                    boots += _skip_rest(run, pending, running.values())
                     pending = pending_jobs(prepared.jobs, boots)
                 run.observer.boot_ended(job, record, len(pending))
                 if record.verdict is Verdict.INTERRUPTED and attempt >= ATTEMPTS:
@@ -117,13 +105,13 @@ def carry_on(run: Execution, prepared: Prepared) -> None:
                     )
 
 
-def _leave_out(
+def _skip_rest(
     run: Execution,
     pending: Sequence[tuple[JobRecord, int]],
-    under_way: Iterable[tuple[JobRecord, int]],
+    running: Iterable[tuple[JobRecord, int]],
 ) -> list[BootRecord]:
-    """Keep of each job that has not begun that it was left out; return these records."""
-    begun = {job.position for job, _ in under_way}
+    """Store a SKIPPED record for each job that has not begun; return these records."""
+    begun = {job.position for job, _ in running}
     left_out = [
         BootRecord(
             position=job.position,
@@ -143,8 +131,8 @@ def _leave_out(
 
 
 @contextlib.contextmanager
-def _or_end(target: Target) -> Iterator[None]:
-    """End the boots that are under way when something goes wrong."""
+def _close_on_error(target: Target) -> Iterator[None]:
+    """Close the target, which ends its running boots, when the block raises."""
     try:
         yield
     except BaseException:
@@ -152,18 +140,18 @@ def _or_end(target: Target) -> Iterator[None]:
         raise
 
 
-class _Here(Executor):
-    """Does the work at once, in this thread: Ctrl-C ends it where it is."""
+class _InlineExecutor(Executor):
+    """Runs each call at once, in this thread, so that Ctrl-C interrupts it."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """See `Executor.submit`; what `fn` raises is raised here."""
+        """Call `fn` and return a finished future; exceptions of `fn` propagate to the caller."""
         done: Future[Any] = Future()
         done.set_result(fn(*args, **kwargs))
         return done
 
 
 def _boot_once(run: Execution, prepared: Prepared, job: JobRecord, attempt: int) -> BootRecord:
-    """Return the record of one boot, whatever became of it."""
+    """Boot once and return its record, also where it failed."""
     started_at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     name = f"{job.position:04}-{job.kernel}-{attempt}-{secrets.token_hex(2)}"
     relative = Path("logs") / name

@@ -1,10 +1,10 @@
 """Several lab hosts at once, on Dask's distributed scheduler (the extra `fleet`).
 
-A host is a token: a worker is started with the hosts that it may drive as resources, as in
+A host is a Dask resource: a worker is started with the hosts that it may use, as in
 `dask worker ADDRESS --nthreads 4 --resources "host:tr1=1 host:tr2=1"`, and gets no two tasks for
-one host at once; where several workers drive a host, its lock does the rest. A worker may also have
-`build=N`: kernels are then built there first, into a cache that all share. Playbooks, kernels,
-reports and cache are paths that mean the same everywhere; the store is one database.
+one host at once; where several workers use one host, its lock serialises them. A worker
+may also have `build=N`: kernels are then built there first, into a cache that all share. Playbooks,
+kernels, reports and cache are paths that mean the same everywhere; the store is one database.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from typing import Any
 import distributed
 
 from harness.errors import InfrastructureError, InputError, VmapbenchError
-from harness.records import BootRecord, JobRecord
 from harness.run.begin import new_run_id
-from harness.run.session import Ended, Session
+from harness.run.observer import Observer
+from harness.run.session import RunResult, Session
 from harness.spec.playbook import load_playbook, on_host
 
 _dask: Any = distributed  # its functions have no types
@@ -27,35 +27,19 @@ MakeSession = Callable[[Path, Path], Session]
 """Returns the session of a worker, from the folders of kernels and reports. A module's function."""
 
 
-class Unseen:
-    """An observer where nobody looks."""
-
-    def planned(self, run_id: str, jobs: int, done: int) -> None:
-        """See `Observer`."""
-
-    def boot_began(self, job: JobRecord, attempt: int) -> None:
-        """See `Observer`."""
-
-    def phase(self, words: str) -> None:
-        """See `Observer`."""
-
-    def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
-        """See `Observer`."""
-
-
 def make_session(kernels: Path, reports: Path) -> Session:
     """Return a worker's session."""
-    return Session(kernels, reports, Unseen())
+    return Session(kernels, reports, Observer())
 
 
-def carry_out(
+def run_fleet(
     scheduler: str,
     file: Path,
     hosts: Sequence[str],
     kernels: Path,
     reports: Path,
     make: MakeSession = make_session,
-) -> Iterator[tuple[str, Ended | VmapbenchError]]:
+) -> Iterator[tuple[str, RunResult | VmapbenchError]]:
     """Run the playbook on every host, a run each; yield each host as it ends, and how.
 
     A worker that dies gives its run back; whoever takes it goes on with the boots that are missing.
@@ -66,11 +50,11 @@ def carry_out(
     folders = (kernels.resolve(), reports.resolve())
     with _connected(scheduler) as client:
         offered = _offered(client)
-        missing = [host for host in hosts if token(host) not in offered]
+        missing = [host for host in hosts if host_resource(host) not in offered]
         if missing:
             raise InputError(
                 f"no worker of {scheduler} drives {', '.join(missing)}; start one with: "
-                f'dask worker {scheduler} --resources "{token(missing[0])}=1"'
+                f'dask worker {scheduler} --resources "{host_resource(missing[0])}=1"'
             )
         if "build" in offered:
             builds = [
@@ -88,7 +72,7 @@ def carry_out(
                 host,
                 run_id,
                 *folders,
-                resources={token(host): 1},
+                resources={host_resource(host): 1},
                 pure=False,
             ): host
             for host, run_id in ids.items()
@@ -97,7 +81,7 @@ def carry_out(
             yield runs[future], _outcome(future, runs[future])
 
 
-def token(host: str) -> str:
+def host_resource(host: str) -> str:
     """Return the worker resource that stands for a host."""
     return f"host:{host}"
 
@@ -109,7 +93,7 @@ def build_on_worker(make: MakeSession, name: str, kernels: Path, reports: Path) 
 
 def run_on_worker(
     make: MakeSession, file: Path, host: str, run_id: str, kernels: Path, reports: Path
-) -> Ended:
+) -> RunResult:
     """Begin the run, or go on with it where another worker has died."""
     session = make(kernels, reports)
     with contextlib.closing(session.open_store()) as store:
@@ -132,10 +116,10 @@ def _offered(client: Any) -> set[str]:
     return {resource for worker in workers for resource in worker["resources"]}
 
 
-def _outcome(future: Any, host: str) -> Ended | VmapbenchError:
+def _outcome(future: Any, host: str) -> RunResult | VmapbenchError:
     """Return how a run ended; one host's failure is no reason to stop the others."""
     try:
-        ended: Ended = future.result()
+        ended: RunResult = future.result()
     except VmapbenchError as error:
         return error
     except (_dask.KilledWorker, _dask.CancelledError) as error:

@@ -19,7 +19,7 @@ from harness.build.record import RECORD
 from harness.errors import InfrastructureError
 from harness.locks import free_locks
 
-_TRASH = ".dropped-"  # begins the name of what is on its way out
+_TRASH = ".dropped-"  # prefix of the name of a folder that is being removed
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,9 @@ def _files(path: Path) -> Iterator[tuple[tuple[int, int], int, int]]:
             yield (stat.st_dev, stat.st_ino), stat.st_nlink, stat.st_blocks * 512
 
 
-def collect(chosen: Iterable[Choice], dry_run: bool, tell: Callable[[Choice, bool], None]) -> None:
-    """Drop what was chosen; `tell` hears of each whether it went, or with `dry_run` would go."""
+def collect(
+    chosen: Iterable[Choice], dry_run: bool, notify: Callable[[Choice, bool], None]
+) -> None:
+    """Drop what was chosen; `notify` gets each item and whether it was, or would be, removed."""
     for choice in chosen:
-        tell(choice, not in_use(choice.item) if dry_run else drop(choice.item))
+        notify(choice, not in_use(choice.item) if dry_run else drop(choice.item))

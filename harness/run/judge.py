@@ -1,4 +1,4 @@
-"""Says what a boot is worth once its log is read: a sample, or why it is none."""
+"""Decides the verdict of a boot from its log, and extracts its samples."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from harness.verdict import Verdict
 
 
 def read_console(console: Path) -> str:
-    """Return what a kernel said on its console; a target that keeps none has an empty one."""
+    """Return the text of a kernel's console; empty for a target that keeps none."""
     return console.read_text(encoding="utf-8", errors="replace") if console.exists() else ""
 
 

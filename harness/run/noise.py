@@ -17,7 +17,7 @@ from harness.spec.playbook import NoiseLimits
 PROGRAMS_NAMED = 3
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _SHARE_NAMED = 0.005  # of the CPU time; programs that took less are not worth a word
-_FIRST = 1  # process id of whoever takes orphans
+_FIRST = 1  # process id of init, which reaps orphans
 _STEP = 0.05  # limits are suggested in such steps
 
 
@@ -114,7 +114,7 @@ def read_host_state(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Hos
             khz for cpu in cpus if (khz := _number(cpu / "cpufreq/scaling_cur_freq"))
         ),
         runnable=_running_processes(stat),
-        other_users=len(_people(proc) - {os.getuid()}),
+        other_users=len(_user_ids(proc) - {os.getuid()}),
         processes=_processes(proc),
     )
 
@@ -170,7 +170,7 @@ def _largest_programs(
     """
     earlier_s: dict[int, float] = {}
     for pid, process in before.processes.items():
-        heir = _heir(pid, before.processes, after.processes)
+        heir = _accounting_pid(pid, before.processes, after.processes)
         earlier_s[heir] = earlier_s.get(heir, 0.0) + process.cpu_s + process.reaped_s
     taken_s: dict[str, float] = {}
     missing_s = 0.0  # of processes that ended as orphans: the first process has their time
@@ -186,8 +186,8 @@ def _largest_programs(
     return tuple((name, round(share, 4)) for name, share in largest if share >= _SHARE_NAMED)
 
 
-def _heir(pid: int, before: Mapping[int, Process], after: Mapping[int, Process]) -> int:
-    """Return the process that has a process's time afterwards: itself or a forebear; 0: nobody."""
+def _accounting_pid(pid: int, before: Mapping[int, Process], after: Mapping[int, Process]) -> int:
+    """Return the process to which the time of `pid` was added: itself or an ancestor; 0: none."""
     for _ in before:
         if pid not in before:
             break
@@ -237,7 +237,7 @@ def _running_processes(stat: list[str]) -> int:
     return int(line.split()[1])
 
 
-def _people(proc: Path) -> set[int]:
+def _user_ids(proc: Path) -> set[int]:
     """Return the owners of processes among the uids of people (login.defs: 1000 to 60000)."""
     owners = set()
     for process in proc.glob("[0-9]*"):

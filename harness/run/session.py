@@ -1,4 +1,4 @@
-"""One use of the harness: playbook, kernels, target and store brought together."""
+"""A session: runs playbooks with their kernels, target and store."""
 
 import contextlib
 import datetime as dt
@@ -20,8 +20,9 @@ from harness.errors import InputError, SpecError
 from harness.locks import claimed
 from harness.process import Runner, SubprocessRunner
 from harness.run.begin import begin_run
-from harness.run.execute import Execution, Observer, ReadHost, carry_on
+from harness.run.execute import Execution, ReadHost, run_pending
 from harness.run.noise import read_host_state
+from harness.run.observer import Observer
 from harness.run.plan import plan_jobs, planned_request
 from harness.run.prepare import Prepared, prepare
 from harness.spec.architecture import Architecture
@@ -35,8 +36,8 @@ from harness.testmod.workload import check_workload
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A run that ended. `interrupted`: by the user; what was measured is kept."""
+class RunResult:
+    """How a run ended. `interrupted`: by the user; the boots so far are in the store."""
 
     run_id: str
     interrupted: bool
@@ -102,18 +103,18 @@ class Session:
             lines += [f"    {shlex.join(argv)}" for argv in target.command_lines(request)]
         return lines
 
-    def run(self, file: Path, host: str | None = None, run_id: str | None = None) -> Ended:
-        """Carry out a playbook from its first boot, on another lab host than it names if told."""
+    def run(self, file: Path, host: str | None = None, run_id: str | None = None) -> RunResult:
+        """Run a playbook from its first boot; `host`: instead of the lab host that it names."""
         playbook = on_host(load_playbook(file), host)
         refuse_unknown_parameters(playbook, self.kernels, self.runner)
         target = self.target_for(playbook.target, self.specs(playbook))
         with contextlib.closing(self.open_store()) as store, contextlib.closing(target):
             prepared = prepare(playbook, self._builder(playbook), target)
             run_id = begin_run(prepared, store, now=self.now(), run_id=run_id)
-            return self._carry_on(run_id, prepared, target, store)
+            return self._run_pending(run_id, prepared, target, store)
 
-    def resume(self, word: str) -> Ended:
-        """Go on with a run that was interrupted; `word` names it, see `Store.resolve`.
+    def resume(self, word: str) -> RunResult:
+        """Resume a run that was interrupted; `word` names it, see `Store.resolve`.
 
         Raises InputError when a kernel would not be the one that the run began with.
         """
@@ -140,21 +141,23 @@ class Session:
                             f"resuming {run_id}: kernel {kernel} is no longer what it was "
                             f"({facts['key'][:12]}); put its files back, or begin a new run"
                         )
-                return self._carry_on(run_id, prepared, target, store)
+                return self._run_pending(run_id, prepared, target, store)
 
-    def _carry_on(self, run_id: str, prepared: Prepared, target: Target, store: Store) -> Ended:
+    def _run_pending(
+        self, run_id: str, prepared: Prepared, target: Target, store: Store
+    ) -> RunResult:
         folder = self.reports / run_id
         with claim_run(folder, run_id):
             keep_inputs(prepared, folder)
             try:
-                carry_on(self.execution(run_id, target, store), prepared)
+                run_pending(self.execution(run_id, target, store), prepared)
             except KeyboardInterrupt:
-                return Ended(run_id, interrupted=True)
+                return RunResult(run_id, interrupted=True)
         store.finish_run(run_id, self.now().astimezone(dt.UTC).isoformat(timespec="seconds"))
-        return Ended(run_id, interrupted=False)
+        return RunResult(run_id, interrupted=False)
 
     def execution(self, run_id: str, target: Target, store: Store) -> Execution:
-        """Return what carries out `run_id` on `target`, with this session's folder and observer."""
+        """Return the execution of `run_id` on `target`, with this session's folder and observer."""
         return Execution(
             run_id,
             target,
@@ -195,8 +198,8 @@ def keep_inputs(prepared: Prepared, folder: Path) -> None:
 
 
 def claim_run(folder: Path, run_id: str) -> contextlib.AbstractContextManager[None]:
-    """Hold the run, so that no two harnesses boot for it. Raises InputError where another does."""
-    return claimed(folder / ".lock", f"run {run_id} is being carried out by another vmapbench")
+    """Lock the run for this process. Raises InputError where another process holds it."""
+    return claimed(folder / ".lock", f"run {run_id} is being executed by another vmapbench")
 
 
 def fallback_file(file: Path, name: str) -> Path:

@@ -128,7 +128,7 @@ class Bench:
         files = (self.folder / "reports").glob("*/logs/*/console.log")
         return "".join(file.read_text(errors="replace") for file in sorted(files, key=_written))
 
-    def is_home(self):
+    def on_known_good(self):
         """Assert that the box runs its own kernel, armed with nothing, free, and as it was."""
         with contextlib.closing(self.box.as_root()) as shell:
             while "vmapbench.trial" in (line := shell.run(["cat", "/proc/cmdline"]).stdout):

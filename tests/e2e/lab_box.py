@@ -104,7 +104,7 @@ class LabBox:
         """Pull the network cable, or plug it in again."""
         self.qmp("set_link", name="net0", up=up)
 
-    def last_words(self) -> str:
+    def console_tail(self) -> str:
         """Return the end of what came over the serial line."""
         text = self.serial.read_text(errors="replace") if self.serial.exists() else ""
         return text[-3000:]

@@ -1,7 +1,7 @@
 """Lab hosts for real: a Debian machine with GRUB and kexec that ssh and its power switch reach.
 
-Whatever happens to the harness or the line, the host must come home. test_lab_trials.py has what
-happens to the kernels.
+Whatever happens to the harness or the line, the host must return to its known-good kernel.
+test_lab_trials.py has what happens to the kernels.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ def test_the_whole_cycle(bench):
         }
         assert facts["tuning"]["knobs"]["governor"]["state"] == "absent"
     assert boots[0]["facts"]["conditions"] == boots[1]["facts"]["conditions"]
-    assert bench.is_home()
+    assert bench.on_known_good()
 
 
 def test_killed_in_each_phase_then_resumed_over_a_line_that_is_cut(bench):
@@ -61,7 +61,7 @@ def test_killed_in_each_phase_then_resumed_over_a_line_that_is_cut(bench):
     assert process.wait() == 0, (bench.folder / "harness.log").read_text()
     assert [boot["verdict"] for boot in bench.boots()] == ["passed"]
     assert "---- vmapbench: connected again" in bench.seen()
-    assert bench.is_home()
+    assert bench.on_known_good()
 
 
 def test_a_second_harness_is_turned_away(bench, monkeypatch):
@@ -71,7 +71,7 @@ def test_a_second_harness_is_turned_away(bench, monkeypatch):
         status, said = bench.run("run", bench.playbook("lab-vmap-nodes"))
         assert status == 2, said
         assert "held by" in said
-    assert bench.is_home()
+    assert bench.on_known_good()
 
 
 def test_the_account_can_do_what_the_helper_does_and_no_more(bench):
@@ -103,7 +103,7 @@ def test_a_helper_that_is_missing_or_another_is_said(bench):
         shell.run(["mv", f"{PATH}.kept", PATH], check=True)
     status, said = bench.run("host", "check", "box")
     assert "sudo: it allows the helper, and nothing else" in said
-    assert bench.is_home()
+    assert bench.on_known_good()
 
 
 def test_knobs_come_back_without_the_harness(bench):
@@ -117,7 +117,7 @@ def test_knobs_come_back_without_the_harness(bench):
     with contextlib.closing(HostShell(spec)) as shell:
         while shell.run(["cat", *KNOBS]).stdout != before:
             time.sleep(1)
-    assert bench.is_home()
+    assert bench.on_known_good()
 
 
 def test_a_full_disk_is_said_before_any_boot(bench):
@@ -131,7 +131,7 @@ def test_a_full_disk_is_said_before_any_boot(bench):
             shell.run(["rm", "-f", fill], check=True)
     assert status == 2, said
     assert "MiB free at /var/cache" in said
-    assert bench.is_home()
+    assert bench.on_known_good()
 
 
 def test_a_host_with_another_key_is_not_spoken_to(bench):
@@ -142,4 +142,4 @@ def test_a_host_with_another_key_is_not_spoken_to(bench):
     status, said = bench.run("run", bench.playbook("lab-vmap-nodes"))
     assert status == 2, said
     assert "it shows the key ED25519 SHA256:" in said
-    assert bench.is_home()
+    assert bench.on_known_good()

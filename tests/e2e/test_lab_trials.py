@@ -1,4 +1,7 @@
-"""Lab hosts for real, under kernels that fail in every way: each time the host must come home."""
+"""Lab hosts for real, under kernels that fail in every way.
+
+Each time the host must return to its known-good kernel.
+"""
 
 import contextlib
 import json
@@ -30,7 +33,7 @@ def test_a_kernel_that_fails_at_boot(bench, kernel, verdict, words):
     assert status == 1, said
     assert [boot["verdict"] for boot in bench.boots()] == [verdict], bench.boots()[0]["reason"]
     assert words in bench.seen()
-    assert bench.is_home()
+    assert bench.on_known_good()
 
 
 def test_a_module_that_oopses(bench, built, tmp_path, monkeypatch):
@@ -47,7 +50,7 @@ def test_a_module_that_oopses(bench, built, tmp_path, monkeypatch):
         result = target.boot(request, lambda _: None)
     assert result.verdict is Verdict.CRASHED, result.reason
     assert "invalid opcode" in (folder / "console.log").read_text()
-    assert bench.is_home()
+    assert bench.on_known_good()
 
 
 def with_undefined_instruction(module):
@@ -76,4 +79,4 @@ def test_a_reboot_in_the_middle_is_no_result(bench):
     bench.box.qmp("system_reset")
     assert process.wait() == 0, (bench.folder / "harness.log").read_text()
     assert [boot["verdict"] for boot in bench.boots()] == ["interrupted", "passed"]
-    assert bench.is_home()
+    assert bench.on_known_good()

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from harness.run.fleet import Unseen
+from harness.run.observer import Observer
 from harness.run.session import Session
 from tests.flow.fakes import FakeTarget, fake_kernel
 
@@ -35,7 +35,7 @@ def make(kernels, reports):
     return Session(
         kernels,
         reports,
-        Unseen(),
+        Observer(),
         target=lambda spec, *_: MortalTarget(spec, reports),
         build=build,
     )

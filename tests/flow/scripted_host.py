@@ -151,7 +151,7 @@ class ScriptedHost(LoopbackServer):
         path.chmod(0o755)
 
     @property
-    def at_home(self):
+    def on_known_good(self):
         return (
             "vmapbench.trial" not in self.get("cmdline") and not (self.machine / "kexec").exists()
         )

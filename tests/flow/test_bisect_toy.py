@@ -19,8 +19,8 @@ import pytest
 
 from harness.analysis.bisection import Phase, SearchBounds
 from harness.build.cache import Cache
-from harness.build.history import commit_history, load_series
 from harness.build.kernel import ensure_kernel
+from harness.build.source_range import commit_range, load_series
 from harness.errors import InputError, KernelBuildError
 from harness.process import SubprocessRunner
 from harness.report.bisection import (
@@ -32,7 +32,7 @@ from harness.report.bisection import (
 )
 from harness.run.begin import begin_run
 from harness.run.bisect import Search, bisect, prepare_ends, resume
-from harness.run.course import Course, Order, kept_order, plan_course
+from harness.run.bisect_plan import BisectPlan, BisectRequest, plan_bisection, stored_request
 from harness.run.execute import Execution
 from harness.run.noise import HostState
 from harness.run.session import Session
@@ -123,7 +123,7 @@ class Bench:
 
     folder: Path
     tree: Path
-    order: Order
+    request: BisectRequest
     module: bytes
 
     @cached_property
@@ -131,16 +131,16 @@ class Bench:
         return Cache(self.tree.parent / "cache")
 
     @cached_property
-    def course(self) -> Course:
-        return plan(self.folder, self.order, self.cache)
+    def plan(self) -> BisectPlan:
+        return plan(self.folder, self.request, self.cache)
 
     def ordering(self, good, bad, **more):
         """Return a bench that bisects something else."""
-        return replace(self, order=replace(self.order, good=good, bad=bad, **more))
+        return replace(self, request=replace(self.request, good=good, bad=bad, **more))
 
     def build(self, name):
         """Build a change for real; the module is one with a real .modinfo."""
-        spec = self.course.history.spec(self.course.history.names.index(name))
+        spec = self.plan.history.spec(self.plan.history.names.index(name))
         built = ensure_kernel(spec, self.cache, SubprocessRunner(), lambda _: None)
         module = self.folder / "test_vmalloc.ko"
         module.write_bytes(self.module)
@@ -150,22 +150,22 @@ class Bench:
         """Begin a bisection, or go on with `run_id`; return its outcome."""
         store = open_store(self.folder / "store.db")
         try:
-            prepared = prepare_ends(self.course, self.build, target)
-            run_id = run_id or begin_run(prepared, store, kept_order(self.course))
+            prepared = prepare_ends(self.plan, self.build, target)
+            run_id = run_id or begin_run(prepared, store, stored_request(self.plan))
             run = Execution(run_id, target, store, self.folder / run_id, Silent(), quiet_host)
-            return Search(run, self.course, self.build, told).carry_out(prepared)
+            return Search(run, self.plan, self.build, told).carry_out(prepared)
         finally:
             store.close()
 
 
-def plan(folder, order, cache):
+def plan(folder, request, cache):
     kernels = folder / "kernels"
     kernels.mkdir(exist_ok=True)
     (kernels / "base.config").write_text("CONFIG_SMP=y\nCONFIG_HZ=250\nCONFIG_TEST_VMALLOC=m\n")
     recipe = f"version: 1\nsource: {{tree: {TOY}}}\nfragments: [base.config]\n"
     (kernels / "toy.yaml").write_text(recipe)
     playbook = parse_document(PLAYBOOK, Playbook, "toy.yaml", text=PLAYBOOK)
-    return plan_course(playbook, order, kernels, cache, SubprocessRunner())
+    return plan_bisection(playbook, request, kernels, cache, SubprocessRunner())
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture
 def bench(tmp_path, tree, module_bytes):
-    return Bench(tmp_path, tree, Order("good", "bad", tree=str(tree)), module_bytes)
+    return Bench(tmp_path, tree, BisectRequest("good", "bad", tree=str(tree)), module_bytes)
 
 
 def test_the_culprit_is_found_past_a_commit_that_does_not_build(bench):
@@ -211,7 +211,7 @@ def test_every_boot_is_in_the_store_and_the_run_is_one_comparison(bench):
     store.close()
     assert sum(boots["verdict"] == "passed") == outcome.boots
     assert set(boots[boots["verdict"] == "passed"]["kernel"]) == set(record.kernels)
-    assert record.plan["bisect"]["names"] == list(bench.course.history.names)
+    assert record.plan["bisect"]["names"] == list(bench.plan.history.names)
     assert record.plan["bisect"]["order"]["good"] == git(bench.tree, "rev-parse", "good")
 
 
@@ -283,7 +283,7 @@ def test_no_difference_is_said_and_costs_no_step(bench):
 def test_a_session_bisects_on_its_own_target_and_goes_on_with_more_boots(bench, tmp_path):
     """The whole way that the command takes, with everything real but build cache and boots."""
     target = GeneratedTarget(slow=1.0)
-    names = bench.course.history.names
+    names = bench.plan.history.names
     session = Session(
         bench.folder / "kernels", bench.folder / "reports", Silent(),
         target=lambda *_: target,
@@ -291,7 +291,7 @@ def test_a_session_bisects_on_its_own_target_and_goes_on_with_more_boots(bench, 
         read_host=quiet_host,
     )  # fmt: skip
     (bench.folder / "reports").mkdir()
-    few = bench.ordering("good", "bad", bounds=SearchBounds(most_boots=3)).course
+    few = bench.ordering("good", "bad", bounds=SearchBounds(most_boots=3)).plan
     outcome = bisect(session, few, lambda _: None)
     assert (outcome.state.phase, outcome.boots) == (Phase.NO_DIFFERENCE, 6)
     target.slow = 1.25
@@ -315,8 +315,8 @@ def as_quilt(tree, path):
     names = sorted(p.name for p in path.glob("*.patch"))[1:]  # without the cover
     for number, name in enumerate(reversed(names)):
         (path / name).rename(path / f"{number:02}-reversed.patch")
-    order = [f"{number:02}-reversed.patch" for number in reversed(range(len(names)))]
-    (path / "series").write_text("# a comment\n\n" + " -p1\n".join(order) + "\n")
+    request = [f"{number:02}-reversed.patch" for number in reversed(range(len(names)))]
+    (path / "series").write_text("# a comment\n\n" + " -p1\n".join(request) + "\n")
     return path
 
 
@@ -325,9 +325,9 @@ def test_a_series_is_bisected_patch_by_patch(bench, tmp_path, form):
     series = form(bench.tree, tmp_path / "series")
     assert len(load_series(series, SubprocessRunner()).patches) == COMMITS
     bench = bench.ordering("good", str(series))
-    titles = [change.title for change in bench.course.history.changes[1:]]
+    titles = [change.title for change in bench.plan.history.changes[1:]]
     assert titles == [f"mm/vmalloc: Change {number}" for number in range(1, COMMITS + 1)]
-    last = bench.build(bench.course.history.names[-1])
+    last = bench.build(bench.plan.history.names[-1])
     assert (last.tree / "mm/vmalloc.c").read_text() == (bench.tree / "mm/vmalloc.c").read_text()
     if form is as_mailbox:
         outcome = bench.search(GeneratedTarget())
@@ -337,7 +337,7 @@ def test_a_series_is_bisected_patch_by_patch(bench, tmp_path, form):
 def test_what_is_no_line_of_commits_is_refused(bench, tmp_path):
     def refused(good, bad, words, **more):
         with pytest.raises(InputError, match=words):
-            assert bench.ordering(good, bad, **more).course
+            assert bench.ordering(good, bad, **more).plan
 
     refused("nonsense", "bad", "has no commit 'nonsense'")
     refused("bad", "good", r"good is older than bad\n  next: .* vmapbench bisect good bad")
@@ -363,10 +363,10 @@ def test_the_advice_on_a_merge_can_be_carried_out(bench, runner, tmp_path):
     git(tree, "commit", "-q", "--allow-empty", "-m", "Aside")
     git(tree, "merge", "-q", "--no-ff", "-m", "Merge topic", "topic")
     merge = git(tree, "rev-parse", "HEAD").strip()
-    history = commit_history(bench.course.history.spec(0), tree, "good", "trunk", cache, runner)
+    history = commit_range(bench.plan.history.spec(0), tree, "good", "trunk", cache, runner)
     assert [change.merge for change in history.changes] == [False, False, True]
     text = merge_advice(merge)
     start, bad = re.search(r"bisect \$\((.*)\)\^ (\S+) ", text).groups()
     first = runner.run(["sh", "-c", f"cd '{tree}' && {start}"]).output.strip()
-    inside = commit_history(bench.course.history.spec(0), tree, f"{first}^", bad, cache, runner)
+    inside = commit_range(bench.plan.history.spec(0), tree, f"{first}^", bad, cache, runner)
     assert [change.title for change in inside.changes[1:]] == ["Topic 1 x", "Topic 2 x"]

@@ -13,7 +13,7 @@ from harness.report.text import render_text
 from harness.report.view import View
 from harness.run.begin import begin_run
 from harness.run.diagnosis import ENOUGH
-from harness.run.execute import ATTEMPTS, Execution, carry_on, pending_jobs
+from harness.run.execute import ATTEMPTS, Execution, pending_jobs, run_pending
 from harness.run.noise import HostState
 from harness.run.prepare import prepare
 from harness.store.store import open_store
@@ -60,7 +60,7 @@ def carried_out(build, store, tmp_path, *results, playbook=None, read_host=quiet
     prepared = prepare(playbook or fake_playbook(), build, target)
     run_id = begin_run(prepared, store)
     run = Execution(run_id, target, store, tmp_path / run_id, observer, read_host)
-    carry_on(run, prepared)
+    run_pending(run, prepared)
     return run_id, target, observer
 
 
@@ -171,12 +171,12 @@ def test_an_interrupted_run_goes_on_where_it_was(build, store, tmp_path):
     prepared = prepare(fake_playbook(), build, target)
     run_id = begin_run(prepared, store)
     with pytest.raises(KeyboardInterrupt):
-        carry_on(
+        run_pending(
             Execution(run_id, target, store, tmp_path / run_id, observer, quiet_host), prepared
         )
     assert len(pending_jobs(store.jobs(run_id), store.boots(run_id))) == 4
     run = Execution(run_id, target, store, tmp_path / run_id, observer, quiet_host)
-    carry_on(run, prepared)
+    run_pending(run, prepared)
     assert observer.done == 2
     assert [position for position, _ in observer.ended] == [0, 1, 2, 3, 4, 5]
 
@@ -209,7 +209,7 @@ def test_boots_side_by_side(build, store, tmp_path):
     prepared = prepare(fake_playbook(), build, target)
     run_id = begin_run(prepared, store)
     run = Execution(run_id, target, store, tmp_path / run_id, observer, quiet_host)
-    carry_on(run, prepared)
+    run_pending(run, prepared)
     assert pending_jobs(store.jobs(run_id), store.boots(run_id)) == []
     verdicts = list(store.boots_frame(run_id).verdict)
     assert (verdicts.count("passed"), verdicts.count("interrupted")) == (6, 2)
@@ -228,7 +228,7 @@ def test_an_interrupt_ends_every_boot_under_way(build, store, tmp_path):
     prepared = prepare(fake_playbook(), build, target)
     run_id = begin_run(prepared, store)
     with pytest.raises(KeyboardInterrupt):
-        carry_on(
+        run_pending(
             Execution(run_id, target, store, tmp_path / run_id, observer, quiet_host), prepared
         )
     assert target.closed
@@ -282,7 +282,7 @@ def test_a_full_disk_spoils_the_boot_not_the_store(build, store, tmp_path):
     run_id = begin_run(prepared, store)
     (tmp_path / "file").touch()
     with pytest.raises(InfrastructureError, match="cannot keep logs"):
-        carry_on(
+        run_pending(
             Execution(run_id, target, store, tmp_path / "file", observer, quiet_host), prepared
         )
     assert target.requests == []

@@ -6,7 +6,7 @@ import distributed
 import pytest
 
 from harness.errors import InputError
-from harness.run.fleet import carry_out
+from harness.run.fleet import run_fleet
 from harness.store.store import open_store
 from harness.verdict import Verdict
 from tests.flow.fakes import PLAYBOOK
@@ -45,7 +45,7 @@ def folders(tmp_path):
 
 def test_a_worker_that_dies_gives_its_run_back(cluster, folders):
     file, kernels, reports = folders
-    ended = dict(carry_out(cluster, file, ["mortal", "other"], kernels, reports, make))
+    ended = dict(run_fleet(cluster, file, ["mortal", "other"], kernels, reports, make))
     assert set(ended) == {"mortal", "other"}
     with contextlib.closing(open_store(reports / "vmapbench.db")) as store:
         assert len(store.list_runs()) == 2
@@ -62,4 +62,4 @@ def test_a_worker_that_dies_gives_its_run_back(cluster, folders):
 
 def test_a_host_that_no_worker_drives(cluster, folders):
     with pytest.raises(InputError, match=r"no worker of tcp.* drives tr9; .*host:tr9=1"):
-        list(carry_out(cluster, folders[0], ["other", "tr9"], *folders[1:], make))
+        list(run_fleet(cluster, folders[0], ["other", "tr9"], *folders[1:], make))

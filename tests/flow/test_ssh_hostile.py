@@ -9,11 +9,11 @@ import pytest
 from harness.errors import ToolError
 from harness.spec.host import load_host_file
 from harness.targets.ssh import kmsg, transport
-from harness.targets.ssh.home import wait_for
 from harness.targets.ssh.identity import read_running
 from harness.targets.ssh.kmsg import KmsgLog
 from harness.targets.ssh.lock import read_lock
 from harness.targets.ssh.probe import count_cpus
+from harness.targets.ssh.restore import wait_for
 from harness.targets.ssh.shell import HostAnswerError
 from harness.targets.ssh.transport import HostShell
 from harness.targets.ssh.trial import parse_result

@@ -16,8 +16,8 @@ from harness.process import SubprocessRunner
 from harness.spec import playbook
 from harness.targets.base import BootRequest
 from harness.targets.ssh import transport
-from harness.targets.ssh.home import known_good, wait_for
 from harness.targets.ssh.lock import read_lock
+from harness.targets.ssh.restore import known_good, wait_for
 from harness.targets.ssh.target import SshTarget
 from harness.targets.ssh.transport import ConnectionLostError, HostShell
 from harness.verdict import Verdict
@@ -68,7 +68,13 @@ def test_a_whole_boot(host, target, request_for):
     phases = []
     result = boot(target, request_for(loads=("nr_threads=1", "nr_threads=2")), phases.append)
     assert (result.verdict, result.reason) == (Verdict.PASSED, "")
-    assert phases == ["preparing the host", "booting", "testing", "testing", "going home"]
+    assert phases == [
+        "preparing the host",
+        "booting",
+        "testing",
+        "testing",
+        "returning to the known-good kernel",
+    ]
     assert result.load_ns == (5_000_000, 5_000_000)
     assert "All test took worker1" in result.kernel_log
     assert "[    0.000001] Linux version" in result.console.read_text()
@@ -79,7 +85,7 @@ def test_a_whole_boot(host, target, request_for):
     assert combined.startswith(b"070701")
     assert combined.endswith(b"the host's own")
     assert host.get("commands").count("-USR1 -x vmapbench-guard") == 3
-    assert host.at_home
+    assert host.on_known_good
     target.close()
     with pytest.raises(FileNotFoundError):
         (host.folder / "state/lock").read_text()
@@ -94,7 +100,7 @@ def test_a_trial_that_falls_back_at_once(host, target, request_for):
     assert result.verdict is Verdict.CRASHED
     assert "VFS: no root" in result.reason
     assert "---- vmapbench: pstore" in result.console.read_text()
-    assert host.at_home
+    assert host.on_known_good
 
 
 def test_a_trial_that_falls_back_without_a_word(host, target, request_for):
@@ -118,7 +124,7 @@ def test_a_trial_that_hangs_is_ended_by_its_power(host, tmp_path, request_for):
     target.close()
     assert result.verdict is Verdict.NO_BOOT
     assert "power" in host.get("commands")
-    assert host.at_home
+    assert host.on_known_good
 
 
 def test_a_cut_connection_costs_nothing(host, target, request_for):
@@ -175,7 +181,7 @@ def test_an_oops_ends_the_trial_and_its_words_are_kept(host, target, request_for
     assert "NULL pointer dereference" in result.reason
     assert "RIP: 0010:alloc_vmap_area" in result.console.read_text()
     assert "reboot --force --force" in host.get("commands")
-    assert host.at_home
+    assert host.on_known_good
 
 
 def test_a_module_that_hangs(host, target, request_for):
@@ -185,7 +191,7 @@ def test_a_module_that_hangs(host, target, request_for):
     assert result.verdict is Verdict.HUNG
     assert "no output past the expected time" in result.reason
     assert "reboot --force --force" in host.get("commands")
-    assert host.at_home
+    assert host.on_known_good
 
 
 def test_a_reboot_in_the_middle(host, target, request_for):
@@ -194,7 +200,7 @@ def test_a_reboot_in_the_middle(host, target, request_for):
     result = boot(target, request_for())
     assert result.verdict is Verdict.INTERRUPTED
     assert "left the trial kernel" in result.reason
-    assert host.at_home
+    assert host.on_known_good
 
 
 def test_another_kernel_than_the_one_sent(host, target, request_for):
@@ -248,7 +254,7 @@ def test_a_lock_that_was_broken_stops_the_run(host, target, request_for):
     (host.folder / "state/lock").unlink()
     with pytest.raises(InfrastructureError, match="somebody has broken"):
         target.boot(request_for(), lambda _: None)
-    assert host.at_home
+    assert host.on_known_good
 
 
 def test_a_host_that_cannot_be_used_is_refused_whole_and_freed(host, tmp_path):
@@ -286,7 +292,7 @@ def test_a_disk_that_fills_up_later(small_host, tmp_path, request_for):
     with pytest.raises(InfrastructureError, match="is the disk full"):
         target.boot(request, lambda _: None)
     target.close()
-    assert small_host.at_home
+    assert small_host.on_known_good
 
 
 BOOT = """
@@ -323,7 +329,7 @@ time.sleep(60)
     ("phase", "held"),
     [
         *((phase, True) for phase in ("checked", "preparing the host", "booting", "testing")),
-        *((phase, True) for phase in ("going home", "done")),
+        *((phase, True) for phase in ("returning to the known-good kernel", "done")),
         *((phase, False) for phase in ("preparing the host", "booting", "testing")),
     ],
 )
@@ -347,7 +353,7 @@ def test_killed_with_9_in_any_phase(host, tmp_path, request_for, repository, pha
     target = target_of(host, tmp_path)
     result = boot(target, request_for())
     assert (result.verdict, result.reason) == (Verdict.PASSED, "")
-    assert host.at_home
+    assert host.on_known_good
     target.close()
     shell = HostShell(target.host)
     assert read_lock(shell, target.host.state) is None
@@ -361,8 +367,8 @@ def test_recovery_by_hand(host, tmp_path):
     Path(host.machine / "kexec").write_text("armed")
     host.set("cmdline", "root=/dev/fake vmapbench.trial=ab")
     assert known_good(recover_host(spec, SubprocessRunner(), told.append))
-    assert host.at_home
-    assert told[0] == "going back to the known-good kernel"
+    assert host.on_known_good
+    assert told[0] == "rebooting into the known-good kernel"
 
 
 class _BusyFor(SshTarget):
@@ -394,7 +400,7 @@ def test_a_host_too_busy_to_be_released_is_asked_again(host, tmp_path, caplog, r
         ("preparing the host", signal.SIGTERM),
         ("booting", signal.SIGHUP),
         ("testing", signal.SIGTERM),
-        ("going home", signal.SIGHUP),
+        ("returning to the known-good kernel", signal.SIGHUP),
     ],
 )
 def test_a_signal_that_ends_the_harness_releases_the_host(
@@ -431,4 +437,4 @@ def test_a_signal_that_ends_the_harness_releases_the_host(
     assert child.returncode
     assert "KeyboardInterrupt" in said
     assert not (host.folder / "state/lock").exists()
-    assert host.at_home
+    assert host.on_known_good

@@ -168,8 +168,8 @@ class Workplace:
             target=lambda *_: MadeUpTarget(self),
             build=self.build,
         )
-        tell = self.said.append
-        return Night(load_nightly(file), session, self.clock, self.send, tell, self.write)
+        notify = self.said.append
+        return Night(load_nightly(file), session, self.clock, self.send, notify, self.write)
 
     def pass_time(self, seconds):
         self.now += dt.timedelta(seconds=seconds)

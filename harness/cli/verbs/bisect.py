@@ -55,7 +55,7 @@ def command(
     from harness.run.bisect import BisectionResult
     from harness.run.bisect import bisect as begin
     from harness.run.bisect import resume as go_on
-    from harness.run.course import Order, plan_course, plan_lines
+    from harness.run.bisect_plan import BisectRequest, plan_bisection, plan_lines
     from harness.run.session import Session
     from harness.spec.playbook import load_playbook
 
@@ -64,20 +64,20 @@ def command(
     with show_progress(live=sys.stderr.isatty()) as observer:
         session = Session(kernels, reports, observer, observer.build)
 
-        def tell(outcome: BisectionResult) -> None:
+        def notify(outcome: BisectionResult) -> None:
             observer.say(render_progress(outcome))
 
         if file is None:
-            outcome = go_on(session, str(resume), tell, most_boots)
+            outcome = go_on(session, str(resume), notify, most_boots)
         else:
             bounds = SearchBounds(alpha, beta, most_boots or SearchBounds.most_boots)
-            order = Order(good, bad, tree, kernel, workload, case, bounds)
+            request = BisectRequest(good, bad, tree, kernel, workload, case, bounds)
             cache = Cache(cache_folder())
-            course = plan_course(load_playbook(file), order, kernels, cache, session.runner)
+            plan = plan_bisection(load_playbook(file), request, kernels, cache, session.runner)
             if dry_run:
-                echo("\n".join(plan_lines(course, session)))
+                echo("\n".join(plan_lines(plan, session)))
                 return
-            outcome = begin(session, course, tell)
+            outcome = begin(session, plan, notify)
     keep_outcome(outcome, reports)
     echo(json.dumps(as_document(outcome), indent=2) if as_json else render_outcome(outcome))
     if outcome.interrupted:

@@ -32,10 +32,10 @@ def command(
     from harness.process import SubprocessRunner
     from harness.run.doctor import Environment, examine
 
-    def tell(words: str) -> None:
+    def notify(words: str) -> None:
         echo(words, err=True)
 
-    environment = Environment(SubprocessRunner(), cache_folder(), reports, tell)
+    environment = Environment(SubprocessRunner(), cache_folder(), reports, notify)
     rows = examine(environment, again=again)
     if as_json:
         echo(json.dumps([asdict(row) for row in rows], indent=2))

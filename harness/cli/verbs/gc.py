@@ -42,12 +42,12 @@ def command(
     chosen = choose(find_items(cache, reports), time.time(), oldest_s, used, budget)
     told: list[dict[str, Any]] = []
 
-    def tell(choice: "Choice", goes: bool) -> None:
+    def notify(choice: "Choice", goes: bool) -> None:
         told.append(_row(choice, goes))
         if not as_json:
             echo(_line(told[-1], dry_run))
 
-    collect(chosen, dry_run, tell)
+    collect(chosen, dry_run, notify)
     freed = sum(row["bytes"] for row in told if row["dropped"])
     if as_json:
         document = {"version": 1, "dry_run": dry_run, "items": told, "freed_bytes": freed}

@@ -13,7 +13,7 @@ from harness.console import echo
 from harness.errors import VmapbenchError
 
 if TYPE_CHECKING:
-    from harness.run.session import Ended, Session
+    from harness.run.session import RunResult, Session
 
 
 def command(
@@ -79,12 +79,12 @@ def _run_on_fleet(
     from harness.errors import InputError
 
     try:
-        from harness.run.fleet import carry_out, make_session
+        from harness.run.fleet import make_session, run_fleet
     except ModuleNotFoundError as error:
         raise InputError("--scheduler needs Dask: pip install 'vmapbench[fleet]'") from error
 
     statuses: list[int] = []
-    for name, ended in carry_out(scheduler, file, names, kernels, reports):
+    for name, ended in run_fleet(scheduler, file, names, kernels, reports):
         if isinstance(ended, VmapbenchError):
             echo(f"{name}: {ended}", err=True)
             statuses.append(ended.exit_code)
@@ -119,7 +119,7 @@ def _run_once(
     return is_bad(show_run(session, ended, reports, as_json))
 
 
-def _run_or_fall_back(session: "Session", file: Path, host: str | None) -> "Ended":
+def _run_or_fall_back(session: "Session", file: Path, host: str | None) -> "RunResult":
     """Carry out a playbook, or the one that it names for machines that cannot be its target."""
     from harness.errors import UnsupportedError
     from harness.run.session import fallback_file

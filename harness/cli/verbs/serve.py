@@ -29,7 +29,7 @@ def command(
         )
     with opened_store(reports) as store:
         try:
-            server = make_server(Pages(store, reports), host, port, _tell)
+            server = make_server(Pages(store, reports), host, port, _notify)
             beyond = not is_loopback(host)
         except (OSError, UnicodeError) as error:
             raise InputError(
@@ -37,7 +37,7 @@ def command(
                 f"{getattr(error, 'strerror', None) or error}; --port 0 takes a free one"
             ) from error
         if beyond:
-            _tell(
+            _notify(
                 "warning: whoever reaches this address reads every result; there is no password "
                 "and no encryption"
             )
@@ -50,5 +50,5 @@ def command(
             server.close()
 
 
-def _tell(words: str) -> None:
+def _notify(words: str) -> None:
     echo(words, err=True)

@@ -121,10 +121,10 @@ class HostLock:
         self._file, self._mutex = f"{state}/lock", f"{state}/mutex"
         self.holder = holder
 
-    def acquire(self, shell: Shell, lease_s: int, tell: Callable[[str], None]) -> None:
+    def acquire(self, shell: Shell, lease_s: int, notify: Callable[[str], None]) -> None:
         """Take the lock, or raise InputError that says who has it and what to do.
 
-        A lock whose process ended without a word is taken over, and `tell` is told.
+        A lock whose process ended without a word is taken over, and `notify` is told.
         """
         for _ in range(3):
             done = self._locked(shell, _ACQUIRE, self._content(lease_s))
@@ -140,7 +140,7 @@ class HostLock:
                 continue  # released in between
             if not is_gone(held.holder):
                 raise InputError(refusal(shell.name, held))
-            tell(f"taking over from a process that has ended: {held.describe()}")
+            notify(f"taking over from a process that has ended: {held.describe()}")
             self._locked(shell, _RELEASE, b"", held.holder.token)
         raise InputError(f"host {shell.name}: others lock and release it all the time; try again")
 

@@ -48,7 +48,7 @@ def check_host(shell: Shell, spec: HostSpec, method: BootMethod) -> list[Row]:
         _boot,
         _drivers,
         _topology,
-        _ways_back,
+        _recovery,
     )
     host = _Host(shell, spec, method, check_helper(shell, spec))
     return [row for look in looks for row in look(host)]
@@ -245,7 +245,7 @@ def _topology(host: _Host) -> Iterator[Row]:
         yield Row("topology", Health.OK, words)
 
 
-def _ways_back(host: _Host) -> Iterator[Row]:
+def _recovery(host: _Host) -> Iterator[Row]:
     look = 'for d in /sys/class/watchdog/watchdog*; do cat "$d/identity" 2>/dev/null; done'
     dogs = [line for line in host.shell.run(["sh", "-c", look]).stdout.split("\n") if line]
     hardware = [dog for dog in dogs if "Software" not in dog]
@@ -263,6 +263,6 @@ def _ways_back(host: _Host) -> Iterator[Row]:
             "a panic's last lines may be lost: give the host a `console`, or EFI or ERST pstore"
         )
         state = Health.OK if host.spec.console else Health.WARN
-        yield Row("last words", state, "no pstore", "" if host.spec.console else remedy)
+        yield Row("panic log", state, "no pstore", "" if host.spec.console else remedy)
     else:
-        yield Row("last words", Health.OK, f"pstore: {backend}")
+        yield Row("panic log", Health.OK, f"pstore: {backend}")

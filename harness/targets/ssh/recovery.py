@@ -1,4 +1,4 @@
-"""Brings a host home outside of a run."""
+"""Returns a host to its known-good kernel outside of a run."""
 
 import contextlib
 from collections.abc import Callable
@@ -6,18 +6,19 @@ from collections.abc import Callable
 from harness.process import Runner
 from harness.spec.host import HostSpec
 from harness.targets.ssh.boot_method import boot_method
-from harness.targets.ssh.home import bring_home
 from harness.targets.ssh.identity import Running
 from harness.targets.ssh.lock import HostLock, this_process
+from harness.targets.ssh.restore import restore_known_good
 from harness.targets.ssh.shell import Shell
 from harness.targets.ssh.transport import ConnectionLostError, HostShell
 
 
-def recover_host(spec: HostSpec, runner: Runner, tell: Callable[[str], None]) -> Running:
-    """Take the host's lock, bring it to its known-good kernel, disarm, and give it back.
+def recover_host(spec: HostSpec, runner: Runner, notify: Callable[[str], None]) -> Running:
+    """Lock the host, restore its known-good kernel, disarm the trial, and unlock it.
 
-    A host that does not answer is power-cycled where there is a way; its lock is looked at after
-    that. Raises InputError when a living run holds it, InfrastructureError when it is lost.
+    A host that does not answer is power-cycled where it has a power method, and its lock checked
+    after that. Raises InputError where a running process holds it, InfrastructureError where the
+    host cannot be restored.
     """
 
     def connect() -> Shell:
@@ -27,9 +28,11 @@ def recover_host(spec: HostSpec, runner: Runner, tell: Callable[[str], None]) ->
     lease_s = spec.boot.answer_within_s + spec.boot.confirm_within_s
     locked = False
     with contextlib.suppress(ConnectionLostError), contextlib.closing(connect()) as shell:
-        lock.acquire(shell, 4 * lease_s, tell)
+        lock.acquire(shell, 4 * lease_s, notify)
         locked = True
-    answer = bring_home(spec, method, connect, runner, lease_s=float(lease_s), tell=tell)
+    answer = restore_known_good(
+        spec, method, connect, runner, lease_s=float(lease_s), notify=notify
+    )
     with contextlib.closing(answer.shell) as shell:
         if locked:
             lock.release(shell)

@@ -1,9 +1,10 @@
-"""Lab hosts as targets: one trial boot for each request, and the machine always comes back."""
+"""Lab hosts as targets: one trial boot for each request, then the known-good kernel again."""
 
 import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,24 @@ from harness.process import Child, Runner
 from harness.spec import playbook
 from harness.spec.architecture import X86_64, Architecture
 from harness.spec.host import HostSpec, load_host
-from harness.targets.base import BootRequest, BootResult, Progress
+from harness.targets.base import BootRequest, BootResult, Judgement, Progress
 from harness.targets.ssh.boot_method import Trial, arm, boot_method
 from harness.targets.ssh.helper import PATH as HELPER
 from harness.targets.ssh.helper import trial_folder
-from harness.targets.ssh.home import IN_ORDER, Answer, bring_home, restart, wait_for
 from harness.targets.ssh.identity import Running
 from harness.targets.ssh.inventory import collect_inventory, note_changes
 from harness.targets.ssh.lock import HostLock, this_process
 from harness.targets.ssh.power import reserve_argv
 from harness.targets.ssh.probe import check_helper, check_host, count_cpus
+from harness.targets.ssh.restore import REBOOT, ReachableHost, restart, restore_known_good, wait_for
 from harness.targets.ssh.shell import Shell
 from harness.targets.ssh.stage import ensure_guard, plan_trial, stage_trial
 from harness.targets.ssh.transport import ConnectionLostError, HostShell
 from harness.targets.ssh.trial import (
     GRACE_S,
-    Findings,
     TrialRun,
+    append_panic_logs,
     collect_pstore,
-    keep_last_words,
     read_text,
 )
 from harness.targets.ssh.tuning import apply_tuning, restore_tuning, tuning_parameters
@@ -71,14 +71,14 @@ class SshTarget:
         return HostShell(self.host)
 
     def check(self) -> None:
-        """Take the host, bring it home, and refuse it where no boot could succeed.
+        """Lock the host, restore its known-good kernel, and check that a boot could succeed.
 
         Raises InputError or ToolError; the host is free again when it does.
         """
         self._guard()
         try:
             self.hold()
-            with contextlib.closing(self._home().shell) as shell:
+            with contextlib.closing(self._restored().shell) as shell:
                 self._refuse(shell)
         except BaseException:
             self.close()
@@ -89,27 +89,27 @@ class SshTarget:
         return 1
 
     def hold(self) -> None:
-        """Take the host for this process, until `close`. Raises InputError when it is taken."""
+        """Lock the host for this process, until `close`. Raises InputError where it is locked."""
         argv = reserve_argv(self.host, "acquire")
         if argv and not self._reserved:
             self._runner.run(argv, deadline_s=60, check=True)
             self._reserved = True
         if not self._held:
-            with contextlib.closing(self._connect_patiently()) as shell:
+            with contextlib.closing(self._connect_when_up()) as shell:
                 if bad := _faults(check_helper(shell, self.host)):
                     raise InputError(f"host {self.host.name}:\n  " + "\n  ".join(bad))
                 shell.run(["mkdir", "-p", "--", self.host.state])
-                self._lock.acquire(shell, self._patience_s(), self._notes.append)
+                self._lock.acquire(shell, self._lock_lease_s(), self._notes.append)
             self._held = True
 
-    def _connect_patiently(self) -> Shell:
+    def _connect_when_up(self) -> Shell:
         """Return a connection to a host that an earlier run may have left restarting."""
         try:
             return self.connect()
         except ConnectionLostError as error:
-            patience_s = float(self.host.boot.answer_within_s)
-            _log.warning("%s\n  it may be restarting: waiting up to %.0f s", error, patience_s)
-            answer = wait_for(self.connect, lambda _: True, patience_s)
+            within_s = float(self.host.boot.answer_within_s)
+            _log.warning("%s\n  it may be restarting: waiting up to %.0f s", error, within_s)
+            answer = wait_for(self.connect, lambda _: True, within_s)
             if answer is None:
                 raise
             return answer.shell
@@ -152,7 +152,7 @@ class SshTarget:
         ]
 
     def boot(self, request: BootRequest, progress: Progress) -> BootResult:
-        """Boot, load, collect, come home. Raises InfrastructureError only."""
+        """Boot, load, collect, return to the known-good kernel. Raises InfrastructureError only."""
         began = time.monotonic()
         try:
             return self._boot(request, progress, began)
@@ -160,7 +160,7 @@ class SshTarget:
             raise InfrastructureError(str(error)) from error
 
     def close(self) -> None:
-        """Give the host back. What it runs then is its known-good kernel, or on its way there."""
+        """Unlock the host, which runs its known-good kernel or is rebooting into it."""
         if self._held:
             self._held = False
             self._release()
@@ -170,7 +170,7 @@ class SshTarget:
             self._runner.run(argv, deadline_s=60)
 
     def _release(self) -> None:
-        """Give the lock back; a busy host may not answer the first time."""
+        """Release the lock; a busy host may not answer at once, so this is tried three times."""
         why: Exception | None = None
         for pause_s in (0, 1, 1):
             time.sleep(pause_s)
@@ -186,13 +186,13 @@ class SshTarget:
         )
         return None
 
-    def _patience_s(self, lease_s: int = 0) -> int:
-        """Return for how long the lock is taken at a time: no phase may last longer."""
+    def _lock_lease_s(self, lease_s: int = 0) -> int:
+        """Return for how many seconds the lock is taken: no phase may last longer."""
         boot = self.host.boot
         return 4 * boot.answer_within_s + 2 * boot.confirm_within_s + 2 * lease_s + 600
 
     def _lease_s(self, request: BootRequest) -> int:
-        """Return how long the guard waits for the next word once the trial is confirmed."""
+        """Return the lease of the guard in seconds: it resets the host unless confirmed in it."""
         return int(5 * request.expected_s + 2 * GRACE_S) + self.host.boot.confirm_within_s
 
     def _parameters(self, request: BootRequest) -> tuple[str, ...]:
@@ -204,8 +204,10 @@ class SshTarget:
     def _cpus(self) -> int:
         return int(self._machine.get("host_cpus", self._spec.cpus))
 
-    def _home(self, lease_s: float = 0.0, *, crashed: bool = False, waited: bool = False) -> Answer:
-        answer = bring_home(
+    def _restored(
+        self, lease_s: float = 0.0, *, crashed: bool = False, waited: bool = False
+    ) -> ReachableHost:
+        answer = restore_known_good(
             self.host,
             self._method,
             self.connect,
@@ -213,7 +215,7 @@ class SshTarget:
             lease_s=lease_s or float(self.host.boot.confirm_within_s),
             crashed=crashed,
             waited=waited,
-            tell=self._notes.append,
+            notify=self._notes.append,
         )
         self._machine["host_cpus"] = count_cpus(answer.shell)
         self._machine["known_good"] = answer.running.release
@@ -222,33 +224,29 @@ class SshTarget:
     def _boot(self, request: BootRequest, progress: Progress, began: float) -> BootResult:
         lease_s = self._lease_s(request)
         progress("preparing the host")
-        answer = self._home()
+        answer = self._restored()
         with contextlib.closing(answer.shell) as shell:
-            self._lock.renew(shell, self._patience_s(lease_s))
+            self._lock.renew(shell, self._lock_lease_s(lease_s))
             trial = self._stage(shell, request, answer.running, lease_s)
             run = TrialRun(
                 self.host, request, trial, self.connect, progress, self._prepare, self.grace_s
             )
             with self._serial_console(request), contextlib.closing(run):
-                findings = self._carry_out(shell, run, trial, answer.running, progress)
+                judgement = self._run_trial(shell, run, trial, answer.running, progress)
         try:
-            progress("going home")
-            self._come_home(run, findings, request, lease_s)
+            progress("returning to the known-good kernel")
+            judgement = self._return(run, judgement, request, lease_s)
         except BaseException:
             self._abandon()
             raise
-        if findings.kernel_log is not None:
-            (request.folder / "kernel.log").write_text(findings.kernel_log, encoding="utf-8")
+        if judgement.kernel_log is not None:
+            (request.folder / "kernel.log").write_text(judgement.kernel_log, encoding="utf-8")
+        judged = {**vars(judgement), "facts": {**judgement.facts, "notes": self._taken_notes()}}
         return BootResult(
-            verdict=findings.verdict,
-            reason=findings.reason,
+            **judged,
             console=request.folder / "console.log",
-            kernel_log=findings.kernel_log,
-            load_ns=tuple(findings.load_ns),
             argv=tuple(trial.command_line.split()),
             elapsed_s=time.monotonic() - began,
-            facts={**findings.facts, "notes": self._taken_notes()},
-            reached_init="cpus" in findings.facts,  # told by the confirmed trial
         )
 
     def _taken_notes(self) -> list[str]:
@@ -262,24 +260,24 @@ class SshTarget:
         stage_trial(shell, request, self._guard())
         return trial
 
-    def _carry_out(
+    def _run_trial(
         self, shell: Shell, run: TrialRun, trial: Trial, running: Running, progress: Progress
-    ) -> Findings:
-        """Start the trial and follow it to its end; whatever interrupts that, it is sent home."""
+    ) -> Judgement:
+        """Start the trial and follow it to its end; reboot the host when that is interrupted."""
         try:
             arm(shell, self._method, trial)
             progress("booting")
             restart(shell, ("start", self._method.name))
-            findings = run.run(running.boot_id)
+            judgement = run.run(running.boot_id)
             run.finish(restore_tuning)
         except BaseException:
             self._abandon()
             raise
-        return findings
+        return judgement
 
     def _prepare(self, shell: Shell) -> Mapping[str, Any]:
         """Tune the confirmed trial; return what is kept of it with the boot."""
-        lease_s = self._patience_s()
+        lease_s = self._lock_lease_s()
         tuned = apply_tuning(shell, self.host.tuning, lease_s)
         inventory = collect_inventory(shell)
         self._machine["hardware"] = inventory.facts()["hardware"]
@@ -295,41 +293,40 @@ class SshTarget:
             },
         }
 
-    def _come_home(
-        self, run: TrialRun, findings: Findings, request: BootRequest, lease_s: int
-    ) -> None:
-        """Bring the host back and look for a panic's last words. A lost host is in the reason."""
+    def _return(
+        self, run: TrialRun, judgement: Judgement, request: BootRequest, lease_s: int
+    ) -> Judgement:
+        """Restore the known-good kernel; return the judgement, revised by panic logs found then.
+
+        A host that cannot be restored is named in the reason.
+        """
+        verdict, reason = judgement.verdict, judgement.reason
         try:
-            stuck = run.crashed or findings.verdict is Verdict.HUNG
-            answer = self._home(lease_s, crashed=stuck, waited=run.unanswered)
+            stuck = run.crashed or verdict is Verdict.HUNG
+            answer = self._restored(lease_s, crashed=stuck, waited=run.unanswered)
         except InfrastructureError as error:
-            if findings.verdict is Verdict.PASSED:
-                findings.reason = str(error)
-                return  # what was measured stands; the next boot will say so again
-            findings.reason += f"; {error}"
-            return
+            if verdict is Verdict.PASSED:  # the measurement is valid; the next boot fails again
+                return replace(judgement, reason=str(error))
+            return replace(judgement, reason=f"{reason}; {error}")
         with contextlib.closing(answer.shell) as shell:
-            if findings.verdict is Verdict.PASSED:
-                return
+            if verdict is Verdict.PASSED:
+                return judgement
             serial = read_text(request.folder / "serial.log")
             pstore = collect_pstore(shell)
-        keep_last_words(run.log, [("serial console", serial), ("pstore", pstore)])
-        if (
-            findings.verdict is Verdict.NO_BOOT
-            and "nobody confirmed this kernel" in serial + pstore
-        ):
-            findings.reason += "; it ran, but ssh never answered: a network driver may be missing"
-        if run.crashed and findings.verdict is not Verdict.CRASHED:
-            findings.verdict = Verdict.CRASHED
-            findings.reason = f"the kernel crashed: {run.log.crash}"
+        append_panic_logs(run.log, [("serial console", serial), ("pstore", pstore)])
+        if verdict is Verdict.NO_BOOT and "nobody confirmed this kernel" in serial + pstore:
+            reason += "; it ran, but ssh never answered: a network driver may be missing"
+        if run.crashed and verdict is not Verdict.CRASHED:
+            verdict, reason = Verdict.CRASHED, f"the kernel crashed: {run.log.crash}"
+        return replace(judgement, verdict=verdict, reason=reason)
 
     def _abandon(self) -> None:
-        """Send the host home without waiting; its guard does the same when this fails."""
+        """Reboot the host without waiting; its guard does the same when this fails."""
         with (
             contextlib.suppress(InfrastructureError, InputError),
             contextlib.closing(HostShell(self.host, connect_s=5)) as shell,
         ):
-            restart(shell, IN_ORDER)
+            restart(shell, REBOOT)
 
     @contextlib.contextmanager
     def _serial_console(self, request: BootRequest) -> Iterator[None]:

@@ -1,32 +1,31 @@
-"""One boot on a lab host: start the trial, prove it, load the module, collect, and come home."""
+"""One boot on a lab host: start the trial, prove it, load the module, collect the log."""
 
 import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.errors import InfrastructureError, ToolError
 from harness.guest.frames import parse_meminfo
 from harness.spec.host import HostSpec
-from harness.targets.base import BootRequest, Progress
+from harness.targets.base import BootRequest, Judgement, Progress
 from harness.targets.ssh.boot_method import Trial
 from harness.targets.ssh.helper import trial_folder
-from harness.targets.ssh.home import Answer, Connect, known_good, wait_for
 from harness.targets.ssh.identity import build_id_of, mismatches
 from harness.targets.ssh.kmsg import FOLLOW, KmsgLog
+from harness.targets.ssh.restore import Connect, ReachableHost, known_good, wait_for
 from harness.targets.ssh.shell import Following, HostAnswerError, Shell
 from harness.targets.ssh.transport import ConnectionLostError
 from harness.verdict import Verdict
 
 CONFIRM = ("confirm",)  # a verb of the helper
 GRACE_S = 60.0  # past the expected time, silence of this long is a hang
-_LAST_WORDS_S = 3.0  # after a crash, for what is still on its way
+_PANIC_LOG_S = 3.0  # after a crash, for what is still on its way
 _POLL_S = 0.2
 _RESULT = re.compile(r"elapsed_ns=([0-9]{1,15}) ([ -~]{0,200})\n?")  # eleven days at most
-_AFTER_A_CUT_S = 5.0
+_AFTER_RECONNECT_S = 5.0
 # The module's init ends with -EAGAIN on purpose (lib/test_vmalloc.c, vmalloc_test_init).
 _EXPECTED_WORDS = ("", "Resource temporarily unavailable")
 
@@ -38,17 +37,6 @@ class TrialEndedError(Exception):
         """`reason`: one line for people."""
         self.verdict, self.reason = verdict, reason
         super().__init__(reason)
-
-
-@dataclass
-class Findings:
-    """What a trial gave so far."""
-
-    verdict: Verdict = Verdict.PASSED
-    reason: str = ""
-    kernel_log: str | None = None
-    load_ns: list[int] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=lambda: {"meminfo_kib": [], "files": {}})
 
 
 class TrialRun:
@@ -70,36 +58,39 @@ class TrialRun:
         self._connect, self._progress, self._prepare = connect, progress, prepare
         self.log = KmsgLog(request.folder / "console.log")
         self.log.note(f"---- vmapbench: trial {trial.nonce} on host {spec.name}")
-        self.unanswered = False  # by then, guard and firmware would have brought the host back
-        self._answer: Answer | None = None
+        self.unanswered = False  # for so long that guard and firmware would have restarted the host
+        self._answer: ReachableHost | None = None
         self._following: Following | None = None
 
     @property
     def crashed(self) -> bool:
-        """Whether the kernel has said so; it may be unable to shut down."""
+        """Whether the kernel log shows a crash; the host may be unable to shut down."""
         return bool(self.log.crash)
 
-    def run(self, old_boot_id: str) -> Findings:
-        """Wait for the trial and carry it out. Raises InfrastructureError only."""
-        findings = Findings()
+    def run(self, old_boot_id: str) -> Judgement:
+        """Wait for the trial, load the module, collect the log. Raises InfrastructureError only."""
+        verdict, reason, kernel_log = Verdict.PASSED, "", None
+        facts: dict[str, Any] = {"meminfo_kib": [], "files": {}}
+        load_ns: list[int] = []
         try:
-            self._arrive(old_boot_id)
-            findings.facts |= dict(self._prepare(self._shell))
-            self._collect_meminfo(findings)
+            self._wait_for_boot(old_boot_id)
+            facts |= self._prepare(self._shell)
+            facts["meminfo_kib"].append(self._read_meminfo())
             for number, parameters in enumerate(self._request.loads, start=1):
                 self._progress("testing")
-                findings.load_ns.append(self._load(number, parameters))
-                self._collect_meminfo(findings)
-            self._collect(findings)
+                load_ns.append(self._load(number, parameters))
+                facts["meminfo_kib"].append(self._read_meminfo())
+            kernel_log = self._read_kernel_log()
         except TrialEndedError as ended:
-            findings.verdict, findings.reason = ended.verdict, ended.reason
+            verdict, reason = ended.verdict, ended.reason
         except (ConnectionLostError, ToolError) as error:
-            findings.verdict, findings.reason = self._why_lost(str(error))
-        findings.facts["lost_records"] = self.log.lost
-        return findings
+            verdict, reason = self._why_lost(str(error))
+        facts["lost_records"] = self.log.lost
+        reached_init = "cpus" in facts  # which the confirmed trial reports
+        return Judgement(verdict, reason, kernel_log, tuple(load_ns), facts, reached_init)
 
     def finish(self, step: Callable[[Shell], None]) -> None:
-        """Do `step` on the trial if it still answers; leaving it puts everything right as well."""
+        """Do `step` on the trial if it still answers; a reboot has the same effect."""
         if self._answer and not self.crashed:
             with contextlib.suppress(ConnectionLostError, ToolError):
                 step(self._answer.shell)
@@ -116,14 +107,14 @@ class TrialRun:
         assert self._answer is not None
         return self._answer.shell
 
-    def _arrive(self, old_boot_id: str) -> None:
-        """Wait for the next boot, prove that it is the trial, and stop its guard's first clock."""
+    def _wait_for_boot(self, old_boot_id: str) -> None:
+        """Wait for the next boot, check that it is the trial, and confirm it to its guard."""
         boot = self._spec.boot
-        patience_s = 2.0 * boot.answer_within_s + boot.confirm_within_s + boot.panic_s
-        answer = wait_for(self._connect, lambda now: now.boot_id != old_boot_id, patience_s)
+        within_s = 2.0 * boot.answer_within_s + boot.confirm_within_s + boot.panic_s
+        answer = wait_for(self._connect, lambda now: now.boot_id != old_boot_id, within_s)
         if answer is None:
             self.unanswered = True
-            raise TrialEndedError(Verdict.NO_BOOT, f"no answer for {patience_s:.0f} s after it")
+            raise TrialEndedError(Verdict.NO_BOOT, f"no answer for {within_s:.0f} s after it")
         self._answer = answer
         if known_good(answer.running):
             raise TrialEndedError(
@@ -140,7 +131,7 @@ class TrialRun:
         self._follow()
 
     def _confirm(self) -> None:
-        """Give the guard's lease anew. A trial without its guard is not gone on with."""
+        """Renew the guard's lease. Raises InfrastructureError where the guard does not run."""
         if self._shell.run(CONFIRM, root=True).returncode:
             raise InfrastructureError(f"host {self._spec.name}: the trial's guard does not run")
 
@@ -186,7 +177,7 @@ class TrialRun:
                     self._reconnect(str(error))
                     cut = True
                     continue
-            time.sleep(_AFTER_A_CUT_S if cut else _POLL_S)
+            time.sleep(_AFTER_RECONNECT_S if cut else _POLL_S)
 
     def _more_s(self) -> float:
         """Return how much longer a kernel that still talks may take."""
@@ -194,11 +185,11 @@ class TrialRun:
 
     def _stop_at_crash(self) -> None:
         if self.crashed:
-            time.sleep(_LAST_WORDS_S)
+            time.sleep(_PANIC_LOG_S)
             raise TrialEndedError(Verdict.CRASHED, f"the kernel crashed: {self.log.crash}")
 
     def _reconnect(self, why: str) -> None:
-        """Come back to the same boot after a cut; what runs there has gone on."""
+        """Reconnect to the same boot after the connection was cut; its programs kept running."""
         assert self._answer is not None
         self.log.note(f"---- vmapbench: {why.splitlines()[0]}")
         boot_id = self._answer.running.boot_id
@@ -220,23 +211,21 @@ class TrialRun:
             return Verdict.CRASHED, f"the kernel crashed: {self.log.crash}"
         return Verdict.INTERRUPTED, words.splitlines()[0]
 
-    def _collect_meminfo(self, findings: Findings) -> None:
-        text = self._shell.run(["cat", "/proc/meminfo"]).stdout
-        findings.facts["meminfo_kib"].append(parse_meminfo(text))
+    def _read_meminfo(self) -> dict[str, int]:
+        return parse_meminfo(self._shell.run(["cat", "/proc/meminfo"]).stdout)
 
-    def _collect(self, findings: Findings) -> None:
-        """Take the whole kernel log from the ring buffer: what follows live may be cut."""
+    def _read_kernel_log(self) -> str:
+        """Return the whole kernel log from the ring buffer: the followed one may have gaps."""
         done = self._shell.run(["dmesg"], root=True, timeout_s=120)
         self._stop_at_crash()
         if done.returncode:
-            findings.verdict = Verdict.INCOMPLETE
-            findings.reason = f"the kernel log could not be read: {done.stderr.strip()[-200:]}"
-            return
-        findings.kernel_log = done.stdout
+            reason = f"the kernel log could not be read: {done.stderr.strip()[-200:]}"
+            raise TrialEndedError(Verdict.INCOMPLETE, reason)
+        return done.stdout
 
 
 def parse_result(name: str, text: str) -> tuple[int, str]:
-    """Return wall time in ns of a load, and what insmod said. Raises HostAnswerError."""
+    """Return wall time in ns of a load, and the message of insmod. Raises HostAnswerError."""
     found = _RESULT.fullmatch(text)
     if found is None:
         raise HostAnswerError(f"host {name}: the loader's result is {text[:80]!r}")
@@ -244,12 +233,12 @@ def parse_result(name: str, text: str) -> tuple[int, str]:
 
 
 def collect_pstore(shell: Shell) -> str:
-    """Return the last lines of a panic, where the firmware could keep them. Known-good kernel."""
+    """Return the panic log that the firmware kept (pstore). Call it on the known-good kernel."""
     return shell.run(["pstore"], root=True).stdout
 
 
-def keep_last_words(log: KmsgLog, sources: Sequence[tuple[str, str]]) -> None:
-    """Append what was found outside of the live log, and look for the crash in it."""
+def append_panic_logs(log: KmsgLog, sources: Sequence[tuple[str, str]]) -> None:
+    """Append (name, text) of logs that were kept elsewhere, and look for the crash in them."""
     for name, text in sources:
         if text.strip():
             log.note(f"---- vmapbench: {name}")
@@ -257,5 +246,5 @@ def keep_last_words(log: KmsgLog, sources: Sequence[tuple[str, str]]) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Return a log of ours that may not exist."""
+    """Return the text of a log file; empty where there is none."""
     return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from harness.analysis.bisection import SearchBounds, TimedBoot, decide
-from harness.build.history import SourceChange, SourceRange
+from harness.build.source_range import SourceChange, SourceRange
 from harness.report.bisection import as_document, render_outcome, render_progress
 from harness.run.bisect import BisectionResult
-from harness.run.course import Course, Order
+from harness.run.bisect_plan import BisectPlan, BisectRequest
 
 CHANGES = tuple(
     SourceChange(f"{n:03}-abc", f"{n:040x}", f"mm: Change {n}", n == 3) for n in range(9)
@@ -22,10 +22,10 @@ ENDS = [TimedBoot(end, time) for end, time in ((0, 1.0), (8, 1.3)) for _ in rang
 def outcome(boots, skipped=None, interrupted=False):
     history = SourceRange(CHANGES, lambda _: pytest.fail("no kernel is asked for"))
     job = SimpleNamespace(workload="w")
-    course = Course(Order("good", "bad"), SimpleNamespace(), history, job, repeats=3)
+    plan = BisectPlan(BisectRequest("good", "bad"), SimpleNamespace(), history, job, repeats=3)
     skipped = skipped or {}
     state = decide(8, boots, skipped, SearchBounds())
-    return BisectionResult("a-run", course, state, skipped, len(boots), interrupted)
+    return BisectionResult("a-run", plan, state, skipped, len(boots), interrupted)
 
 
 def test_while_good_and_bad_are_compared_nothing_else_is_said():
@@ -87,7 +87,7 @@ def test_boots_that_do_not_decide_say_how_to_go_on():
         boots.append(TimedBoot(state.next_commit, math.exp(0.08 * (state.next_commit > 3) + noise)))
     found = outcome(boots)
     found = replace(
-        found, state=state, course=replace(found.course, order=Order("g", "b", bounds=bounds))
+        found, state=state, plan=replace(found.plan, request=BisectRequest("g", "b", bounds=bounds))
     )
     text = render_outcome(found)
     assert "4 boots of each do not decide" in text

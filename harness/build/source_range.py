@@ -46,7 +46,7 @@ class SourceRange:
         return tuple(change.name for change in self.changes)
 
 
-def commit_history(
+def commit_range(
     recipe: KernelSpec, tree: Path, good: str, bad: str, cache: Cache, runner: Runner
 ) -> SourceRange:
     """Return the commits from `good` to `bad` along first parents; a merge is one of them.
@@ -93,7 +93,7 @@ def commit_history(
     return SourceRange(tuple(changes), spec)
 
 
-def series_history(recipe: KernelSpec, place: Path, cache: Cache, runner: Runner) -> SourceRange:
+def patch_range(recipe: KernelSpec, place: Path, cache: Cache, runner: Runner) -> SourceRange:
     """Return `recipe`'s kernel and, one after the other, the patches at `place` on top of it.
 
     `place`: a folder of patches (in the order of quilt's file `series`, else of their names) or a

@@ -1,7 +1,7 @@
-"""Gets a host back to its known-good kernel, whatever state it was left in.
+"""Returns a host to its known-good kernel, whatever state it was left in.
 
-There is no journal to trust: the host itself is asked what runs and what would start next, so a
-harness that was killed in any phase is recovered from by the next one in the same way.
+No journal is kept: the host itself reports what runs and what would start next, so the next run
+recovers in the same way from a harness that was killed in any phase.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from harness.targets.ssh.transport import ConnectionLostError, HostKeyError
 
 Connect = Callable[[], Shell]
 POLL_S = 1.0
-IN_ORDER = ("reboot",)  # words for the helper
-AT_ONCE = ("reboot-now",)  # a crashed kernel may never shut down
+REBOOT = ("reboot",)  # words for the helper
+REBOOT_NOW = ("reboot-now",)  # a crashed kernel may never shut down
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A host that answers, and what it runs."""
+class ReachableHost:
+    """A connection to a host, and the kernel that it runs."""
 
     shell: Shell
     running: Running
@@ -34,8 +34,8 @@ class Answer:
 
 def wait_for(
     connect: Connect, accept: Callable[[Running], bool], within_s: float, poll_s: float = POLL_S
-) -> Answer | None:
-    """Return the host once it answers and `accept` takes what it runs; None after `within_s`.
+) -> ReachableHost | None:
+    """Return the host once it answers and `accept` is true of its kernel; None after `within_s`.
 
     While it starts or stops, a host refuses, lets nobody in (pam_nologin) or cuts: all the same.
     Raises HostKeyError when another machine answers.
@@ -50,7 +50,7 @@ def wait_for(
             try:
                 running = read_running(shell)
                 if accept(running):
-                    return Answer(shell, running)
+                    return ReachableHost(shell, running)
             except BaseException:
                 shell.close()
                 raise
@@ -61,17 +61,17 @@ def wait_for(
 
 
 def known_good(running: Running) -> bool:
-    """Whether this is no trial."""
+    """Whether the running kernel is not a trial."""
     return not running.nonce
 
 
 def restart(shell: Shell, words: tuple[str, ...]) -> None:
-    """Ask the host to leave its kernel; it may be gone before it can answer."""
+    """Have the host reboot; the connection may be lost before it can answer."""
     with contextlib.suppress(ConnectionLostError):
         shell.run(words, root=True, timeout_s=30)
 
 
-def bring_home(
+def restore_known_good(
     spec: HostSpec,
     method: BootMethod,
     connect: Connect,
@@ -80,44 +80,44 @@ def bring_home(
     lease_s: float,
     crashed: bool = False,
     waited: bool = False,
-    tell: Callable[[str], None] = lambda _: None,
-) -> Answer:
+    notify: Callable[[str], None] = lambda _: None,
+) -> ReachableHost:
     """Return the host on its known-good kernel, with nothing armed.
 
-    In this order: take it as it is; reboot it; wait for its guard and firmware; take its power
-    away. `lease_s`: how long a trial's guard may still wait. `waited`: a host that is silent has
-    had the time for all that. Raises InfrastructureError when it is lost until somebody presses
-    its button.
+    It is rebooted where a trial runs, else waited for (guard and firmware restart it), then
+    power-cycled. `lease_s`: how long a trial's guard may still wait. `waited`: that time has passed
+    already for a host that does not answer. Raises InfrastructureError where somebody has to press
+    its reset button.
     """
     answer = wait_for(connect, lambda _: True, within_s=5)
     if answer and not known_good(answer.running):
-        tell("going back to the known-good kernel")
-        restart(answer.shell, AT_ONCE if crashed else IN_ORDER)
+        notify("rebooting into the known-good kernel")
+        restart(answer.shell, REBOOT_NOW if crashed else REBOOT)
         answer.shell.close()
         answer, waited = None, False
     if answer is None:
-        answer = _wait_home(spec, connect, runner, lease_s, waited, tell)
+        answer = _wait_for_known_good(spec, connect, runner, lease_s, waited, notify)
     if armed(answer.shell, method):
-        tell("a trial was armed and never started: disarming")
+        notify("a trial was armed and never started: disarming")
         disarm(answer.shell, method)
     return answer
 
 
-def _wait_home(
+def _wait_for_known_good(
     spec: HostSpec,
     connect: Connect,
     runner: Runner,
     lease_s: float,
     waited: bool,
-    tell: Callable[[str], None],
-) -> Answer:
+    notify: Callable[[str], None],
+) -> ReachableHost:
     answer, answer_s = None, float(spec.boot.answer_within_s)
     if not (waited and can_cycle(spec)):
-        patience_s = answer_s if can_cycle(spec) else answer_s + lease_s
-        tell(f"waiting up to {patience_s:.0f} s for the known-good kernel")
-        answer = wait_for(connect, known_good, patience_s)
+        within_s = answer_s if can_cycle(spec) else answer_s + lease_s
+        notify(f"waiting up to {within_s:.0f} s for the known-good kernel")
+        answer = wait_for(connect, known_good, within_s)
     if answer is None and can_cycle(spec):
-        tell("no answer: taking the power away")
+        notify("no answer: power-cycling the host")
         cycle_power(spec, runner)
         answer = wait_for(connect, known_good, answer_s)
     if answer is None:

@@ -1,0 +1,148 @@
+"""Plans a bisection: the changes from GOOD to BAD, and the boot that tests one of them."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.analysis.bisection import SearchBounds, step_count
+from harness.analysis.times import WHOLE_LOAD
+from harness.build.cache import Cache, cache_folder
+from harness.build.kernel import BuiltKernel
+from harness.build.module import with_module_of
+from harness.build.source_range import SourceRange, commit_range, patch_range
+from harness.errors import InputError
+from harness.process import Runner
+from harness.records import JobRecord
+from harness.run.plan import plan_jobs, planned_request, point_names
+from harness.run.prepare import BuildKernel
+from harness.run.session import Session
+from harness.spec.kernel import GitSource, KernelSpec, TreeSource, load_kernel_spec
+from harness.spec.playbook import Playbook
+
+
+@dataclass(frozen=True)
+class BisectRequest:
+    """What the user asked for.
+
+    `bad`: a commit, or a series of patches (then `good` may name a kernel file);
+    `tree`: git tree, by default that of the kernel's source; `kernel`: the kernel file that says
+    how to configure, by default the playbook's baseline; `workload`: by default its first.
+    """
+
+    good: str
+    bad: str
+    tree: str = ""
+    kernel: str = ""
+    workload: str = ""
+    case: str = WHOLE_LOAD
+    bounds: SearchBounds = field(default_factory=SearchBounds)
+
+
+@dataclass(frozen=True)
+class BisectPlan:
+    """The changes in order, GOOD first, and `job`: the boot that tests one of them."""
+
+    request: BisectRequest
+    playbook: Playbook  # its kernels are the changes, its baseline is GOOD
+    source_range: SourceRange
+    job: JobRecord
+    repeats: int  # of the playbook as it was written
+
+    @property
+    def commits(self) -> int:
+        """The number of the last change, BAD; GOOD is number 0."""
+        return len(self.source_range.changes) - 1
+
+
+def plan_bisection(
+    playbook: Playbook, request: BisectRequest, kernels: Path, cache: Cache, runner: Runner
+) -> BisectPlan:
+    """Return the plan of a bisection. Raises InputError; builds and boots nothing."""
+    changes = find_source_range(playbook, request, kernels, cache, runner)
+    names = changes.names
+    update = {"kernels": names, "baseline": names[0], "name": f"bisect-{playbook.name}"[:64]}
+    derived = playbook.model_copy(update=update)
+    known = point_names(playbook)
+    wanted = request.workload or known[0]
+    for job in plan_jobs(derived.model_copy(update={"kernels": names[:1], "repeats": 1})):
+        if job.workload == wanted:
+            return BisectPlan(request, derived, changes, job, playbook.repeats)
+    raise InputError(f"--workload: found {wanted!r}, expected one of {', '.join(known)}")
+
+
+def find_source_range(
+    playbook: Playbook, request: BisectRequest, kernels: Path, cache: Cache, runner: Runner
+) -> SourceRange:
+    """Return the changes from GOOD to BAD: patches where BAD is a path, else commits."""
+    recipe = load_kernel_spec(request.kernel or playbook.baseline, kernels)
+    series = Path(request.bad)
+    if not series.exists() and Path(request.good).exists():
+        raise InputError(
+            f"bisecting: {request.good} is GOOD and a file here, and {request.bad} is none\n"
+            f"  next: patches are BAD, what they apply to is GOOD: vmapbench bisect {request.bad} "
+            f"{request.good} ..."
+        )
+    if not series.exists():
+        return commit_range(
+            recipe, _tree(request, recipe), request.good, request.bad, cache, runner
+        )
+    if (kernels / f"{request.good}.yaml").is_file():
+        return patch_range(load_kernel_spec(request.good, kernels), series, cache, runner)
+    source = GitSource(git=str(_tree(request, recipe).absolute()), ref=request.good)
+    return patch_range(recipe.model_copy(update={"source": source}), series, cache, runner)
+
+
+def _tree(request: BisectRequest, recipe: KernelSpec) -> Path:
+    named = request.tree
+    if not named and isinstance(recipe.source, GitSource):
+        named = str(recipe.folder / recipe.source.git)
+    if not named and isinstance(recipe.source, TreeSource):
+        named = str(recipe.folder / recipe.source.tree)
+    if not named or not Path(named).is_dir():
+        raise InputError(
+            f"bisecting commits: found no git tree {named!r}: kernel {recipe.name} does not come "
+            "from one on this machine\n  next: name it with --tree, or bisect a folder of patches"
+        )
+    return Path(named).resolve()
+
+
+def change_builder(plan: BisectPlan, session: Session) -> BuildKernel:
+    """Return the function that builds the kernel of a change by its name."""
+    cache, numbers = Cache(cache_folder()), {n: i for i, n in enumerate(plan.source_range.names)}
+
+    def build(name: str) -> BuiltKernel:
+        spec = plan.source_range.spec(numbers[name])
+        built = session.build(spec, cache, session.runner, session.build_progress)
+        if name == plan.playbook.baseline or plan.playbook.module_source == "own":
+            return built
+        return with_module_of(built, build(plan.playbook.baseline), cache, session.runner)
+
+    return build
+
+
+def stored_request(plan: BisectPlan) -> dict[str, Any]:
+    """Return the request as stored with the run's plan, for resumption and for readers."""
+    request = asdict(plan.request)
+    if Path(request["bad"]).exists():
+        request["bad"] = str(Path(request["bad"]).absolute())
+    elif plan.request.bad:
+        changes = plan.source_range.changes
+        request |= {"good": changes[0].id, "bad": changes[-1].id}  # branches move
+        request["tree"] = str(Path(request["tree"]).absolute()) if request["tree"] else ""
+    titles = [change.title for change in plan.source_range.changes]
+    return {"bisect": {"order": request, "names": list(plan.source_range.names), "titles": titles}}
+
+
+def plan_lines(plan: BisectPlan, session: Session) -> list[str]:
+    """Return what a bisection would do; builds and boots nothing."""
+    changes, job = plan.source_range.changes, plan.job
+    spec = plan.source_range.spec(0)
+    request = planned_request(spec, job, plan.playbook.target)
+    target = session.target_for(plan.playbook.target, [spec])
+    lines = [f"{change.name}  {change.title}" for change in changes]
+    lines.append(
+        f"{plan.commits} changes: first {changes[0].name} (GOOD) and {changes[-1].name} (BAD) in "
+        f"turn until they differ, then {step_count(plan.commits)} steps"
+    )
+    lines.append(f"{job.workload}, {plan.request.case}: {'; '.join(request.loads)}")
+    return lines + ["    " + " ".join(argv) for argv in target.command_lines(request)]
