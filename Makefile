@@ -1,5 +1,5 @@
 # Each target is one line that calls the tool itself. NO_INSTALL=1 only names what is missing.
-.PHONY: demo smoke test test-all unit lint bench
+.PHONY: demo smoke test test-all unit lint bench site wheel
 
 PYTEST = .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 30
 
@@ -10,3 +10,5 @@ test-all: ; @setup/install.sh test && $(PYTEST)
 unit: ; @setup/install.sh && .venv/bin/python -m pytest -q -n 2 tests/unit
 lint: ; @setup/install.sh && .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 bench: ; @setup/install.sh && .venv/bin/python -m benchmarks
+site: ; @setup/install.sh && .venv/bin/uv pip install -q --python .venv/bin/python --require-hashes -r setup/docs.lock && .venv/bin/sphinx-build -q -W --keep-going docs build/site
+wheel: ; @setup/install.sh && setup/wheel.sh
