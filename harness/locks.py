@@ -33,7 +33,7 @@ def free_locks(*paths: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def claimed(path: Path, words: str) -> Iterator[None]:
+def exclusive_lock(path: Path, words: str) -> Iterator[None]:
     """Hold the lock file `path`, whose content is the process that does.
 
     Raises InputError of `words` and that process where another one has it.
@@ -61,7 +61,7 @@ def shared_until_exit(path: Path) -> int:
     return descriptor
 
 
-def claim_folder(folder: Path) -> int | None:
+def lock_folder(folder: Path) -> int | None:
     """Lock a folder itself; returns a file descriptor that holds it, None where it is locked."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     if _take(descriptor, folder, fcntl.LOCK_EX | fcntl.LOCK_NB):

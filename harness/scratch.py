@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import InfrastructureError
-from harness.locks import claim_folder, locked
+from harness.locks import lock_folder, locked
 
 
 @contextlib.contextmanager
@@ -25,7 +25,7 @@ def scratch_folder(purpose: str, place: Path | None = None) -> Iterator[Path]:
     with locked(parent / "lock"):
         _remove_dead(parent)
         folder = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=parent))
-        descriptor = claim_folder(folder)
+        descriptor = lock_folder(folder)
     try:
         yield folder
     finally:
@@ -51,7 +51,7 @@ def _remove_dead(parent: Path) -> None:
         if folder.is_symlink() or not folder.is_dir():
             continue
         with contextlib.suppress(OSError):
-            descriptor = claim_folder(folder)
+            descriptor = lock_folder(folder)
             if descriptor is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(descriptor)

@@ -1,1 +1,1 @@
-"""Nights: what to measure, in which order, and what of it is news."""
+"""Nightly runs: what to measure, in which order, and what of the results to report."""

@@ -1,4 +1,4 @@
-"""From what the file names (a branch, a mailbox, patches) to kernels that can be built tonight."""
+"""Turns the candidates of a nightly file (branch, mailbox, patches) into kernels to build."""
 
 import hashlib
 import sys
@@ -39,7 +39,7 @@ _SUBJECTS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Revision:
-    """One kernel to measure. `kernel`: its name, which goes on over the nights; `id`: its contents.
+    """One kernel to measure. `kernel`: its name, the same every night; `id`: its contents.
 
     `baseline`: the name of what it is compared with; both kernel files are in `folder`. `commits`:
     those of a branch since last time, one line each. `message_id`: of a series that was sent.
@@ -55,7 +55,7 @@ class Revision:
     message_id: str = ""
     commits: tuple[str, ...] = ()
     tip: str = ""
-    once: bool = False  # not measured again in later nights
+    once: bool = False  # not measured again in later runs
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,10 @@ class Failed:
 
 @dataclass(frozen=True)
 class Finder:
-    """Finds tonight's kernels. `folder`: where their files are written; `tips`: see `NightlyState`.
+    """Finds the kernels of a nightly run; their files are written to `folder`.
 
-    `notes`: what else was in the mailboxes, a line for each candidate, filled by `find`.
+    `anchors`, `tips`: see `NightlyState`. `notes`: what else was in the mailboxes, a line for each
+    candidate, filled by `find`.
     """
 
     spec: NightlySpec
@@ -213,7 +214,7 @@ class Finder:
     ) -> Revision:
         name = candidate.name
         folder = self.folder / f"{name}-{commit[:16]}-{_recipe_digest(recipe)}"
-        if (folder / f"{name}.yaml").is_file():  # written last, in an earlier night
+        if (folder / f"{name}.yaml").is_file():  # written last, in an earlier run
             title = load_kernel_spec(name, folder).summary
         else:
             title = self._write_commit(candidate, recipe, repository, commit, folder)

@@ -1,7 +1,7 @@
-"""Ends a night in time: between two boots, never in one, and never before the first.
+"""Ends a nightly run in time: between two boots, never during one, and never before the first.
 
-How much of a night is over is told by a clock that nobody sets: the seconds since this machine
-started, sleep included. The time of day says only which night it is.
+The budget is measured on a clock that nobody sets: the seconds since this machine started, sleep
+included. The time of day only decides the date of the run.
 """
 
 import datetime as dt
@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.nightly.state import NightRecord
+from harness.nightly.state import NightlyRecord
 from harness.process import host_boot_id
 from harness.records import BootRecord, JobRecord
 from harness.run.observer import Observer
 
 
-class TimeUp(Exception):  # noqa: N818 it is no error: what is left waits for the next night
-    """The night is over; the run under way goes on in the next one."""
+class DeadlineReached(Exception):  # noqa: N818 not an error: the rest is left to the next run
+    """The budget is used up; the current measurement is resumed by the next nightly run."""
 
 
 @functools.cache
@@ -31,7 +31,7 @@ def this_boot() -> str:
 
 @dataclass(frozen=True)
 class Clock:
-    """`now`: time of day, in the machine's own zone: nights are where the user is.
+    """`now`: time of day, in the machine's time zone.
 
     `uptime_s`: seconds since the machine started; `boot_id`: which start that was.
     """
@@ -40,12 +40,12 @@ class Clock:
     uptime_s: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
     boot_id: Callable[[], str] = this_boot
 
-    def begin(self, date: str) -> NightRecord:
-        """Return the record of a night that begins now."""
+    def begin(self, date: str) -> NightlyRecord:
+        """Return the record of a nightly run that begins now."""
         began = self.now().isoformat(timespec="seconds")
-        return NightRecord(date, began, uptime_s=self.uptime_s(), boot_id=self.boot_id())
+        return NightlyRecord(date, began, uptime_s=self.uptime_s(), boot_id=self.boot_id())
 
-    def elapsed_s(self, night: NightRecord) -> float:
+    def elapsed_s(self, night: NightlyRecord) -> float:
         """Return how long ago `night` began, by time of day only where the machine restarted."""
         if night.boot_id and night.boot_id == self.boot_id():
             return self.uptime_s() - night.uptime_s
@@ -69,7 +69,7 @@ class Deadline(Observer):
     def boot_began(self, job: JobRecord, attempt: int) -> None:
         """Forward, or raise TimeUp past the deadline."""
         if self.boots and self.left_s() <= 0:
-            raise TimeUp
+            raise DeadlineReached
         self.observer.boot_began(job, attempt)
 
     def phase(self, words: str) -> None:

@@ -1,4 +1,4 @@
-"""Brings notices to people: by mail, to a web address, as a text to reply with.
+"""Delivers notices: by mail, to a web address, as a text to reply with.
 
 Secrets come from the environment and never show up in a message.
 """
@@ -17,29 +17,29 @@ from email.message import EmailMessage
 from pathlib import Path
 
 from harness.errors import InfrastructureError
-from harness.nightly.state import Letter
+from harness.nightly.state import Notice
 from harness.spec.nightly import EmailSpec, NoticesSpec, WebhookSpec
 from harness.web import open_once
 
 ATTACHED_LIMIT = 8 << 20  # bytes of a page; many servers take no mail above 10 MiB
 _TIMEOUT_S = 60
 
-Send = Callable[[Letter, Path | None], None]
+Send = Callable[[Notice, Path | None], None]
 """Delivers one notice, with the page of its run where there is one. Raises InfrastructureError."""
 
 
 def channels(spec: NoticesSpec, environment: Mapping[str, str]) -> dict[str, Send]:
-    """Return how to reach whoever the file names, by channel. Reads the secrets."""
+    """Return the function that delivers through each channel of the file. Reads the secrets."""
     found: dict[str, Send] = {}
     if spec.email:
         mail = spec.email
         password = environment.get(mail.variable)
-        found["email"] = lambda letter, page: send_mail(
-            compose(letter, mail, page, spec.pages), mail, password
+        found["email"] = lambda notice, page: send_mail(
+            compose(notice, mail, page, spec.pages), mail, password
         )
     if spec.webhook:
         hook = spec.webhook
-        found["webhook"] = lambda letter, page: post(letter, page, spec.pages, hook, environment)
+        found["webhook"] = lambda notice, page: post(notice, page, spec.pages, hook, environment)
     return found
 
 
@@ -61,31 +61,31 @@ def hook_url(spec: WebhookSpec, environment: Mapping[str, str]) -> str:
     return spec.url or environment.get(spec.url_variable or "", "")
 
 
-def compose(letter: Letter, spec: EmailSpec, page: Path | None, pages: str | None) -> EmailMessage:
+def compose(notice: Notice, spec: EmailSpec, page: Path | None, pages: str | None) -> EmailMessage:
     """Return the mail: its text fit for a reply, the page attached, or linked where it is served.
 
     The same notice has the same Message-ID, so that a mail sent twice is shown once.
     """
     message = EmailMessage(policy=email.policy.SMTP)
     message["From"], message["To"] = spec.sender, ", ".join(spec.to)
-    message["Subject"] = f"[vmapbench] {letter.title}"
+    message["Subject"] = f"[vmapbench] {notice.title}"
     message["Date"] = email.utils.format_datetime(email.utils.localtime())
-    digest = hashlib.sha256(letter.key.encode("utf-8", "replace")).hexdigest()[:32]
+    digest = hashlib.sha256(notice.key.encode("utf-8", "replace")).hexdigest()[:32]
     message["Message-ID"] = f"<{digest}@{spec.sender.partition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
-    if letter.message_id:
-        message["In-Reply-To"] = message["References"] = f"<{letter.message_id}>"
-    link = page_link(letter, pages)
-    message.set_content(letter.text + (f"\n\nPage: {link}" if link else "") + "\n", cte="8bit")
+    if notice.message_id:
+        message["In-Reply-To"] = message["References"] = f"<{notice.message_id}>"
+    link = page_link(notice, pages)
+    message.set_content(notice.text + (f"\n\nPage: {link}" if link else "") + "\n", cte="8bit")
     if not link and page and page.stat().st_size <= ATTACHED_LIMIT:
         content = page.read_bytes()
         message.add_attachment(content, maintype="text", subtype="html", filename="vmapbench.html")
     return message
 
 
-def page_link(letter: Letter, pages: str | None) -> str:
+def page_link(notice: Notice, pages: str | None) -> str:
     """Return the address of the notice's page, where pages are served."""
-    return f"{pages.rstrip('/')}/{letter.page}" if pages and letter.page else ""
+    return f"{pages.rstrip('/')}/{notice.page}" if pages and notice.page else ""
 
 
 def send_mail(message: EmailMessage, spec: EmailSpec, password: str | None) -> None:
@@ -115,7 +115,7 @@ def send_mail(message: EmailMessage, spec: EmailSpec, password: str | None) -> N
 
 
 def post(
-    letter: Letter,
+    notice: Notice,
     page: Path | None,
     pages: str | None,
     spec: WebhookSpec,
@@ -133,12 +133,12 @@ def post(
         headers["Authorization"] = environment[spec.variable]
     body = {
         "version": 1,
-        "key": letter.key,
-        "title": letter.title,
-        "text": letter.text,
-        "night": letter.date,
-        "worse": letter.worse,
-        "page": page_link(letter, pages) or (str(page) if page else ""),
+        "key": notice.key,
+        "title": notice.title,
+        "text": notice.text,
+        "night": notice.date,
+        "worse": notice.worse,
+        "page": page_link(notice, pages) or (str(page) if page else ""),
     }
     data = json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers)  # noqa: S310 http and https only, above

@@ -1,15 +1,15 @@
-"""What the store says of a night, as notices: verdicts on kernels, and changes over the nights."""
+"""Notices from the results of a nightly run: verdicts on kernels, and changes of level."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
 from harness.analysis.changepoints import LevelChange, find_changes
-from harness.nightly.news import Subject, change_letters, series_key, verdict_letter
-from harness.nightly.order import SETTLED
-from harness.nightly.series import series_news, undecided
-from harness.nightly.state import Letter, NightlyState, NightRecord, PairRecord
-from harness.nightly.work import PlannedJob
+from harness.nightly.notices import Subject, change_notices, series_key, verdict_notice
+from harness.nightly.planned_job import PlannedJob
+from harness.nightly.priority import SETTLED
+from harness.nightly.series import judge_series, undecided
+from harness.nightly.state import NightlyRecord, NightlyState, Notice, PairRecord
 from harness.report.collect import RunReport
 from harness.spec.nightly import NightlySpec
 from harness.store.history import load_history
@@ -18,15 +18,15 @@ from harness.text import one_line
 from harness.verdict import Verdict, worst
 
 
-def run_news(
+def run_notices(
     report: RunReport,
     first: RunReport | None,
     work: PlannedJob,
-    night: NightRecord,
+    night: NightlyRecord,
     spec: NightlySpec,
     state: NightlyState,
-) -> list[Letter]:
-    """Return the news of one ended run: its kernels' verdicts, and a series' comparison.
+) -> list[Notice]:
+    """Return the notices of one ended run: its kernels' verdicts, and a series' comparison.
 
     `first`: of a second run, the one whose difference it confirms or not.
     """
@@ -38,62 +38,64 @@ def run_news(
         for kernel in (revision.baseline, revision.kernel)
         if (found := _bad_boots(report, kernel))
     }
-    letters = []
+    notices = []
     for kernel, (verdict, reason) in bad.items():
         who = subject if kernel == revision.kernel else Subject(kernel, kernel, night.date)
         what = revision.id if kernel == revision.kernel else ""
-        told = verdict_letter(who, what, playbook, verdict.value, reason)
-        letters.append(told)
-        night.worse = night.worse or told.key not in state.told
-    if revision.series and series_key(subject, revision.id, playbook) not in state.told:
+        notices.append(verdict_notice(who, what, playbook, verdict.value, reason))
+        night.worse = night.worse or notices[-1].key not in state.reported
+    if revision.series and series_key(subject, revision.id, playbook) not in state.reported:
         pair, series = state.pairs[work.job.key], None
         if not bad and report.comparison is not None:
-            series = series_news(report, first, work, subject, pair, night)
+            series = judge_series(report, first, work, subject, pair, night)
         elif pair.claim is not None:
             series = undecided(work, subject, pair, "a boot failed in each")
-        letters += _on_series(series, spec, state, night)
-    for letter in letters:
-        letter.page = page
-    return letters
+        notices += _on_series(series, spec, state, night)
+    for notice in notices:
+        notice.page = page
+    return notices
 
 
-def fruitless(
+def unconfirmed_notices(
     work: PlannedJob,
     pair: PairRecord,
     reason: str,
-    night: NightRecord,
+    night: NightlyRecord,
     spec: NightlySpec,
     state: NightlyState,
-) -> list[Letter]:
-    """Return the notice on a series whose second run failed once too often."""
-    told = undecided(work, _subject(work, night), pair, one_line(reason, 200))
-    return _on_series(told, spec, state, night)
+) -> list[Notice]:
+    """Return the notice on a series whose second run failed `MOST_TRIES` times."""
+    found = undecided(work, _subject(work, night), pair, one_line(reason, 200))
+    return _on_series(found, spec, state, night)
 
 
 def _on_series(
-    told: tuple[Letter, bool] | None, spec: NightlySpec, state: NightlyState, night: NightRecord
-) -> list[Letter]:
-    """Return the notice on a series; what is no news is noted, so no later night judges it."""
-    if told is None:
+    found: tuple[Notice, bool] | None,
+    spec: NightlySpec,
+    state: NightlyState,
+    night: NightlyRecord,
+) -> list[Notice]:
+    """Return the notice on a series; one without a difference is only recorded as reported."""
+    if found is None:
         return []
-    letter, difference = told
-    night.worse = night.worse or letter.worse
+    notice, difference = found
+    night.worse = night.worse or notice.worse
     if difference or spec.notices.verdicts:
-        return [letter]
-    state.told[letter.key] = night.date
+        return [notice]
+    state.reported[notice.key] = night.date
     return []
 
 
-def night_news(
-    store: Store, state: NightlyState, works: Sequence[PlannedJob], night: NightRecord
-) -> list[Letter]:
-    """Return the changes of level that tonight's runs settled.
+def history_notices(
+    store: Store, state: NightlyState, planned: Sequence[PlannedJob], night: NightlyRecord
+) -> list[Notice]:
+    """Return the changes of level that the runs of this night confirmed.
 
     Of baselines and branches: a series is judged against its base, once.
     """
     history = load_history(store)
-    baselines = sorted({work.revision.baseline for work in works})
-    lines = {work.revision.kernel for work in works if not work.revision.series} | set(baselines)
+    baselines = sorted({work.revision.baseline for work in planned})
+    lines = {work.revision.kernel for work in planned if not work.revision.series} | set(baselines)
     history = history[history["line"].isin(lines)]
     if history.empty:
         return []
@@ -104,23 +106,23 @@ def night_news(
     }
     newest = max(order.values())
     changes = [c for c in find_changes(history) if newest - order[c.found_run] <= SETTLED]
-    subjects = {work.revision.kernel: _subject(work, night) for work in works}
+    subjects = {work.revision.kernel: _subject(work, night) for work in planned}
     subjects = {
         line: Subject(
             s.name, s.title, s.night, s.message_id, _context(store, changes, line, history)
         )
         for line, s in subjects.items()
     }
-    letters = change_letters(changes, order, state.told, subjects, baselines)
-    for letter in letters:
-        letter.page = f"{_last_run(history, letter)}/index.html"
-        night.worse = night.worse or letter.worse
-    return letters
+    notices = change_notices(changes, order, state.reported, subjects, baselines)
+    for notice in notices:
+        notice.page = f"{_last_run(history, notice)}/index.html"
+        night.worse = night.worse or notice.worse
+    return notices
 
 
-def _last_run(history: pd.DataFrame, letter: Letter) -> str:
+def _last_run(history: pd.DataFrame, notice: Notice) -> str:
     """Return the newest run of the line that a change was found in: its page has the figures."""
-    ours = history[history["line"] == letter.key.split("|")[1]].sort_values("started_at")
+    ours = history[history["line"] == notice.key.split("|")[1]].sort_values("started_at")
     return str(ours["run_id"].iloc[-1])
 
 
@@ -156,9 +158,9 @@ def _bad_boots(report: RunReport, kernel: str) -> tuple[Verdict, str] | None:
     return verdict, next((boot.reason for boot in boots if boot.verdict is verdict), "")
 
 
-def _subject(work: PlannedJob, night: NightRecord) -> Subject:
+def _subject(work: PlannedJob, night: NightlyRecord) -> Subject:
     revision = work.revision
-    context = ("New since the last night:", *(f"  {line}" for line in revision.commits))
+    context = ("New since the last nightly run:", *(f"  {line}" for line in revision.commits))
     return Subject(
         revision.kernel,
         revision.title,

@@ -1,6 +1,6 @@
-"""What is told of a mailed series: a difference only once a second run has confirmed it.
+"""Notices on a mailed series: a difference is reported once a second run has confirmed it.
 
-One run of a series that changes nothing shows a difference in up to one night of twenty;
+One run of a series that changes nothing shows a difference in up to one run of twenty;
 docs/howto/nightly.md has the rates with and without the second run.
 """
 
@@ -10,24 +10,24 @@ import pandas as pd
 
 from harness.analysis.judging import Word, claimed, confirmed
 from harness.analysis.times import Metric
-from harness.nightly.news import Subject, difference_words, series_key, series_letter, wrapped
-from harness.nightly.state import Claim, Letter, NightRecord, PairRecord
-from harness.nightly.work import PlannedJob
+from harness.nightly.notices import Subject, difference_words, series_key, series_notice, wrapped
+from harness.nightly.planned_job import PlannedJob
+from harness.nightly.state import Claim, NightlyRecord, Notice, PairRecord
 from harness.report.collect import RunReport
 from harness.report.text import render_mail
 from harness.report.view import View
 
-MOST_TRIES = 3  # second runs that may decide nothing, before the series is told as undecided
+MOST_TRIES = 3  # second runs that may decide nothing, before the series is reported as undecided
 
 
-def series_news(
+def judge_series(
     report: RunReport,
     first: RunReport | None,
     work: PlannedJob,
     subject: Subject,
     pair: PairRecord,
-    night: NightRecord,
-) -> tuple[Letter, bool] | None:
+    night: NightlyRecord,
+) -> tuple[Notice, bool] | None:
     """Return the notice on a series and whether it shows a difference; None while it waits.
 
     `first`: the run that `pair.claim` rests on. Sets or removes the claim.
@@ -41,7 +41,7 @@ def series_news(
         if shown := list(claimed(rows)["word"]):
             pair.claim = Claim(report.run.id, night.date, difference_words(shown))
             return None
-        return series_letter(key, subject, words, text), False
+        return series_notice(key, subject, words, text), False
     found = confirmed(first.comparison.rows, rows)
     again = found[found["confirmed"]]
     if again.empty and bool(found["p_again"].isna().any()):
@@ -51,13 +51,13 @@ def series_news(
     lines = [*_both_words(found, pair.claim), "", *runs, "The second run:", ""]
     pair.claim = None
     said = [Word(word) for word in again["word"]] or [Word.NO_DIFFERENCE]
-    return series_letter(key, subject, said, text, lines), not again.empty
+    return series_notice(key, subject, said, text, lines), not again.empty
 
 
 def undecided(
     work: PlannedJob, subject: Subject, pair: PairRecord, reason: str
-) -> tuple[Letter, bool] | None:
-    """Return the notice that no second run told anything; None where another one is made."""
+) -> tuple[Notice, bool] | None:
+    """Return the notice that no second run could decide; None where another one follows."""
     claim = pair.claim
     assert claim is not None
     claim.tries += 1
@@ -69,7 +69,7 @@ def undecided(
         f"The run {claim.run_id} of {claim.night} shows it {claim.words}. None of {claim.tries} "
         f"second runs could confirm that or not: {reason}."
     )
-    return series_letter(key, subject, [Word.NOT_COMPARABLE], "\n".join(wrapped(text))), True
+    return series_notice(key, subject, [Word.NOT_COMPARABLE], "\n".join(wrapped(text))), True
 
 
 def _both_words(found: pd.DataFrame, claim: Claim) -> Sequence[str]:

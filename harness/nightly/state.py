@@ -1,8 +1,8 @@
-"""What one night leaves to the next: a JSON file that is replaced whole or not at all.
+"""What one nightly run leaves to the next: a JSON file that is replaced atomically.
 
-The results are in the store; here is what the store does not know: what was asked and not finished,
-and what the user has been told. A harness that is killed at any point finds either the old file or
-the new one, and every step can be done twice.
+The results are in the store; the state holds what was requested and not finished, and which notices
+were made. A harness that is killed at any point leaves the old file or the new one, and every step
+can be repeated.
 """
 
 import json
@@ -15,8 +15,8 @@ from harness.errors import InputError
 from harness.files import replace_file
 from harness.text import one_line, storable, visible
 
-VERSION = 1
-_NIGHTS = 400  # that are remembered
+VERSION = 2
+_NIGHTS = 400  # kept in the file
 
 
 # Printable ASCII without what could begin an encoded word, which mail libraries decode.
@@ -24,8 +24,8 @@ _MESSAGE_ID = re.compile(r"(?!.*=\?)[!-;=?-~]{1,400}@[!-;=?-~]{1,400}")
 
 
 @dataclass
-class NightRecord:
-    """One night. `began`: ISO time; `ended`: empty while it is under way; `summary`: its line.
+class NightlyRecord:
+    """One nightly run. `began`: ISO time; `ended`: empty while it runs; `summary`: one line.
 
     `uptime_s`, `boot_id`: the machine's, when it began; see `harness.nightly.deadline.Clock`.
     """
@@ -34,20 +34,20 @@ class NightRecord:
     began: str
     ended: str = ""
     summary: str = ""
-    done: list[str] = field(default_factory=list)  # keys of jobs that were finished in it
+    done: list[str] = field(default_factory=list)  # keys of its finished jobs
     failures: dict[str, str] = field(default_factory=dict)  # what went wrong: where -> words
-    worse: bool = False  # whether something is slower or broken since tonight
-    news: int = 0  # notices that were made in it
+    worse: bool = False  # whether it found something slower or broken
+    news: int = 0  # number of its notices
     uptime_s: float = 0.0
     boot_id: str = ""
 
 
 @dataclass
 class Claim:
-    """A difference that one run shows and a second one has to confirm before anyone is told.
+    """A difference that one run shows and a second one has to confirm before it is reported.
 
     `run_id`: of the first run, in the night `night`; `words`: "slower", "faster" or both;
-    `tries`: second runs that decided nothing, as a boot failed in them.
+    `tries`: second runs without a decision, as a boot failed in them.
     """
 
     run_id: str
@@ -68,15 +68,15 @@ class PairRecord:
     night: str = ""
     nights: int = 0  # in which that revision was measured
     elapsed_s: float = 0.0  # of the last run
-    waiting_since: str = ""  # the night in which it was wanted first and not finished
+    waiting_since: str = ""  # date of the first run that did not finish it
     begun: str = ""
     begun_revision: str = ""
     claim: Claim | None = None
 
 
 @dataclass
-class Letter:
-    """A notice that has to reach someone. `to`: channels that have not had it yet."""
+class Notice:
+    """A notice to deliver. `to`: channels through which it has not been sent yet."""
 
     key: str
     title: str
@@ -88,7 +88,7 @@ class Letter:
     to: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Make what mail, kernels and trees brought along fit for headers, files and JSON."""
+        """Sanitise text of mail, kernels and trees for headers, files and JSON."""
         self.key = storable(self.key)
         self.title = one_line(self.title, 200).replace("=?", "= ?")  # no encoded word of RFC 2047
         self.text = visible(self.text)
@@ -98,15 +98,17 @@ class Letter:
 
 @dataclass
 class NightlyState:
-    """All of it."""
+    """The whole state of the nightly runs of one file."""
 
     path: Path
-    nights: list[NightRecord] = field(default_factory=list)
+    nights: list[NightlyRecord] = field(default_factory=list)
     pairs: dict[str, PairRecord] = field(default_factory=dict)
     anchors: dict[str, str] = field(default_factory=dict)  # candidate -> commit diffs start from
     tips: dict[str, str] = field(default_factory=dict)  # branch candidate -> last commit taken up
-    told: dict[str, str] = field(default_factory=dict)  # key of a notice -> the night it was made
-    outbox: list[Letter] = field(default_factory=list)
+    reported: dict[str, str] = field(
+        default_factory=dict
+    )  # key of a notice -> the night it was made
+    outbox: list[Notice] = field(default_factory=list)
 
     def save(self) -> None:
         """Replace the file; once this returns, a power cut does not take it back."""
@@ -122,17 +124,17 @@ def load_state(path: Path) -> NightlyState:
     except FileNotFoundError:
         return NightlyState(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot read the state of the nights: {error}") from error
+        raise InputError(f"{path}: cannot read the state of the nightly runs: {error}") from error
     if not isinstance(kept, dict) or kept.pop("version", None) != VERSION:
-        raise InputError(f"{path}: no state of version {VERSION}; move it away to begin anew")
+        raise InputError(f"{path}: no state of version {VERSION}; move it away to start over")
     return NightlyState(
         path,
-        [NightRecord(**night) for night in kept["nights"]],
+        [NightlyRecord(**night) for night in kept["nights"]],
         {key: _pair(pair) for key, pair in kept["pairs"].items()},
         kept["anchors"],
         kept["tips"],
-        kept["told"],
-        [_letter(letter) for letter in kept["outbox"]],
+        kept["reported"],
+        [_notice(notice) for notice in kept["outbox"]],
     )
 
 
@@ -141,5 +143,5 @@ def _pair(kept: dict[str, Any]) -> PairRecord:
     return PairRecord(**kept, claim=Claim(**claim) if claim else None)
 
 
-def _letter(kept: dict[str, Any]) -> Letter:
-    return Letter(**kept)
+def _notice(kept: dict[str, Any]) -> Notice:
+    return Notice(**kept)

@@ -1,4 +1,4 @@
-"""What the nights of one file have left: what waits, and for what. Changes nothing."""
+"""The status of the nightly runs of one file: what is pending, and why. Read-only."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from harness.nightly.state import NightlyState, PairRecord
 
 
 def status(state: NightlyState) -> dict[str, Any]:
-    """Return the last nights and all that waits, as JSON values."""
+    """Return the last nightly runs and everything that is pending, as JSON values."""
     return {
         "nights": [
             {"date": night.date, "ended": night.ended, "summary": night.summary}
@@ -19,17 +19,17 @@ def status(state: NightlyState) -> dict[str, Any]:
         ],
         "half_done": sorted(key for key, pair in state.pairs.items() if pair.begun),
         "notices": [
-            {"date": letter.date, "title": letter.title, "to": letter.to} for letter in state.outbox
+            {"date": notice.date, "title": notice.title, "to": notice.to} for notice in state.outbox
         ],
     }
 
 
 def status_lines(state: NightlyState) -> list[str]:
-    """Return the same in words."""
+    """Return the status as lines of text."""
     if not state.nights:
-        return ["no night yet"]
+        return ["no nightly run yet"]
     lines = [
-        night.summary or f"night of {night.date}: {night.ended or 'under way'}"
+        night.summary or f"nightly run of {night.date}: {night.ended or 'running'}"
         for night in state.nights[-7:]
     ]
     found = status(state)
@@ -44,7 +44,7 @@ def status_lines(state: NightlyState) -> list[str]:
 
 
 def claim_words(pair: PairRecord) -> str:
-    """Return what waits for a second run."""
+    """Return the claim of `pair` that needs a second run, as text."""
     claim = pair.claim
     assert claim is not None
     tries = f"; {claim.tries} second runs decided nothing" if claim.tries else ""

@@ -1,4 +1,4 @@
-"""systemd units that start a night. Pure: texts; whoever has shown them writes them."""
+"""systemd units that start a nightly run. Pure: returns their text."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,13 @@ from harness.spec.nightly import NightlySpec
 def render_units(spec: NightlySpec, argv: Sequence[str], folder: str) -> Mapping[str, str]:
     """Return file name to text of a service and its timer.
 
-    `argv` starts the night in `folder`. A night that the machine slept through is caught up when
-    it is on again; secrets are read from a file that is the user's to write.
+    `argv` starts the run in `folder`. A run that was missed while the machine was off is made up
+    for at the next start; secrets are read from a file that the user writes.
     """
     name = f"vmapbench-{spec.name}"
     service = f"""\
 [Unit]
-Description=vmapbench night {_value(spec.name)}
+Description=vmapbench nightly run {_value(spec.name)}
 Wants=network-online.target
 After=network-online.target
 
@@ -25,14 +25,14 @@ WorkingDirectory={_value(folder)}
 ExecStart={" ".join(map(_word, argv))}
 # VMAPBENCH_SMTP_PASSWORD=... and the like, one a line; not readable for others
 EnvironmentFile=-%E/vmapbench/{_value(spec.name)}.env
-# 1: something got worse, and the notice says what; the night itself went well
+# 1: something got worse, which a notice reports; the run itself succeeded
 SuccessExitStatus=1
 TimeoutStartSec={int(spec.budget_h * 3600) + 2 * 3600}
 TimeoutStopSec=120
 """
     timer = f"""\
 [Unit]
-Description=Start of vmapbench night {_value(spec.name)}
+Description=Timer of vmapbench nightly run {_value(spec.name)}
 
 [Timer]
 OnCalendar=*-*-* {spec.at}:00

@@ -25,7 +25,7 @@ from harness.run.bisect_plan import (
 )
 from harness.run.execute import Execution, pending_jobs, run_pending
 from harness.run.prepare import BuildKernel, Prepared, prepare, refuse_unlike_configs
-from harness.run.session import Session, claim_run, keep_inputs
+from harness.run.session import Session, keep_inputs, lock_run
 from harness.spec.document import parse_document
 from harness.spec.playbook import Playbook
 from harness.targets.base import Target
@@ -121,7 +121,7 @@ def _hold_and_search(
     build: BuildKernel,
     notify: Notify,
 ) -> BisectionResult:
-    with claim_run(run.folder, run.run_id):
+    with lock_run(run.folder, run.run_id):
         search = Search(run, plan, build, notify)
         try:
             outcome = search.run_to_end(prepared)

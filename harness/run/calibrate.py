@@ -57,7 +57,12 @@ def profiles_of(text: str, symbols: str) -> Iterator[tuple[str, CaseProfile]]:
 
 
 def _boot(
-    kernel: BuiltKernel, parameter: str, folder: Path, cache: Path, runner: Runner, say: Progress
+    kernel: BuiltKernel,
+    parameter: str,
+    folder: Path,
+    cache: Path,
+    runner: Runner,
+    progress: Progress,
 ) -> str:
     loads = [_load(*_WARM_UP), *(_load(case.mask, case.calibration_loops) for case in CALIBRATED)]
     target = LockProfileTarget([parameter], cache, runner)
@@ -70,7 +75,7 @@ def _boot(
         expected_s=120.0,
         folder=folder,
     )
-    result = target.boot(request, lambda phase: say(f"{parameter}: {phase}"))
+    result = target.boot(request, lambda phase: progress(f"{parameter}: {phase}"))
     if result.verdict is not Verdict.PASSED:
         raise InfrastructureError(
             f"profiling {kernel.spec.name} with {parameter}: {result.verdict}: {result.reason}\n"

@@ -17,7 +17,7 @@ from harness.build.module_source import source_module
 from harness.build.patches import flat_name
 from harness.build.stack import locate_stack
 from harness.errors import InputError, SpecError
-from harness.locks import claimed
+from harness.locks import exclusive_lock
 from harness.process import Runner, SubprocessRunner
 from harness.run.begin import begin_run
 from harness.run.execute import Execution, ReadHost, run_pending
@@ -147,7 +147,7 @@ class Session:
         self, run_id: str, prepared: Prepared, target: Target, store: Store
     ) -> RunResult:
         folder = self.reports / run_id
-        with claim_run(folder, run_id):
+        with lock_run(folder, run_id):
             keep_inputs(prepared, folder)
             try:
                 run_pending(self.execution(run_id, target, store), prepared)
@@ -197,9 +197,9 @@ def keep_inputs(prepared: Prepared, folder: Path) -> None:
                 (patches / flat_name(patch)).write_bytes(source.read_bytes())
 
 
-def claim_run(folder: Path, run_id: str) -> contextlib.AbstractContextManager[None]:
+def lock_run(folder: Path, run_id: str) -> contextlib.AbstractContextManager[None]:
     """Lock the run for this process. Raises InputError where another process holds it."""
-    return claimed(folder / ".lock", f"run {run_id} is being executed by another vmapbench")
+    return exclusive_lock(folder / ".lock", f"run {run_id} is being executed by another vmapbench")
 
 
 def fallback_file(file: Path, name: str) -> Path:

@@ -136,7 +136,7 @@ def trace_kernel(
     folder: Path,
     cache: Path,
     runner: Runner,
-    say: Progress,
+    progress: Progress,
 ) -> None:
     """Build the kernel `source` (name, kernels folder, further patches), and trace a boot of it.
 
@@ -147,7 +147,7 @@ def trace_kernel(
     spec = spec.model_copy(update={"patches": (*spec.patches, *patches)})
     kernel = ensure_kernel(spec, Cache(cache), runner, lambda _: None)
     run_traced(
-        kernel, *machine, loops, folder, cache, runner, lambda phase: say(f"{name}: {phase}")
+        kernel, *machine, loops, folder, cache, runner, lambda phase: progress(f"{name}: {phase}")
     )
 
 

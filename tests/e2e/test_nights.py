@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.nightly.deadline import Clock
-from harness.nightly.night import Night
+from harness.nightly.run import NightlyRun
 from harness.nightly.state import load_state
 from harness.run.session import Session
 from harness.spec.nightly import load_nightly
@@ -94,8 +94,8 @@ def nights(tmp_path, built):
         began = dt.datetime.fromisoformat(f"{date}T23:00:00+00:00")
         session = Session(KERNELS, tmp_path / "reports", Quiet())
         spec = load_nightly(tmp_path / "real.yaml")
-        send = {"test": lambda letter, page: sent.append((letter, page))}
-        return Night(spec, session, Clock(lambda: began), send).carry_out()
+        send = {"test": lambda notice, page: sent.append((notice, page))}
+        return NightlyRun(spec, session, Clock(lambda: began), send).run()
 
     night.sent, night.patch, night.folder = sent, patch, tmp_path
     return night
@@ -105,9 +105,9 @@ def test_three_nights_in_a_row(nights):
     first = nights("2026-03-01")
     assert first.exit_code == 0, first
     assert "1 of 1 measured, 1 news" in first.summary
-    ((letter, page),) = nights.sent
-    assert letter.title.startswith("queue ")
-    assert "whole load" in letter.text
+    ((notice, page),) = nights.sent
+    assert notice.title.startswith("queue ")
+    assert "whole load" in notice.text
     assert "vmap-nodes" in page.read_text()
 
     broken = nights.patch.replace("vmap_initialized = true;", "no_such_line = true;")
@@ -115,12 +115,12 @@ def test_three_nights_in_a_row(nights):
     second = nights("2026-03-02")
     assert second.exit_code == 1
     assert "1 of 1 measured, 1 news, 1 failed" in second.summary
-    letter, page = nights.sent[1]
-    assert "mm/vmalloc.c: the hunk at line" in " ".join(letter.text.split())
+    notice, page = nights.sent[1]
+    assert "mm/vmalloc.c: the hunk at line" in " ".join(notice.text.split())
 
     third = nights("2026-03-03")
-    told = [letter.title for letter, _ in nights.sent]
-    assert "1 of 1 measured, 0 news, 1 failed" in third.summary, told  # told before
+    reported = [notice.title for notice, _ in nights.sent]
+    assert "1 of 1 measured, 0 news, 1 failed" in third.summary, reported  # reported before
     assert len(nights.sent) == 2
 
     store = open_store(nights.folder / "reports/vmapbench.db")

@@ -8,20 +8,20 @@ import sys
 import pytest
 
 from harness.errors import InputError
-from harness.locks import claimed, free_locks, locked, shared_until_exit
+from harness.locks import exclusive_lock, free_locks, locked, shared_until_exit
 
 
 def test_a_claim_names_the_process_that_has_it(tmp_path):
     path = tmp_path / "deep/lock"
-    with claimed(path, "first"):
+    with exclusive_lock(path, "first"):
         assert path.read_text() == str(os.getpid())
         with pytest.raises(InputError, match=rf"^second \(process {os.getpid()}\)$"):
-            claimed(path, "second").__enter__()
-    with claimed(path, "third"):
+            exclusive_lock(path, "second").__enter__()
+    with exclusive_lock(path, "third"):
         pass
     path.write_bytes(b"\xff\x1b]0;no process\x07")  # of whoever may write there
-    with claimed(path, "fourth"), pytest.raises(InputError, match=r"\(process \d+\)"):
-        claimed(path, "fifth").__enter__()
+    with exclusive_lock(path, "fourth"), pytest.raises(InputError, match=r"\(process \d+\)"):
+        exclusive_lock(path, "fifth").__enter__()
 
 
 def test_several_locks_are_free_or_not(tmp_path):

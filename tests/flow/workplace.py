@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.errors import KernelBuildError
 from harness.nightly.deadline import Clock
-from harness.nightly.night import Night
+from harness.nightly.run import NightlyRun
 from harness.report.collect import collect_report
 from harness.report.view import View
 from harness.report.write import Written
@@ -113,7 +113,7 @@ class Workplace:
         self.before_boot, self.boot_takes_s = None, 60
         self.broken, self.times_the_load = set(), True
         self.time_us = lambda spec, now: 2000
-        self.send = {"made-up": lambda letter, page: self.sent.append((letter, page))}
+        self.send = {"made-up": lambda notice, page: self.sent.append((notice, page))}
         self.write = without_page
         self.kernels.mkdir()
         shutil.copytree(TOY, self.tree)
@@ -169,7 +169,7 @@ class Workplace:
             build=self.build,
         )
         notify = self.said.append
-        return Night(load_nightly(file), session, self.clock, self.send, notify, self.write)
+        return NightlyRun(load_nightly(file), session, self.clock, self.send, notify, self.write)
 
     def pass_time(self, seconds):
         self.now += dt.timedelta(seconds=seconds)
@@ -205,7 +205,7 @@ class Workplace:
 
     @property
     def titles(self):
-        return [letter.title for letter, _ in self.sent]
+        return [notice.title for notice, _ in self.sent]
 
 
 BRANCH = [{"name": "topic", "branch": "main", "git": "linux"}]

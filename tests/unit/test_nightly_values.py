@@ -11,10 +11,16 @@ from harness.analysis.changepoints import Direction, LevelChange, TrackedSeries
 from harness.analysis.judging import Word
 from harness.errors import InputError, SpecError
 from harness.nightly.candidates import b4_argv
-from harness.nightly.dates import missed_nights, night_of
-from harness.nightly.news import Subject, change_letters, failure_letter, series_key, series_letter
-from harness.nightly.order import Job, fits, ranked
-from harness.nightly.state import Claim, Letter, NightlyState, NightRecord, PairRecord, load_state
+from harness.nightly.dates import missed_runs, nightly_date
+from harness.nightly.notices import (
+    Subject,
+    change_notices,
+    failure_notice,
+    series_key,
+    series_notice,
+)
+from harness.nightly.priority import Job, fits, ranked
+from harness.nightly.state import Claim, NightlyRecord, NightlyState, Notice, PairRecord, load_state
 from harness.nightly.timer import render_units
 from harness.spec.nightly import NightlySpec, load_nightly
 
@@ -133,17 +139,17 @@ def test_a_job_begins_when_it_fits_or_is_the_first():
 
 def test_a_night_goes_from_noon_to_noon():
     at = dt.datetime(2026, 3, 29, 23, 30, tzinfo=dt.UTC)
-    assert night_of(at) == night_of(at + dt.timedelta(hours=12)) == "2026-03-29"
-    assert night_of(at + dt.timedelta(hours=13)) == "2026-03-30"
-    assert missed_nights("2026-03-28", "2026-03-29") == missed_nights("", "2026-03-29") == 0
-    assert missed_nights("2026-02-27", "2026-03-02") == 2
+    assert nightly_date(at) == nightly_date(at + dt.timedelta(hours=12)) == "2026-03-29"
+    assert nightly_date(at + dt.timedelta(hours=13)) == "2026-03-30"
+    assert missed_runs("2026-03-28", "2026-03-29") == missed_runs("", "2026-03-29") == 0
+    assert missed_runs("2026-02-27", "2026-03-02") == 2
 
 
 def test_the_state_survives(tmp_path):
     state = NightlyState(tmp_path / "state.json")
-    state.nights.append(NightRecord("2026-01-01", "t", failures={"a": "b"}))
+    state.nights.append(NightlyRecord("2026-01-01", "t", failures={"a": "b"}))
     state.pairs["k"] = PairRecord("r", begun="text", claim=Claim("run", "2026-01-01", "slower"))
-    state.outbox.append(Letter("k", "t", "x", "2026-01-01", to=["email"]))
+    state.outbox.append(Notice("k", "t", "x", "2026-01-01", to=["email"]))
     state.save()
     assert load_state(tmp_path / "state.json") == state
     for text in ("{", "[]", '{"version": 9}'):
@@ -162,29 +168,29 @@ ORDER = {f"run{night}": night for night in range(40)}
 SUBJECTS = {"topic": Subject("topic", "main at 123", "2026-01-13")}
 
 
-def letters(*changes, told=()):
-    return change_letters(changes, ORDER, dict.fromkeys(told, ""), SUBJECTS, ["base"])
+def notices(*changes, reported=()):
+    return change_notices(changes, ORDER, dict.fromkeys(reported, ""), SUBJECTS, ["base"])
 
 
 def test_one_change_in_several_figures_is_one_notice():
-    (letter,) = letters(change(), change(case="fix_size", at=11, size=7.0))
-    assert letter.title == "topic is slower: +7.0 % in fix_size since 2026-01-11"
-    assert letter.worse
-    assert max(map(len, letter.text.splitlines())) <= 72
-    assert letters(change(case="late", at=13), told=[letter.key]) == []
-    assert len(letters(change(at=20), told=[letter.key])) == 1
-    assert len(letters(change(at=12, direction=Direction.FASTER), told=[letter.key])) == 1
+    (notice,) = notices(change(), change(case="fix_size", at=11, size=7.0))
+    assert notice.title == "topic is slower: +7.0 % in fix_size since 2026-01-11"
+    assert notice.worse
+    assert max(map(len, notice.text.splitlines())) <= 72
+    assert notices(change(case="late", at=13), reported=[notice.key]) == []
+    assert len(notices(change(at=20), reported=[notice.key])) == 1
+    assert len(notices(change(at=12, direction=Direction.FASTER), reported=[notice.key])) == 1
 
 
 def test_what_the_baseline_shows_too_is_the_machines():
-    (letter,) = letters(change(), change(line="base", at=9))
-    assert letter.title.startswith("base is slower")
-    assert "look at the machine" in letter.text
+    (notice,) = notices(change(), change(line="base", at=9))
+    assert notice.title.startswith("base is slower")
+    assert "look at the machine" in notice.text
 
 
 def test_the_same_failure_has_the_same_key():
-    first, again = (failure_letter("x", "no", night) for night in ("2026-01-01", "2026-01-02"))
-    assert first.key == again.key != failure_letter("x", "other", "2026-01-01").key
+    first, again = (failure_notice("x", "no", night) for night in ("2026-01-01", "2026-01-02"))
+    assert first.key == again.key != failure_notice("x", "other", "2026-01-01").key
 
 
 def spec(tmp_path):
@@ -219,4 +225,4 @@ def test_b4_is_asked_by_words():
 def test_a_notice_of_a_series_says_no_more_than_its_rows(words, said):
     subject = Subject("a-series", "mm: a series", "2026-01-01")
     key = series_key(subject, "1", "quick")
-    assert series_letter(key, subject, words, "").title == f"a-series {said} (quick)"
+    assert series_notice(key, subject, words, "").title == f"a-series {said} (quick)"

@@ -21,7 +21,7 @@ def command(
     reports: ReportsOption = Path("reports"),
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print tonight's plan, or with --install the units, only."),
+        typer.Option("--dry-run", help="Print only the plan, or with --install the units."),
     ] = False,
     install: Annotated[
         bool, typer.Option("--install", help="Write a systemd service and its timer.")
@@ -32,19 +32,19 @@ def command(
     quiet: Annotated[bool, typer.Option("--quiet", help="The summary line only.")] = False,
     show_status: Annotated[
         bool,
-        typer.Option("--status", help="Print what waits (to be confirmed, to be sent), only."),
+        typer.Option("--status", help="Print only what is pending (confirmations, notices)."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> None:
-    """Measure every candidate against its baseline, within the night's time, and tell what is new.
+    """Measure every candidate against its baseline, within the time budget, and report what is new.
 
     Prints one line. Exit code 0: nothing got worse; 1: something did, or a candidate is broken;
-    2 and 3: the night failed. What was begun goes on with the next call. --dry-run ends with 1
+    2 and 3: the run failed. The next call resumes what was begun. --dry-run ends with 1
     where a candidate would not be measured or a secret for the notices is not set.
     """
     from harness.nightly.deadline import Clock
     from harness.nightly.deliver import channels, missing_secrets
-    from harness.nightly.night import Night
+    from harness.nightly.run import NightlyRun
     from harness.run.session import Session
     from harness.spec.nightly import load_nightly
 
@@ -58,12 +58,12 @@ def command(
     observer = _Silent() if quiet else Lines()
     session = Session(kernels, reports, observer, observer.build)
     send = channels(spec.notices, os.environ)
-    night = Night(spec, session, Clock(), send, observer.say)
+    night = NightlyRun(spec, session, Clock(), send, observer.say)
     if dry_run:
         plan, unset = night.plan(), missing_secrets(spec.notices, os.environ)
         echo("\n".join([*plan.lines, *(f"notices: {words}" for words in unset)]))
         raise typer.Exit(ExitCode.OK if plan.whole and not unset else ExitCode.BAD_VERDICT)
-    outcome = night.carry_out()
+    outcome = night.run()
     for error in outcome.errors:
         echo(f"vmapbench: {error}", err=True)
     echo(outcome.summary)

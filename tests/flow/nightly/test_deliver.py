@@ -15,10 +15,10 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from harness.errors import InfrastructureError
 from harness.nightly.deliver import channels
-from harness.nightly.state import Letter
+from harness.nightly.state import Notice
 from harness.spec.nightly import EmailSpec, NoticesSpec, WebhookSpec
 
-LETTER = Letter(
+LETTER = Notice(
     key="change|topic|slower|host|run",
     title="topic is slower: +5.0 %\nX-Evil: 1",
     text="topic is slower.\n\n  +5.0 %  whole load, \N{MICRO SIGN}s",
@@ -169,7 +169,7 @@ def hook():
     server.server_close()
 
 
-def test_a_webhook_is_told_in_json(hook, page):
+def test_a_webhook_gets_json(hook, page):
     url = f"http://127.0.0.1:{hook.server_port}/notify"
     token = "Basic " + base64.b64encode(SECRET.encode()).decode()
     deliver(NoticesSpec(webhook=WebhookSpec(url=url, variable="TOKEN")), page, TOKEN=token)
@@ -229,11 +229,11 @@ def test_a_webhook_that_redirects_is_not_delivered_and_nobody_else_gets_the_secr
 )  # fmt: skip
 def test_no_header_of_ours_comes_from_a_mail(smtp, hostile):
     mailbox, port = smtp()
-    letter = replace(
+    notice = replace(
         LETTER, message_id=hostile, title=f"{hostile} \udcff", text="\udcff.patch", key=hostile
     )
     send = channels(NoticesSpec(email=email_spec(port)), {})["email"]
-    send(letter, None)
+    send(notice, None)
     ((_, mail),) = mailbox.mails
     assert "In-Reply-To" not in mail
     assert "Reply-To" not in mail

@@ -160,16 +160,16 @@ def mailed(workplace, *names):
 def test_thirty_foreign_mails_are_one_notice_once(workplace):
     mailed(workplace, *(f"fs{number}" for number in range(30)))
     file = workplace.file([{"name": "inbox", "mbox": "box"}])
-    workplace.night(file).carry_out()
+    workplace.night(file).run()
     assert workplace.titles == ["inbox: 30 series are not measured"]
     text = workplace.sent[0][0].text
     assert all(f"(fs{number})" in text for number in range(30))
     workplace.next_night()
-    workplace.night(file).carry_out()
+    workplace.night(file).run()
     assert len(workplace.titles) == 1
     mailed(workplace, *(f"fs{number}" for number in range(31)))  # one more is news of its own
     workplace.next_night()
-    workplace.night(file).carry_out()
+    workplace.night(file).run()
     assert len(workplace.titles) == 2
     assert "(fs30): " in workplace.titles[1]
 
@@ -183,7 +183,7 @@ def test_a_dry_run_accounts_for_every_mail_and_fails_where_nothing_is_found(work
     assert plan.lines[1:] == (
         "inbox: no series; not understood: 'Lunch?': neither a patch nor a cover nor a reply",
         "not measured: inbox: it holds nothing",
-        "nothing is measured tonight",
+        "nothing to measure in this run",
     )
 
 
@@ -192,7 +192,7 @@ def test_subjects_with_odd_line_ends_are_one_line_each(workplace):
         workplace.git("commit", "-q", "--allow-empty", "-m", "start" if number == 1 else "x")
     candidate = {"name": "topic", "branch": "main", "git": "linux", "commits": "each"}
     file = workplace.file([candidate])
-    workplace.night(file).carry_out()
+    workplace.night(file).run()
     subjects = ["Merge x\r y", "form \x0c feed", "next \x85 line", "sep \u2028 arator"]
     ids = []
     for number, subject in enumerate(subjects, start=3):

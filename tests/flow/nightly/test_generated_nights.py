@@ -35,12 +35,12 @@ class Noise:
         return int(200_000 * factor * self.random.gauss(1, 0.02))
 
 
-def test_of_180_generated_nights_the_one_with_the_regression_is_told_once(workplace):
+def test_of_180_generated_nights_the_one_with_the_regression_is_reported_once(workplace):
     workplace.write, workplace.times_the_load = without_page, False
     workplace.time_us = noise = Noise(seed=8, slow="return 9;")
     file = workplace.file(BRANCH)
     codes, slow_commit = {}, ""
-    assert workplace.night(file).carry_out().exit_code == 0
+    assert workplace.night(file).run().exit_code == 0
     workplace.copy_nights(PAST - 1, noise.draw)
     for night in range(NIGHTS):
         if night == PLANTED:
@@ -48,11 +48,11 @@ def test_of_180_generated_nights_the_one_with_the_regression_is_told_once(workpl
         elif night % 5 == 2 and night < PLANTED:
             workplace.commit(night, "mm/vmalloc: Something harmless")
         if night % 17 != 16:  # the machine was off
-            codes[night] = workplace.night(file).carry_out().exit_code
+            codes[night] = workplace.night(file).run().exit_code
         workplace.next_night()
-    told = [night for night, code in codes.items() if code]
-    ((letter, _),) = workplace.sent
-    assert letter.title.startswith("topic is slower: +")
-    assert told == [night for night in told if PLANTED <= night < PLANTED + DELAY]
-    assert len(told) == 1
-    assert slow_commit[:12] in letter.text
+    reported = [night for night, code in codes.items() if code]
+    ((notice, _),) = workplace.sent
+    assert notice.title.startswith("topic is slower: +")
+    assert reported == [night for night in reported if PLANTED <= night < PLANTED + DELAY]
+    assert len(reported) == 1
+    assert slow_commit[:12] in notice.text

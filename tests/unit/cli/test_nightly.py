@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from harness.nightly.state import Claim, Letter, NightlyState, NightRecord, PairRecord
+from harness.nightly.state import Claim, NightlyRecord, NightlyState, Notice, PairRecord
 
 FILE = """\
 version: 1
@@ -93,13 +93,13 @@ def test_check_knows_nightly_files(vmapbench, file, kernels):
 
 def test_the_status_says_what_waits_and_runs_nothing(vmapbench, file, tmp_path):
     words = ("nightly", file, "--status", "--reports", tmp_path / "reports")
-    assert vmapbench(*words).stdout == "no night yet\n"
+    assert vmapbench(*words).stdout == "no nightly run yet\n"
     assert not (tmp_path / "reports").exists()
     state = NightlyState(tmp_path / "reports/nightly/mm/state.json")
     state.path.parent.mkdir(parents=True)
-    state.nights.append(NightRecord("2026-01-01", "t", "t", "nightly mm 2026-01-01: 1 news"))
+    state.nights.append(NightlyRecord("2026-01-01", "t", "t", "nightly mm 2026-01-01: 1 news"))
     state.pairs["a|quick"] = PairRecord("r", claim=Claim("run-1", "2026-01-01", "slower"))
-    state.outbox.append(Letter("k", "b is faster", "x", "2026-01-01", to=["email"]))
+    state.outbox.append(Notice("k", "b is faster", "x", "2026-01-01", to=["email"]))
     state.save()
     assert vmapbench(*words).stdout.splitlines() == [
         "nightly mm 2026-01-01: 1 news",

@@ -1,8 +1,8 @@
-"""What of a night is news: each change is told once, whatever the later nights say of it. Pure.
+"""Writes notices, each change once, whatever later nightly runs show of it. Pure.
 
-`NightlyState.told` holds the keys of the notices that were made; here the keys are built. A change
-of level is one change for all cases and thread counts of a kernel line: whatever follows it in the
-same direction within the nights that the settling takes is the same one, found in another figure.
+`NightlyState.reported` holds the keys of the notices that were made; the keys are built here. A
+change of level is one change for all cases and thread counts of a kernel line: a later one in the
+same direction, within the `SETTLED` runs of detection, is the same change in another figure.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from harness.analysis.changepoints import Direction, LevelChange
 from harness.analysis.judging import Word
-from harness.nightly.order import SETTLED
-from harness.nightly.state import Letter
+from harness.nightly.priority import SETTLED
+from harness.nightly.state import Notice
 
 _WIDTH = 72
 _SHOWN = 12  # figures of a notice; the page has all
@@ -30,21 +30,21 @@ class Subject:
     context: tuple[str, ...] = ()
 
 
-def change_letters(
+def change_notices(
     changes: Sequence[LevelChange],
     order: Mapping[str, int],
-    told: Mapping[str, str],
+    reported: Mapping[str, str],
     subjects: Mapping[str, Subject],
     baselines: Sequence[str],
-) -> list[Letter]:
-    """Return a notice for each change that has not been told, the baselines' first.
+) -> list[Notice]:
+    """Return a notice for each change that has not been reported, the baselines' first.
 
-    `order`: number of each run, by time, of the line it measured; `told`: keys as in
-    `NightlyState`; `subjects`: by kernel line. A change that the baseline shows as well is the
-    machine's: one notice for all.
+    `order`: number of each run, by time, of the line it measured; `reported`: keys as in
+    `NightlyState`; `subjects`: by kernel line. A change that the baseline shows as well is a
+    change of the machine: one notice for all.
     """
-    known = [_told_change(key) for key in told if key.startswith("change|")]
-    letters = []
+    known = [_reported_change(key) for key in reported if key.startswith("change|")]
+    notices = []
     for line in sorted(
         {change.series.line for change in changes}, key=lambda x: x not in baselines
     ):
@@ -56,12 +56,12 @@ def change_letters(
             first = min(fresh, key=lambda change: order.get(change.at_run, 0))
             subject = subjects.get(line, Subject(line, line, first.at[:10]))
             key = f"change|{line}|{direction}|{first.series.host}|{first.at_run}"
-            known.append(_told_change(key))
-            letters.append(_change_letter(key, fresh, subject, line in baselines))
-    return letters
+            known.append(_reported_change(key))
+            notices.append(_change_notice(key, fresh, subject, line in baselines))
+    return notices
 
 
-def _told_change(key: str) -> tuple[str, str, str, str]:
+def _reported_change(key: str) -> tuple[str, str, str, str]:
     _, line, direction, host, run = key.split("|")
     return line, direction, host, run
 
@@ -72,7 +72,7 @@ def _follows(
     order: Mapping[str, int],
     baselines: Sequence[str],
 ) -> bool:
-    """Return whether a change is one that has been told: of the line or of the baseline."""
+    """Return whether a change has been reported already: for its line or for a baseline."""
     at = order.get(change.at_run, 0)
     for line, direction, host, run in known:
         same = (direction, host) == (change.direction, change.series.host)
@@ -82,12 +82,12 @@ def _follows(
     return False
 
 
-def _change_letter(
+def _change_notice(
     key: str, changes: Sequence[LevelChange], subject: Subject, machine: bool
-) -> Letter:
+) -> Notice:
     largest = max(changes, key=lambda change: abs(change.size_percent))
     title = f"{subject.name} is {largest.direction}: {_size(largest)} since {largest.at[:10]}"
-    lines = wrapped(f"{title}; settled by the night of {subject.night}.")
+    lines = wrapped(f"{title}; confirmed by the nightly run of {subject.night}.")
     if machine:
         lines += ["", *wrapped("This is the baseline, which nobody changed: look at the machine.")]
     lines += ["", "  change    95 % interval       since       what"]
@@ -100,7 +100,7 @@ def _change_letter(
     lines += ["", "Percentages are of the time before: above 0 takes longer."]
     lines += ["", *subject.context] if subject.context else []
     worse = largest.direction is Direction.SLOWER
-    return Letter(key, title, "\n".join(lines), subject.night, worse=worse)
+    return Notice(key, title, "\n".join(lines), subject.night, worse=worse)
 
 
 def _size(change: LevelChange) -> str:
@@ -108,20 +108,20 @@ def _size(change: LevelChange) -> str:
 
 
 def series_key(subject: Subject, revision: str, playbook: str) -> str:
-    """Return the key under which the verdict on a version of a series is told once."""
+    """Return the key under which the verdict on a version of a series is reported once."""
     return f"series|{subject.name}|{revision}|{playbook}"
 
 
-def series_letter(
+def series_notice(
     key: str, subject: Subject, words: Sequence[str], text: str, runs: Sequence[str] = ()
-) -> Letter:
+) -> Notice:
     """Return the verdict on a series. `words`: of the comparison's rows; `text`: for a mail.
 
     `runs`: lines on the two runs where there were two. `key`: see `series_key`.
     """
     playbook = key.rpartition("|")[2]
     lines = [*wrapped(f"Measured: {subject.title}."), "", *runs, text]
-    return Letter(
+    return Notice(
         key=key,
         title=f"{subject.name} {_said_of(words)} ({playbook})",
         text="\n".join(lines),
@@ -137,7 +137,7 @@ def difference_words(words: Iterable[str]) -> str:
 
 
 def _said_of(words: Sequence[str]) -> str:
-    """Return what the words of a comparison's rows say together; no more than they do."""
+    """Return the summary of the verdict words of a comparison's rows."""
     if shown := difference_words(words):
         return f"is {shown}"
     undecided = [w for w in (Word.NOT_COMPARABLE, Word.TOO_FEW, Word.TOO_NOISY) if w in words]
@@ -147,40 +147,40 @@ def _said_of(words: Sequence[str]) -> str:
     return "makes no difference" if alike else "shows no difference"
 
 
-def verdict_letter(
+def verdict_notice(
     subject: Subject, revision: str, playbook: str, verdict: str, reason: str
-) -> Letter:
-    """Return the news that a kernel crashed, warned, hung or did not build."""
+) -> Notice:
+    """Return the notice that a kernel crashed, warned, hung or did not build."""
     title = f"{subject.name}: {verdict} ({playbook})"
     lines = [*wrapped(f"Measured: {subject.title}."), "", f"Verdict: {verdict}", *wrapped(reason)]
     lines += ["", *subject.context] if subject.context else []
     key = f"verdict|{subject.name}|{revision}|{playbook}|{verdict}"
-    return Letter(key, title, "\n".join(lines), subject.night, "", True, subject.message_id)
+    return Notice(key, title, "\n".join(lines), subject.night, "", True, subject.message_id)
 
 
 def failure_key(where: str, words: str) -> str:
-    """Return the key under which a failure is told once."""
+    """Return the key under which a failure is reported once."""
     digest = hashlib.sha256(f"{where} {words}".encode("utf-8", "replace")).hexdigest()[:12]
     return f"failure|{where}|{digest}"
 
 
-def failure_letter(where: str, words: str, night: str) -> Letter:
-    """Return the news that a candidate is no kernel, or that a night went wrong."""
-    lines = [f"The night of {night} had to do without {where}:", "", *_indented(words)]
+def failure_notice(where: str, words: str, night: str) -> Notice:
+    """Return the notice that a candidate cannot be built, or that a nightly run failed."""
+    lines = [f"The nightly run of {night} could not measure {where}:", "", *_indented(words)]
     title = f"{where}: {words.splitlines()[0][:120] if words else 'failed'}"
-    return Letter(failure_key(where, words), title, "\n".join(lines), night, worse=True)
+    return Notice(failure_key(where, words), title, "\n".join(lines), night, worse=True)
 
 
-def failures_letter(candidate: str, failures: Sequence[tuple[str, str]], night: str) -> Letter:
-    """Return one piece of news for all (where, words) that one candidate brought."""
+def failures_notice(candidate: str, failures: Sequence[tuple[str, str]], night: str) -> Notice:
+    """Return one notice for all failures (where, words) of one candidate."""
     if len(failures) == 1:
-        return failure_letter(*failures[0], night)
-    lines = [f"The night of {night} had to do without these of {candidate}:"]
+        return failure_notice(*failures[0], night)
+    lines = [f"The nightly run of {night} could not measure these of {candidate}:"]
     for where, words in failures:
         lines += ["", f"{where}:", *_indented(words)]
     title = f"{candidate}: {len(failures)} series are not measured"
     key = failure_key(candidate, " ".join(words for _, words in failures))
-    return Letter(key, title, "\n".join(lines), night, worse=True)
+    return Notice(key, title, "\n".join(lines), night, worse=True)
 
 
 def wrapped(text: str, indent: int = 0) -> list[str]:

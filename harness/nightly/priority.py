@@ -1,9 +1,9 @@
-"""Which job comes first in a night that is too short for all. Pure.
+"""The order of jobs in a nightly run that is too short for all. Pure.
 
-The rule, as docs/howto/nightly.md states it: first what waits for its second run, as a notice does
-too, then what was never measured and is half done, then what was never measured, the longest
-waiting first, then what was measured in so few nights that a change could not be settled yet, then
-whatever was not measured for longest. Each comes once a night, but for a second run.
+The rule, as docs/howto/nightly.md states it: first what needs its second run, then what was never
+measured and is half done, then what was never measured, the longest waiting first, then what was
+measured so few times that a change could not be confirmed yet, then what was not measured for
+longest. Each comes once in a nightly run, except for a second run.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from harness.nightly.state import PairRecord
 
-SETTLED = 7  # nights within which most steps are found; see docs/explanation/history.md
+SETTLED = 7  # runs within which most changes are found; see docs/explanation/history.md
 
 
 @dataclass(frozen=True)
@@ -29,25 +29,25 @@ class Job:
 
 
 def ranked(jobs: Iterable[Job], pairs: dict[str, PairRecord], done: Iterable[str]) -> list[Job]:
-    """Return the jobs that are left tonight, the most informative first."""
+    """Return the remaining jobs of this run, the most informative first."""
     finished = set(done)
     at = {job: pairs.get(job.key, PairRecord()) for job in jobs}
-    left = [job for job, pair in at.items() if job.done not in finished or again(job, pair)]
+    left = [job for job, pair in at.items() if job.done not in finished or repeats_now(job, pair)]
     return sorted(left, key=lambda job: _rank(job, at[job]))
 
 
-def awaited(job: Job, pair: PairRecord) -> bool:
-    """Return whether the next run of a job is the second one, which a notice waits for."""
+def needs_second_run(job: Job, pair: PairRecord) -> bool:
+    """Return whether the next run of a job is the one that confirms a claim."""
     return pair.claim is not None and pair.revision == job.revision
 
 
-def again(job: Job, pair: PairRecord) -> bool:
-    """Return whether a job comes a second time in the night of its first run."""
-    return awaited(job, pair) and pair.claim is not None and not pair.claim.tries
+def repeats_now(job: Job, pair: PairRecord) -> bool:
+    """Return whether a job is repeated in the nightly run of its first measurement."""
+    return needs_second_run(job, pair) and pair.claim is not None and not pair.claim.tries
 
 
 def _rank(job: Job, pair: PairRecord) -> tuple[int, str, str]:
-    if awaited(job, pair):
+    if needs_second_run(job, pair):
         return (-1, pair.night, job.key)
     if pair.revision != job.revision:
         begun = pair.begun and pair.begun_revision == job.revision
@@ -58,6 +58,6 @@ def _rank(job: Job, pair: PairRecord) -> tuple[int, str, str]:
 
 
 def fits(job: Job, pair: PairRecord | None, left_s: float, first: bool) -> bool:
-    """Return whether a job may begin: the night's first always may, or none would ever end."""
+    """Return whether a job may begin: the first always may, or a long one would never run."""
     expected_s = pair.elapsed_s if pair and pair.elapsed_s else job.expected_s
     return left_s > 0 and (first or expected_s <= left_s)

@@ -1,4 +1,4 @@
-"""A night's job as a playbook: the one that the user wrote, with tonight's kernels in it."""
+"""A nightly job as a playbook: the one that the user wrote, with the kernels of the job."""
 
 import datetime as dt
 import io
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from ruamel.yaml import YAML
 
 from harness.nightly.candidates import Revision
-from harness.nightly.order import Job
+from harness.nightly.priority import Job
 from harness.run.plan import plan_jobs
 from harness.spec.playbook import Playbook
 from harness.text import one_line
 
-_BOOT_S = 20.0  # of a boot around its loads, where nothing has been measured yet
+_BOOT_S = 20.0  # of a boot without its loads, where no measurement exists
 
 
 @dataclass(frozen=True)
