@@ -86,6 +86,7 @@ def build_kernel(
     tell("keeping the result", targets, targets)
     artefacts = _collect(plan.spec.arch, tree / OBJECTS, folder)
     release = own_file(tree / OBJECTS / "include/config/kernel.release", folder)
+    declared = configuration.declared
     record = {
         "format": FORMAT,
         "key": plan.key,
@@ -93,7 +94,7 @@ def build_kernel(
         "origin": plan.source.origin,
         "spec": plan.spec.model_dump(mode="json"),
         "release": release.read_text(encoding="utf-8", errors="replace").strip(),
-        "critical": critical_values(configuration.values, configuration.declared),
+        "critical": critical_values(configuration.values, declared.own, declared.renamed),
         "chosen": configuration.chosen,
         "added": list(added),
         "dropped_modules": dropped,
@@ -177,10 +178,10 @@ def _configure(build: _Build) -> tuple[Configuration, Sequence[str], int]:
     the harness added to that, and how many of its modules were left out.
     """
     plan, tree = build.plan, build.folder / "tree"
-    requests, symbols = load_requests(plan.fragments), declared_symbols(tree, plan.spec.arch.source)
-    for name in passed_over(requests, symbols):
+    requests = load_requests(plan.fragments)
+    declared = declared_symbols(tree, plan.spec.arch.source)
+    for name in passed_over(requests, declared):
         del requests[name]
-    declared = symbols.own
     if plan.start is None:
         return choose(requests, declared, lambda text: _make_config(build, text)), (), 0
     before = _start_values(build, plan.start)

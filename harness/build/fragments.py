@@ -8,13 +8,14 @@ A fragment is a `.config`, with one addition: a line may name alternatives, in o
 of which the first that the kernel's own Kconfig grants is taken. `absent` is granted where no
 Kconfig file declares the symbol, and only there: a symbol that a kernel has and does not grant is
 a fault. A line whose symbols only other architectures declare is not for this one: it is passed
-over, so that architectures share fragments.
+over, so that architectures share fragments. A symbol that the kernel renamed, and says so
+(`transitional` in its Kconfig), is asked for by its new name.
 """
 
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.build.kconfig import parse_config
@@ -24,6 +25,10 @@ ABSENT = "absent"
 
 # A declaration within a choice may be indented.
 _DECLARATION = re.compile(rb"^[ \t]*(?:menu)?config[ \t]+(\w+)[ \t\r]*(?:#.*)?$", re.MULTILINE)
+
+# `config NEW` that has `default OLD`, where OLD is kept only to take its value over.
+_TRANSITIONAL = re.compile(rb"^[ \t]+transitional[ \t\r]*$", re.MULTILINE)
+_DEFAULT = re.compile(rb"^[ \t]+default[ \t]+(\w+)[ \t\r]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,15 @@ def _parse_line(line: str) -> tuple[Setting, ...]:
 
 @dataclass(frozen=True)
 class Declared:
-    """The symbols that a tree's Kconfig files declare. `foreign`: only for other architectures."""
+    """The symbols that a tree's Kconfig files declare. `foreign`: only for other architectures.
+
+    `renamed`: former name -> name, for the former names that the tree still takes a value from. A
+    former name is in neither set.
+    """
 
     own: frozenset[str]
     foreign: frozenset[str] = frozenset()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def declared_symbols(tree: Path, source: str) -> Declared:
@@ -97,6 +107,7 @@ def declared_symbols(tree: Path, source: str) -> Declared:
     """
     own: set[bytes] = set()
     other: set[bytes] = set()
+    renamed: dict[str, str] = {}
     inside, arch = os.path.realpath(tree), f"{tree / 'arch'}{os.sep}"
     ours = f"{arch}{source}{os.sep}"
     for folder, _, names in os.walk(tree):
@@ -108,10 +119,29 @@ def declared_symbols(tree: Path, source: str) -> Declared:
                 continue
             try:
                 if path.is_file():
-                    found.update(_DECLARATION.findall(path.read_bytes()))
+                    text = path.read_bytes()
+                    found.update(_DECLARATION.findall(text))
+                    renamed |= {} if foreign else _renamed(text)
             except OSError as error:
                 raise InputError(f"reading {path}: {error.strerror}") from error
-    return Declared(_decoded(own), _decoded(other - own))
+    former = frozenset(renamed)
+    declared = _decoded(own) - former
+    return Declared(declared, _decoded(other) - declared - former, renamed)
+
+
+def _renamed(text: bytes) -> dict[str, str]:
+    """Return former name -> name of the symbols that a Kconfig file calls transitional."""
+    if not _TRANSITIONAL.search(text):
+        return {}
+    _, *parts = _DECLARATION.split(text)
+    blocks = list(zip(parts[::2], parts[1::2], strict=True))
+    former = {name for name, block in blocks if _TRANSITIONAL.search(block)}
+    return {
+        old.decode(): name.decode()
+        for name, block in blocks
+        for old in _DEFAULT.findall(block)
+        if old in former
+    }
 
 
 def _decoded(symbols: Iterable[bytes]) -> frozenset[str]:
@@ -132,13 +162,13 @@ class Configuration:
     """What came of the fragments in one kernel."""
 
     values: Mapping[str, str]  # symbol -> value as `.config` has it
-    declared: frozenset[str]  # symbols that the kernel's Kconfig knows
-    chosen: Mapping[str, str]  # symbol -> the alternative taken, where a line named several
+    declared: Declared  # what the kernel's Kconfig knows
+    chosen: Mapping[str, str]  # symbol -> what was taken, where that could be something else
 
 
 def choose(
     requests: Mapping[str, Request],
-    declared: frozenset[str],
+    declared: Declared,
     configure: Callable[[str], Mapping[str, str]],
 ) -> Configuration:
     """Return the configuration with the first alternative of each request that the kernel grants.
@@ -147,6 +177,7 @@ def choose(
     made of it. It is called again while an alternative is left for what was not granted.
     Raises InputError with every symbol that no alternative of its line could give.
     """
+    requests = {name: _by_new_names(request, declared) for name, request in requests.items()}
     place = dict.fromkeys(requests, 0)
     while True:
         taken = {name: request.alternatives[place[name]] for name, request in requests.items()}
@@ -167,17 +198,29 @@ def choose(
             + "\n  next: add what the symbol depends on, name an alternative "
             "(CONFIG_A=y | CONFIG_B=y, or | absent), or take it out of the fragment"
         )
-    several = {name: str(taken[name]) for name, r in requests.items() if len(r.alternatives) > 1}
-    return Configuration(values, declared, several)
+    chosen = {
+        name: str(taken[name])
+        for name, request in requests.items()
+        if len(request.alternatives) > 1 or name in declared.renamed
+    }
+    return Configuration(values, declared, chosen)
 
 
-def _granted(setting: Setting, values: Mapping[str, str], declared: frozenset[str]) -> bool:
+def _by_new_names(request: Request, declared: Declared) -> Request:
+    new = [
+        replace(setting, symbol=declared.renamed.get(setting.symbol, setting.symbol))
+        for setting in request.alternatives
+    ]
+    return replace(request, alternatives=tuple(new))
+
+
+def _granted(setting: Setting, values: Mapping[str, str], declared: Declared) -> bool:
     if setting.value == ABSENT:
-        return setting.symbol not in declared
+        return setting.symbol not in declared.own
     return values.get(setting.symbol, "n") == setting.value
 
 
-def _fault(request: Request, values: Mapping[str, str], declared: frozenset[str]) -> str:
+def _fault(request: Request, values: Mapping[str, str], declared: Declared) -> str:
     asked = " | ".join(str(setting) for setting in request.alternatives)
     gives = ", ".join(
         f"{symbol}={values.get(symbol, _missing(symbol, declared))}"
@@ -186,5 +229,9 @@ def _fault(request: Request, values: Mapping[str, str], declared: frozenset[str]
     return f"  {request.fragment} asks for {asked}; the kernel gives {gives}"
 
 
-def _missing(symbol: str, declared: frozenset[str]) -> str:
-    return "n (a dependency is missing)" if symbol in declared else "absent (it has no such symbol)"
+def _missing(symbol: str, declared: Declared) -> str:
+    return (
+        "n (a dependency is missing)"
+        if symbol in declared.own
+        else "absent (it has no such symbol)"
+    )

@@ -54,15 +54,19 @@ def parse_config(text: str) -> dict[str, str]:
     return values
 
 
-def critical_values(config: Mapping[str, str], declared: Collection[str]) -> dict[str, str]:
+def critical_values(
+    config: Mapping[str, str], declared: Collection[str], renamed: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return the measurement-critical symbols and their values.
 
     A symbol that is off is "n"; one that is not among the `declared` symbols of the kernel's
-    Kconfig files, under no name it ever had, is "absent".
+    Kconfig files, under no name it ever had, is "absent". `renamed`: former name -> name, as the
+    kernel itself says.
     """
     values = {}
     for name in CRITICAL:
-        known = next((n for n in (name, _FORMER.get(name, name)) if n in declared), None)
+        names = (name, _FORMER.get(name, name), (renamed or {}).get(name, name))
+        known = next((n for n in names if n in declared), None)
         values[name] = config.get(known, "n") if known else "absent"
     if values["BASE_SMALL"] == "0":  # a number until 6.10, a bool since
         values["BASE_SMALL"] = "n"

@@ -21,6 +21,10 @@ def fragment(folder: Path, name: str, text: str) -> Path:
     return folder / name
 
 
+def declaring(symbols, renamed=()) -> Declared:
+    return Declared(frozenset(symbols), renamed=dict(renamed))
+
+
 def granting(values: dict[str, str]):
     """Stand in for olddefconfig: a kernel that gives these values whatever is asked."""
     return lambda _: values
@@ -36,7 +40,7 @@ def test_a_dropped_symbol_is_named_with_its_fragment(tmp_path: Path) -> None:
     two = fragment(tmp_path, "two.config", "CONFIG_C=n\nCONFIG_D=250\nCONFIG_E=y\n")
     gives = granting({"A": "y", "C": "y", "D": "100"})
     with pytest.raises(InputError) as caught:
-        choose(load_requests([one, two]), frozenset("ABCD"), gives)
+        choose(load_requests([one, two]), declaring("ABCD"), gives)
     message = str(caught.value)
     assert "one.config asks for CONFIG_B=y; the kernel gives B=n (a dependency" in message
     assert "two.config asks for CONFIG_C=n; the kernel gives C=y" in message
@@ -48,9 +52,9 @@ def test_a_dropped_symbol_is_named_with_its_fragment(tmp_path: Path) -> None:
 def test_the_last_fragment_decides(tmp_path: Path) -> None:
     one = fragment(tmp_path, "one.config", "CONFIG_A=y | CONFIG_B=y\n")
     two = fragment(tmp_path, "two.config", "# CONFIG_A is not set\n")
-    choose(load_requests([one, two]), frozenset("A"), granting({"A": "n"}))
+    choose(load_requests([one, two]), declaring("A"), granting({"A": "n"}))
     with pytest.raises(InputError):
-        choose(load_requests([two, one]), frozenset("A"), granting({"A": "n"}))
+        choose(load_requests([two, one]), declaring("A"), granting({"A": "n"}))
 
 
 def test_the_first_alternative_that_the_kernel_grants_is_taken(tmp_path: Path) -> None:
@@ -58,19 +62,19 @@ def test_the_first_alternative_that_the_kernel_grants_is_taken(tmp_path: Path) -
     requests = load_requests([fragment(tmp_path, "base.config", text)])
     old = choose(
         requests,
-        frozenset({"A", "VOLUNTARY", "PARTIAL"}),
+        declaring({"A", "VOLUNTARY", "PARTIAL"}),
         given_if_known({"A", "VOLUNTARY", "PARTIAL"}),
     )
     assert old.chosen == {"NONE": "CONFIG_VOLUNTARY=y", "PARTIAL": "CONFIG_PARTIAL=y"}
     # declared, and yet not granted: it is the kernel's answer that counts, not the declaration
-    new = choose(requests, frozenset({"A", "VOLUNTARY", "LAZY"}), given_if_known({"A", "LAZY"}))
+    new = choose(requests, declaring({"A", "VOLUNTARY", "LAZY"}), given_if_known({"A", "LAZY"}))
     assert new.chosen == {"NONE": "CONFIG_LAZY=y", "PARTIAL": "absent"}
 
 
 def test_absent_is_not_what_a_missing_dependency_gives(tmp_path: Path) -> None:
     requests = load_requests([fragment(tmp_path, "base.config", "CONFIG_PARTIAL=y | absent\n")])
     with pytest.raises(InputError, match=r"CONFIG_PARTIAL=y \| absent; .*a dependency is missing"):
-        choose(requests, frozenset({"PARTIAL"}), granting({}))
+        choose(requests, declaring({"PARTIAL"}), granting({}))
 
 
 @pytest.mark.parametrize("line", ["CONFIG_A=y | ", "CONFIG_A=y | B=y", "absent | CONFIG_A=y"])
@@ -90,9 +94,9 @@ def test_what_is_chosen_is_granted_and_the_first_such(tmp_path_factory, lines, k
     wanted = {line[0]: next((s for s in line if s in known), None) for line in lines}
     if None in wanted.values():
         with pytest.raises(InputError):
-            choose(requests, frozenset(known), given_if_known(known))
+            choose(requests, declaring(known), given_if_known(known))
         return
-    chosen = choose(requests, frozenset(known), given_if_known(known)).chosen
+    chosen = choose(requests, declaring(known), given_if_known(known)).chosen
     assert all(chosen[name] == f"CONFIG_{wanted[name]}=y" for name in chosen)
 
 
@@ -132,3 +136,37 @@ def test_odd_files_named_like_kconfig_declare_nothing(tmp_path):
     (tree / "Kconfig.out").symlink_to("../outside")
     os.mkfifo(tree / "Kconfig.pipe")
     assert declared_symbols(tree, "x86").own == {"INSIDE"}
+
+
+def test_a_symbol_that_the_kernel_renamed_is_asked_for_by_its_new_name(tmp_path):
+    # As 7.3 has it in mm/Kconfig: `OLD=y` in a .config stays without effect where all that nobody
+    # asks for is off, and OLD is never written, so its value would always look like "n".
+    kconfig = """\
+config PARTITION
+    depends on !TINY
+    bool "Partitioned caches"
+    default RANDOM
+    help
+      config of RANDOM, once.
+
+config TINY
+    bool "tiny"
+    default EMBEDDED
+
+config RANDOM
+    bool
+    transitional
+    help
+      Transitional config for migration to PARTITION.
+"""
+    (tmp_path / "Kconfig").write_text(kconfig)
+    declared = declared_symbols(tmp_path, "x86")
+    assert declared.own >= {"PARTITION", "TINY"}
+    assert "RANDOM" not in declared.own
+    assert declared.renamed == {"RANDOM": "PARTITION"}
+    requests = load_requests([fragment(tmp_path, "x.config", "CONFIG_RANDOM=y\n")])
+    made = choose(requests, declared, given_if_known({"PARTITION"}))
+    assert made.values == {"PARTITION": "y"}
+    assert made.chosen == {"RANDOM": "CONFIG_PARTITION=y"}
+    with pytest.raises(InputError, match="asks for CONFIG_PARTITION=y; the kernel gives PARTITION"):
+        choose(requests, declared, given_if_known(set()))

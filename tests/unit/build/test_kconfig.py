@@ -29,6 +29,15 @@ def test_critical_symbols_follow_renames() -> None:
     assert old["BASE_SMALL"] == "n"
 
 
+def test_a_critical_symbol_that_a_kernel_renamed_is_compared_by_its_new_name() -> None:
+    old = critical_values({"RANDOM_KMALLOC_CACHES": "n"}, {"RANDOM_KMALLOC_CACHES"})
+    renamed = {"RANDOM_KMALLOC_CACHES": "KMALLOC_PARTITION_CACHES"}  # 7.3, mm/Kconfig
+    new = critical_values({"KMALLOC_PARTITION_CACHES": "y"}, {"KMALLOC_PARTITION_CACHES"}, renamed)
+    assert critical_differences({"old": old, "new": new}) == {
+        "RANDOM_KMALLOC_CACHES": {"old": "n", "new": "y"}
+    }
+
+
 def test_differences_name_every_kernels_value() -> None:
     one = critical_values({"PROVE_LOCKING": "y", "HZ": "250", "SERIAL_8250": "y"}, CRITICAL)
     other = critical_values({"HZ": "1000"}, CRITICAL)
