@@ -7,6 +7,7 @@ from harness.records import Sample
 from harness.targets.base import BootResult
 from harness.testmod.catalogue import Severity
 from harness.testmod.log import missing_lines, parse_log, unexpected_failures
+from harness.testmod.prefix import message_of
 from harness.testmod.verdicts import Finding, verdict_of
 from harness.testmod.workload import Workload
 from harness.verdict import Verdict
@@ -32,7 +33,7 @@ def judge_boot(
         return Verdict.INCOMPLETE, f"the kernel runs on {online} of {cpus} CPUs, see its log", ()
     runs = parse_log(result.kernel_log)
     if not runs:
-        return Verdict.INCOMPLETE, "no line of test_vmalloc in the kernel log", ()
+        return Verdict.INCOMPLETE, _nothing_read(result.kernel_log, workload.cases), ()
     run = runs[-1]
     missing = missing_lines(run, workload.nr_threads, workload.cases)
     if missing:
@@ -41,6 +42,8 @@ def judge_boot(
     odd = [item for item in run.summaries if not _as_asked(item, workload)]
     if odd:
         return Verdict.INCOMPLETE, f"the log has counts that were not asked for: {odd[0]}", ()
+    if unasked := [case for case in run.cases if case not in workload.cases]:
+        return Verdict.INCOMPLETE, f"the log has cases not asked for: {', '.join(unasked)}", ()
     samples = run.summaries
     if verdict_of(findings) is not Verdict.PASSED:
         told = [item.name for item in findings if item.severity is not Severity.NOTE]
@@ -49,6 +52,17 @@ def judge_boot(
     if failures:
         return Verdict.TEST_FAILED, "; ".join(failures[:3]), samples
     return Verdict.PASSED, "", samples
+
+
+def _nothing_read(kernel_log: str, cases: Sequence[str]) -> str:
+    """Return why a log without results has none, with the line that may be one in a new form."""
+    for line in kernel_log.splitlines():
+        if any(case in line for case in cases):
+            return (
+                "no result of test_vmalloc is understood; this line names a case, and may be one "
+                f"in a new form: {message_of(line).strip()[:200]}"
+            )
+    return "no line of test_vmalloc in the kernel log"
 
 
 def _as_asked(summary: Sample, workload: Workload) -> bool:

@@ -12,7 +12,7 @@ from harness.run.plan import plan_jobs
 from harness.spec.playbook import Playbook
 from harness.targets.base import Target
 from harness.testmod.modinfo import ModuleInfo, parse_modinfo
-from harness.testmod.workload import Workload, check_workload, default_mask
+from harness.testmod.workload import Workload, check_workload, unlike_defaults
 
 BuildKernel = Callable[[str], BuiltKernel]
 """Returns the built kernel of that name; raises KernelBuildError or InputError."""
@@ -81,7 +81,7 @@ def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
     modules = {name: parse_modinfo(kernel.module.read_bytes()) for name, kernel in kernels.items()}
     prepared = Prepared(playbook, plan_jobs(playbook), kernels, modules, broken)
     faults = sorted({fault for job in prepared.jobs for fault in _workload_faults(job, prepared)})
-    faults += _unlike_default_masks(prepared)
+    faults += _unlike_defaults(prepared)
     if faults:
         raise InputError("the playbook's workloads do not fit:\n  " + "\n  ".join(faults))
     return prepared
@@ -103,22 +103,23 @@ def refuse_unlike_configs(playbook: Playbook, kernels: Mapping[str, BuiltKernel]
         )
 
 
-def _unlike_default_masks(prepared: Prepared) -> list[str]:
-    """Return the workloads that leave it to modules which do not agree what is run."""
-    masks = {name: default_mask(module) for name, module in prepared.modules.items()}
-    if len({mask for mask, _ in masks.values()}) < 2:
-        return []
-    said = ", ".join(f"{name} {shown}" for name, (_, shown) in masks.items())
-    left = {
-        job.workload: None
-        for job in prepared.jobs
-        if any("run_test_mask" not in load for load in job.loads)
-    }
-    return [
-        f"{workload}: it names no run_test_mask, and the modules' defaults differ: {said}; "
-        "name the mask, for example 7"
-        for workload in left
-    ]
+def _unlike_defaults(prepared: Prepared) -> list[str]:
+    """Return the workloads that leave a parameter to modules which do not agree on its default."""
+    faults = []
+    for name, said in unlike_defaults(prepared.modules).items():
+        values = ", ".join(f"{kernel} {value}" for kernel, value in said.items())
+        left = {
+            job.workload: None
+            for job in prepared.jobs
+            if any(name not in load for load in job.loads)
+        }
+        faults += [
+            f"{workload}: it names no {name}, and the modules' defaults differ: {values}; "
+            "name it in the workload's parameters"
+            + (", for example run_test_mask: 7" if name == "run_test_mask" else "")
+            for workload in left
+        ]
+    return faults
 
 
 def _workload_faults(job: JobRecord, prepared: Prepared) -> list[str]:

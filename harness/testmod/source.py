@@ -24,7 +24,8 @@ _INITIAL = {"true": 1, "false": 0, "INT_MAX": 2**31 - 1}
 def parse_module_source(text: str) -> ModuleInfo | None:
     """Return what the text of lib/test_vmalloc.c says of the module's parameters and cases.
 
-    None where it declares its parameters in another way: then only the built module can tell.
+    None where it declares its parameters or lists its cases in another way: then only the built
+    module can tell.
     """
     parameters, defaults = {}, {}
     for found in _PARAMETER.finditer(_COMMENT.sub("", text)):
@@ -33,8 +34,8 @@ def parse_module_source(text: str) -> ModuleInfo | None:
         initial = found["initial"]
         if initial in _INITIAL or initial.lstrip("-").isdigit():
             defaults[name] = _INITIAL[initial] if initial in _INITIAL else int(initial)
-    if not parameters:
-        return None
     mask = parameters.get("run_test_mask")
     cases = parse_cases(mask.description) if mask else {}
+    if not cases:
+        return None
     return ModuleInfo("test_vmalloc", "", parameters, cases, defaults)

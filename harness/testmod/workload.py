@@ -1,7 +1,7 @@
 """One load of the module: checked against its own .modinfo, and what it asks of the guest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 from harness.errors import ParameterError
 from harness.spec.architecture import PAGE_SIZE
@@ -29,7 +29,8 @@ DEFAULTS: Mapping[str, Value] = {
     "use_huge": False,
     "nr_pcpu_objects": 35_000,
 }
-"""What lib/test_vmalloc.c has for parameters that a load does not name."""
+"""What lib/test_vmalloc.c has for parameters that a load does not name, where a module is not told
+of: the initial values in its own file come first."""
 _BOOLS: Mapping[Value, bool] = {"y": True, "n": False, "1": True, "0": False, 1: True, 0: False}
 _HUGE_BYTES = 2 << 20  # use_huge rounds an area up to it: the size where huge mappings begin
 _BASE_MIB = 192  # the kernel, its log buffer and the initramfs
@@ -47,10 +48,14 @@ def room_mib(held_kib: int) -> int:
 
 @dataclass(frozen=True)
 class Workload:
-    """A load of the module whose parameters are known to be good. `cases` in bit order."""
+    """A load of the module whose parameters are known to be good. `cases` in bit order.
+
+    `defaults`: the module's own values of parameters, as far as they are known.
+    """
 
     parameters: Mapping[str, Value]
     cases: tuple[str, ...]
+    defaults: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def nr_threads(self) -> int:
@@ -98,7 +103,7 @@ class Workload:
         return -(-pages // huge) * huge if self._value("use_huge") else pages
 
     def _value(self, name: str) -> Value:
-        return self.parameters.get(name, DEFAULTS[name])
+        return self.parameters.get(name, self.defaults.get(name, DEFAULTS[name]))
 
 
 def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workload:
@@ -126,14 +131,28 @@ def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workl
             faults.append(f"{name}: {error}")
     if "sequential_test_order" in module.parameters:
         good.setdefault("sequential_test_order", True)
-    mask = int(good.setdefault("run_test_mask", _default_mask(module)))
+    mask = int(good.setdefault("run_test_mask", default_mask(module)))
     cases = tuple(case for case, bit in module.cases.items() if mask & bit)
-    if module.cases and not cases and not faults:
-        masks = ", ".join(f"{bit} {case}" for case, bit in module.cases.items())
-        faults.append(f"run_test_mask: {mask} selects no case; the module has: {masks}")
+    if not faults:
+        faults += _mask_faults(mask, module)
     if faults:
         raise ParameterError("\n".join(faults))
-    return Workload(good, cases)
+    return Workload(good, cases, module.defaults)
+
+
+def _mask_faults(mask: int, module: ModuleInfo) -> list[str]:
+    """Return why nobody can tell what a mask runs. One that selects every case may have more."""
+    if not module.cases:
+        what = f"run_test_mask: {module.name} does not list its cases (`id: 1, name: ...` in the "
+        return [f"{what}parameter's description), so nothing says what a complete run has"]
+    every = _every_case(module)
+    masks = ", ".join(f"{bit} {case}" for case, bit in module.cases.items())
+    if not mask & every:
+        return [f"run_test_mask: {mask} selects no case; the module has: {masks}"]
+    if unknown := mask & ~every if mask & every != every else 0:
+        bits = ", ".join(str(1 << n) for n in range(unknown.bit_length()) if unknown >> n & 1)
+        return [f"run_test_mask: {mask} has {bits}, which no case is; the module has: {masks}"]
+    return []
 
 
 def _check_value(name: str, value: Value, kind: str) -> Value:
@@ -150,17 +169,36 @@ def _check_value(name: str, value: Value, kind: str) -> Value:
     return value
 
 
-def _default_mask(module: ModuleInfo) -> int:
-    """Return the mask of the cases that the module runs when it is told none."""
-    every = sum(module.cases.values()) or _INT_MAX
+def _every_case(module: ModuleInfo) -> int:
+    return sum(module.cases.values())
+
+
+def default_mask(module: ModuleInfo) -> int:
+    """Return the mask of the cases that a module runs when it is told none."""
+    every = _every_case(module) or _INT_MAX
     return module.defaults.get("run_test_mask", every) & every
 
 
-def default_mask(module: ModuleInfo) -> tuple[int, str]:
-    """Return a module's default of run_test_mask, 0 for all its cases, and the words for it."""
-    mask = _default_mask(module)
-    every = mask == _default_mask(replace(module, defaults={}))
-    return (0, "all cases") if every else (mask, f"mask {mask}")
+def unlike_defaults(modules: Mapping[str, ModuleInfo]) -> dict[str, dict[str, str]]:
+    """Return parameter -> kernel -> its default, in words, where modules differ in it.
+
+    Left out are parameters that not all of them have or tell the default of, and the order of the
+    cases, which every load is given.
+    """
+    shared = set.intersection(*(set(module.parameters) for module in modules.values()))
+    found = {}
+    for name in sorted(shared - {"sequential_test_order"}):
+        said = {kernel: _default_in_words(name, module) for kernel, module in modules.items()}
+        if "" not in said.values() and len(set(said.values())) > 1:
+            found[name] = said
+    return found
+
+
+def _default_in_words(name: str, module: ModuleInfo) -> str:
+    if name == "run_test_mask":
+        mask = default_mask(module)
+        return "all cases" if mask == _every_case(module) else f"mask {mask}"
+    return str(module.defaults.get(name, ""))
 
 
 def steady_loops(nr_threads: int, cpus: int) -> int:

@@ -316,6 +316,27 @@ def test_a_mask_that_is_left_to_unlike_modules_is_refused(tmp_path):
     assert prepare(fake_playbook(alone), build, FakeTarget()).jobs
 
 
+def test_any_parameter_that_is_left_to_unlike_modules_is_refused(tmp_path):
+    """A release whose areas have another size by default would be compared with other work."""
+    pages = """
+int nr_pages = %s;
+__attribute__((section(".modinfo"), used)) static const char pages[] = "parmtype=nr_pages:int";
+"""
+
+    def build(name):
+        text = MODULE % 7 + pages % (4 if name == "slow" else 0)
+        (tmp_path / f"{name}.c").write_text(text)
+        argv = ["gcc", "-c", f"{name}.c", "-o", f"{name}.ko"]
+        subprocess.run(argv, cwd=tmp_path, check=True)
+        return fake_kernel(tmp_path, name, (tmp_path / f"{name}.ko").read_bytes())
+
+    given = "{nr_threads: 2, run_test_mask: 1, test_loop_count: 100}"
+    with pytest.raises(InputError, match="w: it names no nr_pages.*differ: slow 4, fast 0"):
+        prepare(fake_playbook(PLAYBOOK.replace(given, "{}")), build, FakeTarget())
+    named = PLAYBOOK.replace(given, "{nr_pages: 1}")
+    assert prepare(fake_playbook(named), build, FakeTarget()).jobs
+
+
 def test_the_memory_of_a_case_that_nobody_knows_has_to_be_named(tmp_path):
     """A release with a new case: what it holds is not guessed."""
     text = (MODULE % 9).replace("name: random_size_alloc_test", "name: walk_alloc_test")

@@ -32,14 +32,17 @@ def test_a_misspelt_parameter_is_refused_from_the_source():
 
 def test_what_is_commented_out_is_no_parameter():
     text = '/*\n__param(int, a, 0, "x");\n*/\n// y\n__param(uint, b, 7, "two " "parts");\n'
-    found = parse_module_source(text)
-    assert list(found.parameters) == ["b"]
+    mask = '__param(int, run_test_mask, 7, "id: 1, name: fix_size_alloc_test");\n'
+    found = parse_module_source(text + mask)
+    assert list(found.parameters) == ["b", "run_test_mask"]
     assert found.parameters["b"].description == "two parts"
-    assert found.defaults == {"b": 7}
+    assert found.defaults == {"b": 7, "run_test_mask": 7}
 
 
 def test_a_source_that_declares_otherwise_is_left_to_the_built_module():
     assert parse_module_source("module_param(x, int, 0);") is None
+    cases_in_words = '__param(int, run_test_mask, 7, "1 for fix_size_alloc_test");\n'
+    assert parse_module_source(cases_in_words) is None
 
 
 @given(st.text(max_size=200))

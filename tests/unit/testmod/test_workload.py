@@ -44,6 +44,29 @@ def test_a_mask_that_selects_nothing_is_refused_with_the_masks():
         check_workload({"run_test_mask": 64}, MODULE)
 
 
+def test_a_bit_that_is_no_case_is_refused_unless_all_cases_are_meant():
+    with pytest.raises(ParameterError, match=r"run_test_mask: 8257 has 64, 8192, which no case is"):
+        check_workload({"run_test_mask": 8192 + 64 + 1}, MODULE)
+    assert len(check_workload({"run_test_mask": 2**31 - 1}, MODULE).cases) == 6
+
+
+def test_a_module_that_lists_no_cases_is_refused():
+    # as a later release may: then no line says what a complete run has
+    silent = dataclasses.replace(MODULE, cases={})
+    with pytest.raises(ParameterError, match="run_test_mask: test_vmalloc does not list its cases"):
+        check_workload({"run_test_mask": 1}, silent)
+
+
+def test_what_a_load_does_not_name_is_as_the_module_has_it():
+    newer = dataclasses.replace(
+        MODULE, defaults={"test_loop_count": 500, "nr_threads": 3, "use_huge": 1}
+    )
+    load = check_workload({"run_test_mask": 1}, newer)
+    assert (load.loops, load.nr_threads) == (500, 3)
+    assert load.held_kib(1) == 3 * 2048
+    assert check_workload({"test_loop_count": 9}, newer).loops == 9
+
+
 def test_workers_run_the_same_case_together_unless_asked_otherwise():
     plain = check_workload({"nr_threads": 2}, MODULE)
     assert plain.render_parameters() == "nr_threads=2 sequential_test_order=Y run_test_mask=63"
