@@ -13,13 +13,16 @@ _DECAYS = (
     # since 6.19: `if (!n_decay--) break;` before the release: the pool loses none.
     ("none", re.compile(r"!n_decay--.*list_del_init\(&va->list\);", re.DOTALL)),
 )
+# Of both forms: `n_decay = vn->pool[i].len >> 2` and `n_decay >>= 2`.
+_A_QUARTER = re.compile(r"\bn_decay\s*(?:=[^;]*)?>>=?\s*2\s*;")
 
 
 def allocator_features(tree: Path) -> dict[str, str]:
     """Return the features of mm/vmalloc.c below `tree` that the model has to know.
 
-    `small_pools`: what a pool of one to three areas loses in a purge, "all" or "none"; missing
-    where the kernel has no pools, "unknown" where the code has a form that is not known here.
+    `small_pools`: what a pool of one to three areas loses in a purge, "all" or "none". `decay`:
+    what a larger one loses, "quarter". Both are missing where the kernel has no pools, and
+    "unknown" where the code has a form that is not known here.
     """
     path = tree / "mm/vmalloc.c"
     try:
@@ -30,4 +33,7 @@ def allocator_features(tree: Path) -> dict[str, str]:
     if function is None:
         return {}
     forms = [name for name, pattern in _DECAYS if pattern.search(function[0])]
-    return {"small_pools": forms[0] if len(forms) == 1 else "unknown"}
+    return {
+        "small_pools": forms[0] if len(forms) == 1 else "unknown",
+        "decay": "quarter" if _A_QUARTER.search(function[0]) else "unknown",
+    }

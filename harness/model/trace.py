@@ -94,6 +94,13 @@ class Marked(NamedTuple):
     text: str
 
 
+TRACEPOINTS = {
+    "alloc_vmap_area": Allocated,
+    "free_vmap_area_noflush": Freed,
+    "purge_vmap_area_lazy": Purged,
+}
+"""Those of mm/vmalloc.c, which every trace of some thousand allocations has, as events."""
+
 Event = (
     Allocated | Freed | Purged | Reclaimed | WorkStarted | ChunkCreated | ChunkDestroyed | Marked
 )

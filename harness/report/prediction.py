@@ -33,7 +33,7 @@ from harness.testmod.cases import short_name
 FILE = "prediction.json"
 FORMAT = 1
 CALIBRATION = "linux-6.12"
-_CALIBRATED_POOLS = "all"  # its `small_pools`, see harness/build/features.py
+_CALIBRATED = {"small_pools": "all", "decay": "quarter"}  # see harness/build/features.py
 PAIRS = 60_000  # of each point: twice as many change its figure by less than 2 %
 
 _MODEL_OF_CPU = {"Threadripper 3970X": published.MACHINE}  # words in a CPU's name
@@ -111,7 +111,7 @@ def nodes_at(view: View, kernel: str, cpus: int) -> int:
     of 6.12 beside times of 7.3 would be a prediction of neither.
     """
     facts = view.report.run.kernels.get(kernel, {})
-    if (facts.get("features") or {}).get("small_pools", _CALIBRATED_POOLS) != _CALIBRATED_POOLS:
+    if {**_CALIBRATED, **(facts.get("features") or {})} != _CALIBRATED:
         return 0
     nodes = designed_nodes(view, kernel, cpus)
     told = view.reported_nodes.get((kernel, cpus, cpus), nodes)

@@ -16,7 +16,14 @@ from harness.model.invariants import check_allocator
 from harness.model.node_rules import NodeRules
 from harness.model.replay import Replay, ReplayResult
 from harness.model.suspects import Explanation, explain
-from harness.model.trace import Allocated, Event, Trace, parse_trace, parse_vmallocinfo
+from harness.model.trace import (
+    TRACEPOINTS,
+    Allocated,
+    Event,
+    Trace,
+    parse_trace,
+    parse_vmallocinfo,
+)
 from harness.process import Runner
 from harness.spec.architecture import PAGE_SIZE
 from harness.spec.kernel import load_kernel_spec
@@ -102,15 +109,15 @@ def rules_of(
 
     `symbols`: its System.map. `features`: those of its source. `vmap_nodes`: what it said of
     itself, if it did. `page_size`: in bytes. Raises InputError where the source decays in a way
-    that no rule describes.
+    that no rule describes, or a part of the design has another name.
     """
+    has_nodes = _has_nodes(symbols, features)
     decays = features.get("small_pools", "all")
     if decays not in ("all", "none"):
         raise InputError(
             "mm/vmalloc.c: decay_va_pool_node has a form that the model does not know, so no "
             "address could be predicted\n  next: add the form to harness/build/features.py"
         )
-    has_nodes = re.search(r" \w nr_vmap_nodes$", symbols, re.MULTILINE) is not None
     default = min(possible_cpus, 128) if has_nodes else 1  # vmap_init_nodes()
     merges = "reclaim_vmap_area" in symbols  # our tracepoint, on kernels whose lazy areas merge
     nodes = vmap_nodes or default
@@ -121,6 +128,33 @@ def rules_of(
         spares_small_pools=decays == "none",
         merge_lazy=merges,
     )
+
+
+_DESIGN = ("nr_vmap_nodes", "purge_vmap_node", "drain_vmap_area_work")
+
+
+def _has_nodes(symbols: str, features: Mapping[str, str]) -> bool:
+    """Return whether a kernel has vmap nodes.
+
+    Raises InputError where it has a part of them only: what is missing has another name there, and
+    a model without it would call a right kernel wrong.
+    """
+    found = {name: bool(re.search(rf" \w {name}$", symbols, re.MULTILINE)) for name in _DESIGN}
+    found["decay_va_pool_node"] = "small_pools" in features
+    of_nodes = [there for name, there in found.items() if name != "drain_vmap_area_work"]
+    missing = [name for name, there in found.items() if not there]
+    if any(of_nodes) and missing:
+        raise InputError(
+            f"mm/vmalloc.c has vmap nodes, but no {', '.join(missing)}: renamed or replaced, and "
+            "the model cannot follow\n  next: see what it is now, and teach harness/run/validate.py"
+        )
+    if not any(of_nodes) and "reclaim_vmap_area" not in symbols:
+        raise InputError(
+            "mm/vmalloc.c has neither vmap nodes nor the tracepoint reclaim_vmap_area, without "
+            "which the areas of a purge cannot be told\n"
+            "  next: add patches/linux-6.1-vmalloc-tracepoints.patch to the kernel's patches"
+        )
+    return any(of_nodes)
 
 
 def preemption_of(critical: Mapping[str, str]) -> str:
@@ -190,6 +224,11 @@ def run_traced(
             f"tracing {kernel.spec.name}: {'; '.join(result.facts['errors']) or 'no trace came'}\n"
             "  the kernel needs fragments/traced.config"
         )
+    if unknown := re.findall(r"Failed to enable trace event: (\S{1,80})", result.kernel_log or ""):
+        raise InfrastructureError(
+            f"tracing {kernel.spec.name}: the kernel has no trace event {', '.join(unknown)}\n"
+            "  next: see what it is called now, and correct harness/model/trace.py"
+        )
     (folder / "vmallocinfo").write_text(result.facts["files"]["/proc/vmallocinfo"])
     symbols = kernel.system_map.read_text(encoding="ascii")
     nodes = result.facts["vmap_nodes"]
@@ -245,6 +284,13 @@ def refuse_partial(trace: Trace, folder: Path) -> None:
         raise InfrastructureError(
             f"the trace in {folder} is not whole: {len(trace.events)} events, {trace.lost} lost, "
             f"{len(trace.unread)} lines not understood{quoted}"
+        )
+    seen = {type(event) for event in trace.events}
+    if missing := [name for name, kind in TRACEPOINTS.items() if kind not in seen]:
+        raise InfrastructureError(
+            f"the trace in {folder} has no event {', '.join(missing)}: the kernel has no such "
+            "tracepoint, or reaches it no more\n"
+            "  next: see include/trace/events/vmalloc.h, and correct harness/model/trace.py"
         )
 
 

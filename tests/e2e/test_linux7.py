@@ -57,7 +57,7 @@ def run(folder, kernel, target, parameters):
 def test_the_kernel_says_what_it_is(built, name):
     kernel = built(name)
     module = parse_modinfo(kernel.module.read_bytes())
-    assert kernel.features == {"small_pools": "none"}
+    assert kernel.features["small_pools"] == "none"
     assert kernel.chosen["PREEMPT_VOLUNTARY"] == "CONFIG_PREEMPT_LAZY=y"
     assert kernel.critical["SLUB_CPU_PARTIAL"] == "absent"
     assert (len(module.cases), module.defaults["run_test_mask"]) == (13, 7)

@@ -18,7 +18,23 @@ def test_the_form_of_the_decay_is_told_from_the_source(tmp_path, loses):
     (tmp_path / "mm").mkdir()
     source = f"{HEAD}{FORMS[loses]}}}\n\nvoid other(void)\n{{\n\tif (!--n_decay)\n\t\treturn;\n}}\n"
     (tmp_path / "mm/vmalloc.c").write_text(source)
-    assert allocator_features(tmp_path) == {"small_pools": loses}
+    assert allocator_features(tmp_path)["small_pools"] == loses
+
+
+@pytest.mark.parametrize(
+    ("code", "decay"),
+    [
+        ("n_decay = vn->pool[i].len >> 2;", "quarter"),  # 6.12
+        ("n_decay >>= 2;", "quarter"),  # 7.3
+        ("n_decay = vn->pool[i].len >> 1;", "unknown"),
+        ("n_decay >>= 1;", "unknown"),
+        ("n_decay = decay_share(vn) >> 20;", "unknown"),
+    ],
+)
+def test_a_decay_of_another_share_is_unknown(tmp_path, code, decay):
+    (tmp_path / "mm").mkdir()
+    (tmp_path / "mm/vmalloc.c").write_text(f"{HEAD}\t\t{code}\n{FORMS['all']}}}\n")
+    assert allocator_features(tmp_path) == {"small_pools": "all", "decay": decay}
 
 
 def test_a_kernel_without_pools_has_no_decay(tmp_path):

@@ -109,6 +109,7 @@ def test_shuffled_cases_have_no_prediction(tmp_path):
         ({"release": "6.12.1", "boot_parameters": ["vmap_nodes=32"]}, 8),
         ({"release": "6.12.1", "features": {"small_pools": "all"}}, 8),
         ({"release": "7.3.4", "features": {"small_pools": "none"}}, 0),  # not the calibrated kernel
+        ({"release": "7.9.0", "features": {"small_pools": "all", "decay": "unknown"}}, 0),
         ({}, 0),
     ],
 )

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, InputError
 from harness.model.allocator import Allocator, Rules
 from harness.model.suspects import SUSPECTS
 from harness.run.validate import LOADS, preemption_of, rules_of, validate_folder
@@ -65,17 +65,58 @@ def test_a_partial_trace_gives_no_verdict(tmp_path, damage):
         validate_folder(tmp_path)
 
 
+def test_a_trace_without_one_of_the_tracepoints_names_it(tmp_path):
+    write_folder(tmp_path, Allocator(RULES))
+    trace = (tmp_path / "trace").read_text()
+    lines = [line for line in trace.splitlines(True) if "purge_vmap_area_lazy" not in line]
+    (tmp_path / "trace").write_text("".join(lines))
+    with pytest.raises(InfrastructureError, match="has no event purge_vmap_area_lazy: the kernel"):
+        validate_folder(tmp_path)
+
+
+def test_a_tracepoint_that_prints_otherwise_is_quoted(tmp_path):
+    write_folder(tmp_path, Allocator(RULES))
+    trace = (tmp_path / "trace").read_text()
+    (tmp_path / "trace").write_text(trace.replace(" align=", " node=0 align="))
+    with pytest.raises(InfrastructureError, match="lines not understood\n.* node=0 align="):
+        validate_folder(tmp_path)
+
+
+NODES = "".join(
+    f"ffffffff8114a5f0 t {name}\n"
+    for name in ("nr_vmap_nodes", "purge_vmap_node", "drain_vmap_area_work")
+)
+NO_NODES = "ffff d __tracepoint_reclaim_vmap_area\nffff t drain_vmap_area_work\n"
+POOLS = {"small_pools": "all", "decay": "quarter"}
+
+
 @pytest.mark.parametrize(
-    ("symbols", "said", "possible", "expected"),
+    ("symbols", "features", "said", "possible", "expected"),
     [
-        ("ffff d nr_vmap_nodes\n", None, 4, Rules(4, lazy_max_pages(1))),
-        ("ffff d nr_vmap_nodes\n", 1, 4, Rules(1, lazy_max_pages(1))),
-        ("ffff d nr_vmap_nodes\n", None, 200, Rules(128, lazy_max_pages(1))),
-        ("ffff d __tracepoint_reclaim_vmap_area\n", None, 4, Rules(1, 8192, merge_lazy=True)),
+        (NODES, POOLS, None, 4, Rules(4, lazy_max_pages(1))),
+        (NODES, POOLS, 1, 4, Rules(1, lazy_max_pages(1))),
+        (NODES, POOLS, None, 200, Rules(128, lazy_max_pages(1))),
+        (NO_NODES, {}, None, 4, Rules(1, 8192, merge_lazy=True)),
     ],
 )
-def test_a_kernels_rules_follow_from_its_symbols(symbols, said, possible, expected):
-    assert rules_of(symbols, {}, said, possible, 1) == expected
+def test_a_kernels_rules_follow_from_its_symbols(symbols, features, said, possible, expected):
+    assert rules_of(symbols, features, said, possible, 1) == expected
+
+
+@pytest.mark.parametrize(
+    ("symbols", "features", "told"),
+    [
+        (NODES.replace("purge_vmap_node", "purge_node"), POOLS, "nodes, but no purge_vmap_node:"),
+        (NODES.replace("drain_vmap_area_work", "drain"), POOLS, "but no drain_vmap_area_work:"),
+        (NODES.replace("nr_vmap_nodes", "vmap_node_count"), POOLS, "but no nr_vmap_nodes:"),
+        (NODES, {}, "but no decay_va_pool_node:"),
+        (NODES, {"small_pools": "unknown"}, "decay_va_pool_node has a form that the model does"),
+        ("ffff t drain_vmap_area_work\n", {}, "neither vmap nodes nor the tracepoint reclaim_v"),
+    ],
+)
+def test_a_part_of_the_design_that_is_called_otherwise_is_named(symbols, features, told):
+    with pytest.raises(InputError, match=told):
+        rules_of(symbols, features, None, 4, 1)
 
 
 def test_a_load_names_its_case():
