@@ -5,7 +5,8 @@ the command line of a guest, its init and its checks follow from these. Pure.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from harness.errors import InputError
 
@@ -65,6 +66,10 @@ class Architecture:
     probe: Probe | None = None  # None: nothing tells before a kernel boots
     exact_address: str = "pc : "  # in an oops, before the instruction itself
     five_levels_flag: str = ""  # in /proc/cpuinfo: page tables of five levels are in use
+    cpu_lines: tuple[str, ...] = ()  # of /proc/cpuinfo, that together say which CPU it is
+    stepping_lines: tuple[str, ...] = ()
+    cpu_names: Mapping[str, str] = field(default_factory=dict)  # by what `cpu_lines` say
+    network_drivers: tuple[str, ...] = ()  # of lab hosts' kernels, beyond lab.config's
 
     @property
     def image_path(self) -> str:
@@ -156,6 +161,8 @@ X86_64 = Architecture(
     ),
     exact_address="RIP: 0010:",
     five_levels_flag="la57",
+    cpu_lines=("model name",),
+    stepping_lines=("stepping",),
 )
 
 ARM64 = Architecture(
@@ -185,6 +192,22 @@ ARM64 = Architecture(
     split_tables=True,
     # mov w0, 0x84000008; hvc 0; branch to itself: PSCI's SYSTEM_OFF, which ends QEMU with 0.
     probe=Probe(bytes.fromhex("00018052 0080b072 020000d4 00000014"), 0, 65536, 0),
+    cpu_lines=("CPU implementer", "CPU part"),
+    stepping_lines=("CPU variant", "CPU revision"),
+    # Those of servers; util-linux has them all (sys-utils/lscpu-arm.c).
+    cpu_names={
+        "0x41 0xd08": "Cortex-A72",
+        "0x41 0xd0c": "Neoverse-N1",
+        "0x41 0xd40": "Neoverse-V1",
+        "0x41 0xd49": "Neoverse-N2",
+        "0x41 0xd4f": "Neoverse-V2",
+        "0x43 0x0a1": "ThunderX",
+        "0x43 0x0af": "ThunderX2",
+        "0x48 0xd01": "Kunpeng-920",
+        "0xc0 0xac3": "Ampere-1",
+        "0xc0 0xac4": "Ampere-1a",
+    },
+    network_drivers=("ena", "mlx5_core"),  # kernels/fragments/lab-arm64.config
 )
 
 RISCV = Architecture(
@@ -212,6 +235,7 @@ RISCV = Architecture(
     # lui t0, 0x100; lui t1, 5; addiw t1, t1, 0x555; sw t1, (t0); branch to itself: the machine's
     # test device ends QEMU with 0 for 0x5555.
     probe=Probe(bytes.fromhex("b7021000 37530000 1b035355 23a06200 6f000000"), 0, 65536, 0),
+    cpu_lines=("uarch",),
 )
 
 PAGE_SIZE = X86_64.page_sizes[0]

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.spec.architecture import X86_64
+from harness.spec.architecture import ARCHITECTURES, X86_64
 
 DMI = "/sys/class/dmi/id"
-VULNERABILITIES = "/sys/devices/system/cpu/vulnerabilities"
+CPUS = "/sys/devices/system/cpu"
+VULNERABILITIES = f"{CPUS}/vulnerabilities"
 # Shell patterns; whatever is not there reads as empty.
 FILES = (
     "/proc/cpuinfo",
@@ -22,6 +23,7 @@ FILES = (
     *(f"{DMI}/{name}" for name in ("board_vendor", "board_name", "product_name")),
     *(f"{DMI}/{name}" for name in ("bios_vendor", "bios_version", "bios_date")),
     "/sys/devices/system/node/online",
+    *(f"{CPUS}/cpu[0-9]*/topology/{name}" for name in ("physical_package_id", "core_id")),
     f"{VULNERABILITIES}/*",
     "/sys/devices/system/cpu/cpu0/cpufreq/scaling_driver",
     "/sys/devices/system/cpu/cpuidle/current_driver",
@@ -79,15 +81,15 @@ def parse_inventory(texts: Mapping[str, str]) -> Inventory:
         return read.get(path, "")
 
     cpuinfo = of("/proc/cpuinfo")
-    packages = re.findall(r"^physical id\s*:\s*(\d+)$", cpuinfo, re.MULTILINE)
-    cores = re.findall(r"^core id\s*:\s*(\d+)$", cpuinfo, re.MULTILINE)
+    packages, cores = _topology(read, cpuinfo)
     cpus = len(re.findall(r"^processor\s*:", cpuinfo, re.MULTILINE))
     memory = re.search(r"^MemTotal:\s*(\d{1,15}) kB", of("/proc/meminfo"), re.MULTILINE)
     board = (of(f"{DMI}/board_vendor"), of(f"{DMI}/board_name") or of(f"{DMI}/product_name"))
     bios = (of(f"{DMI}/{name}") for name in ("bios_vendor", "bios_version", "bios_date"))
+    cpu, stepping = _model(cpuinfo)
     return Inventory(
-        cpu=_field(cpuinfo, "model name"),
-        stepping=_field(cpuinfo, "stepping"),
+        cpu=cpu,
+        stepping=stepping,
         microcode=_field(cpuinfo, "microcode"),
         sockets=len(set(packages)) or 1,
         physical_cores=len(set(zip(packages, cores, strict=False))) or cpus,
@@ -138,6 +140,31 @@ def _paging_levels(flags: list[str]) -> str:
     if "lm" not in flags:
         return ""
     return "5" if X86_64.five_levels_flag in flags else "4"
+
+
+def _model(cpuinfo: str) -> tuple[str, str]:
+    """Return which CPU it is, and its stepping, as its architecture says them; else nothing."""
+    for arch in ARCHITECTURES.values():
+        words = [_field(cpuinfo, line) for line in arch.cpu_lines]
+        if words and all(words):
+            cpu = " ".join(words)
+            stepping = " ".join(_field(cpuinfo, line) for line in arch.stepping_lines).strip()
+            return arch.cpu_names.get(cpu, cpu), stepping
+    return "", ""
+
+
+def _topology(read: Mapping[str, str], cpuinfo: str) -> tuple[list[str], list[str]]:
+    """Return each CPU's package and core; /proc/cpuinfo does not have them everywhere."""
+    packages = re.findall(r"^physical id\s*:\s*(\d+)$", cpuinfo, re.MULTILINE)
+    cores = re.findall(r"^core id\s*:\s*(\d+)$", cpuinfo, re.MULTILINE)
+    if packages:
+        return packages, cores
+    name = "/topology/physical_package_id"
+    folders = [path.removesuffix(name) for path in read if path.endswith(name)]
+    return (
+        [read[f"{folder}{name}"] for folder in folders],
+        [read.get(f"{folder}/topology/core_id", "") for folder in folders],
+    )
 
 
 def _field(text: str, name: str) -> str:

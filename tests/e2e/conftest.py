@@ -1,5 +1,6 @@
 """Real kernels, built once and shared through the cache; everything below is marked e2e."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from lab_box import LabBox, ensure_image
 from harness.build.cache import cache_folder
 from harness.build.kernel import ensure_kernel
 from harness.process import SubprocessRunner
+from harness.spec.architecture import architecture
 from harness.spec.kernel import load_kernel_spec
 
 KERNELS = Path(__file__).parents[2] / "kernels"
@@ -32,6 +34,20 @@ def built():
         return done[name]
 
     return build
+
+
+@pytest.fixture(scope="session")
+def needs():
+    """Skips where the optional packages of an architecture, by its name, are not installed."""
+
+    def check(name):
+        arch = architecture(name)
+        tools = (f"{arch.cross_prefix()}gcc", arch.qemu)
+        missing = [tool for tool in tools if shutil.which(tool) is None]
+        if missing:
+            pytest.skip(f"{', '.join(missing)} missing: {arch.how_to_install()}")
+
+    return check
 
 
 @pytest.fixture(scope="session")

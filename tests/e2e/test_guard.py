@@ -8,17 +8,17 @@ import pytest
 from harness.build.cache import cache_folder
 from harness.guest.initramfs import CpioEntry, ensure_program, render_cpio
 from harness.process import SubprocessRunner
-from harness.spec.architecture import X86_64
 from harness.targets.ssh.stage import ensure_guard, guard_archive
 
 
 @pytest.fixture
 def boot(built, tmp_path):
-    def run(*parameters, extra=()):
-        runner = SubprocessRunner()
+    def run(*parameters, extra=(), name="single-node"):
+        runner, kernel = SubprocessRunner(), built(name)
+        arch = kernel.spec.arch
         source = (Path(__file__).parent / "guarded_init.c").read_bytes()
-        init = ensure_program("guarded_init", source, cache_folder(), runner)
-        guard = ensure_guard(cache_folder(), runner)
+        init = ensure_program("guarded_init", source, cache_folder(), runner, arch)
+        guard = ensure_guard(cache_folder(), runner, arch)
         folder = stat.S_IFDIR | 0o755
         host = render_cpio(
             [
@@ -28,12 +28,12 @@ def boot(built, tmp_path):
             ]
         )
         (tmp_path / "initrd").write_bytes(guard_archive(guard.read_bytes()) + host)
-        line = ["console=ttyS0", "panic=1", "rdinit=/vmapbench/guard", *parameters]
+        line = [f"console={arch.console}", "panic=1", "rdinit=/vmapbench/guard", *parameters]
         argv = [
-            *[X86_64.qemu, "-nodefaults", "-display", "none", "-no-reboot"],
-            *["-machine", X86_64.machine_for(1, "tcg"), "-cpu", X86_64.cpu_model],
+            *[arch.qemu, "-nodefaults", "-display", "none", "-no-reboot"],
+            *["-machine", arch.machine_for(1, "tcg"), "-cpu", arch.cpu_model],
             *["-accel", "tcg", "-m", "512M", "-serial", "stdio"],
-            *["-kernel", str(built("single-node").image), "-initrd", str(tmp_path / "initrd")],
+            *["-kernel", str(kernel.image), "-initrd", str(tmp_path / "initrd")],
             *["-append", " ".join(line), *extra],
         ]
         return runner.run(argv).output
@@ -45,6 +45,14 @@ def test_nobody_confirms(boot):
     said = boot("vmapbench.trial=ab", "vmapbench.confirm=6", "vmapbench.lease=600")
     assert "host init runs as 1, idle" in said
     assert "guard: 6 s to confirm this kernel" in said
+    assert "nobody confirmed this kernel: going back" in said
+
+
+def test_nobody_confirms_on_arm64(boot, needs):
+    needs("arm64")
+    said = boot("vmapbench.trial=ab", "vmapbench.confirm=6", name="arm64-4k")
+    assert "Machine model: linux,dummy-virt" in said
+    assert "host init runs as 1, idle" in said
     assert "nobody confirmed this kernel: going back" in said
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ from harness.build.cache import cache_folder
 from harness.build.kernel import ensure_kernel
 from harness.process import SubprocessRunner
 from harness.spec import playbook
-from harness.spec.architecture import architecture
 from harness.spec.kernel import load_kernel_spec
 from harness.targets.base import BootRequest
 from harness.targets.qemu import make_target
@@ -31,15 +29,6 @@ architecture: riscv
 source: {debian: linux-source-6.12}
 fragments: [fragments/base.config, fragments/riscv.config]
 """
-
-
-def needs(name):
-    """Skip where the optional packages of an architecture are not installed."""
-    arch = architecture(name)
-    tools = (f"{arch.cross_prefix()}gcc", arch.qemu)
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} missing: {arch.how_to_install()}")
 
 
 def boot(kernel, tmp_path, cpus=2):
@@ -69,7 +58,7 @@ def boot(kernel, tmp_path, cpus=2):
         ("arm64-64k-7.3", 65536, "3"),
     ],
 )
-def test_arm64_boots_and_runs_the_module(built, tmp_path, name, page_size, levels):
+def test_arm64_boots_and_runs_the_module(built, needs, tmp_path, name, page_size, levels):
     needs("arm64")
     if "7.3" in name and not Path("/usr/src/linux-source-7.3.tar.xz").exists():
         pytest.skip("no source of 7.3: setup/install.sh linux7")
@@ -81,7 +70,7 @@ def test_arm64_boots_and_runs_the_module(built, tmp_path, name, page_size, level
     assert result.facts["conditions"] == {"paging_levels": levels}
 
 
-def test_a_further_architecture_is_one_record_and_one_fragment(tmp_path):
+def test_a_further_architecture_is_one_record_and_one_fragment(needs, tmp_path):
     needs("riscv")
     kernels = tmp_path / "kernels"
     kernels.mkdir()
@@ -100,7 +89,7 @@ def vmapbench(tmp_path, *words):
     return done.stdout
 
 
-def test_the_whole_chain_for_arm64(tmp_path):
+def test_the_whole_chain_for_arm64(needs, tmp_path):
     needs("arm64")
     reports = tmp_path / "reports"
     vmapbench(tmp_path, "run", REPOSITORY / "playbooks/smoke-arm64.yaml", "--reports", reports)
@@ -116,7 +105,7 @@ def test_the_whole_chain_for_arm64(tmp_path):
 
 
 @pytest.mark.parametrize("pages", ["4k", "64k"])
-def test_every_address_on_arm64_is_predicted(tmp_path, pages):
+def test_every_address_on_arm64_is_predicted(needs, tmp_path, pages):
     needs("arm64")
     words = ("validate", f"arm64-{pages}-traced", "--json", "--loops", "8000")
     kernels = ("--kernels", REPOSITORY / "kernels", "--output", tmp_path)

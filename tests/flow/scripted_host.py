@@ -156,7 +156,7 @@ class ScriptedHost(LoopbackServer):
             "vmapbench.trial" not in self.get("cmdline") and not (self.machine / "kexec").exists()
         )
 
-    def guard(self, cache, runner) -> Path:
+    def guard(self, cache, runner, arch) -> Path:
         """A guard that is never run."""
         return self.machine / "bin" / "power"
 

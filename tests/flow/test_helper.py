@@ -205,12 +205,12 @@ def test_the_grub_entry(staged):
     assert staged.run("arm", "grub", stdin=f"{LINE} a=$root b=x;reboot c={{d}}".encode())
     assert (staged.folder / "grub/vmapbench/trial.cfg").read_text() == (
         "menuentry 'vmapbench trial' --id vmapbench-trial {\n"
-        "    linux $prefix/vmapbench/bzImage 'root=UUID=1' 'ro' 'rdinit=/vmapbench/guard'"
+        "    linux $prefix/vmapbench/kernel 'root=UUID=1' 'ro' 'rdinit=/vmapbench/guard'"
         " 'vmapbench.trial=ab12' 'a=$root' 'b=x;reboot' 'c={d}'\n"
         "    initrd $prefix/vmapbench/initrd\n"
         "}\n"
     )
-    assert (staged.folder / "grub/vmapbench/bzImage").read_text() == "the kernel "
+    assert (staged.folder / "grub/vmapbench/kernel").read_text() == "the kernel "
     assert (staged.folder / "grub/vmapbench/initrd").stat().st_mode & 0o777 == 0o600
     assert staged.called()[-1] == "grub-reboot vmapbench-trial"
     (staged.folder / "grub/custom.cfg").write_text("# the host's own\n")

@@ -14,6 +14,7 @@ import pytest
 from harness.errors import InfrastructureError, InputError
 from harness.process import SubprocessRunner
 from harness.spec import playbook
+from harness.spec.architecture import ARM64, X86_64
 from harness.targets.base import BootRequest
 from harness.targets.ssh import transport
 from harness.targets.ssh.lock import read_lock
@@ -33,10 +34,10 @@ def host(tmp_path):
     host.stop()
 
 
-def target_of(host, folder, **more):
+def target_of(host, folder, arch=X86_64, **more):
     spec = playbook.SshSpec(kind="ssh", host="box", cpus=1)
     return SshTarget(
-        spec, host.spec(folder, **more), folder / "cache", SubprocessRunner(), host.guard
+        spec, host.spec(folder, **more), folder / "cache", SubprocessRunner(), host.guard, arch
     )
 
 
@@ -257,6 +258,15 @@ def test_a_lock_that_was_broken_stops_the_run(host, target, request_for):
     assert host.on_known_good
 
 
+def test_kernels_for_another_architecture_are_refused_before_anything_is_copied(host, tmp_path):
+    target = target_of(host, tmp_path, ARM64, tuning="generic-x86")
+    with pytest.raises(InputError) as refused:
+        target.check()
+    assert "machine: x86_64, and the kernels are for arm64; take kernels for it" in str(refused)
+    assert "tuning: generic-x86 is for x86_64; for arm64: generic, generic-arm64" in str(refused)
+    assert not (host.folder / "state/trial").exists()
+
+
 def test_a_host_that_cannot_be_used_is_refused_whole_and_freed(host, tmp_path):
     (host.folder / "initrd").unlink()
     target = target_of(host, tmp_path, topology="{cpus: 4096}")
@@ -310,7 +320,7 @@ kernel = fake_kernel(folder / "kernels", "fast", module)
 kernel.vmlinux.write_bytes(module)
 (folder / "killed").mkdir()
 guard = machine / "bin/power"
-spec = playbook.SshTarget(kind="ssh", host="box", cpus=1)
+spec = playbook.SshSpec(kind="ssh", host="box", cpus=1)
 host = load_host_file(folder / "box.yaml")
 target = SshTarget(spec, host, folder, SubprocessRunner(), lambda *_: guard)
 def told(words):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from harness.health import Health, Row
-from harness.spec.architecture import X86_64
+from harness.spec.architecture import ARCHITECTURES, Architecture, by_machine
 from harness.spec.host import HostSpec
 from harness.targets.ssh import helper
 from harness.targets.ssh.boot_method import BootMethod, armed
@@ -23,7 +23,7 @@ PROGRAMS = (
 _ROOM_MIB = 400  # kernel, the host's initial file system twice, module, guard
 _NO_SYSTEMD = ("", "offline", "unknown")
 _FILE_SYSTEMS = ("ext4", "ext3", "ext2", "xfs")  # kernels/fragments/lab.config
-_NETWORK = (
+_NETWORK = (  # kernels/fragments/lab.config; an architecture may have more
     *("virtio_net", "e1000e", "igb", "igc", "ixgbe", "i40e", "r8169", "atlantic", "tg3", "bnxt_en"),
     *("bond", "bridge", "vlan"),
 )
@@ -35,10 +35,17 @@ class _Host:
     spec: HostSpec
     method: BootMethod
     helper: list[Row]
+    machine: str  # as uname -m has it
+    expected: Architecture | None  # of the kernels that are to run; None: any
 
 
-def check_host(shell: Shell, spec: HostSpec, method: BootMethod) -> list[Row]:
-    """Return a row for each thing that a run depends on. Raises ConnectionLostError."""
+def check_host(
+    shell: Shell, spec: HostSpec, method: BootMethod, arch: Architecture | None = None
+) -> list[Row]:
+    """Return a row for each thing that a run depends on. Raises ConnectionLostError.
+
+    `arch`: of the kernels that are to run there; any that is known, where nobody says.
+    """
     looks: tuple[Callable[[_Host], Iterator[Row]], ...] = (
         _kernel,
         _programs,
@@ -50,7 +57,8 @@ def check_host(shell: Shell, spec: HostSpec, method: BootMethod) -> list[Row]:
         _topology,
         _recovery,
     )
-    host = _Host(shell, spec, method, check_helper(shell, spec))
+    machine = shell.run(["uname", "-m"]).stdout.strip()
+    host = _Host(shell, spec, method, check_helper(shell, spec), machine, arch)
     return [row for look in looks for row in look(host)]
 
 
@@ -69,13 +77,21 @@ def _kernel(host: _Host) -> Iterator[Row]:
         yield Row("kernel", Health.WARN, f"a trial kernel runs, {running.release}", remedy)
     else:
         yield Row("kernel", Health.OK, running.release)
-    machine = host.shell.run(["uname", "-m"]).stdout.strip()
-    if machine != X86_64.machine:
-        yield Row("machine", Health.FAIL, machine, f"only {X86_64.machine} is supported")
+    yield from _machine(host.machine, host.expected)
     # systemctl needs D-Bus to answer an ordinary user; the folder is there without it, sd_booted(3)
     said = host.shell.run(["systemctl", "is-system-running"]).stdout.strip()
     if said in _NO_SYSTEMD and host.shell.run(["test", "-d", "/run/systemd/system"]).returncode:
         yield Row("systemd", Health.FAIL, "not running", "only hosts with systemd are supported")
+
+
+def _machine(machine: str, expected: Architecture | None) -> Iterator[Row]:
+    """Yield a fault where the host cannot run the kernels."""
+    if by_machine(machine) is None:
+        known = ", ".join(arch.machine for arch in ARCHITECTURES.values())
+        yield Row("machine", Health.FAIL, machine, f"supported are {known}")
+    elif expected and machine != expected.machine:
+        found = f"{machine}, and the kernels are for {expected.name}"
+        yield Row("machine", Health.FAIL, found, "take kernels for it, or another host")
 
 
 def _programs(host: _Host) -> Iterator[Row]:
@@ -195,9 +211,10 @@ def _drivers(host: _Host) -> Iterator[Row]:
     kind = host.shell.run(["findmnt", "-nro", "FSTYPE", "/"]).stdout.strip()
     state = Health.OK if kind in _FILE_SYSTEMS else Health.WARN
     yield Row("root file system", state, kind or "unknown", "" if state is Health.OK else remedy)
-    drivers = _network_drivers(host.shell)
+    drivers, arch = _network_drivers(host.shell), by_machine(host.machine)
+    built_in = (*_NETWORK, *(arch.network_drivers if arch else ()))
     for device, driver in drivers.items():
-        state = Health.OK if driver in _NETWORK else Health.WARN
+        state = Health.OK if driver in built_in else Health.WARN
         found = f"{device}: driver {driver or 'unknown'}"
         yield Row("network", state, found, "" if state is Health.OK else remedy)
     if not drivers:

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.guest.initramfs import CpioEntry, ensure_program, render_cpio
 from harness.process import Runner
+from harness.spec.architecture import X86_64, Architecture
 from harness.spec.host import HostSpec
 from harness.targets.base import BootRequest
 from harness.targets.ssh.boot_method import Trial, guard_parameters, trial_command_line
@@ -17,10 +18,10 @@ from harness.targets.ssh.shell import Shell
 _COPY_S = 1800.0  # the most that one file may take, over a slow line
 
 
-def ensure_guard(cache: Path, runner: Runner) -> Path:
-    """Return the guard, compiled once and static. Raises ToolError."""
+def ensure_guard(cache: Path, runner: Runner, arch: Architecture = X86_64) -> Path:
+    """Return the guard, compiled once for each architecture, and static. Raises ToolError."""
     source = files("harness.targets.ssh") / "guard.c"
-    return ensure_program("guard", source.read_bytes(), cache, runner)
+    return ensure_program("guard", source.read_bytes(), cache, runner, arch)
 
 
 def guard_archive(guard: bytes) -> bytes:

@@ -36,7 +36,12 @@ from harness.targets.ssh.trial import (
     collect_pstore,
     read_text,
 )
-from harness.targets.ssh.tuning import apply_tuning, restore_tuning, tuning_parameters
+from harness.targets.ssh.tuning import (
+    apply_tuning,
+    misfits,
+    restore_tuning,
+    tuning_parameters,
+)
 from harness.verdict import Verdict
 
 _log = logging.getLogger(__name__)
@@ -54,11 +59,12 @@ class SshTarget:
         host: HostSpec,
         cache: Path,
         runner: Runner,
-        guard: Callable[[Path, Runner], Path] = ensure_guard,
+        guard: Callable[[Path, Runner, Architecture], Path] = ensure_guard,
+        arch: Architecture = X86_64,
     ):
-        """`cache` keeps the compiled guard, which `guard` makes."""
-        self._spec, self.host, self._runner = spec, host, runner
-        self._guard = partial(guard, cache, runner)
+        """`cache` keeps the compiled guard, which `guard` makes; `arch`: of the kernels."""
+        self._spec, self.host, self._runner, self._arch = spec, host, runner, arch
+        self._guard = partial(guard, cache, runner, arch)
         self._method = boot_method(host.boot)
         self._lock = HostLock(host.state, this_process("a run"))
         self._held = self._reserved = False
@@ -116,11 +122,11 @@ class SshTarget:
 
     def _refuse(self, shell: Shell) -> None:
         """Raise InputError with everything that forbids a run."""
-        bad = _faults(check_host(shell, self.host, self._method))
+        bad = _faults(check_host(shell, self.host, self._method, self._arch))
         cpus = count_cpus(shell)
         if self._spec.cpus > cpus:
             bad.append(f"cpus: the playbook asks for {self._spec.cpus}, it has {cpus}")
-        tuning_parameters(self.host.tuning)  # an unknown profile is refused here
+        bad += misfits(self.host.tuning, self._arch)  # an unknown profile is refused here
         if bad:
             raise InputError(f"host {self.host.name}:\n  " + "\n  ".join(bad))
         self._changes = note_changes(shell, self.host.state, collect_inventory(shell))
@@ -351,9 +357,4 @@ def make_target(
     """Return the target of a playbook that says `kind: ssh`. Raises InputError."""
     if spec.host is None:
         raise InputError("the playbook names no host: add `host: NAME` to its target, or --hosts")
-    if arch is not X86_64:
-        raise InputError(
-            f"lab hosts run {X86_64.name} only, and the kernels are for {arch.name}\n"
-            "  next: kind: qemu"
-        )
-    return SshTarget(spec, load_host(spec.host), cache, runner)
+    return SshTarget(spec, load_host(spec.host), cache, runner, arch=arch)

@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from harness.errors import InputError, ToolError
+from harness.spec.architecture import Architecture
 from harness.spec.boot_parameters import BootParameter
 from harness.spec.document import Document, parse_document
 from harness.targets.ssh.shell import Shell
@@ -19,9 +20,13 @@ _DATA = files("harness.targets.ssh") / "tuning.yaml"
 
 
 class TuningProfile(Document):
-    """What a profile sets: knob -> value. N in a CPU list is the last CPU, to the kernel itself."""
+    """What a profile sets: knob -> value. N in a CPU list is the last CPU, to the kernel itself.
+
+    `architecture`: the only one that it is for; else it is for all.
+    """
 
     summary: str
+    architecture: str | None = None
     extends: str | None = None
     knobs: Mapping[str, str] = {}
     boot_parameters: tuple[BootParameter, ...] = ()
@@ -104,6 +109,7 @@ def find_profile(name: str, data: TuningData) -> TuningProfile:
     base = find_profile(profile.extends, data)
     return profile.model_copy(
         update={
+            "architecture": profile.architecture or base.architecture,
             "knobs": {**base.knobs, **profile.knobs},
             "boot_parameters": (*base.boot_parameters, *profile.boot_parameters),
         }
@@ -113,6 +119,17 @@ def find_profile(name: str, data: TuningData) -> TuningProfile:
 def tuning_parameters(name: str) -> tuple[str, ...]:
     """Return the boot parameters of a profile. Raises InputError for an unknown one."""
     return find_profile(name, load_tuning()).boot_parameters
+
+
+def misfits(name: str, arch: Architecture) -> list[str]:
+    """Return why a profile is not for hosts of `arch`. Raises InputError for an unknown one."""
+    data = load_tuning()
+    profiles = {known: find_profile(known, data) for known in sorted({name, *data.profiles})}
+    fitting = [key for key, one in profiles.items() if one.architecture in (None, arch.name)]
+    if name in fitting:
+        return []
+    known = ", ".join(fitting)
+    return [f"tuning: {name} is for {profiles[name].architecture}; for {arch.name}: {known}"]
 
 
 def tune_words(profile: TuningProfile, lease_s: int) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from harness.run.fingerprint import host_fingerprint
 from harness.targets.inventory import (
+    CPUS,
     DMI,
     FILES,
     VULNERABILITIES,
@@ -46,6 +47,28 @@ def texts(**more):
         "/sys/devices/system/cpu/cpu0/cpufreq/scaling_driver": "acpi-cpufreq",
         **more,
     }
+
+
+def altra(packages=2, cores=80, part="0xd0c"):
+    """As a server with two Ampere Altra shows it: no package and no core in /proc/cpuinfo."""
+    found = {"/proc/cpuinfo": "", "/sys/devices/system/node/online": "0-1"}
+    for number in range(packages * cores):
+        found["/proc/cpuinfo"] += (
+            f"processor\t: {number}\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd evtstrm atomics\n"
+            f"CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x3\n"
+            f"CPU part\t: {part}\nCPU revision\t: 1\n\n"
+        )
+        folder = f"{CPUS}/cpu{number}/topology"
+        found[f"{folder}/physical_package_id"] = str(number // cores)
+        found[f"{folder}/core_id"] = str(number % cores)
+    return texts(**found)
+
+
+def test_a_server_of_arm64_is_known():
+    found = parse_inventory(altra())
+    assert (found.cpu, found.stepping, found.microcode) == ("Neoverse-N1", "0x3 1", "")
+    assert (found.sockets, found.physical_cores, found.cpus, found.numa_nodes) == (2, 160, 160, 2)
+    assert parse_inventory(altra(part="0xfff")).cpu == "0x41 0xfff"  # none that we have a name for
 
 
 def test_a_threadripper_is_known():

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError
+from harness.spec.architecture import ARM64, X86_64
 from harness.targets.ssh.tuning import (
     KnobState,
     Tuned,
@@ -14,6 +15,7 @@ from harness.targets.ssh.tuning import (
     TuningProfile,
     find_profile,
     load_tuning,
+    misfits,
     parse_rows,
     tune_words,
     tuning_parameters,
@@ -43,6 +45,18 @@ def test_every_profile_that_comes_along_is_whole():
 def test_an_unknown_profile_names_the_known_ones():
     with pytest.raises(InputError, match=r"no profile turbo; there are: .*threadripper"):
         tuning_parameters("turbo")
+
+
+def test_a_profile_is_refused_on_hosts_of_another_architecture():
+    assert misfits("threadripper", ARM64) == [
+        "tuning: threadripper is for x86_64; for arm64: generic, generic-arm64, none"
+    ]
+    assert misfits("generic", ARM64) == misfits("generic-arm64", ARM64) == []
+    assert misfits("isolated", X86_64) == []
+    data = load_tuning()
+    assert find_profile("generic-arm64", data).knobs["governor"] == "performance"
+    with pytest.raises(InputError, match="no profile turbo"):
+        misfits("turbo", X86_64)
 
 
 def test_isolation_is_asked_for_on_the_command_line():

@@ -17,7 +17,7 @@ grub_entry=vmapbench-trial
 grub_line='@SOURCE_LINE@'
 grub_arm() {
     case $1 in *[\'\"\\]*) refuse "GRUB cannot pass on quotes and backslashes: $1" ;; esac
-    install -D -m 0600 "$folder/kernel" $grub/vmapbench/bzImage &&
+    install -D -m 0600 "$folder/kernel" $grub/vmapbench/kernel &&
         install -D -m 0600 "$folder/initrd" $grub/vmapbench/initrd &&
         grub_menu "$1" >$grub/vmapbench/trial.cfg &&
         { [ -e $grub/custom.cfg ] || printf '%s\n' "$grub_line" >$grub/custom.cfg; } &&
@@ -25,7 +25,7 @@ grub_arm() {
 }
 grub_menu() {
     printf '%s\n' "menuentry 'vmapbench trial' --id $grub_entry {" &&
-        printf %s "$1" | sed "s/[^ ][^ ]*/'&'/g; s,^,    linux \$prefix/vmapbench/bzImage ," &&
+        printf %s "$1" | sed "s/[^ ][^ ]*/'&'/g; s,^,    linux \$prefix/vmapbench/kernel ," &&
         printf '\n    initrd $prefix/vmapbench/initrd\n}\n'
 }
 grub_disarm() { grub-editenv $grub/grubenv unset next_entry; }

@@ -12,11 +12,11 @@ HELPER = r"""
 systemd_boot_entry=vmapbench-trial.conf
 systemd_boot_variable=LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f
 systemd_boot_arm() {
-    install -D -m 0600 "$folder/kernel" "$partition/vmapbench/bzImage" &&
+    install -D -m 0600 "$folder/kernel" "$partition/vmapbench/kernel" &&
         install -D -m 0600 "$folder/initrd" "$partition/vmapbench/initrd" &&
         mkdir -p "$partition/loader/entries" &&
         printf 'title %s\nlinux %s\ninitrd %s\noptions %s\n' "vmapbench trial" \
-            /vmapbench/bzImage /vmapbench/initrd "$1" \
+            /vmapbench/kernel /vmapbench/initrd "$1" \
             >"$partition/loader/entries/$systemd_boot_entry" &&
         sync -f "$partition" && bootctl set-oneshot $systemd_boot_entry
 }
