@@ -193,7 +193,7 @@ def _recipe(sides: Sides, target: TargetSpec, options: Options) -> KernelSpec:
     config, arch = options.config, options.arch
     fragments = [] if config else list(arch.fragments)
     if isinstance(target, SshSpec):
-        fragments.append("fragments/lab.config")
+        fragments += arch.lab_fragments
     elif target.cpus >= _X2APIC_CPUS and arch is X86_64:
         fragments.append("fragments/x2apic.config")
     if config and config != LOCALYES and not is_defconfig(config):

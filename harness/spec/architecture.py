@@ -69,6 +69,7 @@ class Architecture:
     cpu_lines: tuple[str, ...] = ()  # of /proc/cpuinfo, that together say which CPU it is
     stepping_lines: tuple[str, ...] = ()
     cpu_names: Mapping[str, str] = field(default_factory=dict)  # by what `cpu_lines` say
+    lab_fragments: tuple[str, ...] = ("fragments/lab.config",)  # of a lab host's kernel, on top
     network_drivers: tuple[str, ...] = ()  # of lab hosts' kernels, beyond lab.config's
 
     @property
@@ -207,7 +208,8 @@ ARM64 = Architecture(
         "0xc0 0xac3": "Ampere-1",
         "0xc0 0xac4": "Ampere-1a",
     },
-    network_drivers=("ena", "mlx5_core"),  # kernels/fragments/lab-arm64.config
+    lab_fragments=("fragments/lab.config", "fragments/lab-arm64.config"),
+    network_drivers=("ena", "mlx5_core"),
 )
 
 RISCV = Architecture(

@@ -106,6 +106,15 @@ def test_an_unknown_architecture_is_refused_with_its_line_and_what_there_is(tmp_
         load_kernel_spec("odd", tmp_path)
 
 
+def test_kernels_for_lab_hosts_have_what_their_architecture_takes(repository):
+    names = [path.stem for path in (repository / "kernels").glob("lab-*.yaml")]
+    specs = [load_kernel_spec(name, repository / "kernels") for name in names]
+    assert {spec.arch.name for spec in specs} == {"x86_64", "arm64"}
+    for spec in specs:
+        fragments = (*spec.arch.fragments, *spec.arch.lab_fragments)
+        assert spec.fragments[: len(fragments)] == fragments, spec.name
+
+
 def guest(arch, cpus, accelerator="tcg"):
     machine = Guest(cpus, 512, Path("i"), Path("r"), common_parameters(arch), arch, accelerator)
     return qemu_argv(machine, Path("c"), Path("r"), Path("m"))
