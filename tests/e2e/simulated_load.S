@@ -6,6 +6,7 @@
  *
  * BODY_LOOP    N turns of two instructions each
  * BODY_LOCK    TURNS times: a ticket lock round N turns of two instructions
+ * BODY_COUNTERS TURNS times: three times N turns of two instructions and an update of one line
  * BODY_RING    TURNS times round: wait for the word to be my number, make it the next CPU's
  */
 #define RAM_COUNT  0x8000 /* CPUs that are up */
@@ -98,6 +99,19 @@ body:	movl %ebx, %edi
 4:	subl $1, %ecx
 	jnz 4b
 	addl $1, RAM_OWNER
+	subl $1, %esi
+	jnz 1b
+#elif defined(BODY_COUNTERS)
+	movl $TURNS, %esi
+	movl $RAM_NEXT, %edx /* not as a displacement: that means another address in 64-bit code */
+1:	movl $3, %ebp
+2:	movl $N, %ecx
+3:	subl $1, %ecx
+	jnz 3b
+	movl $1, %eax
+	lock xaddl %eax, (%edx)
+	subl $1, %ebp
+	jnz 2b
 	subl $1, %esi
 	jnz 1b
 #elif defined(BODY_RING)

@@ -16,6 +16,7 @@ from harness.targets.simulated.machine import (
     MachineModel,
     load_machine,
     plugin_options,
+    spread,
 )
 from harness.targets.simulated.plugin import ensure_plugin
 from harness.targets.simulated.profile import parse_counts, parse_system_map, parse_windows
@@ -129,6 +130,30 @@ def test_a_message_takes_a_transfer_and_arrives_after_it_was_sent(simulate):
     assert far_ns > near_ns
 
 
+def ns_of_three_updates(simulate, cpus: int, arbitration: str) -> float:
+    """Three updates of one line and half a microsecond of work, in ns of all CPUs together."""
+    turns, machine = 200, spread(THREADRIPPER, cpus)
+    machine = machine.model_copy(update={"arbitration": arbitration})
+    run = simulate("BODY_COUNTERS", cpus, machine, TURNS=turns, N=308)
+    return run.cycles / machine.clock_mhz * 1000 / (turns * cpus)
+
+
+@pytest.mark.parametrize("cpus", [8, 16, 32])
+def test_a_wanted_line_goes_round_each_complex_before_it_leaves(simulate, cpus):
+    """One transfer from another complex brings it to all who wait there."""
+    transfers, each = THREADRIPPER.transfers, cpus // 8
+    visit = transfers.other_die_ns + (each - 1) * transfers.same_complex_ns
+    measured = ns_of_three_updates(simulate, cpus, "nearest-first")
+    assert measured == pytest.approx(3 * visit / each, rel=0.02)
+
+
+def test_first_come_first_served_a_wanted_line_comes_from_anywhere(simulate):
+    transfers = THREADRIPPER.transfers
+    mean = (3 * transfers.same_complex_ns + 28 * transfers.other_die_ns) / 31  # of the others
+    measured = ns_of_three_updates(simulate, 32, "first-come")
+    assert measured == pytest.approx(3 * mean, rel=0.1)
+
+
 def test_nobody_runs_ahead_further_than_the_quantum(simulate):
     run = simulate("BODY_LOCK", 16, TURNS=50, N=400)
     assert 0 < run.counts["ahead_most_ns"] <= QUANTUM_NS + 600  # the quantum and one block
@@ -142,11 +167,13 @@ def test_spinning_is_left_out_and_changes_nothing(simulate):
 
 # More than 16 CPUs: QEMU moves the plugin's counters while the CPUs' threads start.
 @pytest.mark.parametrize(("cpus", "runs"), [(12, 2), (64, 8)])
-def test_runs_repeat_bit_for_bit(simulate, cpus, runs):
+@pytest.mark.parametrize("arbitration", ["first-come", "nearest-first"])
+def test_runs_repeat_bit_for_bit(simulate, cpus, runs, arbitration):
+    machine = THREADRIPPER.model_copy(update={"arbitration": arbitration})
     host = {"host_ms": 0, "drains": 0}  # drains: QEMU stopping its vCPUs after the last stamp
     outcomes = []
     for i in range(runs):
-        run = simulate("BODY_LOCK", cpus, THREADRIPPER, name=str(i), TURNS=50, N=300)
+        run = simulate("BODY_LOCK", cpus, machine, name=str(i), TURNS=50, N=300)
         outcomes.append((run.stamps, {**run.counts, **host}))
     assert outcomes == [outcomes[0]] * runs
 

@@ -27,6 +27,7 @@ class MachineTopology(Document):
     threads_per_core: Annotated[int, Field(ge=1, le=8)] = 1
     cores_per_complex: Annotated[int, Field(ge=1)] = 1
     complexes_per_die: Annotated[int, Field(ge=1)] = 1
+    dies: Annotated[int, Field(ge=1)] = 1  # a guest with more CPUs gets more of them
 
 
 class Transfers(Document):
@@ -36,6 +37,10 @@ class Transfers(Document):
     same_complex_ns: Annotated[float, Field(ge=0)]
     same_die_ns: Annotated[float, Field(ge=0)]
     other_die_ns: Annotated[float, Field(ge=0)]
+
+
+# In which order atomics that want one cache line get it (plugin/arbitration.c).
+Arbitration = Literal["first-come", "nearest-first"]
 
 
 class MachineModel(Document):
@@ -54,6 +59,7 @@ class MachineModel(Document):
     smt_throughput: Annotated[float, Field(ge=1, le=2)] = 2.0
     topology: MachineTopology = MachineTopology()
     transfers: Transfers
+    arbitration: Arbitration = "first-come"
     sources: dict[str, str]
 
 
@@ -71,11 +77,29 @@ def load_machine(name: str) -> MachineModel:
     return parse_document(path.read_text(encoding="utf-8"), MachineModel, str(path), name=name)
 
 
+def spread(machine: MachineModel, jobs: int) -> MachineModel:
+    """Return the machine as a guest of `jobs` CPUs sees it that are spread over it.
+
+    One job a complex first, then further cores, then second threads, as a scheduler places them.
+    Raises ValueError where the complexes cannot have equally many, or where it has fewer CPUs.
+    """
+    whole = machine.topology
+    complexes = min(jobs, whole.complexes_per_die * whole.dies)
+    each, rest = divmod(jobs, complexes)
+    threads = -(-each // whole.cores_per_complex)
+    if rest or each % threads or threads > whole.threads_per_core:
+        raise ValueError(f"{jobs} jobs cannot be spread evenly over {machine.name}")
+    topology = whole.model_copy(
+        update={"threads_per_core": threads, "cores_per_complex": each // threads}
+    )
+    return machine.model_copy(update={"topology": topology})
+
+
 def plugin_options(machine: MachineModel) -> dict[str, int]:
     """Return the machine as the plugin's options: ticks and vCPU counts."""
     per_core = machine.topology.threads_per_core
     per_complex = per_core * machine.topology.cores_per_complex
-    transfers = machine.transfers
+    transfers, nearest_first = machine.transfers, int(machine.arbitration == "nearest-first")
     return {
         "clock_mhz": machine.clock_mhz,
         "instruction": _ticks(1 / machine.instructions_per_cycle),
@@ -88,6 +112,10 @@ def plugin_options(machine: MachineModel) -> dict[str, int]:
         "transfer_ccx": ticks_of_ns(transfers.same_complex_ns, machine),
         "transfer_die": ticks_of_ns(transfers.same_die_ns, machine),
         "transfer_package": ticks_of_ns(transfers.other_die_ns, machine),
+        # Switches of their own for ablations; first-come is the older model in all three.
+        "nearest_first": nearest_first,
+        "near_copies": nearest_first,
+        "idle_stalls": nearest_first,
         "per_core": per_core,
         "per_ccx": per_complex,
         "per_die": per_complex * machine.topology.complexes_per_die,

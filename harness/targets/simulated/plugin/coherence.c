@@ -20,22 +20,12 @@
 
 #define DIRECTORY (1u << 20)   /* lines followed at a time */
 #define CACHE (1u << 13)       /* lines per core: 512 KiB, the size of a Zen 2 core's L2 */
-#define NOBODY UINT16_MAX
+#define COMPLEX_BITS 18        /* lines per core complex, as a power of 2: 16 MiB of L3 */
 /*
  * Only the kernel's memory is followed: a user address means another page in each process, and
  * the fixmap at the very top holds device registers, one address for all CPUs.
  */
 #define FIXMAP UINT64_C(0xffffffffff000000)
-
-struct line {
-	uint64_t tag;
-	uint64_t version;    /* changes when a core must fetch the line anew */
-	uint64_t written_at; /* virtual time at which the last store is visible */
-	uint16_t owner;      /* vCPU that wrote it last */
-	uint16_t reader;     /* vCPU of another core that read it since */
-	uint16_t watchers;   /* spinning vCPUs to bring back when it is written */
-	bool contended;      /* an atomic or a spin loop uses it: followed in any case */
-};
 
 struct copy {
 	uint64_t tag, version;
@@ -43,6 +33,7 @@ struct copy {
 
 static struct line *directory;
 static struct copy *caches;
+static struct copy *complexes; /* what the caches of a complex have between them; NULL: not kept */
 static uint64_t versions;
 
 /* The line of an address. One variable may be asked to have a line of its own, for ablations. */
@@ -51,14 +42,46 @@ static inline uint64_t tag_of(uint64_t address)
 	return address == model.apart ? UINT64_MAX >> 6 : address >> 6;
 }
 
+static inline uint64_t hash(uint64_t tag)
+{
+	return tag * UINT64_C(0x9e3779b97f4a7c15);
+}
+
 static inline struct line *slot_of(uint64_t tag)
 {
-	return &directory[(tag * UINT64_C(0x9e3779b97f4a7c15)) >> 44];
+	return &directory[hash(tag) >> 44];
 }
 
 static inline struct copy *copy_of(const struct vcpu *v, uint64_t tag)
 {
 	return &caches[(uint64_t)v->core * CACHE + (tag & (CACHE - 1))];
+}
+
+static inline struct copy *copy_in_complex(const struct vcpu *v, uint64_t tag)
+{
+	uint64_t complex = v->index / model.per_ccx;
+
+	return &complexes[(complex << COMPLEX_BITS) + (hash(tag) >> (64 - COMPLEX_BITS))];
+}
+
+/* Some core of the complex has the line as it is now. */
+static bool has_a_neighbour(const struct vcpu *v, const struct line *line)
+{
+	const struct copy *copy;
+
+	if (!complexes)
+		return false;
+	copy = copy_in_complex(v, line->tag);
+	return copy->tag == line->tag && copy->version == line->version;
+}
+
+static void note_copy(const struct vcpu *v, const struct line *line)
+{
+	const struct copy copy = { line->tag, line->version };
+
+	*copy_of(v, line->tag) = copy;
+	if (complexes)
+		*copy_in_complex(v, line->tag) = copy;
 }
 
 /*
@@ -97,6 +120,16 @@ static uint64_t transfer_cost(const struct vcpu *v, unsigned other)
 	uint64_t cost = distance_cost(v, other);
 
 	return cost ? cost + perturbation() : 0;
+}
+
+/* To read the line: from its owner, or from a neighbour that has read it already. */
+static uint64_t read_cost(const struct vcpu *v, const struct line *line)
+{
+	uint64_t cost = transfer_cost(v, line->owner);
+
+	if (cost > model.transfer_ccx && has_a_neighbour(v, line))
+		return model.transfer_ccx + perturbation();
+	return cost;
 }
 
 /* Take the line into the directory; whoever watches the one it displaces must look again. */
@@ -139,14 +172,14 @@ void on_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, vo
 	line->contended |= v->spin.armed;
 	if (line->owner != NOBODY && line->owner != v->index) {
 		stall_until(v, line->written_at);
-		stall(v, transfer_cost(v, line->owner));
+		stall(v, read_cost(v, line));
 		if (vcpus[line->owner].core != v->core)
 			line->reader = v->index;
 		v->misses++;
 		if (v->score->count >= SLICE_END)
 			profile_sample(v, (uint64_t)pc);
 	}
-	*copy = (struct copy){ tag, line->version };
+	note_copy(v, line);
 }
 
 static void take_line(struct vcpu *v, uint64_t tag, bool atomic, uint64_t pc)
@@ -166,7 +199,7 @@ static void take_line(struct vcpu *v, uint64_t tag, bool atomic, uint64_t pc)
 		else if (line->reader != NOBODY)
 			cost = transfer_cost(v, line->reader);
 		line->version = ++versions;
-		*copy_of(v, tag) = (struct copy){ tag, line->version };
+		note_copy(v, line);
 		if (cost)
 			v->misses++;
 	}
@@ -183,6 +216,8 @@ static void take_line(struct vcpu *v, uint64_t tag, bool atomic, uint64_t pc)
 			now = v->stores_done;
 		v->stores_done = now;
 	}
+	if (line->owner == NOBODY || line->owner / model.per_ccx != v->index / model.per_ccx)
+		line->arrived = now;
 	line->owner = v->index;
 	line->reader = NOBODY;
 	line->written_at = now;
@@ -206,17 +241,34 @@ void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, v
 
 /*
  * Before an atomic: wait for the store buffer, and let those run first who are now earlier.
- * Without that, whoever frees a test-and-set lock and takes it again would always win.
+ * Without that, whoever frees a test-and-set lock and takes it again would always win. Then wait
+ * for the line, if others want it as well.
  */
-void before_atomic(unsigned int vcpu, void *pc)
+void before_atomic(unsigned int vcpu, void *userdata)
 {
+	const struct operand *operand = userdata;
 	struct vcpu *v = &vcpus[vcpu];
+	struct line *line;
+	uint64_t address;
 
-	if (!v->score || v->stores_done <= now_of(v))
+	if (!v->score)
 		return;
-	stall_until(v, v->stores_done);
-	if (v->score->count >= SLICE_END)
-		slice_over(vcpu, pc);
+	leave_line(v); /* of an atomic before this one, which ended in a fault */
+	if (model.store_buffer && v->stores_done > now_of(v)) {
+		stall_until(v, v->stores_done);
+		if (v->score->count >= SLICE_END)
+			slice_over(vcpu, (void *)operand->pc);
+	}
+	if (!model.nearest_first || !operand->known)
+		return;
+	address = address_of(v, operand);
+	if (elsewhere(address))
+		return;
+	line = line_of(tag_of(address));
+	if (line) {
+		wait_for_line(v, line);
+		profile_sample(v, operand->pc);
+	}
 }
 
 /* Called for the load and for the store of an atomic: the line is taken by the first. */
@@ -229,6 +281,7 @@ void on_atomic(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, 
 	v->atomics++;
 	if (v->score && !elsewhere(address))
 		take_line(v, tag_of(address), true, (uint64_t)pc);
+	leave_line(v);
 }
 
 /* REP MOVS, STOS ...: QEMU reports each element; hardware moves many bytes a cycle. */
@@ -241,6 +294,14 @@ void on_string(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, 
 		v->score->count += size * model.rep_byte;
 	if ((address & 63) < size || (address & 4095) < size)
 		on_store(vcpu, info, address, pc);
+}
+
+/* NULL: not in the directory, since nobody has used it lately. */
+struct line *line_of(uint64_t tag)
+{
+	struct line *line = slot_of(tag);
+
+	return line->tag == tag ? line : NULL;
 }
 
 uint64_t version_of(uint64_t tag)
@@ -264,4 +325,7 @@ void coherence_init(void)
 	caches = calloc((size_t)MAX_VCPUS * CACHE, sizeof(*caches));
 	if (!directory || !caches)
 		abort();
+	if (model.near_copies && model.per_ccx > model.per_core)
+		complexes = calloc((size_t)(vcpu_count / model.per_ccx + 1) << COMPLEX_BITS,
+				   sizeof(*complexes));
 }

@@ -7,8 +7,13 @@
  */
 #include "sim.h"
 
+/* Fourth bits of the numbers of registers: of an index, of a base or operand. */
+#define REX_X 2
+#define REX_B 1
+
 struct prefixes {
-	bool lock, rep, repne, segment_gs, rex_b;
+	bool lock, rep, repne, segment_fs, segment_gs, short_address;
+	uint8_t rex;
 	size_t length;
 };
 
@@ -28,9 +33,13 @@ static struct prefixes prefixes_of(const uint8_t *bytes, size_t length)
 		else if (byte == 0x65)
 			found.segment_gs = true;
 		else if ((byte & 0xf0) == 0x40) /* REX: always the last one */
-			found.rex_b = byte & 1;
-		else if (byte != 0x66 && byte != 0x67 && byte != 0x2e && byte != 0x36 &&
-			 byte != 0x3e && byte != 0x26 && byte != 0x64)
+			found.rex = byte;
+		else if (byte == 0x64)
+			found.segment_fs = true;
+		else if (byte == 0x67)
+			found.short_address = true;
+		else if (byte != 0x66 && byte != 0x2e && byte != 0x36 && byte != 0x3e &&
+			 byte != 0x26)
 			break;
 	}
 	return found;
@@ -93,7 +102,7 @@ struct decoded decode(const uint8_t *bytes, size_t length)
 
 		memory = mode != 3;
 		if (memory && rm == 4 && at + 1 < length)
-			based_on_stack = (bytes[at + 1] & 7) == 4 && !prefix.rex_b;
+			based_on_stack = (bytes[at + 1] & 7) == 4 && !(prefix.rex & REX_B);
 	}
 	result.pause = !two_byte && opcode == 0x90 && prefix.rep;
 	/* xchg %rdx,%rdx: does nothing, and no compiler emits it */
@@ -127,4 +136,58 @@ struct decoded decode(const uint8_t *bytes, size_t length)
 	if (asks_the_world(opcode, two_byte) || result.string)
 		result.opaque = true;
 	return result;
+}
+
+static int32_t displacement(const uint8_t *bytes)
+{
+	return (int32_t)(bytes[0] | bytes[1] << 8 | bytes[2] << 16 | (uint32_t)bytes[3] << 24);
+}
+
+/*
+ * Where the operand of an instruction with a ModRM byte is (AMD64 Architecture Programmer's Manual,
+ * volume 3, 1.4 and 1.7). For atomics: their line must be known before they are executed.
+ */
+struct operand operand_of(const uint8_t *bytes, size_t length, uint64_t pc)
+{
+	/* QEMU lists rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8 ... r15. */
+	static const int8_t listed[16] = { 0, 2, 3, 1, 7, 6, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15 };
+	struct operand operand = { .pc = pc, .base = -1, .index = -1, .scale = 1 };
+	const struct prefixes prefix = prefixes_of(bytes, length);
+	size_t at = prefix.length;
+	unsigned mode, base, index;
+	bool no_base = false;
+
+	if (prefix.segment_fs || prefix.segment_gs || prefix.short_address || at + 2 > length)
+		return operand;
+	if (bytes[at++] == 0x0f)
+		at++;
+	if (at + 1 > length)
+		return operand;
+	mode = bytes[at] >> 6;
+	base = bytes[at++] & 7;
+	if (mode == 3) /* a register */
+		return operand;
+	if (base == 4) {
+		if (at + 1 > length)
+			return operand;
+		operand.scale = 1 << (bytes[at] >> 6);
+		index = (bytes[at] >> 3 & 7) | (prefix.rex & REX_X ? 8 : 0);
+		if (index != 4)
+			operand.index = listed[index];
+		base = bytes[at++] & 7;
+		no_base = !mode && base == 5;
+	} else if (!mode && base == 5) {
+		no_base = true;
+		operand.offset = pc + length; /* relative to the next instruction */
+	}
+	if (!no_base)
+		operand.base = listed[base | (prefix.rex & REX_B ? 8 : 0)];
+	if (at + (mode == 1 ? 1 : mode == 2 || no_base ? 4 : 0) > length)
+		return operand;
+	if (mode == 1)
+		operand.offset += (int8_t)bytes[at];
+	else if (mode == 2 || no_base)
+		operand.offset += displacement(bytes + at);
+	operand.known = true;
+	return operand;
 }

@@ -36,10 +36,24 @@ struct score *score_of(unsigned int vcpu)
 	return qemu_plugin_scoreboard_find(scores, vcpu);
 }
 
+/* before_atomic() is to be called; it keeps the operand as long as QEMU keeps the code: for good. */
+static void announce_atomic(struct qemu_plugin_insn *insn, struct operand operand)
+{
+	bool registers = model.nearest_first && (operand.base >= 0 || operand.index >= 0);
+	struct operand *kept = malloc(sizeof(*kept));
+
+	if (!kept)
+		abort();
+	*kept = operand;
+	qemu_plugin_register_vcpu_insn_exec_cb(
+		insn, before_atomic, registers ? PLUGIN_CB_R_REGS : PLUGIN_CB_NO_REGS, kept);
+}
+
 static uint64_t instrument(struct qemu_plugin_insn *insn, bool *opaque)
 {
 	uint8_t bytes[16];
-	struct decoded what = decode(bytes, qemu_plugin_insn_data(insn, bytes, sizeof(bytes)));
+	size_t length = qemu_plugin_insn_data(insn, bytes, sizeof(bytes));
+	struct decoded what = decode(bytes, length);
 	void *pc = (void *)qemu_plugin_insn_vaddr(insn);
 
 	*opaque |= what.opaque;
@@ -62,9 +76,7 @@ static uint64_t instrument(struct qemu_plugin_insn *insn, bool *opaque)
 	}
 	if (what.tracked && model.lock_coherence) {
 		if (what.atomic) {
-			if (model.store_buffer)
-				qemu_plugin_register_vcpu_insn_exec_cb(insn, before_atomic,
-								       PLUGIN_CB_NO_REGS, pc);
+			announce_atomic(insn, operand_of(bytes, length, (uint64_t)pc));
 			qemu_plugin_register_vcpu_mem_cb(insn, on_atomic, PLUGIN_CB_NO_REGS,
 							 PLUGIN_MEM_R, pc);
 		} else {
@@ -143,6 +155,9 @@ static bool set_number(const char *name, uint64_t value)
 		{ "lock_coherence", &model.lock_coherence },
 		{ "skip_spins", &model.skip_spins },
 		{ "store_buffer", &model.store_buffer },
+		{ "nearest_first", &model.nearest_first },
+		{ "near_copies", &model.near_copies },
+		{ "idle_stalls", &model.idle_stalls },
 	};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)

@@ -134,7 +134,7 @@ static void write_table(const char *kind, struct place *table)
 static void write_counts(uint64_t now)
 {
 	static FILE *file;
-	uint64_t misses = 0, atomics = 0, parks = 0, skipped = 0, slices = 0;
+	uint64_t misses = 0, atomics = 0, parks = 0, skipped = 0, slices = 0, queued = 0;
 	struct timespec host;
 	char path[4096];
 
@@ -149,14 +149,15 @@ static void write_counts(uint64_t now)
 		atomics += vcpus[i].atomics;
 		parks += vcpus[i].parks;
 		skipped += vcpus[i].skipped;
+		queued += vcpus[i].queued;
 		slices += vcpus[i].slices;
 	}
 	timespec_get(&host, TIME_UTC);
 	fprintf(file,
-		"mark %u virtual_ns %lu host_ms %lu misses %lu atomics %lu spins_left_out %lu "
+		"mark %u virtual_ns %lu host_ms %lu misses %lu atomics %lu queued %lu spins_left_out %lu "
 		"turns_left_out %lu slices %lu drains %lu ahead_most_ns %lu\n",
 		marks, ticks_to_ns(now), host.tv_sec * 1000UL + host.tv_nsec / 1000000, misses,
-		atomics, parks, skipped, slices, drains, ticks_to_ns(ahead_most));
+		atomics, queued, parks, skipped, slices, drains, ticks_to_ns(ahead_most));
 	fflush(file);
 }
 

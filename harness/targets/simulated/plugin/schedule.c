@@ -140,16 +140,24 @@ static void give_up_token(struct vcpu *v)
 static void settle(struct vcpu *v)
 {
 	v->slice_start = now_of(v);
+	v->stalled_from = v->slice_start - v->slice_stall; /* stalls end slices, all but always */
 	v->slice_count = v->score->count;
 	v->slice_stall = 0;
 }
 
+/* A core whose other thread waits for memory is that thread's alone. */
+static bool waits_for_memory(const struct vcpu *v, uint64_t now)
+{
+	return model.idle_stalls && v->stalled_from <= now && now < v->slice_start;
+}
+
 static bool sibling_executes(const struct vcpu *v)
 {
+	uint64_t now = v->slice_start;
 	unsigned first = v->index - v->index % model.per_core;
 
 	for (unsigned i = first; i < first + model.per_core && i < vcpu_count; i++)
-		if (i != v->index && vcpus[i].state == RUNNABLE)
+		if (i != v->index && vcpus[i].state == RUNNABLE && !waits_for_memory(&vcpus[i], now))
 			return true;
 	return false;
 }
@@ -228,6 +236,19 @@ void slice_over(unsigned int index, void *pc)
 	unlock();
 }
 
+static uint64_t now_here(void)
+{
+	if (this_vcpu >= 0 && vcpus[this_vcpu].score)
+		return now_of(&vcpus[this_vcpu]);
+	return main_loop.now;
+}
+
+static void end_own_slice(void)
+{
+	if (this_vcpu >= 0 && granted[this_vcpu])
+		end_slice(&vcpus[this_vcpu]);
+}
+
 /*
  * What `v` was spinning for has happened at `when`. It notices at the end of the turn that it is
  * in then, so whole turns are added. Lock held, or called by the one vCPU that runs.
@@ -250,34 +271,58 @@ static void bring_back_locked(struct vcpu *v, uint64_t when)
 		watch(v->spin.line[i], -1);
 }
 
+void schedule_lock(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+void schedule_unlock(void)
+{
+	unlock();
+}
+
+/*
+ * Called by `v` itself, lock held: give the token up and be out of the race as `state`, or
+ * RUNNABLE and in it again from `until` on. Return when it has the token again; false: it has not,
+ * since QEMU wants it to leave its block.
+ */
+bool let_others_run(struct vcpu *v, enum state state, uint64_t until)
+{
+	if (draining)
+		return false;
+	settle(v);
+	end_slice(v);
+	if (state == RUNNABLE && v->slice_start < until)
+		v->slice_start = until;
+	set_state(v, state);
+	give_up_token(v);
+	wait_for_token(v);
+	return granted[v->index];
+}
+
+/* `v` was QUEUED, and need be no longer from `when` on. Lock held. */
+void goes_on(struct vcpu *v, uint64_t when)
+{
+	if (v->state != QUEUED)
+		return;
+	if (v->slice_start < when)
+		v->slice_start = when;
+	set_state(v, RUNNABLE);
+	end_own_slice();
+	grant_next();
+}
+
 /* `v` itself has found that it spins: it stays out of the race until bring_back(). */
 void leave_out(struct vcpu *v)
 {
 	pthread_mutex_lock(&lock);
 	if (!draining) {
-		settle(v);
-		end_slice(v);
-		set_state(v, SPINNING);
 		v->parks++;
-		give_up_token(v);
-		wait_for_token(v);
+		let_others_run(v, SPINNING, 0);
 		if (v->state == SPINNING) /* drained: nobody has brought it back */
 			bring_back_locked(v, 0);
 	}
 	unlock();
-}
-
-static uint64_t now_here(void)
-{
-	if (this_vcpu >= 0 && vcpus[this_vcpu].score)
-		return now_of(&vcpus[this_vcpu]);
-	return main_loop.now;
-}
-
-static void end_own_slice(void)
-{
-	if (this_vcpu >= 0 && granted[this_vcpu])
-		end_slice(&vcpus[this_vcpu]);
 }
 
 void bring_back(struct vcpu *v, uint64_t when)

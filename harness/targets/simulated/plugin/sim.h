@@ -11,6 +11,7 @@
  *   schedule.c   who runs: the token, virtual time, slices
  *   interpose.c  what QEMU sees of the host: clock, poll, condition variables (LD_PRELOAD)
  *   coherence.c  what a memory access costs: which core has the line, how far away it is
+ *   arbitration.c  who has a line next that several atomics want
  *   spin.c       PAUSE loops that cannot end by themselves are left out until their input changes
  *   profile.c    where the virtual time went
  *   decode.c     the little that must be known of x86 instructions
@@ -39,6 +40,7 @@ enum state {
 	WAKING,   /* has been kicked; its thread is on the way to its first block */
 	RUNNABLE, /* holds the token or waits for it */
 	SPINNING, /* left out until a watched line is written or an interrupt comes */
+	QUEUED,   /* its next instruction is an atomic whose line others have first */
 };
 
 /* Written by generated code: must stay plain 64-bit fields. */
@@ -69,13 +71,16 @@ struct vcpu {
 	unsigned index, core;
 	/* virtual time = slice_start + progress of the counter, dearer when the sibling runs */
 	uint64_t slice_start, slice_count, slice_stall;
+	uint64_t stalled_from; /* it waited for memory from then until slice_start */
 	bool sibling_runs;
 	uint64_t stores_done; /* when the last store in the store buffer becomes visible */
 	uint64_t next_sample;
 	struct spin spin;
+	uint64_t wants;    /* tag of the line that its atomic waits for or is given; 0: none */
+	uint64_t asked_at; /* virtual time of that request */
 	void *halt_cond; /* QEMU's CPUState::halt_cond, learnt when it first sleeps on it */
 	int wake;        /* futex word */
-	uint64_t misses, atomics, parks, skipped, slices;
+	uint64_t misses, atomics, parks, skipped, slices, queued;
 	GArray *register_list;
 } __attribute__((aligned(64)));
 
@@ -91,12 +96,27 @@ struct model {
 	uint64_t seed; /* 0: no perturbation */
 	uint64_t follow_from; /* lowest address whose lines are followed */
 	bool full_coherence, lock_coherence, skip_spins, store_buffer;
+	bool nearest_first, near_copies, idle_stalls;
 	uint64_t apart;                /* address of a variable with a line of its own; 0: none */
 	uint64_t window;               /* 0: no windows */
 	uint64_t marks;                /* of the guest that are written out; any more are not */
 	uint64_t count[MAX_COUNTED];   /* addresses of instructions to count */
 	unsigned counted;
 	const char *out; /* folder for profiles and counts */
+};
+
+#define NOBODY UINT16_MAX
+
+struct line {
+	uint64_t tag;        /* address / 64 */
+	uint64_t version;    /* changes when a core must fetch the line anew */
+	uint64_t written_at; /* virtual time at which the last store is visible */
+	uint64_t arrived;    /* virtual time at which it came into its owner's complex */
+	uint16_t owner;      /* vCPU that wrote it last */
+	uint16_t reader;     /* vCPU of another core that read it since */
+	uint16_t watchers;   /* spinning vCPUs to bring back when it is written */
+	bool contended;      /* an atomic or a spin loop uses it: followed in any case */
+	bool wanted;         /* some vCPU waits to use it in an atomic */
 };
 
 extern struct model model;
@@ -142,6 +162,14 @@ static inline uint64_t ns_to_ticks(uint64_t ns)
 	return ((unsigned __int128)ns * TICKS_PER_CYCLE * model.clock_mhz + 999) / 1000;
 }
 
+/* Where an instruction's operand in memory is: offset + base + index * scale. */
+struct operand {
+	uint64_t pc, offset;
+	int8_t base, index; /* places in QEMU's list of registers; -1: none */
+	uint8_t scale;
+	bool known;         /* false: addressed in a way that operand_of() does not know */
+};
+
 /* --- plugin.c --- */
 struct score *score_of(unsigned int vcpu);
 
@@ -162,6 +190,10 @@ bool this_thread_runs(void);
 void others_may_finish(bool may);
 uint64_t clock_of_this_thread(void);
 void leave_out(struct vcpu *v);
+void schedule_lock(void);
+void schedule_unlock(void);
+bool let_others_run(struct vcpu *v, enum state state, uint64_t until);
+void goes_on(struct vcpu *v, uint64_t when);
 void bring_back(struct vcpu *v, uint64_t when);
 void end_slice(struct vcpu *v);
 
@@ -173,10 +205,16 @@ void coherence_init(void);
 void on_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
 void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
 void on_atomic(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
-void before_atomic(unsigned int vcpu, void *pc);
+void before_atomic(unsigned int vcpu, void *operand);
+struct line *line_of(uint64_t tag);
 void on_string(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
 uint64_t version_of(uint64_t line);
 void watch(uint64_t line, int change);
+
+/* --- arbitration.c --- */
+void wait_for_line(struct vcpu *v, struct line *line);
+void leave_line(struct vcpu *v);
+uint64_t address_of(struct vcpu *v, const struct operand *operand);
 
 /* --- spin.c --- */
 void on_pause(unsigned int vcpu, void *pc);
@@ -197,5 +235,6 @@ struct decoded {
 	bool pause, mark, atomic, string, tracked, opaque;
 };
 struct decoded decode(const uint8_t *bytes, size_t length);
+struct operand operand_of(const uint8_t *bytes, size_t length, uint64_t pc);
 
 #endif

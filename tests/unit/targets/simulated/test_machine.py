@@ -3,7 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.targets.simulated.machine import load_machine, machine_names, plugin_options
+from harness.targets.simulated.machine import (
+    load_machine,
+    machine_names,
+    plugin_options,
+    spread,
+)
 
 TICKS = 1024
 
@@ -29,6 +34,21 @@ def test_the_threadripper_has_64_threads_on_four_dies():
     options = plugin_options(load_machine("threadripper-3970x"))
     assert (options["per_core"], options["per_ccx"], options["per_die"]) == (2, 8, 16)
     assert 64 // options["per_die"] == 4
+
+
+@pytest.mark.parametrize(
+    ("jobs", "cores", "threads"),
+    [(1, 1, 1), (4, 1, 1), (8, 1, 1), (16, 2, 1), (32, 4, 1), (64, 4, 2)],
+)
+def test_jobs_are_spread_one_a_complex_first(jobs, cores, threads):
+    topology = spread(load_machine("threadripper-3970x"), jobs).topology
+    assert (topology.cores_per_complex, topology.threads_per_core) == (cores, threads)
+
+
+@pytest.mark.parametrize("jobs", [12, 128])
+def test_jobs_that_cannot_be_spread_evenly_are_refused(jobs):
+    with pytest.raises(ValueError, match="cannot be spread evenly"):
+        spread(load_machine("threadripper-3970x"), jobs)
 
 
 def test_uniform_counts_a_nanosecond_an_instruction():
