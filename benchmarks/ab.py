@@ -17,7 +17,7 @@ from harness.build.cache import Cache, cache_folder
 from harness.build.kernel import ensure_kernel
 from harness.build.sides import find_sides
 from harness.process import SubprocessRunner
-from harness.run.ab import Options, plan_ab, write_ab
+from harness.run.ab import Options, plan_ab
 from harness.scratch import scratch_folder
 from harness.spec.kernel import load_kernel_spec
 
@@ -53,7 +53,7 @@ def _compare(tree: Path, cache: Cache, runner: SubprocessRunner) -> None:
     sides = find_sides(tree, "", "", "", cache, runner)
     with scratch_folder("ab") as scratch:
         plan = plan_ab(sides, Options(on="simulated"), cache, runner)
-        kernels = write_ab(plan, scratch, cache, runner).parent / "kernels"
+        kernels = plan.write(scratch).parent / "kernels"
         print(f"  finding the sides {time.monotonic() - started:.1f} s")
         for name in plan.playbook.kernels:
             phases = [("asking the cache", time.monotonic(), _cpu_s())]

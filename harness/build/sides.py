@@ -252,7 +252,7 @@ def side_kernels(
         changed: dict[str, object] = {
             "name": name,
             "label": side.word,
-            "summary": f"{side.word}: {side.title} ({side.commit[:12]})",
+            "summary": f"{side.title} ({side.commit[:12]})",
             "source": source,
             "patches": (patch,) if (folder / patch).exists() else (),
             "folder": folder.resolve(),

@@ -1,8 +1,8 @@
 """Makes a playbook with its kernel files of two sides of a git tree and a few options.
 
-    plan = plan_ab(sides, options, session)
-    write_ab(plan, folder, cache, runner)    # folder/ab.yaml, folder/kernels/
-    session.run(folder / "ab.yaml", ...)
+    plan = plan_ab(sides, options, cache, runner)
+    file = plan.write(folder)    # folder/ab.yaml, folder/kernels/
+    session.run(file, ...)
 
 What is written is all that is used: `vmapbench run` on it gives the same.
 """
@@ -72,6 +72,24 @@ class AbPlan:
     recipe: KernelSpec
     sides: Sides
     words: str
+    cache: Cache
+    runner: Runner
+
+    def heading(self) -> str:
+        """Return on what is measured and what is compared, a line each."""
+        sides = (("base", self.sides.base), ("change", self.sides.change))
+        return "\n".join(
+            [
+                f"on {self.words}",
+                *(f"{role}: {side.word} ({side.commit[:12]} {side.title})" for role, side in sides),
+            ]
+        )
+
+    def write(self, folder: Path) -> Path:
+        """Write playbook and kernel files below `folder`; return the playbook's path."""
+        side_kernels(self.sides, self.recipe, folder / "kernels", self.cache, self.runner)
+        replace_file(folder / FILE, self.playbook.text)
+        return folder / FILE
 
 
 def plan_ab(sides: Sides, options: Options, cache: Cache, runner: Runner) -> AbPlan:
@@ -107,14 +125,7 @@ def plan_ab(sides: Sides, options: Options, cache: Cache, runner: Runner) -> AbP
     YAML(typ="safe").dump(document, stream)
     text = f"# Written by `vmapbench ab` in {sides.tree}.\n{stream.getvalue()}"
     playbook = parse_document(text, Playbook, FILE, name=Path(FILE).stem, text=text)
-    return AbPlan(playbook, _recipe(sides, target, options), sides, words)
-
-
-def write_ab(plan: AbPlan, folder: Path, cache: Cache, runner: Runner) -> Path:
-    """Write playbook and kernel files below `folder`; return the playbook's path."""
-    side_kernels(plan.sides, plan.recipe, folder / "kernels", cache, runner)
-    replace_file(folder / FILE, plan.playbook.text)
-    return folder / FILE
+    return AbPlan(playbook, _recipe(sides, target, options), sides, words, cache, runner)
 
 
 def choose_target(

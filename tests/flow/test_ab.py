@@ -17,7 +17,7 @@ from harness.build.sides import UNTRACKED_LIMIT, WORKING_TREE, find_sides, find_
 from harness.build.start_config import REQUIRED, read_start_config
 from harness.errors import InputError, ParameterError, ToolError
 from harness.process import SubprocessRunner
-from harness.run.ab import Options, case_mask, choose_target, plan_ab, write_ab
+from harness.run.ab import Options, case_mask, choose_target, plan_ab
 from harness.run.session import Session
 from harness.spec.architecture import ARM64
 from harness.spec.kernel import load_kernel_spec
@@ -299,7 +299,7 @@ def test_the_run_is_made_of_files_that_give_the_same_again(
     plan = plan_ab(found, options, cache, SubprocessRunner())
     (tmp_path / "base.config").write_text("CONFIG_SMP=y\nCONFIG_HZ=250\nCONFIG_TEST_VMALLOC=m\n")
     plan = replace(plan, recipe=plan_recipe(tree, tmp_path))
-    file = write_ab(plan, tmp_path / "run", cache, SubprocessRunner())
+    file = plan.write(tmp_path / "run")
     playbook = load_playbook(file)
     assert playbook.kernels == plan.playbook.kernels
     assert playbook.workloads[0].parameters["run_test_mask"] == 3
@@ -332,7 +332,7 @@ def test_a_configuration_of_ones_own_goes_along(tree, sides, cache, tmp_path):
     mine = tmp_path / "my .config"
     mine.write_text("CONFIG_HZ=1000\n")
     plan = plan_ab(found, Options(on="qemu", config=str(mine)), cache, runner)
-    file = write_ab(plan, tmp_path / "run", cache, runner)
+    file = plan.write(tmp_path / "run")
     mine.unlink()
     spec = load_kernel_spec(plan.playbook.kernels[1], file.parent / "kernels")
     assert spec.config == "own.config"

@@ -68,13 +68,10 @@ def command(
     named = tuple(name.strip() for name in cases.split(",") if name.strip())
     options = Options(on, threads or 0, named, loops, boots, config, arch_of(architecture))
     wanted = Detect(share("--detect", detect), seconds("--within", within)) if detect else None
-    sides = find_sides(tree, base, change, patch, cache, runner)
-    plan = plan_ab(sides, options, cache, runner)
+    plan = plan_ab(find_sides(tree, base, change, patch, cache, runner), options, cache, runner)
     if wanted:
         refuse_too_small(wanted, plan.playbook)
-    echo(f"on {plan.words}", err=as_json)
-    for role, side in (("base", sides.base), ("change", sides.change)):
-        echo(f"{role}: {side.word} ({side.commit[:12]} {side.title})", err=as_json)
+    echo(plan.heading(), err=as_json)
     if dry_run:
         _show_plan(plan, reports, boots)
     else:
@@ -83,15 +80,12 @@ def command(
 
 def _show_plan(plan: "AbPlan", reports: Path, boots: int) -> None:
     """Print the boots of the first repeat, each with its command line."""
-    from harness.build.cache import Cache, cache_folder
     from harness.cli.progress import show_progress
-    from harness.process import SubprocessRunner
-    from harness.run.ab import write_ab
     from harness.run.session import Session
     from harness.scratch import scratch_folder
 
     with scratch_folder("ab") as scratch:
-        file = write_ab(plan, scratch, Cache(cache_folder()), SubprocessRunner())
+        file = plan.write(scratch)
         with show_progress(live=False) as observer:
             session = Session(file.parent / "kernels", reports, observer)
             lines = session.plan_lines(file, repeats=1)
@@ -102,18 +96,15 @@ def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bo
     """Carry out the comparison, and say the answer."""
     import datetime as dt
 
-    from harness.build.cache import Cache, cache_folder
     from harness.build.start_config import start_words
     from harness.cli.progress import show_progress
-    from harness.process import SubprocessRunner
-    from harness.run.ab import write_ab
     from harness.run.begin import new_run_id
     from harness.run.detect import extend_run, plan_more
     from harness.run.session import Session
 
     run_id = new_run_id(plan.playbook, dt.datetime.now(dt.UTC))
     folder = reports / run_id
-    file = write_ab(plan, folder, Cache(cache_folder()), SubprocessRunner())
+    file = plan.write(folder)
     with show_progress(live=sys.stderr.isatty()) as observer:
         session = Session(folder / "kernels", reports, observer, observer.build)
         ended = session.run(file, run_id=run_id)
