@@ -292,10 +292,10 @@ def _borrow(ours: Repository, place: Path, refs: Sequence[str]) -> str:
         done = ask_user_repository(place, words, ours.runner)
         if done.returncode == 0 and (found := ours.commit(done.output.strip())):
             return found
-    advice = (
-        "\n  next: it is a shallow clone, fetch more of it (git fetch --deepen=100)" if cut else ""
-    )
-    raise InputError(f"{place} has no commit {refs[-1]!r}{advice}")
+    advice = "`git fetch --tags` what is missing, or name another commit"
+    if cut:
+        advice = "it is a shallow clone, fetch more of it (git fetch --deepen=100)"
+    raise InputError(f"{place} has no commit {refs[-1]!r}\n  next: {advice}")
 
 
 def _borrow_promise(ours: Repository, place: Path) -> None:

@@ -144,12 +144,16 @@ def _subject(repository: Repository, commit: str) -> str:
 
 
 def _series_sides(tree: Path, base: str, patches: str, cache: Cache, runner: Runner) -> Sides:
+    shown = "standard input" if patches == "-" else patches
     with scratch_folder("mbox") as scratch:
         place = Path(patches)
         if patches == "-":
-            place = scratch / "standard input"
+            place = scratch / "mbox"
             place.write_bytes(sys.stdin.buffer.read())
-        series = load_series(place, runner)
+        try:
+            series = load_series(place, runner)
+        except InputError as error:
+            raise InputError(str(error).replace(str(place), shown)) from error
     named = base or series.base_commit
     try:
         repository, first = _commit_side(tree, named or "HEAD", cache, runner)
@@ -161,8 +165,8 @@ def _series_sides(tree: Path, base: str, patches: str, cache: Cache, runner: Run
             "  next: fetch it, or name another BASE (vmapbench ab HEAD --patch ...)"
         ) from error
     commits = apply_series(repository, first.commit, series, contained=is_contained())
-    word = "standard input" if patches == "-" else Path(patches).name
-    return Sides(tree, repository, first, Side(commits[-1], one_line(word, 40), series.title))
+    word = one_line(Path(shown).name, 40)
+    return Sides(tree, repository, first, Side(commits[-1], word, series.title))
 
 
 def _working_tree_side(tree: Path, repository: Repository) -> Side:

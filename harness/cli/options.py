@@ -26,9 +26,9 @@ def seconds(option: str, text: str) -> float:
 
 
 def share(option: str, text: str) -> float:
-    """Return `3%` or `0.03` as 0.03. Raises InputError where it is no share above 0."""
+    """Return `3%` or `0.03` as 0.03. Raises InputError; also for `3`, which means one or other."""
     match = re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?|\.\d+)\s*(%?)\s*", text)
     found = float(match[1]) / (100 if match[2] else 1) if match else 0.0
-    if not 0 < found < 10:
-        raise InputError(f"{option}: found {text!r}, expected a share above 0, like 3%")
+    if not match or not 0 < found < (10 if match[2] else 1):
+        raise InputError(f"{option}: found {text!r}, expected a share like 3% or 0.03")
     return found

@@ -23,7 +23,7 @@ from harness.files import replace_file
 from harness.process import Runner
 from harness.spec.architecture import X86_64, Architecture
 from harness.spec.document import parse_document
-from harness.spec.host import load_host
+from harness.spec.host import host_files, load_host
 from harness.spec.kernel import GitSource, KernelSpec
 from harness.spec.playbook import (
     Playbook,
@@ -149,6 +149,11 @@ def choose_target(
             "" if cpus <= cores else f"; with {cores} cores its times say nothing of contention"
         )
     if kind:
+        if kind not in {path.stem for path in host_files()}:
+            raise InputError(
+                f"--on: {kind} is neither qemu nor simulated[:CPUS], and no host file is called so"
+                "\n  next: `vmapbench host list` names the lab hosts"
+            )
         topology = load_host(kind).topology
         cpus = options.threads or (min(topology.cpus, 1024) if topology else THREADS)
         if topology and cpus > topology.cpus:

@@ -215,6 +215,10 @@ def test_a_series_is_applied_to_its_base(tree, sides, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(mail.encode())))
     by_pipe = sides(tree, "v1", patches="-")
     assert (by_pipe.change.commit, by_pipe.change.word) == (by_mail.change.commit, "standard input")
+    for text, fault in ((b"", "expected one series"), (b"garbage\n", "no mailbox")):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text)))
+        with pytest.raises(InputError, match=f"^standard input: {fault}"):
+            sides(tree, patches="-")
     with pytest.raises(InputError, match="does not apply"):
         sides(tree, "v2", patches=str(tmp_path / "series.mbox"))
 
@@ -239,7 +243,7 @@ def test_what_cannot_be_compared_is_refused_with_the_next_step(tree, sides, tmp_
 
     refused("working tree is the same as HEAD: there is nothing to compare")
     refused("v1 is the same as v1", "v1", "v1")
-    refused("has no commit 'nonsense'", "nonsense")
+    refused(r"has no commit 'nonsense'\n  next: `git fetch --tags`", "nonsense")
     refused("has no commit '--output=x'", "--output=x")
     refused("found also 'v2'", "v1", "v2", patches="x")
     refused("is in no git tree", where=tmp_path / "cache")
@@ -394,7 +398,7 @@ def test_a_lab_host_is_used_as_large_as_its_file_says(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("on", ["simulated:0", "simulated:x", "simulated:4096", "qemu:4", "nohost"])
 def test_a_target_that_cannot_be_is_refused(on):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="^--on: "):
         choose_target(Options(on=on), no_qemu, 2)
 
 

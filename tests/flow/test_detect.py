@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from harness.cli.options import seconds
+from harness.cli.options import seconds, share
 from harness.errors import InputError
 from harness.run.detect import Detect, extend_run, plan_more, refuse_too_small, with_repeats
 from harness.run.plan import plan_jobs
@@ -106,6 +106,17 @@ def test_a_change_that_is_no_news_is_refused():
 )
 def test_times_are_read(text, expected):
     assert seconds("--within", text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("3%", 0.03), ("0.03", 0.03), ("150%", 1.5)])
+def test_shares_are_read(text, expected):
+    assert share("--detect", text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "3", "1", "0%", "-3%", "much"])
+def test_what_is_no_share_is_refused(text):
+    with pytest.raises(InputError, match=r"--detect: found .*, expected a share like 3% or 0\.03"):
+        share("--detect", text)
 
 
 @pytest.mark.parametrize("text", ["", "20", "0m", "-3m", "soon"])
