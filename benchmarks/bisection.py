@@ -1,6 +1,6 @@
 """How often a bisection of 32 commits is wrong, and how many boots it takes; by simulation.
 
-python -m benchmarks.bisection                     the figures of docs/howto/bisect.md
+python -m benchmarks.bisection                     the figures of docs/results/bisection.md
 python -m benchmarks.bisection --experiments 20    a quick look
 """
 

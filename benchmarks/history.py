@@ -1,6 +1,6 @@
 """How soon steps are found in nightly histories, and how often there is a false alarm.
 
-    python -m benchmarks.history                 the figures of docs/explanation/history.md
+    python -m benchmarks.history                 the figures of docs/results/history.md
     python -m benchmarks.history --series 20     a quick look
     python -m benchmarks.history --residuals REPORTS RUN > benchmarks/data/boot_residuals.csv
 

@@ -1,7 +1,7 @@
 """How often are the verdicts wrong? `python -m benchmarks.statistics [EXPERIMENTS]`
 
 Simulated experiments with known truth, under noise that is not only log-normal, through the
-functions of the product. Each table is one promise of docs/explanation/statistics.md. Of 10,000
+functions of the product. Each table is one promise of docs/results/statistics.md. Of 10,000
 experiments a share of 5 % is good to 0.2 points (one standard error), one of 80 % to 0.4.
 """
 

@@ -2,7 +2,7 @@
 
 Frames in, values out. The boots of one run are one night: runs are compared with runs, whatever
 time passed between them. Where the run had a baseline, the ratio to it is followed: what the host
-did that night is in both. docs/explanation/history.md explains the rule and gives its error rates.
+did that night is in both. docs/explanation/history.md explains the rule.
 """
 
 from collections.abc import Iterator, Mapping

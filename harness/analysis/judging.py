@@ -1,6 +1,6 @@
 """Which word each row of a comparison gets.
 
-docs/explanation/statistics.md gives the rules and their rates.
+docs/explanation/statistics.md gives the rules, docs/results/statistics.md their rates.
 """
 
 from enum import StrEnum

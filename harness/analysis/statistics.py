@@ -138,7 +138,7 @@ def welch(variances: Sequence[Floats], boots: Sequence[int]) -> tuple[Floats, Fl
 
     The groups need not have the same spread. Of the two estimates of the degrees of freedom,
     Satterthwaite's (1946) shows too little with three boots and Welch's own (1947) too much; their
-    mean is used (docs/explanation/statistics.md has the rates). For one group both are boots - 1.
+    mean is used (docs/results/statistics.md has the rates). For one group both are boots - 1.
     """
     parts = [variance / count for variance, count in zip(variances, boots, strict=True)]
     total = np.sum(parts, axis=0)

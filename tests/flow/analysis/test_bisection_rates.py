@@ -1,7 +1,7 @@
 """How often a bisection is wrong, by simulation: its error bounds hold, also where builds differ.
 
 Times are log-normal; `layout` is a difference of its own for each commit, as that of code layout.
-`python -m benchmarks.bisection` makes the table of docs/howto/bisect.md with more experiments.
+`python -m benchmarks.bisection` makes the table of docs/results/bisection.md with more experiments.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""The error rates that docs/explanation/statistics.md states, on experiments with known truth.
+"""The error rates that docs/results/statistics.md states, on experiments with known truth.
 
 Log-normal noise between boots and between workers, whole microseconds, as the module prints them.
 """

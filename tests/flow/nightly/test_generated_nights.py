@@ -11,7 +11,7 @@ from harness.report.write import Written
 from tests.flow.workplace import BRANCH
 
 PAST, NIGHTS, PLANTED = 130, 50, 20
-DELAY = 10  # nights for 99 of 100 such steps; docs/explanation/history.md has the rates
+DELAY = 10  # nights for 99 of 100 such steps; docs/results/history.md has the rates
 
 
 def without_page(store, run_id, reports):
