@@ -1,4 +1,4 @@
-"""What the documents name exists: links, and paths of this repository."""
+"""What the documents name exists (links, paths of this repository), and text has 100 columns."""
 
 import re
 from pathlib import Path
@@ -21,3 +21,17 @@ def test_links_and_paths_lead_somewhere(document):
     paths = [path for path in PATH.findall(text) if not YOURS.search(path)]
     missing += [path for path in paths if not (TOP / path).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_text_has_100_columns(document):
+    """But for rows of tables and what is shown as printed; generated lists are one line an item."""
+    if document.name in {"commands.md", "files.md"}:
+        return
+    lines = document.read_text(encoding="utf-8").splitlines()
+    long = [
+        f"{number}: {line}"
+        for number, line in enumerate(lines, start=1)
+        if len(line) > 100 and not line.startswith(("|", "    "))
+    ]
+    assert long == []
