@@ -14,18 +14,19 @@ TICKS = 1024
 
 
 def test_models_of_the_package_load():
-    assert machine_names() == ["threadripper-3970x", "uniform"]
+    assert {"threadripper-3970x", "uniform"} < set(machine_names())
     for name in machine_names():
         assert load_machine(name).name == name
 
 
 def test_an_unknown_model_names_the_known_ones():
-    with pytest.raises(InputError, match=r"no machine model 'x'; .*threadripper-3970x, uniform"):
+    with pytest.raises(InputError, match=r"no machine model 'x'; .*threadripper-3970x, .*uniform"):
         load_machine("x")
 
 
-def test_every_figure_of_the_threadripper_has_a_source():
-    machine = load_machine("threadripper-3970x")
+@pytest.mark.parametrize("name", sorted(set(machine_names()) - {"uniform"}))
+def test_every_figure_of_a_real_machine_has_a_source(name):
+    machine = load_machine(name)
     figures = set(type(machine).model_fields) - {"version", "name", "summary", "sources"}
     assert figures == set(machine.sources)
 
