@@ -204,14 +204,14 @@ class SubprocessRunner:
         stdout: int | IO[bytes],
         stdin: Path | None = None,
     ) -> Child:
-        tether = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+        death_signal = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
         if shutil.which(argv[0]) is None:
             raise ToolError(f"{argv[0]}: program not found; `vmapbench doctor` names its package")
         child = None
         try:
             with (stdin or Path(os.devnull)).open("rb") as given, interrupts_held():
                 popen = subprocess.Popen(
-                    [*tether, *argv],
+                    [*death_signal, *argv],
                     cwd=cwd,
                     env={**_own_environment(), **(env or {})},
                     stdin=given,

@@ -27,7 +27,7 @@ LEAST_BOOTS = 3  # of GOOD and of BAD, before anything is said
 CONTROL_GAP = 3  # boots of steps after which GOOD or BAD is booted in any case
 POWER = 0.8  # with which `boots_to_show` would show a difference
 _RESTS = 4.0  # variance of the layout in those of a commit's mean: then others take their turn
-_TELLS_NOTHING = 16.0  # likewise: more boots of it are of no use
+_UNINFORMATIVE = 16.0  # likewise: more boots of it are of no use
 
 
 @dataclass(frozen=True)
@@ -241,14 +241,14 @@ class Bisection:
             for commit in inside
             if commit in self._steps and commit not in skipped
             if self._steps[commit].boots < self._bounds.most_boots
-            if (known := self._steps[commit].boots * likelihood.layout_share) < _TELLS_NOTHING
+            if (known := self._steps[commit].boots * likelihood.layout_share) < _UNINFORMATIVE
         }
         under_test = [commit for commit, known in worth_a_boot.items() if known < _RESTS]
         if under_test:
             return max(under_test, key=lambda commit: self._steps[commit].boots)
         if fresh:
             suspects = range(self._good + 1, self._bad + 1)
-            return _most_telling(fresh, suspects, probabilities, skipped)
+            return _most_informative(fresh, suspects, probabilities, skipped)
         return min(worth_a_boot, key=lambda commit: self._steps[commit].boots, default=None)
 
 
@@ -323,7 +323,7 @@ def _place(commits: int, commit: int, boots: Sequence[TimedBoot]) -> float:
     return float(found[2] / found[1]) if found[1] else math.nan
 
 
-def _most_telling(
+def _most_informative(
     fresh: Sequence[int], suspects: range, probabilities: Floats, skipped: Collection[int]
 ) -> int:
     """Return the commit of `fresh` that tells most.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-from harness.analysis.contrasts import find_local_steps, told_from
+from harness.analysis.contrasts import detectable_change, find_local_steps
 from harness.analysis.frames import typed
 from harness.analysis.steps import Floats, LevelStep, find_steps, outliers
 
@@ -107,7 +107,7 @@ class Remark:
 @dataclass(frozen=True, eq=False)
 class Track:
     """One series with all that was found. `nights`: run_id, started_at, time_us, boots, baseline_us
-    (NaN where there is no baseline); by time. `told_from`: of times without a baseline, the
+    (NaN where there is no baseline); by time. `detectable_change`: of times without a baseline, the
     relative change that would be told now; None where nothing would.
     """
 
@@ -115,7 +115,7 @@ class Track:
     nights: pd.DataFrame
     changes: tuple[LevelChange, ...]
     remarks: tuple[Remark, ...]
-    told_from: float | None = None
+    detectable_change: float | None = None
 
     @property
     def followed(self) -> "pd.Series[float]":
@@ -168,7 +168,7 @@ def _follow_one(series: TrackedSeries, boots: pd.DataFrame) -> Track:
     remarks += _outlier_remarks(nights, values, sorted({0, *restarts, *(s.at for s in steps)}))
     remarks += _gap_remarks(nights)
     changes = tuple(_change(series, nights, step) for step in steps)
-    least = None if series.baseline else told_from(values, steps, restarts)
+    least = None if series.baseline else detectable_change(values, steps, restarts)
     return Track(series, nights, changes, tuple(remarks), least)
 
 

@@ -78,7 +78,7 @@ def find_local_steps(
         levelled[: step.at] += step.shift
 
 
-def told_from(
+def detectable_change(
     values: Floats,
     steps: Sequence[LevelStep],
     restarts: Sequence[int] = (),

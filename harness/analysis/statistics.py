@@ -20,7 +20,7 @@ CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
 MIN_BOOTS = 3  # a side; with fewer the spread between boots is not known well enough to claim
-UNLIKE_SPREADS = 0.2  # p of the F test below which the spreads of the sides are taken to differ
+UNEQUAL_SPREADS = 0.2  # p of the F test below which the spreads of the sides are taken to differ
 SMALLEST_EFFECT = 0.005  # as a fraction: what is smaller is not worth a word, see playbooks
 _PERMUTATIONS = 3_500  # all splits of up to 7 boots v 7
 _MANY_BOOTS = 100  # together; from here on fewer resamples say as much
@@ -164,7 +164,7 @@ def widening(variances: Sequence[Floats], boots: Sequence[int]) -> tuple[Floats,
     if len(variances) != 2:
         return one, one
     (a, b), widest = variances, 1 + MIN_BOOTS / min(boots)
-    tail = UNLIKE_SPREADS / 2
+    tail = UNEQUAL_SPREADS / 2
     low, high = stats.f.ppf([tail, 1 - tail], boots[0] - 1, boots[1] - 1)
     unlike = (a < low * b) | (a > high * b)
     return np.where(unlike, widest, one), np.where(unlike, one, widest)
@@ -222,7 +222,7 @@ def power_at(shift: Any, error: Any, freedom: Any, alpha: float = ALPHA, spare: 
     critical = stats.t.ppf(1 - alpha / 2, freedom)
     found = stats.nct.sf(critical, freedom, shift / error)
     wide = stats.nct.sf(critical * spare, freedom, shift / error)
-    return (1 - UNLIKE_SPREADS) * found + UNLIKE_SPREADS * wide
+    return (1 - UNEQUAL_SPREADS) * found + UNEQUAL_SPREADS * wide
 
 
 def detectable_shift(

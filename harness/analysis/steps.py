@@ -62,8 +62,8 @@ class _Noise:
 
     def joined(self, other: "_Noise") -> "_Noise":
         """Add what another level showed; what lies far back weighs less and less."""
-        fade = min(1.0, _REMEMBERED / self.freedom) if self.freedom else 1.0
-        return _Noise(self.squares * fade + other.squares, self.freedom * fade + other.freedom)
+        decay = min(1.0, _REMEMBERED / self.freedom) if self.freedom else 1.0
+        return _Noise(self.squares * decay + other.squares, self.freedom * decay + other.freedom)
 
 
 _REMEMBERED = 60.0  # degrees of freedom that earlier levels count for at most

@@ -57,11 +57,11 @@ def _of_load(row: Any, candidate: str, baseline: str, smallest: float) -> str:
     if row is None:
         return f"No boot of {candidate} can be compared with {baseline}"
     where = f"over the whole load at {threads_words(row.nr_threads)}"
-    interval = f"95 % interval {interval_words(row)}"
+    interval = f"95 % interval {interval_text(row)}"
     both = f"{candidate} and {baseline}"
     match row.word:
         case Word.FASTER | Word.SLOWER:
-            return f"{candidate} is {speed_words(row.ratio)} than {baseline} {where} ({interval})"
+            return f"{candidate} is {speed_text(row.ratio)} than {baseline} {where} ({interval})"
         case Word.ALIKE:
             return f"{both} are alike {where}: within {change(smallest)} of each other"
         case Word.NO_DIFFERENCE:
@@ -101,7 +101,7 @@ def _of_cases(cases: pd.DataFrame, of_load: set[str]) -> Iterator[str]:
     yield f"of {len(cases)} {what}{'s' * (len(cases) > 1)}: {', '.join(parts)}"
 
 
-def speed_words(ratio: float) -> str:
+def speed_text(ratio: float) -> str:
     """Return "8.3x faster", "4 % faster" or the same with slower, for a ratio of times."""
     word, factor = (Word.FASTER, ratio) if ratio >= 1 else (Word.SLOWER, 1 / ratio)
     if factor < 1.1:
@@ -109,8 +109,8 @@ def speed_words(ratio: float) -> str:
     return f"{number(factor)}x {word}"
 
 
-def interval_words(effect: Any) -> str:
-    """Return the interval of `effect` (ratio, low, high) as `speed_words` gives the ratio."""
+def interval_text(effect: Any) -> str:
+    """Return the interval of `effect` (ratio, low, high) as `speed_text` gives the ratio."""
     ends = (effect.low, effect.high) if effect.ratio >= 1 else (1 / effect.high, 1 / effect.low)
     if max(effect.ratio, 1 / effect.ratio) < 1.1:
         low, high = ((end - 1) * 100 for end in ends)

@@ -15,8 +15,8 @@ from harness.build.fragments import (
     Configuration,
     choose,
     declared_symbols,
+    ignored_requests,
     load_requests,
-    passed_over,
 )
 from harness.build.kconfig import critical_values, parse_config
 from harness.build.patches import apply_patches
@@ -30,7 +30,7 @@ from harness.build.sandbox import (
     require_sandbox,
 )
 from harness.build.start_config import LOCALYES, StartConfig, additions, start_text
-from harness.build.tree import OBJECTS, changed_files, inodes, lay_tree, renew_differences
+from harness.build.tree import OBJECTS, changed_files, inodes, populate_tree, renew_differences
 from harness.build.tuxmake import run_tuxmake, shim_compiler, tuxmake_argv
 from harness.errors import InputError, KernelBuildError
 from harness.files import replace_file
@@ -45,7 +45,7 @@ _ARTEFACTS = {  # beside the image; name in the entry: where kbuild leaves it
 }
 
 
-class Tell(Protocol):
+class BuildCallback(Protocol):
     """Takes what a build is at. `total` is None while nobody knows how many targets there are."""
 
     def __call__(self, phase: str, targets: int = 0, total: int | None = None) -> None:
@@ -58,7 +58,7 @@ def build_kernel(
     folder: Path,
     cache: Cache,
     runner: Runner,
-    tell: Tell,
+    notify: BuildCallback,
 ) -> None:
     """Build into `folder` and write its record, last."""
     started = time.monotonic()
@@ -66,24 +66,24 @@ def build_kernel(
     contained = is_contained(plan.spec)
     if contained:
         require_sandbox(runner)
-    tell("preparing the tree")
+    notify("preparing the tree")
     base = find_base(plan, cache, pristine)
     if base:
         cache.hold(base.key)
-    based = lay_tree(pristine, tree, base, runner)
+    based = populate_tree(pristine, tree, base, runner)
     before = inodes(tree)
     patches = apply_patches(tree, plan.patches, runner, contained=contained)
     patched = changed_files(before, inodes(tree))
     if base and based:
         renew_differences(tree, base, patched)
-    tell("configuring")
+    notify("configuring")
     path = shim_compiler(plan.toolchain, folder, shutil.which)
     build = _Build(plan, folder, _environment(pristine), runner, path, contained)
     configuration, added, dropped = _configure(build)
     total = None if based else usual_total(plan.spec.architecture, cache)
-    tell("compiling", 0, total)
-    targets = build.run("default", "tuxmake", lambda made: tell("compiling", made, total))
-    tell("keeping the result", targets, targets)
+    notify("compiling", 0, total)
+    targets = build.run("default", "tuxmake", lambda made: notify("compiling", made, total))
+    notify("keeping the result", targets, targets)
     artefacts = _collect(plan.spec.arch, tree / OBJECTS, folder)
     release = own_file(tree / OBJECTS / "include/config/kernel.release", folder)
     declared = configuration.declared
@@ -180,7 +180,7 @@ def _configure(build: _Build) -> tuple[Configuration, Sequence[str], int]:
     plan, tree = build.plan, build.folder / "tree"
     requests = load_requests(plan.fragments)
     declared = declared_symbols(tree, plan.spec.arch.source)
-    for name in passed_over(requests, declared):
+    for name in ignored_requests(requests, declared):
         del requests[name]
     if plan.start is None:
         return choose(requests, declared, lambda text: _make_config(build, text)), (), 0

@@ -24,7 +24,7 @@ _SILENCE_S = 60.0  # without a byte
 _EMPTY_TRIES = 3  # in a row that brought nothing
 _SAY_EVERY_S = 2.0
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 """Takes a phase, in words."""
 
 
@@ -36,7 +36,7 @@ class _HttpsOnly(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def download(url: str, sha256: str, path: Path, tell: Tell, pause_s: float = 2.0) -> None:
+def download(url: str, sha256: str, path: Path, notify: Notify, pause_s: float = 2.0) -> None:
     """Make `path` the file at `url`, whose digest is `sha256`. What is there of it is kept.
 
     Bytes come to `path` with `.part` behind its name; cut off, they wait there for the next call.
@@ -47,7 +47,7 @@ def download(url: str, sha256: str, path: Path, tell: Tell, pause_s: float = 2.0
     while not path.exists():
         before = _size(part)
         try:
-            if _fetch(url, part, tell):
+            if _fetch(url, part, notify):
                 _accept(url, sha256, part, path)
                 return
             why = "the connection was cut"
@@ -63,7 +63,7 @@ def download(url: str, sha256: str, path: Path, tell: Tell, pause_s: float = 2.0
                 f"fetching {url}: {why}\n  {_size(part) >> 20} MiB are kept; the same command goes"
                 " on from there"
             )
-        tell(f"fetching the source: {why}, trying again")
+        notify(f"fetching the source: {why}, trying again")
         time.sleep(pause_s)
 
 
@@ -78,7 +78,7 @@ def _accept(url: str, sha256: str, part: Path, path: Path) -> None:
     part.rename(path)
 
 
-def _fetch(url: str, part: Path, tell: Tell) -> bool:
+def _fetch(url: str, part: Path, notify: Notify) -> bool:
     """Append to `part` what is missing; return whether it is all there now."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})  # noqa: S310
@@ -107,7 +107,7 @@ def _fetch(url: str, part: Path, tell: Tell) -> bool:
                 if time.monotonic() - said > _SAY_EVERY_S:
                     said = time.monotonic()
                     of = f" of {total >> 20}" if total else ""
-                    tell(f"fetching the source: {have >> 20}{of} MiB")
+                    notify(f"fetching the source: {have >> 20}{of} MiB")
             os.fsync(stream.fileno())
     return total is None or have >= total
 

@@ -148,7 +148,7 @@ def _decoded(symbols: Iterable[bytes]) -> frozenset[str]:
     return frozenset(symbol.decode() for symbol in symbols)
 
 
-def passed_over(requests: Mapping[str, Request], declared: Declared) -> list[str]:
+def ignored_requests(requests: Mapping[str, Request], declared: Declared) -> list[str]:
     """Return the requests, by their first symbol, that are for other architectures only."""
     return [
         name

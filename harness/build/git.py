@@ -171,10 +171,12 @@ class Repository:
         """
         where = ["-C", str(tree)] if tree else [f"--git-dir={self.folder}"]
         if view:
-            view = SandboxPaths((self.folder, *view.writable), (*self._borrowed(), *view.readable))
+            view = SandboxPaths(
+                (self.folder, *view.writable), (*self._alternates(), *view.readable)
+            )
         return run_git(self.runner, [*where, *words], env=env, view=view)
 
-    def _borrowed(self) -> list[Path]:
+    def _alternates(self) -> list[Path]:
         """Return the folders with objects of others that are used here, and what those use in turn.
 
         A clone of someone else's may name any folder; one that is not called objects is none.
@@ -270,11 +272,11 @@ def open_commit(
         if not (folder / "HEAD").is_file():
             begin_repository(folder, runner)
         ours = Repository(folder, "", runner)
-        base = _borrow(ours, local, refs) if local else _fetch(ours, place, refs, alone)
+        base = _share_objects(ours, local, refs) if local else _fetch(ours, place, refs, alone)
     return replace(ours, base=base)
 
 
-def _borrow(ours: Repository, place: Path, refs: Sequence[str]) -> str:
+def _share_objects(ours: Repository, place: Path, refs: Sequence[str]) -> str:
     """Let `ours` use the objects of the repository at `place`; return the commit of a ref there."""
     folders = ask_user_repository(
         place, ["rev-parse", "--git-path", "objects", "--git-path", "shallow"], ours.runner
@@ -286,7 +288,7 @@ def _borrow(ours: Repository, place: Path, refs: Sequence[str]) -> str:
     cut = shallow.read_text(encoding="ascii") if shallow.is_file() else ""
     if cut or (ours.folder / "shallow").exists():
         replace_file(ours.folder / "shallow", cut)
-    _borrow_promise(ours, place)
+    _share_promisor(ours, place)
     for ref in refs:
         words = ["rev-parse", "--verify", "-q", "--end-of-options", f"{ref}^{{commit}}"]
         done = ask_user_repository(place, words, ours.runner)
@@ -298,7 +300,7 @@ def _borrow(ours: Repository, place: Path, refs: Sequence[str]) -> str:
     raise InputError(f"{place} has no commit {refs[-1]!r}\n  next: {advice}")
 
 
-def _borrow_promise(ours: Repository, place: Path) -> None:
+def _share_promisor(ours: Repository, place: Path) -> None:
     """Let `ours` fetch what a partial clone at `place` left at its server."""
     words = ["config", "--get-regexp", r"^remote\..*\.promisor$", "^true$"]
     promised = ask_user_repository(place, words, ours.runner)

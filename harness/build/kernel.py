@@ -116,19 +116,19 @@ def ensure_kernel(
     if built := find_built(plan, cache):
         return built
 
-    def tell(phase: str, targets: int = 0, total: int | None = None) -> None:
+    def notify(phase: str, targets: int = 0, total: int | None = None) -> None:
         progress(BuildProgress(spec.name, phase, targets, total))
 
-    with cache.lock(plan.key, lambda: tell("waiting for another process that builds it")):
+    with cache.lock(plan.key, lambda: notify("waiting for another process that builds it")):
         if built := find_built(plan, cache):  # that other process has finished it
             return built
         if entry.exists():
-            tell("the cached build is damaged: building again")
+            notify("the cached build is damaged: building again")
             shutil.rmtree(entry)
-        pristine = ensure_source(plan.source, cache, tell)
+        pristine = ensure_source(plan.source, cache, notify)
         with cache.attempt("kernels", plan.key) as folder:
             try:
-                build_kernel(plan, pristine, folder, cache, runner, tell)
+                build_kernel(plan, pristine, folder, cache, runner, notify)
             except KernelBuildError as error:
                 words = f"kernel {spec.name} does not build: {error}"
                 raise KernelBuildError(words, _keep_log(plan, folder, cache)) from error

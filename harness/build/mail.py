@@ -105,7 +105,7 @@ def _parsed(mail: RawMail, message: Message, subject: str) -> Mail:
     clean["From"] = f'"{name}" <{address}>'
     clean["Date"] = email.utils.format_datetime(_date(_header(message, "Date")))
     own = _identifiers(_header(message, "Message-ID"))
-    clean["Message-Id"] = f"<{own[0] if own else _made_up_id(mail.content)}>"
+    clean["Message-Id"] = f"<{own[0] if own else _generated_id(mail.content)}>"
     answered = _identifiers(_header(message, "In-Reply-To"))[:1]
     if answered:
         clean["In-Reply-To"] = f"<{answered[0]}>"
@@ -233,7 +233,7 @@ def _unix(text: bytes) -> bytes:
     return text.replace(b"\r\n", b"\n") if text.count(b"\n") == text.count(b"\r\n") else text
 
 
-def _made_up_id(content: bytes) -> str:
+def _generated_id(content: bytes) -> str:
     return f"{hashlib.sha256(content).hexdigest()[:32]}@without-message-id"
 
 

@@ -60,7 +60,7 @@ def flat_name(patch: str) -> str:
     return patch.removeprefix("patches/").replace("/", "-")
 
 
-def first_that_applies(
+def first_applicable(
     patch: Path, attempt: Callable[[Path], Completed]
 ) -> tuple[Path | None, list[str]]:
     """Return the form of `patch` that was taken, and why each one before it was refused.
@@ -94,7 +94,7 @@ def apply_patches(
 
     taken = []
     for patch in patches:
-        form, refused = first_that_applies(patch, attempt)
+        form, refused = first_applicable(patch, attempt)
         if form is None:
             reasons = "\n  ".join(refused)
             raise InputError(

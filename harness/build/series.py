@@ -153,7 +153,7 @@ def _drafts(mails: Mapping[str, Mail]) -> list[_Draft]:
         parts = _in_turn(group) if kind == "unthreaded" else [group]
         clear = parts is not None
         for part in parts or [group]:
-            kept, doubt = _each_once(part)
+            kept, doubt = _without_duplicates(part)
             if not clear:
                 doubt = "several series without threads, whose patches cannot be told apart"
             first = min(order[mail.message_id] for mail in part)
@@ -176,7 +176,7 @@ class _Threads:
 
     def _version(self, mail: Mail) -> int:
         if mail.version is None and mail.number:
-            for parent in self._kin(mail):
+            for parent in self._related(mail):
                 if parent.number == 0 and parent.version is not None:
                     return parent.version
         return mail.version or 1
@@ -200,7 +200,9 @@ class _Threads:
         if not mail.number:
             return None
         version = self.version(mail)
-        return next((kin for kin in self._kin(mail) if self.version(kin) == version), None)
+        return next(
+            (related for related in self._related(mail) if self.version(related) == version), None
+        )
 
     def _root(self, mail: Mail) -> tuple[str, str]:
         """Return the anchor of a mail that is the first one of its version here."""
@@ -216,7 +218,7 @@ class _Threads:
         stamp = _STAMP.match(mail.message_id)
         return "unthreaded", stamp[1] if stamp else ""
 
-    def _kin(self, mail: Mail) -> Iterable[Mail]:
+    def _related(self, mail: Mail) -> Iterable[Mail]:
         """Yield the mails above one that are of the same sender and count, the nearest first."""
         for identifier in mail.parents:
             parent = self._mails.get(identifier)
@@ -242,7 +244,7 @@ def _in_turn(group: Sequence[Mail]) -> list[list[Mail]] | None:
     return parts
 
 
-def _each_once(mails: Sequence[Mail]) -> tuple[list[Mail], str]:
+def _without_duplicates(mails: Sequence[Mail]) -> tuple[list[Mail], str]:
     """Return one mail for each number, the latest, and why that is doubtful."""
     kept: dict[int, Mail] = {}
     doubt = ""

@@ -24,7 +24,7 @@ from harness.build.worktree import (
     PATCH_LIMIT,
     apply_series,
     commit_tree,
-    keep_difference,
+    write_difference,
     write_kernel,
 )
 from harness.errors import InputError
@@ -178,7 +178,7 @@ def _working_tree_side(tree: Path, repository: Repository) -> Side:
     head = repository.base
     with scratch_folder("index") as scratch:
         index = scratch / "index"
-        _lay_index(tree, repository, index)
+        _write_index(tree, repository, index)
         where = ["-C", str(tree), "-c", "core.symlinks=true", f"--work-tree={tree}"]
         env = {"GIT_INDEX_FILE": str(index)}
         if unmerged := repository.read(*where, "ls-files", "--unmerged", "--full-name", env=env):
@@ -194,7 +194,7 @@ def _working_tree_side(tree: Path, repository: Repository) -> Side:
     return Side(commit, WORKING_TREE, f"as it stands, on {head[:12]}")
 
 
-def _lay_index(tree: Path, repository: Repository, index: Path) -> None:
+def _write_index(tree: Path, repository: Repository, index: Path) -> None:
     """Fill `index` from the user's, times included, and take over what their clone ignores."""
     words = ["rev-parse", "--git-path", "index", "--git-path", "info/exclude"]
     asked = ask_user_repository(tree, words, repository.runner)
@@ -247,7 +247,7 @@ def side_kernels(
     for role, side in (("base", sides.base), ("change", sides.change)):
         name = f"{role}-{side.commit[:12]}"
         patch = f"patches/{name}.patch"
-        size = keep_difference(sides.repository, origin, side.commit, folder / patch)
+        size = write_difference(sides.repository, origin, side.commit, folder / patch)
         source = GitSource(git=str(sides.tree), ref=origin)
         if size > PATCH_LIMIT:
             source = GitSource(git=str(sides.repository.folder), ref=side.commit)
@@ -286,5 +286,5 @@ def _usable(sides: Sides, commit: str, cache: Cache, runner: Runner) -> bool:
     if not cache.place("sources", f"git-{ours.tree_of(commit)}").is_dir():
         return False
     with scratch_folder("patch") as scratch:
-        size = keep_difference(ours, commit, sides.base.commit, scratch / "patch")
+        size = write_difference(ours, commit, sides.base.commit, scratch / "patch")
     return size <= _FAR

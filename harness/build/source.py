@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from harness.build.cache import Cache, remembered_digest
-from harness.build.download import Tell, download
+from harness.build.download import Notify, download
 from harness.build.git import ask_user_repository, last_lines, open_commit, repository_place
 from harness.errors import InputError
 from harness.process import Runner
@@ -35,7 +35,7 @@ class PinnedSource:
     digest: str  # KIND-HEX; also the name of its folder in the cache
     origin: str  # for people: where it came from
     unpack: Callable[[Path], None]
-    fetch: Callable[[Tell], None] = lambda _: None
+    fetch: Callable[[Notify], None] = lambda _: None
 
 
 def pin_source(spec: KernelSpec, cache: Cache, runner: Runner) -> PinnedSource:
@@ -53,14 +53,16 @@ def pin_source(spec: KernelSpec, cache: Cache, runner: Runner) -> PinnedSource:
             return _pin_tree(_existing(spec, "tree", name), runner)
 
 
-def ensure_source(source: PinnedSource, cache: Cache, tell: Tell) -> Path:
+def ensure_source(source: PinnedSource, cache: Cache, notify: Notify) -> Path:
     """Return the folder with the pristine source, unpacked at most once for each digest."""
     folder = cache.place("sources", source.digest)
     if not folder.is_dir():
-        with cache.lock(source.digest, lambda: tell("waiting for another process that unpacks it")):
+        with cache.lock(
+            source.digest, lambda: notify("waiting for another process that unpacks it")
+        ):
             if not folder.is_dir():
-                source.fetch(tell)
-                tell("unpacking the source")
+                source.fetch(notify)
+                notify("unpacking the source")
                 with cache.attempt("sources", source.digest) as fresh:
                     source.unpack(fresh)
     return folder
@@ -124,7 +126,7 @@ def _pin_url(url: str, sha256: str, cache: Cache, runner: Runner) -> PinnedSourc
             raise InputError(f"unpacking {url}: {last_lines(done.output)}")
 
     return PinnedSource(
-        f"sha256-{sha256}", url, unpack, lambda tell: download(url, sha256, path, tell)
+        f"sha256-{sha256}", url, unpack, lambda notify: download(url, sha256, path, notify)
     )
 
 

@@ -15,7 +15,7 @@ from harness.build.git import Repository, open_commit
 from harness.build.patch_folder import load_patches
 from harness.build.patches import copy_inputs
 from harness.build.series import PatchSeries, load_mailbox
-from harness.build.worktree import keep_difference
+from harness.build.worktree import write_difference
 from harness.errors import InputError
 from harness.files import replace_file
 from harness.process import Runner
@@ -78,14 +78,14 @@ def commit_range(
     for commit in found:
         merge = len(commit.parents) > 1
         changes.append(_change(len(changes), commit.id[:12], commit.id, commit.subject, merge))
-    folder = _lay_recipe(recipe, f"{tree} {first}", cache)
+    folder = _write_recipe(recipe, f"{tree} {first}", cache)
 
     def spec(number: int) -> KernelSpec:
         change = changes[number]
         patches = recipe.patches
         if number:
             name = f"patches/{change.name}.patch"
-            keep_difference(ours, first, change.id, folder / name)
+            write_difference(ours, first, change.id, folder / name)
             patches = (name, *patches)
         source = GitSource(git=str(tree.absolute()), ref=first)
         return _variant(recipe, folder, change, patches, source)
@@ -100,7 +100,7 @@ def patch_range(recipe: KernelSpec, place: Path, cache: Cache, runner: Runner) -
     mailbox with one series. Raises InputError where it is not one whole series.
     """
     series = load_series(place, runner)
-    folder = _lay_recipe(recipe, str(place.absolute()), cache)
+    folder = _write_recipe(recipe, str(place.absolute()), cache)
     changes = [_change(0, recipe.name, recipe.name, recipe.summary or recipe.name)]
     for number, patch in enumerate(series.patches, start=1):
         changes.append(_change(number, patch.title, patch.name, patch.title))
@@ -153,7 +153,7 @@ def _variant(
     return recipe.model_copy(update=changed)
 
 
-def _lay_recipe(recipe: KernelSpec, what: str, cache: Cache) -> Path:
+def _write_recipe(recipe: KernelSpec, what: str, cache: Cache) -> Path:
     """Copy patches and fragments of `recipe` to a kernels folder of the bisection's own."""
     digest = hashlib.sha256(f"{recipe.model_dump_json()} {what}".encode()).hexdigest()[:24]
     folder = cache.place("histories", digest)

@@ -48,7 +48,7 @@ def copy_objects_argv(base: Path, tree: Path) -> list[str]:
     return ["cp", "-a", "--reflink=auto", str(base / OBJECTS), str(tree / OBJECTS)]
 
 
-def lay_tree(source: Path, tree: Path, base: BaseTree | None, runner: Runner) -> bool:
+def populate_tree(source: Path, tree: Path, base: BaseTree | None, runner: Runner) -> bool:
     """Fill `tree` from `source`, and with the objects of the finished tree `base`.
 
     Returns whether the base could be used; then `renew_differences` has to follow once the tree is

@@ -20,8 +20,8 @@ _FIRST_ERROR = re.compile(
 )
 # When the harness dies, by whatever signal, this shell hears of it (the runner's own tether would
 # kill it unheard) and takes tuxmake, make and the compilers, its process group, along.
-_TETHER = ["setpriv", "--pdeathsig", "TERM", "--"]
-_TETHER += ["sh", "-c", 'trap "kill -KILL 0" TERM; "$@" & wait $!', "sh"]
+_DEATH_SIGNAL = ["setpriv", "--pdeathsig", "TERM", "--"]
+_DEATH_SIGNAL += ["sh", "-c", 'trap "kill -KILL 0" TERM; "$@" & wait $!', "sh"]
 _MAKE_ERROR = re.compile(r"^.*\*\*\* .*$", re.MULTILINE)
 
 
@@ -129,7 +129,7 @@ def run_tuxmake(
             on_target(made)
 
     environment = {"PYTHONUNBUFFERED": "1", **({"PATH": path} if path else {})}
-    words = [*_TETHER, *argv]
+    words = [*_DEATH_SIGNAL, *argv]
     done = runner.run(words, env=environment, log=log, on_line=count, deadline_s=deadline_s)
     if done.timed_out:
         raise KernelBuildError(f"the build was ended after {deadline_s:.0f} s")

@@ -24,7 +24,7 @@ from harness.build.git import (
     open_commit,
     repository_place,
 )
-from harness.build.patches import copy_inputs, describe_rejection, first_that_applies
+from harness.build.patches import copy_inputs, describe_rejection, first_applicable
 from harness.build.sandbox import SandboxPaths, is_contained
 from harness.build.series import Patch, PatchSeries
 from harness.build.source import ensure_source, pin_source
@@ -98,9 +98,9 @@ def kernel_at(
     (kernels / "patches").mkdir(parents=True, exist_ok=True)
     copy_inputs(recipe, kernels)
     patch = f"patches/{name}-{repository.tree_of(commit)[:12]}.patch"
-    size = keep_difference(repository, repository.base, commit, kernels / patch)
+    size = write_difference(repository, repository.base, commit, kernels / patch)
     changed: dict[str, object] = {"name": name, "folder": kernels.resolve()}
-    changed["source"] = from_anywhere(recipe)
+    changed["source"] = absolute_source(recipe)
     if size > PATCH_LIMIT:
         changed |= {"source": GitSource(git=str(repository.folder), ref=commit), "patches": ()}
     elif size:
@@ -175,7 +175,7 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
             return bare.git(*words, env=index, view=view)
 
         for name in recipe.patches:
-            form, refused = first_that_applies(recipe.place(name), attempt)
+            form, refused = first_applicable(recipe.place(name), attempt)
             if form is None:
                 reasons = "\n  ".join(refused) or "it does not exist"
                 raise InputError(f"applying {name} to {recipe.name}'s source: {reasons}")
@@ -216,7 +216,7 @@ def _refuse_paths(
             )
 
 
-def keep_difference(repository: Repository, old: str, new: str, path: Path) -> int:
+def write_difference(repository: Repository, old: str, new: str, path: Path) -> int:
     """Write what leads from commit `old` to `new` to `path`; return its size in bytes.
 
     By plumbing, which no setting of anyone changes.
@@ -227,7 +227,7 @@ def keep_difference(repository: Repository, old: str, new: str, path: Path) -> i
     return path.stat().st_size
 
 
-def from_anywhere(recipe: KernelSpec) -> Source:
+def absolute_source(recipe: KernelSpec) -> Source:
     """Return the recipe's source as a kernel file in another folder has to name it."""
     match recipe.source:
         case TarballSource(tarball=name) as source:

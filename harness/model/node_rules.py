@@ -71,7 +71,7 @@ class NodeRules:
             self.violations += [Violation(index, event, fault) for fault in faults]
             self._last_cpu[event.where.pid] = event.where.cpu
             self.checked += 1
-        self._blame_early()
+        self._check_early()
         self.violations += self._unreported.values()
         self.violations.sort(key=lambda violation: violation.index)
         return self.violations
@@ -83,13 +83,13 @@ class NodeRules:
             case Freed():
                 return self._freed(event)
             case WorkStarted(function="drain_vmap_area_work"):
-                self._blame_early()
+                self._check_early()
                 self._purge_started()
             case Purged():
                 return self._purged(event)
         return []
 
-    def _blame_early(self) -> None:
+    def _check_early(self) -> None:
         """A purge that begins only now, or never, explains no earlier use of a lazy area."""
         self.violations += self._early
         self._early = []

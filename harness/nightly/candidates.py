@@ -20,9 +20,9 @@ from harness.build.patches import copy_inputs, patch_forms
 from harness.build.series import Mailbox, PatchSeries, kernel_name, load_mailbox
 from harness.build.start_config import config_file
 from harness.build.worktree import (
+    absolute_source,
     apply_series,
     ensure_repository,
-    from_anywhere,
     kernel_at,
     write_kernel,
 )
@@ -276,7 +276,7 @@ class Finder:
 def ensure_recipe(recipe: KernelSpec, folder: Path) -> None:
     """Write the kernel file of the baseline itself, with what it needs, into `folder`."""
     copy_inputs(recipe, folder)
-    write_kernel(recipe.model_copy(update={"folder": folder, "source": from_anywhere(recipe)}))
+    write_kernel(recipe.model_copy(update={"folder": folder, "source": absolute_source(recipe)}))
 
 
 def _recipe_digest(recipe: KernelSpec) -> str:

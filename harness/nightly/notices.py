@@ -123,7 +123,7 @@ def series_notice(
     lines = [*wrapped(f"Measured: {subject.title}."), "", *runs, text]
     return Notice(
         key=key,
-        title=f"{subject.name} {_said_of(words)} ({playbook})",
+        title=f"{subject.name} {_summary_of(words)} ({playbook})",
         text="\n".join(lines),
         date=subject.night,
         worse=Word.SLOWER in words,
@@ -131,14 +131,14 @@ def series_notice(
     )
 
 
-def difference_words(words: Iterable[str]) -> str:
+def difference_text(words: Iterable[str]) -> str:
     """Return "slower", "faster" or "slower and faster"; empty where there is neither."""
     return " and ".join(word for word in (Word.SLOWER, Word.FASTER) if word in set(words))
 
 
-def _said_of(words: Sequence[str]) -> str:
+def _summary_of(words: Sequence[str]) -> str:
     """Return the summary of the verdict words of a comparison's rows."""
-    if shown := difference_words(words):
+    if shown := difference_text(words):
         return f"is {shown}"
     undecided = [w for w in (Word.NOT_COMPARABLE, Word.TOO_FEW, Word.TOO_NOISY) if w in words]
     if undecided or not words:

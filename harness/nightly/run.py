@@ -26,7 +26,7 @@ from harness.nightly.notices import failure_key, failure_notice, failures_notice
 from harness.nightly.planned_job import PlannedJob, expected_s, render_playbook
 from harness.nightly.priority import Job, fits, needs_second_run, ranked
 from harness.nightly.state import Claim, NightlyRecord, NightlyState, Notice, PairRecord, load_state
-from harness.nightly.status import claim_words
+from harness.nightly.status import claim_text
 from harness.report.collect import collect_report
 from harness.report.write import Written, write_results
 from harness.run.session import Session
@@ -123,7 +123,7 @@ class NightlyRun:
             left_s -= takes_s if fit else 0
             when = "now" if fit else "later"
             title = next(w.revision.title for w in planned if w.job is job)
-            second = f" ({claim_words(pair)})" if pair and needs_second_run(job, pair) else ""
+            second = f" ({claim_text(pair)})" if pair and needs_second_run(job, pair) else ""
             lines.append(f"{when}: {job.key}{second}, about {takes_s / 60:.0f} min: {title}")
         lines += [f"not measured: {item.where}: {item.words}" for item in found.failed]
         lines += [f"{candidate}: {words}" for candidate, words in found.notes.items()]

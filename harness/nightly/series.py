@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.analysis.judging import Word, claimed, confirmed
 from harness.analysis.times import Metric
-from harness.nightly.notices import Subject, difference_words, series_key, series_notice, wrapped
+from harness.nightly.notices import Subject, difference_text, series_key, series_notice, wrapped
 from harness.nightly.planned_job import PlannedJob
 from harness.nightly.state import Claim, NightlyRecord, Notice, PairRecord
 from harness.report.collect import RunReport
@@ -39,7 +39,7 @@ def judge_series(
     text = render_mail(View(report))
     if first is None or first.comparison is None or pair.claim is None:
         if shown := list(claimed(rows)["word"]):
-            pair.claim = Claim(report.run.id, night.date, difference_words(shown))
+            pair.claim = Claim(report.run.id, night.date, difference_text(shown))
             return None
         return series_notice(key, subject, words, text), False
     found = confirmed(first.comparison.rows, rows)
@@ -48,7 +48,7 @@ def judge_series(
         return undecided(work, subject, pair, "it could not be compared")
     runs = [f"First run:  {pair.claim.run_id}, night of {pair.claim.night}"]
     runs += [f"Second run: {report.run.id}, night of {night.date}", ""]
-    lines = [*_both_words(found, pair.claim), "", *runs, "The second run:", ""]
+    lines = [*_both_runs(found, pair.claim), "", *runs, "The second run:", ""]
     pair.claim = None
     said = [Word(word) for word in again["word"]] or [Word.NO_DIFFERENCE]
     return series_notice(key, subject, said, text, lines), not again.empty
@@ -72,7 +72,7 @@ def undecided(
     return series_notice(key, subject, [Word.NOT_COMPARABLE], "\n".join(wrapped(text))), True
 
 
-def _both_words(found: pd.DataFrame, claim: Claim) -> Sequence[str]:
+def _both_runs(found: pd.DataFrame, claim: Claim) -> Sequence[str]:
     """Return what both runs say of each row that the first one claims."""
     count = int(found["confirmed"].sum())
     head = (

@@ -34,7 +34,7 @@ def status_lines(state: NightlyState) -> list[str]:
     ]
     found = status(state)
     lines += [
-        f"to be confirmed: {key}: {claim_words(pair)}"
+        f"to be confirmed: {key}: {claim_text(pair)}"
         for key, pair in sorted(state.pairs.items())
         if pair.claim is not None
     ]
@@ -43,7 +43,7 @@ def status_lines(state: NightlyState) -> list[str]:
     return lines
 
 
-def claim_words(pair: PairRecord) -> str:
+def claim_text(pair: PairRecord) -> str:
     """Return the claim of `pair` that needs a second run, as text."""
     claim = pair.claim
     assert claim is not None

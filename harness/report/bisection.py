@@ -62,7 +62,7 @@ def boot_counts(outcome: BisectionResult) -> dict[str, int]:
     return counts
 
 
-def keep_outcome(outcome: BisectionResult, reports: Path) -> None:
+def store_result(outcome: BisectionResult, reports: Path) -> None:
     """Write the answer beside the run: bisection.txt to read, bisection.json for programs."""
     folder = reports / outcome.run_id
     document = json.dumps(as_document(outcome), indent=2)
@@ -103,13 +103,13 @@ def _answer(outcome: BisectionResult) -> list[str]:
     what = f"{outcome.plan.job.workload}, {outcome.plan.request.case}"
     if state.phase is Phase.NO_DIFFERENCE:
         said = f"{changes[-1].name} is not shown to differ from {changes[0].name} ({what})."
-        return [said, *_what_it_would_take(outcome)]
+        return [said, *_required_effort(outcome)]
     if state.phase is Phase.COMPARING or state.effect is None:
         return ["GOOD and BAD are not told apart yet."]
     effect = f"{_percent(state.effect.ratio)} ({what})"
     certainty = sum(state.probabilities[number] for number in state.suspects)
     if len(suspects) > 1:
-        named, why = _why_no_more(outcome)
+        named, why = _stop_reason(outcome)
         answer = f"One of {len(suspects)} changes is the first with {effect}; {named}."
         sure = f"Probability that it is among them: {certainty:.1%}"
         return [answer, sure, *(f"  {change.name}  {change.title}" for change in suspects), *why]
@@ -120,7 +120,7 @@ def _answer(outcome: BisectionResult) -> list[str]:
     return lines
 
 
-def _why_no_more(outcome: BisectionResult) -> tuple[str, list[str]]:
+def _stop_reason(outcome: BisectionResult) -> tuple[str, list[str]]:
     """Return why more than one change is left, in a few words, and what to do about it."""
     state, bounds = outcome.state, outcome.plan.request.bounds
     if state.phase is Phase.SEARCHING:
@@ -145,7 +145,7 @@ def merge_advice(merge: str) -> str:
     return f"It is a merge; within it: vmapbench bisect $({start})^ {merge}^2 ..."
 
 
-def _what_it_would_take(outcome: BisectionResult) -> list[str]:
+def _required_effort(outcome: BisectionResult) -> list[str]:
     """Return what these boots could have shown, and how many would show what they hint at."""
     effect, bounds = outcome.state.effect, outcome.plan.request.bounds
     if effect is None:

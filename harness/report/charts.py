@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from harness.analysis.wording import interval_words, number, short_case, threads_words
+from harness.analysis.wording import interval_text, number, short_case, threads_words
 from harness.report.drawing import (
     BETTER,
     INK,
@@ -22,7 +22,9 @@ from harness.report.drawing import (
     draw,
     facetted,
 )
-from harness.report.view import Effect, View, aligned, parameter_words
+from harness.report.phrases import format_ratio, sweep_parameters
+from harness.report.rows import Effect
+from harness.report.view import View
 
 _MANY_POINTS = 1500  # beyond it the chart of workers shows quantiles instead of every one
 _SHARE_OF_LARGEST = 0.3  # of the axis, that an interval may leave it: a wild one tells little
@@ -60,14 +62,14 @@ def draw_forest(view: View) -> Figure | None:
         ),
         beside.encode(text="words:N", color=alt.Color("ink:N", scale=None)),
     ).properties(width=WIDTH - 190, height=alt.Step(26))
-    where = f" at {size_words(effects[0])}" if len(view.sizes) > 1 else ""
+    where = f" at {size_text(effects[0])}" if len(view.sizes) > 1 else ""
     return Figure(
         "forest",
         f"Ratio per case{where}, with 95 % intervals",
         f"Right of 1x: faster than {view.label(view.baseline)}. A coloured mark is a difference "
         "that is shown; a grey one is compatible with none. The line is the 95 % interval over "
         "boots" + (", cut where it leaves the chart." if cut else "."),
-        "; ".join(_effect_words(effect, view) for effect in effects),
+        "; ".join(_effect_text(effect, view) for effect in effects),
         draw(chart),
     )
 
@@ -77,9 +79,10 @@ def _forest_row(effect: Effect, view: View) -> dict[str, Any]:
     parts = [short_case(effect.case)]
     if len(view.kernels) > 2:
         parts.append(view.label(effect.kernel))
+    low, high = format_ratio(effect.low), format_ratio(effect.high)
     return {
         "label": ", ".join(parts),
-        "words": f"{aligned(effect.ratio)}x  ({aligned(effect.low)} to {aligned(effect.high)})",
+        "words": f"{format_ratio(effect.ratio)}x  ({low} to {high})",
         "colour": colour,
         "ink": INK if effect.shown else SOFT,
         "ratio": effect.ratio,
@@ -88,14 +91,14 @@ def _forest_row(effect: Effect, view: View) -> dict[str, Any]:
     }
 
 
-def _effect_words(effect: Effect, view: View) -> str:
+def _effect_text(effect: Effect, view: View) -> str:
     row = _forest_row(effect, view)
-    return f"{row['label']}: {number(effect.ratio)}x, {interval_words(effect)}, {effect.word}"
+    return f"{row['label']}: {number(effect.ratio)}x, {interval_text(effect)}, {effect.word}"
 
 
-def size_words(effect: Effect) -> str:
+def size_text(effect: Effect) -> str:
     """Return "64 CPUs, 64 threads", with further parameters of the sweep."""
-    more = parameter_words(effect.workload)
+    more = sweep_parameters(effect.workload)
     return ", ".join([f"{effect.cpus} CPUs", threads_words(effect.nr_threads), *more])
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.wording import NOTHING, change, number, short_case, threads_words
-from harness.report.view import aligned, base_workload, parameter_words
+from harness.report.phrases import base_workload, format_ratio, sweep_parameters
 from harness.text import visible
 
 
@@ -22,13 +22,13 @@ def environment() -> jinja2.Environment:
     )
     made.filters |= {
         "number": number,
-        "aligned": aligned,
+        "format_ratio": format_ratio,
         "short_case": short_case,
-        "ratio": lambda value: NOTHING if pd.isna(value) else f"{aligned(value)}x",
+        "ratio": lambda value: NOTHING if pd.isna(value) else f"{format_ratio(value)}x",
         "index": lambda value: NOTHING if pd.isna(value) else f"{value:.3f}",
         "change": change,
         "base_workload": base_workload,
-        "parameter_words": parameter_words,
+        "sweep_parameters": sweep_parameters,
         "unbroken": unbroken,
         "threads": threads_words,
         "si": si,

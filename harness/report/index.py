@@ -48,7 +48,7 @@ def render_index(store: Store, reports: Path, *, served: bool = False) -> str:
     rows = store.list_runs().to_dict("records")
     entries = [_entry(row, reports / str(row["id"]), served) for row in reversed(rows)]
     with_page = {entry.id for entry in entries if entry.has_page}
-    trends = trend.lay_out(follow(load_history(store)), with_page.__contains__)
+    trends = trend.layout_trends(follow(load_history(store)), with_page.__contains__)
     page = environment().get_template("index.html.j2")
     return visible(page.render(entries=entries, trends=trends, size=_SIZE))
 

@@ -58,15 +58,15 @@ def _noise_light(view: View) -> Light:
     noisy = sum(boot.verdict is Verdict.NOISY for boot in view.report.boots)
     lost = sum(verdict is Verdict.NOISY for verdict in view.report.verdicts.values())
     if lost:
-        words = f"{lost} planned boots never had a quiet host{_disturbers(view)}"
+        words = f"{lost} planned boots never had a quiet host{_noisy_programs(view)}"
         return Light("Noise gate", "fail", words)
     if noisy:
-        words = f"{noisy} boots were disturbed and repeated{_disturbers(view)}"
+        words = f"{noisy} boots were disturbed and repeated{_noisy_programs(view)}"
         return Light("Noise gate", "warn", words)
     return Light("Noise gate", "ok", "every boot within the limits for other load, steal, heat")
 
 
-def _disturbers(view: View) -> str:
+def _noisy_programs(view: View) -> str:
     """Return the programs that took most CPU time during the noisy boots, largest first."""
     shares: dict[str, float] = {}
     for boot in view.report.boots:

@@ -12,7 +12,8 @@ from harness.analysis.judging import Word
 from harness.analysis.wording import short_case, threads_words
 from harness.report.environment import duration
 from harness.report.lights import validity_lights
-from harness.report.view import Effect, View, kernel_words
+from harness.report.rows import Effect
+from harness.report.view import View
 from harness.testmod.workload import DEFAULTS
 from harness.text import visible
 
@@ -52,7 +53,7 @@ def _table(effects: Sequence[Effect], view: View) -> list[str]:
         time = duration(times.get(key, math.nan)).replace("\N{MICRO SIGN}", "u").replace("µ", "u")
         rows.append(
             [
-                f"{short_case(effect.case)} {point_words(parameters[effect.workload])}",
+                f"{short_case(effect.case)} {point_text(parameters[effect.workload])}",
                 time.replace("\N{EN DASH}", "-"),
                 _change(effect),
                 f"{_percent(1 / effect.high)} .. {_percent(1 / effect.low)}",
@@ -70,7 +71,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     return f"  {first.strip().ljust(widths[0])}  {'  '.join(rest)}".rstrip()
 
 
-def point_words(parameters: Mapping[str, Any]) -> str:
+def point_text(parameters: Mapping[str, Any]) -> str:
     """Return the pages, use_huge and loops of a load: "p:1 h:0 l:4000"."""
     given = {**DEFAULTS, **parameters}
     huge = given["use_huge"] in (True, 1, "1", "y", "Y", "true", "True")
@@ -107,7 +108,7 @@ def _notes(view: View) -> list[str]:
         "p: nr_pages, h: use_huge, l: test_loop_count."
     )
     lines += _wrapped(f"Machine: {where}; host {machine}.")
-    lines += _wrapped(f"Kernels: {', '.join(kernel_words(view))}.")
+    lines += _wrapped(f"Kernels: {', '.join(view.kernel_descriptions)}.")
     for light in validity_lights(view):
         if light.state != "ok" and light.name != "Machine":  # stands above
             lines += _wrapped(f"{light.name}: {light.words}.")

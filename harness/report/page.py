@@ -14,26 +14,26 @@ from markupsafe import Markup
 from harness.build.kconfig import critical_differences
 from harness.build.start_config import start_words
 from harness.report import charts, profile, published, resources, scaling
-from harness.report.against import (
-    Expected,
-    PublishedRatio,
-    error_words,
-    expected_curves,
-    published_beside,
-    published_words,
-)
-from harness.report.beside import Beside, beside
 from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
 from harness.report.environment import environment
 from harness.report.lights import validity_lights
-from harness.report.prediction import RunPrediction, load_prediction, nodes_words
+from harness.report.predicted_speedup import (
+    Expected,
+    PublishedRatio,
+    compare_published,
+    error_text,
+    expected_curves,
+    published_text,
+)
+from harness.report.prediction import RunPrediction, load_prediction, nodes_text
 from harness.report.provenance import (
     command_lines,
     config_diff,
     discarded_boots,
     kept_patches,
 )
+from harness.report.published_rows import PublishedRow, published_rows
 from harness.report.view import View
 from harness.text import visible
 
@@ -72,10 +72,10 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
     differences = config_diff(folder, view.kernels)
     prediction = load_prediction(folder)
     curves = expected_curves(view, prediction)
-    reference = published_beside(view, curves)
-    found, alone = beside(view, folder)
+    reference = compare_published(view, curves)
+    found, unmatched = published_rows(view, folder)
     figures = draw_figures(view, prediction, curves, reference, found)
-    difference = or_error("profile", lambda: profile.draw_profile(view, profiles))
+    difference = figure_or_error("profile", lambda: profile.draw_profile(view, profiles))
     return {
         "view": view,
         "lights": validity_lights(view),
@@ -90,10 +90,10 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
         "published": published,
         "prediction": prediction,
         "expected": [each for each in curves if each.measured],
-        "error_words": error_words(curves),
-        "published_words": published_words(reference) if reference else "",
-        "beside": found,
-        "alone": alone,
+        "error_text": error_text(curves),
+        "published_text": published_text(reference) if reference else "",
+        "published_rows": found,
+        "unmatched": unmatched,
         "discarded": discarded_boots(report, folder),
         "boots": list(enumerate(report.boots, start=1))[:_BOOTS_SHOWN],
         "jobs": {job.position: job for job in report.jobs},
@@ -104,7 +104,7 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
         "config_diff_count": len(differences),
         "patches": kept_patches(folder, list(dict.fromkeys(patches))),
         "commands": command_lines(report),
-        "nodes_words": functools.partial(nodes_words, view),
+        "nodes_text": functools.partial(nodes_text, view),
     }
 
 
@@ -113,22 +113,22 @@ def draw_figures(
     prediction: RunPrediction | None,
     curves: Sequence[Expected],
     reference: PublishedRatio | None,
-    found: Sequence[Beside] = (),
+    found: Sequence[PublishedRow] = (),
 ) -> list[Figure]:
     """Return the charts that this run has data for, the answer first."""
     drawn = (
-        or_error("forest", lambda: charts.draw_forest(view)),
-        or_error("speedup", lambda: scaling.draw_speedup(view, curves, reference, found)),
-        or_error("throughput", lambda: scaling.draw_throughput(view, curves)),
-        or_error("nodes", lambda: resources.draw_nodes(view, prediction)),
-        or_error("workers", lambda: charts.draw_workers(view)),
-        or_error("order", lambda: charts.draw_run_order(view)),
-        or_error("memory", lambda: resources.draw_memory(view)),
+        figure_or_error("forest", lambda: charts.draw_forest(view)),
+        figure_or_error("speedup", lambda: scaling.draw_speedup(view, curves, reference, found)),
+        figure_or_error("throughput", lambda: scaling.draw_throughput(view, curves)),
+        figure_or_error("nodes", lambda: resources.draw_nodes(view, prediction)),
+        figure_or_error("workers", lambda: charts.draw_workers(view)),
+        figure_or_error("order", lambda: charts.draw_run_order(view)),
+        figure_or_error("memory", lambda: resources.draw_memory(view)),
     )
     return [figure for figure in drawn if figure]
 
 
-def or_error(name: str, draw: Callable[[], Figure | None]) -> Figure | None:
+def figure_or_error(name: str, draw: Callable[[], Figure | None]) -> Figure | None:
     """Return what `draw` returns, or where it fails a figure that says so: the page stands."""
     try:
         return draw()

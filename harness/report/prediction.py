@@ -26,7 +26,8 @@ from harness.model.predict import load_calibration, pairs_per_loop, predict_poin
 from harness.model.timing import SIZES, Design
 from harness.report import published
 from harness.report.lights import has_native_times
-from harness.report.view import Throughput, View
+from harness.report.rows import Throughput
+from harness.report.view import View
 from harness.targets.simulated.costs import machine_costs
 from harness.testmod.cases import short_name
 
@@ -133,7 +134,7 @@ def designed_nodes(view: View, kernel: str, cpus: int) -> int:
     return 1 if before else min(cpus, _MOST_NODES, *caps)
 
 
-def nodes_words(view: View, kernel: str, facts: Mapping[str, Any]) -> str:
+def nodes_text(view: View, kernel: str, facts: Mapping[str, Any]) -> str:
     """Return how many vmap nodes a boot had: as its kernel said, else by design, in brackets.
 
     `facts`: of the boot.

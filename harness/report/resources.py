@@ -20,7 +20,8 @@ from harness.report.drawing import (
     log_ticks,
 )
 from harness.report.prediction import RunPrediction
-from harness.report.view import Throughput, View
+from harness.report.rows import Throughput
+from harness.report.view import View
 from harness.testmod.cases import short_name
 from harness.verdict import Verdict
 

@@ -8,8 +8,6 @@ import pandas as pd
 
 from harness.analysis.times import WHOLE_LOAD
 from harness.analysis.wording import number, short_case
-from harness.report.against import Expected, PublishedRatio
-from harness.report.beside import Beside, points_of
 from harness.report.charts import ratio_ticks
 from harness.report.drawing import (
     INK,
@@ -21,7 +19,10 @@ from harness.report.drawing import (
     facetted,
     log_ticks,
 )
-from harness.report.view import View, series_name
+from harness.report.phrases import series_name
+from harness.report.predicted_speedup import Expected, PublishedRatio
+from harness.report.published_rows import PublishedRow, points_of
+from harness.report.view import View
 
 MEASURED, PREDICTED, PUBLISHED = "measured", "predicted", "published"
 _DASHES = {MEASURED: [1, 0], PREDICTED: [5, 4]}
@@ -37,7 +38,7 @@ def draw_throughput(view: View, curves: Sequence[Expected]) -> Figure | None:
         "Throughput over threads",
         "Loops per second of all workers together against the number of workers, both on log "
         "scales: a line that falls is a lock that is fought over. Bars are 95 % intervals over "
-        "boots." + _reading(curves),
+        "boots." + _caption(curves),
         "; ".join(
             f"{panel} on {kernel}, {what}: {group['value'].iloc[0]:.3g} a second at "
             f"{group['threads'].iloc[0]}, {group['value'].iloc[-1]:.3g} at "
@@ -59,7 +60,7 @@ def draw_speedup(
     view: View,
     curves: Sequence[Expected],
     published: PublishedRatio | None,
-    found: Sequence[Beside] = (),
+    found: Sequence[PublishedRow] = (),
 ) -> Figure | None:
     """Draw the ratio over the thread count, where two were measured or a curve is predicted."""
     frame = _with_curves(_speedup_frame(view, curves, published, found))
@@ -77,7 +78,7 @@ def draw_speedup(
         "speedup",
         "Ratio over threads",
         f"How many times faster than {view.baseline}, against the number of workers, on log "
-        "scales; bars are 95 % intervals." + _reading(curves) + point,
+        "scales; bars are 95 % intervals." + _caption(curves) + point,
         "; ".join(
             f"{panel}, {kernel}, {what}: "
             + ", ".join(
@@ -97,7 +98,7 @@ def draw_speedup(
     )
 
 
-def _reading(curves: Sequence[Expected]) -> str:
+def _caption(curves: Sequence[Expected]) -> str:
     return " Dashed: predicted from one CPU." if curves else ""
 
 
@@ -133,7 +134,7 @@ def _speedup_frame(
     view: View,
     curves: Sequence[Expected],
     published: PublishedRatio | None,
-    found: Sequence[Beside],
+    found: Sequence[PublishedRow],
 ) -> pd.DataFrame:
     panels = _panels(view)
     rows: list[tuple[Any, ...]] = [

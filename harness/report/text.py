@@ -7,7 +7,8 @@ from harness.analysis.times import WHOLE_LOAD
 from harness.analysis.wording import NOTHING, number, short_case, threads_words
 from harness.report.environment import duration, si
 from harness.report.lights import validity_lights
-from harness.report.view import Effect, View, kernel_words
+from harness.report.rows import Effect
+from harness.report.view import View
 from harness.text import visible
 
 MAIL_COLUMNS = 72
@@ -30,7 +31,7 @@ def render_mail(view: View) -> str:
     host, plan = view.report.run.host, view.plan
     lines = [render_text(view), "", "Time of one pass, mean of the workers:", ""]
     lines += _aligned(_throughput_rows(view))
-    lines += ["", *_wrapped(f"Kernels: {', '.join(kernel_words(view))}.")]
+    lines += ["", *_wrapped(f"Kernels: {', '.join(view.kernel_descriptions)}.")]
     target = f"{plan['target']['kind']}"
     lines += _wrapped(
         f"Target: {target}. Host: {host.get('cpu') or 'unknown CPU'}, {host.get('cores')} cores, "

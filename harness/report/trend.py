@@ -15,7 +15,7 @@ import pandas as pd
 from harness.analysis.changepoints import Kind, LevelChange, Track
 from harness.analysis.wording import change, short_case, threads_words
 from harness.report.environment import duration
-from harness.report.view import series_name
+from harness.report.phrases import series_name
 
 WIDTH, HEIGHT = 860, 168
 LEFT, RIGHT, TOP, BOTTOM = 76, 14, 12, 26
@@ -96,7 +96,7 @@ class Trends:
         return sorted(pairs, key=lambda pair: pair[1].at, reverse=True)
 
 
-def lay_out(tracks: Iterable[Track], linked: Callable[[str], bool]) -> Trends:
+def layout_trends(tracks: Iterable[Track], linked: Callable[[str], bool]) -> Trends:
     """Return the charts of all series with two runs or more. `linked`: whether a run has a page."""
     several = [track for track in tracks if len(track.nights) > 1]
     several.sort(key=lambda track: track.series)
@@ -110,7 +110,7 @@ def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
     odd = {remark.run_id for remark in track.remarks if remark.kind is Kind.OUTLIER}
     begun = {change.at_run: change for change in track.changes}
     values = track.followed.iloc[-_NIGHTS:].reset_index(drop=True)
-    tell = duration if not track.series.baseline else _share_words
+    tell = duration if not track.series.baseline else _share_text
     usual = values[~nights["run_id"].isin(odd)]
     y_of, y_ticks = _y_axis(usual if len(usual) else values, tell)
     times = pd.to_datetime(nights["started_at"], format="ISO8601", utc=True)
@@ -151,7 +151,7 @@ def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
     )
 
 
-def change_words(change: LevelChange) -> str:
+def change_text(change: LevelChange) -> str:
     """Return "5.1 % slower (95 % interval 4.0 to 6.2 %)"."""
     ends = sorted((abs(change.low_percent), abs(change.high_percent)))
     size = f"{abs(change.size_percent):.1f} % {change.direction}"
@@ -163,27 +163,28 @@ def _sentence(track: Track) -> str:
     nights, changes = track.nights, track.changes
     dates = [str(nights["started_at"].iloc[n])[:10] for n in (0, -1)]
     words = f"{len(nights)} runs from {dates[0]} to {dates[1]}"
-    told = "; ".join(f"{change.at[:10]} {change_words(change)}" for change in changes)
+    told = "; ".join(f"{change.at[:10]} {change_text(change)}" for change in changes)
     return f"{words}: {told or 'no change of level'}.{_limits(track)}"
 
 
 def _limits(track: Track) -> str:
-    """Return what cannot be told of a series without a baseline."""
+    """Return the limits of detection for a series without a baseline."""
     if track.series.baseline:
         return ""
-    if track.told_from is None:
-        return " Without a baseline in the same run no change is told yet: too few runs are alike."
-    return (
-        f" Without a baseline in the same run only changes of {change(track.told_from)} are told."
-    )
+    if track.detectable_change is None:
+        return (
+            " Without a baseline in the same run no change is detected yet: there are too few runs."
+        )
+    size = change(track.detectable_change)
+    return f" Without a baseline in the same run only changes of {size} are detected."
 
 
-def _share_words(share: float) -> str:
+def _share_text(share: float) -> str:
     return f"{share:.3f}"
 
 
 def _words(when: datetime, value: str, boots: int, change: LevelChange | None) -> str:
-    since = f"; {change_words(change)} from here" if change else ""
+    since = f"; {change_text(change)} from here" if change else ""
     boots_words = f"{boots} boot{'' if boots == 1 else 's'}"
     return f"{when:%Y-%m-%d %H:%M}: {value}, {boots_words}{since}"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from harness.errors import InfrastructureError
 from harness.files import replace_file, replace_link, replacing
-from harness.report.against import expected_curves, published_beside, published_words
 from harness.report.collect import RunReport, as_document, collect_report
 from harness.report.index import render_index
 from harness.report.page import render_page
+from harness.report.predicted_speedup import compare_published, expected_curves, published_text
 from harness.report.prediction import ensure_prediction
 from harness.report.view import View
 from harness.store.export import RunSource, csv
@@ -59,10 +59,10 @@ def _write(store: Store, report: RunReport, reports: Path) -> Written:
     with replacing(folder / "samples.csv") as stream:
         csv.write(RunSource(store, run_id), stream)
     view = View(report)
-    reference = published_beside(view, expected_curves(view, ensure_prediction(view, folder)))
+    reference = compare_published(view, expected_curves(view, ensure_prediction(view, folder)))
     replace_file(folder / "index.html", render_page(view, folder))
     with contextlib.suppress(IsADirectoryError):  # a folder of the user's is left as it is
         replace_link(reports / "latest", run_id)  # relative: the folder may be moved
     replace_file(reports / "index.html", render_index(store, reports))
-    words = published_words(reference) if reference else ""
+    words = published_text(reference) if reference else ""
     return Written(view, folder / "index.html", words)

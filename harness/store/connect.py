@@ -60,7 +60,7 @@ def make_engine(
     url = parse_location(where)
     if url.get_backend_name() == "sqlite":
         _check_file(url.database, must_exist)
-        if must_exist and url.database and _is_at_rest(Path(url.database)):
+        if must_exist and url.database and _is_idle(Path(url.database)):
             return _reading_engine(Path(url.database))
         engine = sa.create_engine(url, connect_args={"timeout": busy_timeout_s})
         sa.event.listen(engine, "connect", _prepare_sqlite)
@@ -110,7 +110,7 @@ def _check_file(file: str | None, must_exist: bool) -> None:
         ) from error
 
 
-def _is_at_rest(file: Path) -> bool:
+def _is_idle(file: Path) -> bool:
     """Return whether a store lies where nobody can write, so that SQLite needs no lock for it.
 
     A log of writes (-wal) that has not been taken into the file would be overlooked.

@@ -118,7 +118,7 @@ def _tables(text: str) -> Iterator[_Table]:
                 table = _Table(head)
             table.rows.append(row)
             above, free = [], _LINES
-        elif free and line and _goes_on(line):
+        elif free and line and _continues(line):
             table.rows[-1] += f" {line}"
             free -= 1
         else:
@@ -146,10 +146,10 @@ def _head(above: Sequence[str]) -> str:
 
 def _is_prose(line: str) -> bool:
     """Return whether a line is no part of any table, so that a row below it is of another one."""
-    return bool(line) and "|" not in line and not _RULE.match(line) and not _goes_on(line)
+    return bool(line) and "|" not in line and not _RULE.match(line) and not _continues(line)
 
 
-def _goes_on(line: str) -> bool:
+def _continues(line: str) -> bool:
     return all(_WORD.fullmatch(word) for word in re.split(r"[\s|]+", line) if word)
 
 
@@ -191,13 +191,13 @@ def _with_intervals(rows: list[Posted], table: _Table) -> list[Posted]:
     below = {" ".join(found["row"].split()): found for found in table.intervals}
     return [
         replace(row, low=_share(found["low"]), high=_share(found["high"]))
-        if (found := below.get(row_words(row)))
+        if (found := below.get(row_text(row)))
         else row
         for row in rows
     ]
 
 
-def row_words(row: Posted) -> str:
+def row_text(row: Posted) -> str:
     """Return case, pages, use_huge and loops of a row as our table has them."""
     loops = "" if row.loops is None else f" l:{row.loops}"
     case = row.case.removesuffix("_test")

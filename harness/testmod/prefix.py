@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 
-class Speaker(StrEnum):
+class LineSource(StrEnum):
     """Who says a line, where its prefix tells."""
 
     KERNEL = "kernel"
@@ -77,10 +77,10 @@ def is_kernels(line: str, ci_dates: Callable[[], bool]) -> bool:
     """
     if _QUOTING in line:
         return False
-    speaker = _speaker(_match(line))
-    if speaker is Speaker.DATED and ci_dates():
+    line_source = _line_source(_match(line))
+    if line_source is LineSource.DATED and ci_dates():
         return bool(_STAMP.search(line))  # a stamp may stand behind a prompt
-    return speaker is not Speaker.OTHER
+    return line_source is not LineSource.OTHER
 
 
 def ci_dates_lines(text: str) -> bool:
@@ -94,13 +94,13 @@ def _match(line: str) -> re.Match[str]:
     return match
 
 
-def _speaker(match: re.Match[str]) -> Speaker:
+def _line_source(match: re.Match[str]) -> LineSource:
     if ident := match["ident"] or match["iso_ident"] or match["app"]:
-        return Speaker.KERNEL if ident == "kernel" else Speaker.OTHER
+        return LineSource.KERNEL if ident == "kernel" else LineSource.OTHER
     if facility := match["facility"]:
-        return Speaker.KERNEL if facility == "kern" else Speaker.OTHER
+        return LineSource.KERNEL if facility == "kern" else LineSource.OTHER
     if level := match["record"] or match["level"]:
-        return Speaker.KERNEL if int(level) < 8 else Speaker.OTHER
+        return LineSource.KERNEL if int(level) < 8 else LineSource.OTHER
     if _STAMP.search(match[0]):
-        return Speaker.KERNEL
-    return Speaker.DATED if match["date"] else Speaker.UNKNOWN
+        return LineSource.KERNEL
+    return LineSource.DATED if match["date"] else LineSource.UNKNOWN

@@ -25,10 +25,10 @@ from harness.errors import InputError, KernelBuildError
 from harness.process import SubprocessRunner
 from harness.report.bisection import (
     as_document,
-    keep_outcome,
     merge_advice,
     render_outcome,
     render_progress,
+    store_result,
 )
 from harness.run.begin import begin_run
 from harness.run.bisect import Search, bisect, prepare_ends, resume
@@ -194,7 +194,7 @@ def test_the_culprit_is_found_past_a_commit_that_does_not_build(bench):
     assert "skipped: build failed" in text
     assert any("left, " in line and "each with about" in line for line in said)
     assert said[-1].startswith(f"found: most likely {found.name}, ")
-    keep_outcome(outcome, bench.folder)
+    store_result(outcome, bench.folder)
     kept = bench.folder / outcome.run_id
     assert (kept / "bisection.txt").read_text() == text + "\n"
     document = as_document(outcome)

@@ -48,9 +48,9 @@ def command(
     from harness.cli.progress import show_progress
     from harness.report.bisection import (
         as_document,
-        keep_outcome,
         render_outcome,
         render_progress,
+        store_result,
     )
     from harness.run.bisect import BisectionResult
     from harness.run.bisect import bisect as begin
@@ -78,7 +78,7 @@ def command(
                 echo("\n".join(plan_lines(plan, session)))
                 return
             outcome = begin(session, plan, notify)
-    keep_outcome(outcome, reports)
+    store_result(outcome, reports)
     echo(json.dumps(as_document(outcome), indent=2) if as_json else render_outcome(outcome))
     if outcome.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)

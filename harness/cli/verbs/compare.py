@@ -31,7 +31,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare the kernels of one run, or each kernel with itself in another run."""
-    from harness.report.across import compare_kernels, compare_runs
+    from harness.report.comparisons import compare_kernels, compare_runs
 
     smallest = share("--smallest-effect", smallest_effect) if smallest_effect else None
     with opened_store(reports) as store:

@@ -24,9 +24,9 @@ def command(
     `txt` fits a patch mail: 72 columns. `list`: a row a case with its pages, huge and loops, which
     `vmapbench parse` reads back.
     """
-    from harness.report.beside import keep_published
     from harness.report.collect import collect_report
     from harness.report.listing import render_list
+    from harness.report.published_rows import store_published
     from harness.report.text import render_mail, render_markdown
     from harness.report.view import View
     from harness.report.write import write_results
@@ -34,7 +34,7 @@ def command(
     with opened_store(reports) as store:
         run_id = store.resolve(run)
         for file in published or []:
-            count = keep_published(file, reports / run_id)
+            count = store_published(file, reports / run_id)
             echo(f"{file}: {count} published figures", err=True)
         if form == "html":
             echo(write_results(store, run_id, reports).page)

@@ -43,7 +43,7 @@ def read_running(shell: Shell) -> Running:
     notes = shell.run(["od", "-An", "-v", "-tx1", "/sys/kernel/notes"]).stdout
     digits = "".join(notes.split())
     if not re.fullmatch(r"([0-9a-f]{2}){0,65536}", digits):
-        raise HostAnswerError(_odd_answer(shell, "/sys/kernel/notes", notes))
+        raise HostAnswerError(_invalid_answer(shell, "/sys/kernel/notes", notes))
     return Running(boot_id, release, version, build_id_in_notes(bytes.fromhex(digits)), cmdline)
 
 
@@ -51,11 +51,11 @@ def _one_line(shell: Shell, file: str, pattern: str) -> str:
     said = shell.run(["cat", file], check=True).stdout
     line = said.strip()
     if not re.fullmatch(pattern, line):
-        raise HostAnswerError(_odd_answer(shell, file, said))
+        raise HostAnswerError(_invalid_answer(shell, file, said))
     return line
 
 
-def _odd_answer(shell: Shell, file: str, said: str) -> str:
+def _invalid_answer(shell: Shell, file: str, said: str) -> str:
     return (
         f"host {shell.name}: {file} is {said.strip()[:80]!r}, which it cannot be\n"
         "  do the start-up files of the account's shell (~/.bashrc) print? make them quiet"

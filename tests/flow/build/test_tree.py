@@ -7,7 +7,7 @@ from harness.build.tree import (
     BaseTree,
     changed_files,
     inodes,
-    lay_tree,
+    populate_tree,
     rebase_paths,
     renew_differences,
 )
@@ -18,7 +18,7 @@ def test_a_tree_shares_its_source_and_keeps_the_times_of_its_objects(
     tmp_path: Path, toy_tree: Path, runner: SubprocessRunner
 ) -> None:
     base = BaseTree("k", tmp_path / "base", "/gone/tree")
-    assert not lay_tree(toy_tree, base.tree, None, runner)
+    assert not populate_tree(toy_tree, base.tree, None, runner)
     made, record = base.tree / "objects/a.o", base.tree / "objects/tools/.a.o.cmd"
     record.parent.mkdir()
     made.write_text("object of /gone/tree")
@@ -26,7 +26,7 @@ def test_a_tree_shares_its_source_and_keeps_the_times_of_its_objects(
     record.write_text("a.o: /gone/tree/tools/a.c /usr/include/a.h")
 
     copy = tmp_path / "copy"
-    assert lay_tree(toy_tree, copy, base, runner)
+    assert populate_tree(toy_tree, copy, base, runner)
     assert (copy / "Makefile").samefile(toy_tree / "Makefile")
     assert (copy / "objects/a.o").stat().st_mtime_ns == 1_000_000_007
     assert not (copy / "objects/a.o").samefile(made)
@@ -40,7 +40,7 @@ def test_a_base_that_is_gone_is_done_without(
     tmp_path: Path, toy_tree: Path, runner: SubprocessRunner
 ) -> None:
     base = BaseTree("k", tmp_path / "nowhere", "/gone/tree")
-    assert not lay_tree(toy_tree, tmp_path / "tree", base, runner)
+    assert not populate_tree(toy_tree, tmp_path / "tree", base, runner)
     assert list((tmp_path / "tree/objects").iterdir()) == []
 
 
@@ -59,13 +59,13 @@ def test_the_mode_of_a_file_in_one_build_reaches_no_other(
     patch.write_text("diff --git a/Makefile b/Makefile\nold mode 100644\nnew mode 100755\n")
     before = (toy_tree / "Makefile").stat().st_mode
     base = BaseTree("k", tmp_path / "base", "/gone/tree")
-    lay_tree(toy_tree, base.tree, None, runner)
+    populate_tree(toy_tree, base.tree, None, runner)
     apply_patches(base.tree, [patch], runner)
     assert (base.tree / "Makefile").stat().st_mode & 0o111
     assert (toy_tree / "Makefile").stat().st_mode == before
     for name, patched in (("next", None), ("last", ("Makefile",))):
         known = replace(base, patched=patched)
-        lay_tree(toy_tree, tmp_path / name, known, runner)
+        populate_tree(toy_tree, tmp_path / name, known, runner)
         renew_differences(tmp_path / name, known, ())
         assert (tmp_path / name / "Makefile").stat().st_mode == before
         assert not (tmp_path / name / "Makefile").samefile(toy_tree / "Makefile")
@@ -76,13 +76,13 @@ def test_a_tree_of_the_same_source_shares_the_files_of_its_base(
 ) -> None:
     """Where the base shares its own with a third tree, none has to be read to see that."""
     base = BaseTree("k", tmp_path / "base", "/gone/tree", ("mm/slab.c", "mm/new.c", "Kbuild"))
-    lay_tree(toy_tree, base.tree, None, runner)
+    populate_tree(toy_tree, base.tree, None, runner)
     for name in ("mm/slab.c", "mm/new.c", "mm/vmalloc.c"):
         (base.tree / name).unlink(missing_ok=True)
         (base.tree / name).write_text("another inode")
     (base.tree / "Kbuild").unlink()
     tree = tmp_path / "tree"
-    assert lay_tree(toy_tree, tree, base, runner)
+    assert populate_tree(toy_tree, tree, base, runner)
     before = inodes(tree)
     (tree / "lib/test_vmalloc.c").unlink()
     assert changed_files(before, inodes(tree)) == ["lib/test_vmalloc.c"]

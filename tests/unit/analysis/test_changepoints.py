@@ -134,5 +134,5 @@ def test_what_would_be_told_is_known_of_times_after_some_weeks():
     (early,) = follow(history(nights=30, step=0))
     (late,) = follow(history(nights=110, step=0))
     (ratios,) = follow(compared(step=0, nights=70))
-    assert (early.told_from, ratios.told_from) == (None, None)
-    assert 0.01 < late.told_from < 0.06
+    assert (early.detectable_change, ratios.detectable_change) == (None, None)
+    assert 0.01 < late.detectable_change < 0.06

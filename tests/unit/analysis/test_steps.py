@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.history import _POOLS, residuals, rows
-from harness.analysis.contrasts import LocalRule, find_local_steps, told_from
+from harness.analysis.contrasts import LocalRule, detectable_change, find_local_steps
 from harness.analysis.steps import Rule, find_steps, outliers
 
 OTAVA = Path(__file__).parents[2] / "data" / "otava_oracle.json"
@@ -213,15 +213,17 @@ def test_times_without_any_noise():
 
 def test_what_would_be_told_now_is_said_and_is_told():
     values = series(6, nights=110, noise=0.01)
-    assert told_from(values[:80], []) is None
-    least = told_from(values, [])
+    assert detectable_change(values[:80], []) is None
+    least = detectable_change(values, [])
     assert 0.01 < least < 0.04
     for factor, count in ((0.5, 0), (1.6, 1)):
         stepped = np.concatenate([values, series(8, nights=12, noise=0.01)])
         stepped[110:] += np.log1p(factor * least)
         assert len(find_local_steps(stepped)) == count
     steps = find_local_steps(stepped)
-    assert told_from(stepped, steps) == pytest.approx(least, rel=0.5)  # a known step is no noise
+    assert detectable_change(stepped, steps) == pytest.approx(
+        least, rel=0.5
+    )  # a known step is no noise
 
 
 @given(st.lists(st.floats(-10, 30), max_size=140), st.lists(st.integers(0, 80), max_size=3))

@@ -9,8 +9,8 @@ from harness.build.fragments import (
     Declared,
     choose,
     declared_symbols,
+    ignored_requests,
     load_requests,
-    passed_over,
 )
 from harness.build.kconfig import parse_config
 from harness.errors import InputError
@@ -122,7 +122,7 @@ def test_what_only_other_architectures_declare_is_passed_over(tmp_path: Path) ->
     )
     text = "CONFIG_X86_PAT=y\nCONFIG_X86_PAD=y\nCONFIG_PCI=y\n"  # a misspelt one is a fault
     requests = load_requests([fragment(tmp_path, "x.config", text)])
-    assert passed_over(requests, declared) == ["X86_PAT"]
+    assert ignored_requests(requests, declared) == ["X86_PAT"]
 
 
 def test_odd_files_named_like_kconfig_declare_nothing(tmp_path):

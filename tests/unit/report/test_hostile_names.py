@@ -11,7 +11,7 @@ import pytest
 from harness.errors import StoreError
 from harness.records import BootRecord, JobRecord, RunRecord
 from harness.report.drawing import DrawingError, draw
-from harness.report.page import or_error
+from harness.report.page import figure_or_error
 from harness.report.write import write_results
 from harness.store.store import open_store
 from harness.verdict import Verdict
@@ -39,7 +39,7 @@ def test_a_control_character_in_a_symbol_does_not_end_the_process(name):
 
 
 def test_a_drawing_that_fails_costs_its_chart():
-    figure = or_error("workers", lambda: {}["missing"])
+    figure = figure_or_error("workers", lambda: {}["missing"])
     assert "workers" in figure.title
     assert "KeyError" in figure.reading
 

@@ -7,7 +7,7 @@ import pytest
 
 from harness.analysis.judging import Word
 from harness.report.collect import collect_report
-from harness.report.listing import COLUMNS, point_words, render_list
+from harness.report.listing import COLUMNS, point_text, render_list
 from harness.report.view import View
 from harness.testmod.posted import parse_posted
 from tests.synthetic_runs import RUN, write_synthetic_run
@@ -64,7 +64,7 @@ def test_a_run_without_a_boot_says_so(view):
     ],
 )
 def test_what_a_load_leaves_out_is_the_modules_default(parameters, words):
-    assert point_words(parameters) == words
+    assert point_text(parameters) == words
 
 
 def test_the_verb_prints_it_and_parse_reads_it(tmp_path, view, capsys):

@@ -6,14 +6,14 @@ from dataclasses import asdict, replace
 import pytest
 
 from harness.build.cache import Cache
-from harness.report.against import (
-    Expected,
-    error_words,
-    expected_curves,
-    published_beside,
-    published_words,
-)
 from harness.report.collect import collect_report
+from harness.report.predicted_speedup import (
+    Expected,
+    compare_published,
+    error_text,
+    expected_curves,
+    published_text,
+)
 from harness.report.prediction import (
     FILE,
     FORMAT,
@@ -25,7 +25,7 @@ from harness.report.prediction import (
     load_prediction,
     model_digest,
     nodes_at,
-    nodes_words,
+    nodes_text,
     predict_setting,
     predictable,
     wanted_settings,
@@ -155,14 +155,14 @@ def test_whole_load_weighs_each_case_by_its_time(tmp_path):
 def test_published_point_stands_only_beside_its_own_setting(tmp_path):
     view = view_of(tmp_path, thread_counts=(4,), target=PUBLISHED_MACHINE)
     curves = expected_curves(view, made_up(view, "threadripper-3970x"))
-    found = published_beside(view, curves)
+    found = compare_published(view, curves)
     assert found is not None
     assert (found.case, found.same_load, found.measured) == ("whole load", True, None)
     assert found.predicted == pytest.approx(64)
-    assert published_words(found).startswith("Published, 64 threads: 12.69x; predicted 64x")
+    assert published_text(found).startswith("Published, 64 threads: 12.69x; predicted 64x")
     capped = {"release": "6.12.0", "boot_parameters": ["vmap_nodes=2"]}
-    assert published_beside(with_plan(view, **{"synthetic-new": capped}), curves) is None
-    assert published_beside(view, []) is None
+    assert compare_published(with_plan(view, **{"synthetic-new": capped}), curves) is None
+    assert compare_published(view, []) is None
 
 
 def test_a_point_is_worked_out_once_for_all_runs(tmp_path):
@@ -207,9 +207,9 @@ def test_words_about_the_error(tmp_path):
         )
         for off in (1.1, 0.8, 3.0)
     ]
-    words = error_words(points).replace("\N{NO-BREAK SPACE}", " ")
+    words = error_text(points).replace("\N{NO-BREAK SPACE}", " ")
     assert words == "Off by 20 % on ratios and 62 % on throughput (median over 3 points)."
-    assert error_words([]) == ""
+    assert error_text([]) == ""
 
 
 def test_prediction_is_made_once_and_kept(tmp_path):
@@ -273,4 +273,4 @@ def test_page_shows_curve_error_profile_and_nodes(tmp_path):
 )
 def test_the_nodes_of_a_boot_are_told_or_follow_from_the_design(tmp_path, facts, of_boot, words):
     view = with_plan(view_of(tmp_path, thread_counts=(1,)), **{"synthetic-new": facts})
-    assert nodes_words(view, "synthetic-new", of_boot) == words
+    assert nodes_text(view, "synthetic-new", of_boot) == words

@@ -6,23 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.wording import change, speed_words
+from harness.analysis.wording import change, speed_text
 from harness.report.charts import rank_ticks, ratio_ticks
+from harness.report.phrases import sweep_parameters
 from harness.report.provenance import parse_config
-from harness.report.view import parameter_words
 from harness.text import visible
 
 
 def test_slower_and_small_changes_are_told_in_their_own_unit():
-    assert speed_words(0.25) == "4x slower"
-    assert speed_words(1.042) == "4.2 % faster"
+    assert speed_text(0.25) == "4x slower"
+    assert speed_text(1.042) == "4.2 % faster"
     assert change(0.042) == "4.2 %"
     assert change(11) == "12x"
 
 
 def test_sweep_parameters_without_those_that_stand_elsewhere():
-    assert parameter_words("page[nr_pages=4,nr_threads=8,cpus=2]") == ["nr_pages=4"]
-    assert parameter_words("page") == []
+    assert sweep_parameters("page[nr_pages=4,nr_threads=8,cpus=2]") == ["nr_pages=4"]
+    assert sweep_parameters("page") == []
 
 
 def test_config_tells_unset_symbols_from_values():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from harness.analysis.times import WHOLE_LOAD
 from harness.analysis.wording import number
 from harness.report import published
+from harness.report.phrases import series_name
 from harness.report.prediction import (
     RunPrediction,
     Setting,
@@ -15,7 +16,8 @@ from harness.report.prediction import (
     nodes_at,
     predictable,
 )
-from harness.report.view import Effect, Throughput, View, series_name
+from harness.report.rows import Effect, Throughput
+from harness.report.view import View
 from harness.testmod.cases import short_name
 
 
@@ -136,7 +138,7 @@ class PublishedRatio:
     threads: int = published.THREADS
 
 
-def published_beside(view: View, curves: list[Expected]) -> PublishedRatio | None:
+def compare_published(view: View, curves: list[Expected]) -> PublishedRatio | None:
     """Return the published ratio beside one case or the whole load; None where it says nothing.
 
     It fits a run of its cases at its thread count, or predicted for its machine, on which a kernel
@@ -170,7 +172,7 @@ def published_beside(view: View, curves: list[Expected]) -> PublishedRatio | Non
     return None
 
 
-def error_words(curves: list[Expected]) -> str:
+def error_text(curves: list[Expected]) -> str:
     """Return how far the prediction is off, over all that was measured."""
     ratios = [expected.error for expected in curves if expected.error is not None]
     speeds = [error for expected in curves for error in expected.per_s_errors]
@@ -181,7 +183,7 @@ def error_words(curves: list[Expected]) -> str:
     return f"{words}{more} (median over {len(ratios)} {'point' if len(ratios) == 1 else 'points'})."
 
 
-def published_words(found: PublishedRatio) -> str:
+def published_text(found: PublishedRatio) -> str:
     """Return the published ratio beside the predicted and the measured one."""
     parts = [
         f"{name} {number(value)}x ({(value / found.ratio - 1) * 100:+.0f}\N{NO-BREAK SPACE}%)"

@@ -1,7 +1,7 @@
-"""Results of others beside one's own: tables that were posted, or small files.
+"""Published results of others compared with a run: tables of mails, or small files.
 
-keep_published(file, folder)     # once: checks the file and keeps it with the run
-beside(view, folder)             # for each page
+store_published(file, folder)     # once: checks the file and keeps it with the run
+published_rows(view, folder)      # for each page
 """
 
 import math
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.report.listing import point_words
-from harness.report.view import Effect, View, series_name
+from harness.report.listing import point_text
+from harness.report.phrases import series_name
+from harness.report.rows import Effect
+from harness.report.view import View
 from harness.spec.document import load_document
 from harness.spec.published import PublishedResults
 from harness.testmod.cases import short_name
@@ -25,7 +27,7 @@ _YAML = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
-class Beside:
+class PublishedRow:
     """A published change of the time, and this run's. `source`: the file, column or its words."""
 
     source: str
@@ -44,7 +46,7 @@ class Beside:
         return self.posted.loops is not None and not self.point.endswith(f" l:{self.posted.loops}")
 
 
-def keep_published(file: Path, folder: Path) -> int:
+def store_published(file: Path, folder: Path) -> int:
     """Check `file` and keep it with the run in `folder`; return how many figures it has.
 
     Raises InputError for a file without any, SpecError with the lines at fault.
@@ -90,10 +92,10 @@ def load_published(file: Path) -> tuple[str, list[Posted]]:
     return file.name, [row for row in rows if row.change > -1]
 
 
-def beside(view: View, folder: Path) -> tuple[list[Beside], Mapping[str, int]]:
+def published_rows(view: View, folder: Path) -> tuple[list[PublishedRow], Mapping[str, int]]:
     """Return the kept figures beside this run's, and how many of each file have no counterpart."""
-    found: list[Beside] = []
-    alone: dict[str, int] = {}
+    found: list[PublishedRow] = []
+    unmatched: dict[str, int] = {}
     ours = _points(view)
     for file in sorted((folder / FOLDER).glob("*")):
         try:
@@ -104,31 +106,33 @@ def beside(view: View, folder: Path) -> tuple[list[Beside], Mapping[str, int]]:
         matched = {id(pair.posted) for pair in pairs}
         found += pairs
         if missing := sum(id(row) not in matched for row in rows):
-            alone[source] = missing
-    return found[:_SHOWN], alone
+            unmatched[source] = missing
+    return found[:_SHOWN], unmatched
 
 
 def _points(view: View) -> list[tuple[Effect, str]]:
     """Return the rows of this run that have a ratio, each with its pages, use_huge and loops."""
     parameters = {job.workload: job.parameters for job in view.report.jobs}
     return [
-        (effect, point_words(parameters[effect.workload]))
+        (effect, point_text(parameters[effect.workload]))
         for effect in view.main_effects
         if math.isfinite(effect.ratio)
     ]
 
 
-def _pairs(ours: Sequence[tuple[Effect, str]], source: str, posted: Posted) -> Iterator[Beside]:
+def _pairs(
+    ours: Sequence[tuple[Effect, str]], source: str, posted: Posted
+) -> Iterator[PublishedRow]:
     for effect, point in ours:
         if posted.threads not in (None, effect.nr_threads):
             continue
         same = point.startswith(f"p:{posted.nr_pages} h:{int(posted.use_huge)} ")
         if same and short_name(effect.case) == short_name(posted.case):
             words = f"{source}, {posted.column}" if posted.column else source
-            yield Beside(words, posted, effect, point)
+            yield PublishedRow(words, posted, effect, point)
 
 
-def points_of(found: Sequence[Beside]) -> list[tuple[str, str, str, int, float]]:
+def points_of(found: Sequence[PublishedRow]) -> list[tuple[str, str, str, int, float]]:
     """Return workload, case, kernel, threads and published ratio, for a chart over threads."""
     return [
         (

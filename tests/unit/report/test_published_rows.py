@@ -3,17 +3,17 @@
 import pytest
 
 from harness.errors import InputError, SpecError
-from harness.report.beside import FOLDER, beside, keep_published, load_published
 from harness.report.collect import collect_report
 from harness.report.listing import render_list
 from harness.report.page import render_page
+from harness.report.published_rows import FOLDER, load_published, published_rows, store_published
 from harness.report.view import View
 from tests.synthetic_runs import RUN, write_synthetic_run
 
 
 @pytest.fixture(scope="module")
 def view(tmp_path_factory):
-    store = write_synthetic_run(tmp_path_factory.mktemp("beside"))
+    store = write_synthetic_run(tmp_path_factory.mktemp("published"))
     yield View(collect_report(store, RUN))
     store.close()
 
@@ -27,24 +27,24 @@ def posted(view, tmp_path):
     return mail
 
 
-def test_a_posted_table_stands_beside_the_runs_own_figures(view, posted, tmp_path):
-    assert keep_published(posted, tmp_path) == len(view.main_effects) + 1
+def test_a_posted_table_is_compared_with_the_runs_own_figures(view, posted, tmp_path):
+    assert store_published(posted, tmp_path) == len(view.main_effects) + 1
     posted.unlink()
-    found, alone = beside(view, tmp_path)
+    found, unmatched = published_rows(view, tmp_path)
     assert len(found) == len(view.main_effects)
     for each in found:
         assert each.posted.change == pytest.approx(1 / each.effect.ratio - 1, abs=6e-4)
         assert each.source.startswith("mail <1>.txt, ")
         assert not each.other_loops
-    assert alone == {"mail <1>.txt": 1}
+    assert unmatched == {"mail <1>.txt": 1}
     page = render_page(view, tmp_path)
-    assert 'id="beside"' in page
+    assert 'id="published"' in page
     assert "mail &lt;1&gt;.txt: 1 figure of cases" in page
     assert "Crosses are published ratios" in page
 
 
 def test_a_page_without_published_figures_has_no_such_section(view, tmp_path):
-    assert 'id="beside"' not in render_page(view, tmp_path)
+    assert 'id="published"' not in render_page(view, tmp_path)
 
 
 def test_a_small_file_has_points(view, tmp_path):
@@ -55,13 +55,13 @@ def test_a_small_file_has_points(view, tmp_path):
         f"  - {{case: {effect.case}, threads: {effect.nr_threads}, ratio: 4, loops: 7}}\n"
         "  - {case: fix_size, threads: 4096, change_percent: -50}\n"
     )
-    keep_published(file, tmp_path)
-    keep_published(tmp_path / FOLDER / "letter.yaml", tmp_path)  # once more, from where it is kept
-    found, alone = beside(view, tmp_path)
+    store_published(file, tmp_path)
+    store_published(tmp_path / FOLDER / "letter.yaml", tmp_path)  # once more, from where it is kept
+    found, unmatched = published_rows(view, tmp_path)
     assert {(each.effect.case, each.source) for each in found} == {(effect.case, "a letter")}
     assert all(each.ratio == pytest.approx(4) for each in found)
     assert all(each.other_loops for each in found)
-    assert alone == {"a letter": 1}
+    assert unmatched == {"a letter": 1}
     assert load_published(file)[1][1].change == -0.5
 
 
@@ -80,11 +80,11 @@ def test_what_holds_no_figures_is_refused_and_not_kept(tmp_path, name, text, err
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(error, match=words):
-        keep_published(tmp_path / name, tmp_path)
+        store_published(tmp_path / name, tmp_path)
     assert not (tmp_path / FOLDER).exists()
 
 
 def test_a_kept_file_that_somebody_damaged_costs_its_figures_only(view, posted, tmp_path):
-    keep_published(posted, tmp_path)
+    store_published(posted, tmp_path)
     (tmp_path / FOLDER / posted.name).write_text("nothing")
-    assert beside(view, tmp_path) == ([], {})
+    assert published_rows(view, tmp_path) == ([], {})

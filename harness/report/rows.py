@@ -1,0 +1,152 @@
+"""The rows of a comparison and of a run's throughputs, as values."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from harness.analysis.compare import Comparison
+from harness.analysis.judging import Word
+from harness.analysis.times import WHOLE_LOAD, Metric, boot_times
+from harness.report.phrases import base_workload
+
+POINT = ["workload", "cpus", "nr_threads"]  # one size of one workload
+_KEY = [*POINT, "case", "kernel"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One row of a comparison, see `harness.analysis.compare.Comparison`.
+
+    `ratio`: baseline time over the kernel's, NaN where nothing can be compared. `detectable`: the
+    smallest speed-up, as a fraction, that these boots would have shown. `word` is the judgement.
+    """
+
+    workload: str
+    cpus: int
+    nr_threads: int
+    case: str
+    kernel: str
+    baseline: str
+    ratio: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+    detectable: float
+    boots: int
+    boots_baseline: int
+    metric: str
+    word: str
+    note: str
+
+    @property
+    def shown(self) -> bool:
+        """Whether a difference is shown; nothing else may be coloured."""
+        return self.word in (Word.FASTER, Word.SLOWER)
+
+    @property
+    def secondary(self) -> bool:
+        """Whether the row is of interest only beside that of the mean worker."""
+        return self.metric == Metric.MAX
+
+    @property
+    def comparable(self) -> bool:
+        """Whether there is a ratio at all."""
+        return math.isfinite(self.ratio) and math.isfinite(self.low) and math.isfinite(self.high)
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """One case on one kernel at one size; NaN where a figure needs more boots or does not apply.
+
+    `avg_us`: one pass of `loops` loops, mean over workers, geometric mean over boots. `per_s`:
+    threads x loops / that time, with its 95 % interval over boots. `spread`: coefficient of
+    variation between boots. `fairness`: Jain's index over workers, mean over boots.
+    `slowest_us`: the slowest worker's pass, geometric mean over boots.
+    """
+
+    workload: str
+    cpus: int
+    nr_threads: int
+    case: str
+    kernel: str
+    loops: int
+    repeat: int
+    boots: int
+    avg_us: float
+    slowest_us: float
+    per_s: float
+    per_s_low: float
+    per_s_high: float
+    spread: float
+    fairness: float
+
+
+def effects_of(comparison: Comparison) -> list[Effect]:
+    """Return the comparison's rows as values."""
+    renamed = {"candidate": "kernel", "boots_candidate": "boots"}
+    table = comparison.rows.rename(columns=renamed).assign(baseline=comparison.baseline)
+    names = list(Effect.__dataclass_fields__)
+    effects = [
+        Effect(**dict(zip(names, row, strict=True))) for row in table[names].itertuples(index=False)
+    ]
+    order = {WHOLE_LOAD: 0}
+    return sorted(
+        effects,
+        key=lambda e: (
+            base_workload(e.workload),
+            e.nr_threads,
+            e.cpus,
+            e.workload,
+            order.get(e.case, 1),
+            e.metric == Metric.MAX,
+            e.case,
+            e.kernel,
+        ),
+    )
+
+
+def throughputs_of(measured: pd.DataFrame, passed: pd.DataFrame) -> Iterator[Throughput]:
+    """Yield every case on every kernel at every size. `measured`: samples; `passed`: boots."""
+    if passed.empty:
+        return
+    found = measured.groupby(["workload", "case"], observed=True)[["loops", "repeat"]].max()
+    passes = {key: (loops, repeat) for key, loops, repeat in found.itertuples()}
+    times = boot_times(measured, passed)
+    slowest = times[times["metric"] == Metric.MAX].groupby(_KEY)["time_us"].agg(stats.gmean)
+    for key, boots in times[times["metric"] != Metric.MAX].groupby(_KEY, sort=True):
+        workload, cpus, threads, case, kernel = cast("tuple[str, int, int, str, str]", key)
+        whole = case == WHOLE_LOAD
+        loops, repeat = (0, 0) if whole else passes[workload, case]
+        low, high = mean_interval(boots["throughput"].to_numpy(float))
+        yield Throughput(
+            workload=workload,
+            cpus=int(cpus),
+            nr_threads=int(threads),
+            case=case,
+            kernel=kernel,
+            loops=int(loops),
+            repeat=int(repeat),
+            boots=len(boots),
+            avg_us=float(stats.gmean(boots["time_us"])),
+            slowest_us=math.nan if whole else float(slowest.loc[key]),
+            per_s=float(stats.gmean(boots["throughput"])),
+            per_s_low=low,
+            per_s_high=high,
+            spread=float(boots["time_us"].std() / boots["time_us"].mean()),
+            fairness=float(boots["fairness"].mean()) if threads > 1 else math.nan,
+        )
+
+
+def mean_interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float]:
+    """Return the 95 % interval of the geometric mean (Student's t on logarithms), NaN below 2."""
+    if len(values) < 2 or not np.all(values > 0):
+        return math.nan, math.nan
+    logs = np.log(values)
+    reach = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs))
+    return float(np.exp(logs.mean() - reach)), float(np.exp(logs.mean() + reach))
