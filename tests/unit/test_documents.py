@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-DOCUMENTS = [TOP / "README.md", *sorted(TOP.glob("docs/**/*.md"))]
+DOCUMENTS = [TOP / "README.md", TOP / "CHANGELOG.md", *sorted(TOP.glob("docs/**/*.md"))]
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]+)")
 PATH = re.compile(
     r"(?<![\w./-])((?:benchmarks|docs|harness|kernels|playbooks|setup|tests)/[\w./-]*\w)(?![\w{*]|/[*{<])"
