@@ -28,7 +28,7 @@ MAIL += DIFF
 
 
 def nights(folder, series, slower, seed):
-    """Carry out nights until every series is settled; return what was claimed and told."""
+    """Run nightly until every series is settled; return the claims and the reported titles."""
     noise = random.Random(seed)
     workplace = Workplace(folder, MODULE.read_bytes())
     playbook = folder / "quick.yaml"
@@ -41,21 +41,23 @@ def nights(folder, series, slower, seed):
     file = workplace.file([{"name": "inbox", "mbox": "inbox"}], budget_h=24)
     workplace.night(file).carry_out()
     claims = sum("a second run has to confirm it" in line for line in workplace.said)
-    told = [title for title in workplace.titles if " is slower" in title or " is faster" in title]
+    reported = [
+        title for title in workplace.titles if " is slower" in title or " is faster" in title
+    ]
     assert len(workplace.boots) == 2 * BOOTS * (series + claims)
-    return claims, told
+    return claims, reported
 
 
 def main():
     series = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     print(f"{BOOTS} boots a side, {SPREAD:.0%} between boots\n")
-    print("| the series | of them | the first run shows a difference | told after two runs |")
+    print("| the series | of them | the first run shows a difference | reported after two runs |")
     print("|---|---|---|---|")
     began = time.process_time()
     for words, slower, count in (("changes nothing", 1, series), ("+5 %", 1.05, series // 3)):
         with tempfile.TemporaryDirectory() as folder:
-            claims, told = nights(Path(folder), count, slower, seed=count)
-        shares = [f"{found} ({found / count:.1%})" for found in (claims, len(told))]
+            claims, reported = nights(Path(folder), count, slower, seed=count)
+        shares = [f"{found} ({found / count:.1%})" for found in (claims, len(reported))]
         print(f"| {words} | {count} | {shares[0]} | {shares[1]} |", flush=True)
     print(f"\n{time.process_time() - began:.0f} CPU s")
 

@@ -86,7 +86,7 @@ def compared(a, b, ratio, **options):
 def word_of(found, cases=1):
     """Return the word of each row, in families of `cases` rows; (families, cases)."""
     p = stats.false_discovery_control(found.p.reshape(-1, cases), axis=1).ravel()
-    said = words(found.ratio, p, found.p_alike, np.nan)  # "too noisy" is not told apart
+    said = words(found.ratio, p, found.p_alike, np.nan)  # "too noisy" is not distinguished
     return np.asarray(said).reshape(-1, cases)
 
 

@@ -1,4 +1,4 @@
-"""What goes to the terminal: one door, so that nothing printed there acts on it."""
+"""Output to the terminal: everything is printed here, sanitised of control sequences."""
 
 import errno
 import os
@@ -40,7 +40,7 @@ def shown(value: object, style: str = "") -> Text:
 
 
 def describe(error: OSError) -> str:
-    """Return what the system refused, in words, and what to do about it."""
+    """Return a message for what the system refused, and what to do about it."""
     where = f"{error.filename}: " if error.filename else ""
     advice = _ADVICE.get(error.errno or 0)
     return f"{where}{error.strerror or error}" + (f"\n  next: {advice}" if advice else "")

@@ -1,4 +1,4 @@
-"""The one door to other programs: argv lists only, a deadline, a log, and no orphan left behind.
+"""Runs other programs: argv lists only, with a deadline, a log, and no process left behind.
 
 No child gets the caller's GIT_* variables: in a hook, an alias or `git bisect run` they name the
 user's repository and index, to which every git below us, also one that a build starts, would go.

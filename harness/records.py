@@ -1,7 +1,7 @@
 """What is kept, as values.
 
 Ids, kernels and folders become paths, so a record with one that could lead elsewhere cannot be
-made, whoever wrote the store.
+made, whatever the store holds.
 """
 
 import re

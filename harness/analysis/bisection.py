@@ -134,7 +134,7 @@ class Bisection:
         self._commits, self._bounds = commits, bounds
         self._counts = Counter[int]()
         self._effect: EndsDifference | None = None
-        self._likelihood: Likelihood | None = None  # from when GOOD and BAD are told apart
+        self._likelihood: Likelihood | None = None  # set once GOOD and BAD are shown to differ
         self._good, self._bad = 0, commits
         self._steps: dict[int, CommitState] = {}
 

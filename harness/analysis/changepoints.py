@@ -1,8 +1,8 @@
 """Change points in the history of measurements, one series a host, kernel line, case and threads.
 
-Frames in, values out. The boots of one run are one night: runs are compared with runs, whatever
-time passed between them. Where the run had a baseline, the ratio to it is followed: what the host
-did that night is in both. docs/explanation/history.md explains the rule.
+Frames in, values out. The boots of one run are one value: runs are compared, whatever time
+passed between them. Where a run has a baseline, the ratio to it is followed: disturbances by the
+host are in both. docs/explanation/history.md explains the rule.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from harness.analysis.frames import typed
 from harness.analysis.steps import Floats, LevelStep, find_steps, outliers
 
 # One row a passed boot and case; see `harness.store.history`. `host` is what measured, in words,
-# `machine` the digest of its facts, `line` the kernel line that goes on over the nights,
+# `machine` the digest of its facts, `line` the kernel line that goes on over the runs,
 # `toolchain` and `work` digests or words: where one of them changes, levels are not compared across
 # it. `baseline` is the line that the run compares with, empty where this is it or there is none,
 # `baseline_source` what it was made of, `baseline_us` its median time in the same run, workload and
@@ -44,7 +44,7 @@ _LONG_GAP = 3.0  # times the usual time between two runs
 
 
 class TrackedSeries(NamedTuple):
-    """What is followed over the nights; only its own past is compared with it.
+    """The key of one series; a value is compared with earlier ones of its series only.
 
     `host`: with the digest of its facts where times are followed, without where ratios to
     `baseline` are.
@@ -71,7 +71,7 @@ class LevelChange:
     """A change of level. Percentages are of the time before: 5.0 takes 5 % longer since then.
 
     `at_run` is the first run on the new level, `found_run` the one whose figures settled it: news
-    of the night `found_run`. `low_percent`, `high_percent`: 95 % interval.
+    of the run `found_run`. `low_percent`, `high_percent`: 95 % interval.
     """
 
     series: TrackedSeries
@@ -106,22 +106,22 @@ class Remark:
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """One series with all that was found. `nights`: run_id, started_at, time_us, boots, baseline_us
+    """One series with all that was found. `runs`: run_id, started_at, time_us, boots, baseline_us
     (NaN where there is no baseline); by time. `detectable_change`: of times without a baseline, the
-    relative change that would be told now; None where nothing would.
+    relative change that would be detected now; None where nothing would.
     """
 
     series: TrackedSeries
-    nights: pd.DataFrame
+    runs: pd.DataFrame
     changes: tuple[LevelChange, ...]
     remarks: tuple[Remark, ...]
     detectable_change: float | None = None
 
     @property
     def followed(self) -> "pd.Series[float]":
-        """What is followed, a value a night: times in us, or shares of the baseline's time."""
-        times = self.nights["time_us"]
-        return times / self.nights["baseline_us"] if self.series.baseline else times
+        """What is followed, a value a run: times in us, or shares of the baseline's time."""
+        times = self.runs["time_us"]
+        return times / self.runs["baseline_us"] if self.series.baseline else times
 
     @property
     def breaks(self) -> set[str]:
@@ -138,7 +138,7 @@ def breaking(series: TrackedSeries) -> set[Kind]:
 def find_changes(history: pd.DataFrame) -> list[LevelChange]:
     """Return every change of level in `history` (columns `HISTORY`), the oldest first.
 
-    A night adds changes whose `found_run` is that night's and alters none that were found before.
+    A run adds changes whose `found_run` is that run's and alters none that were found before.
     Raises InputError for a missing column.
     """
     found = [change for track in follow(history) for change in track.changes]
@@ -158,32 +158,32 @@ def follow(history: pd.DataFrame) -> list[Track]:
 
 
 def _follow_one(series: TrackedSeries, boots: pd.DataFrame) -> Track:
-    nights = _nights(boots)
-    remarks = list(_condition_remarks(nights))
-    plain = Track(series, nights, (), tuple(remarks))
+    runs = _runs(boots)
+    remarks = list(_condition_remarks(runs))
+    plain = Track(series, runs, (), tuple(remarks))
     values = np.log(plain.followed.to_numpy(float))
-    restarts = [i for i, run in enumerate(nights["run_id"]) if run in plain.breaks]
+    restarts = [i for i, run in enumerate(runs["run_id"]) if run in plain.breaks]
     find = find_steps if series.baseline else find_local_steps
     steps = find(values, restarts)
-    remarks += _outlier_remarks(nights, values, sorted({0, *restarts, *(s.at for s in steps)}))
-    remarks += _gap_remarks(nights)
-    changes = tuple(_change(series, nights, step) for step in steps)
+    remarks += _outlier_remarks(runs, values, sorted({0, *restarts, *(s.at for s in steps)}))
+    remarks += _gap_remarks(runs)
+    changes = tuple(_change(series, runs, step) for step in steps)
     least = None if series.baseline else detectable_change(values, steps, restarts)
-    return Track(series, nights, changes, tuple(remarks), least)
+    return Track(series, runs, changes, tuple(remarks), least)
 
 
-def _nights(boots: pd.DataFrame) -> pd.DataFrame:
+def _runs(boots: pd.DataFrame) -> pd.DataFrame:
     """Return one row a run: the median of its boots, so that one odd boot does not move it."""
     kept = ("toolchain", "work", "machine", "baseline_source", "baseline_us")
-    nights = boots.groupby(["started_at", "run_id"], sort=True).agg(
+    runs = boots.groupby(["started_at", "run_id"], sort=True).agg(
         time_us=("time_us", "median"),
         boots=("time_us", "size"),
         **{name: (name, "first") for name in kept},
     )
-    return nights.reset_index()
+    return runs.reset_index()
 
 
-def _condition_remarks(nights: pd.DataFrame) -> Iterator[Remark]:
+def _condition_remarks(runs: pd.DataFrame) -> Iterator[Remark]:
     columns = {
         "toolchain": Kind.TOOLCHAIN,
         "work": Kind.WORK,
@@ -191,37 +191,37 @@ def _condition_remarks(nights: pd.DataFrame) -> Iterator[Remark]:
         "baseline_source": Kind.BASELINE,
     }
     for column, kind in columns.items():
-        before = nights[column].shift()
-        for row in nights[(nights[column] != before) & before.notna()].index:
-            words = f"{before[row]} before, {nights.loc[row, column]} since"
-            yield Remark(str(nights.loc[row, "run_id"]), kind, words)
+        before = runs[column].shift()
+        for row in runs[(runs[column] != before) & before.notna()].index:
+            words = f"{before[row]} before, {runs.loc[row, column]} since"
+            yield Remark(str(runs.loc[row, "run_id"]), kind, words)
 
 
-def _outlier_remarks(nights: pd.DataFrame, values: Floats, levels: list[int]) -> Iterator[Remark]:
-    for night in outliers(values, levels):
-        begin = max(level for level in levels if level <= night)
-        end = min((level for level in levels if level > night), default=len(values))
-        away = _percent(values[night] - float(np.median(values[begin:end])))
+def _outlier_remarks(runs: pd.DataFrame, values: Floats, levels: list[int]) -> Iterator[Remark]:
+    for run in outliers(values, levels):
+        begin = max(level for level in levels if level <= run)
+        end = min((level for level in levels if level > run), default=len(values))
+        away = _percent(values[run] - float(np.median(values[begin:end])))
         words = f"{away:+.1f} % from its level"
-        yield Remark(str(nights["run_id"].iloc[night]), Kind.OUTLIER, words)
+        yield Remark(str(runs["run_id"].iloc[run]), Kind.OUTLIER, words)
 
 
-def _gap_remarks(nights: pd.DataFrame) -> Iterator[Remark]:
-    times = pd.to_datetime(nights["started_at"], format="ISO8601", utc=True)
+def _gap_remarks(runs: pd.DataFrame) -> Iterator[Remark]:
+    times = pd.to_datetime(runs["started_at"], format="ISO8601", utc=True)
     gaps: Any = times.diff().dt.total_seconds() / 86_400
-    long = gaps > max(_LONG_GAP * float(gaps.median()), 1.0)  # all False for a single night
+    long = gaps > max(_LONG_GAP * float(gaps.median()), 1.0)  # all False for a single run
     for row in gaps[long].index:
         words = f"{gaps[row]:.0f} days without a run"
-        yield Remark(str(nights.loc[row, "run_id"]), Kind.GAP, words)
+        yield Remark(str(runs.loc[row, "run_id"]), Kind.GAP, words)
 
 
-def _change(series: TrackedSeries, nights: pd.DataFrame, step: LevelStep) -> LevelChange:
+def _change(series: TrackedSeries, runs: pd.DataFrame, step: LevelStep) -> LevelChange:
     low, high = _percent(step.low), _percent(step.high)
     return LevelChange(
         series=series,
-        at_run=str(nights["run_id"].iloc[step.at]),
-        at=str(nights["started_at"].iloc[step.at]),
-        found_run=str(nights["run_id"].iloc[step.found]),
+        at_run=str(runs["run_id"].iloc[step.at]),
+        at=str(runs["started_at"].iloc[step.at]),
+        found_run=str(runs["run_id"].iloc[step.found]),
         direction=Direction.SLOWER if step.shift > 0 else Direction.FASTER,
         size_percent=_percent(step.shift),
         low_percent=low,

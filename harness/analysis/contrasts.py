@@ -1,8 +1,8 @@
-"""Finds steps in times of nights that depend on each other. Arrays in, values out.
+"""Finds steps in times of runs that depend on each other. Arrays in, values out.
 
-Without a baseline in the same night a time holds whatever the host does: it drifts, has seasons,
-stays slow for some nights. No model of that is fitted. A step is a contrast between the newest
-nights and those before them that is far larger than the same contrast ever was in this series: what
+Without a baseline in the same run a time holds whatever the host does: it drifts, has seasons,
+stays slow for some runs. No model of that is fitted. A step is a contrast between the newest
+runs and those before them that is far larger than the same contrast ever was in this series: what
 lasts, creeps or swings makes earlier contrasts as large. docs/explanation/history.md explains the
 choices and gives the error rates.
 """
@@ -23,7 +23,7 @@ from harness.analysis.steps import LEAST_NOISE, Floats, LevelStep
 class LocalRule:
     """When a step of times is believed. Calibrated by `python -m benchmarks.history`.
 
-    `new`: how many of the newest nights are held against the `old` ones before them, for each of
+    `new`: how many of the newest runs are held against the `old` ones before them, for each of
     these counts. `limit`: how many times as large as it usually is a contrast must be. `memory`:
     earlier contrasts that say what is usual, at least `learning` of them. `smallest`: relative
     changes below are not reported.
@@ -38,7 +38,7 @@ class LocalRule:
 
 
 class _Contrasts(NamedTuple):
-    """Of each night, with so many new ones: how many times as large as usual; its usual size.
+    """Of each run, with so many new ones: how many times as large as usual; its usual size.
 
     Both are 0 where nothing can be said. `freedom`: independent contrasts that the usual size
     rests on.
@@ -52,10 +52,10 @@ class _Contrasts(NamedTuple):
 def find_local_steps(
     values: Floats, restarts: Sequence[int] = (), rule: LocalRule | None = None
 ) -> list[LevelStep]:
-    """Return the steps of `values` (logarithms of times, a night each, in order).
+    """Return the steps of `values` (logarithms of times, a run each, in order).
 
-    At each index of `restarts` the conditions changed: nights are not compared across it. A night
-    is judged by what was known then. Once a step is known, the nights before it count as if they
+    At each index of `restarts` the conditions changed: runs are not compared across it. A run
+    is judged by what was known then. Once a step is known, the runs before it count as if they
     had been on the new level.
     """
     rule = rule or LocalRule()
@@ -67,8 +67,8 @@ def find_local_steps(
         scores = np.array([contrast.score for contrast in contrasts])
         alarms = np.flatnonzero((scores > rule.limit).any(axis=0))
         steps = (
-            _step(levelled, int(night), contrasts[scores[:, night].argmax()], restarts, found, rule)
-            for night in alarms[alarms > judged]
+            _step(levelled, int(run), contrasts[scores[:, run].argmax()], restarts, found, rule)
+            for run in alarms[alarms > judged]
         )
         step = next((step for step in steps if step is not None), None)
         if step is None:
@@ -84,10 +84,10 @@ def detectable_change(
     restarts: Sequence[int] = (),
     rule: LocalRule | None = None,
 ) -> float | None:
-    """Return the relative change that would be told if it came now; None: too few nights are known.
+    """Return the relative change that would be detected now; None where there are too few runs.
 
     `steps`: those that `find_local_steps` found in `values`. Half of the changes of that size are
-    told, ten nights or so after they came.
+    detected, ten runs or so after they came.
     """
     rule = rule or LocalRule()
     levelled = np.array(values, float)
@@ -99,19 +99,19 @@ def detectable_change(
 
 
 def _contrasts(values: Floats, restarts: Sequence[int], new: int, rule: LocalRule) -> _Contrasts:
-    """Return the contrasts of all nights at once; a score of 0 where there is none."""
-    nights, both = len(values), new + rule.old
-    score, usual, freedom = np.zeros(nights), np.zeros(nights), np.ones(nights)
-    if nights < both:
+    """Return the contrasts of all runs at once; a score of 0 where there is none."""
+    runs, both = len(values), new + rule.old
+    score, usual, freedom = np.zeros(runs), np.zeros(runs), np.ones(runs)
+    if runs < both:
         return _Contrasts(score, usual, freedom)
     windows = sliding_window_view(values, both)
     before, since = windows[:, : rule.old], windows[:, rule.old :]
     level = trimmed_mean(before)
     contrast = trimmed_mean(since) - level
-    begins = np.zeros(nights, int)
+    begins = np.zeros(runs, int)
     for restart in sorted(restarts):
         begins[restart:] = restart
-    last = np.arange(both - 1, nights)
+    last = np.arange(both - 1, runs)
     valid = last - both + 1 >= begins[last]
     squares, counts = (_running_sum(values) for values in (contrast**2 * valid, valid))
     end = np.maximum(np.arange(len(contrast)) - new + 1, 0)
@@ -122,9 +122,9 @@ def _contrasts(values: Floats, restarts: Sequence[int], new: int, rule: LocalRul
     within *= (1 / new + 1 / rule.old) / (both - 2)
     size = np.sqrt(np.maximum(np.maximum(earlier, within), LEAST_NOISE**2))
     beyond = (since - level[:, None]) * np.sign(contrast)[:, None] > np.abs(contrast)[:, None] / 2
-    agreeing = beyond.sum(axis=1) >= new - (new >= 7)  # of many nights one may be odd
-    told = valid & (count >= rule.learning) & agreeing
-    score[last] = np.where(told, np.abs(contrast) / size, 0.0)
+    agreeing = beyond.sum(axis=1) >= new - (new >= 7)  # of many runs one may be odd
+    detected = valid & (count >= rule.learning) & agreeing
+    score[last] = np.where(detected, np.abs(contrast) / size, 0.0)
     usual[last] = np.where(valid & (count >= rule.learning), size, 0.0)
     freedom[last] = np.maximum(count / new, 1)
     return _Contrasts(score, usual, freedom)
@@ -132,34 +132,34 @@ def _contrasts(values: Floats, restarts: Sequence[int], new: int, rule: LocalRul
 
 def _step(
     values: Floats,
-    night: int,
+    run: int,
     contrasts: _Contrasts,
     restarts: Sequence[int],
     known: Sequence[LevelStep],
     rule: LocalRule,
 ) -> LevelStep | None:
-    """Return the step that a night shows: where squares are least; None for one too small."""
-    begin = max(0, night + 1 - rule.old - max(rule.new), *(r for r in restarts if r <= night), 0)
+    """Return the step that a run shows: where squares are least; None for one too small."""
+    begin = max(0, run + 1 - rule.old - max(rule.new), *(r for r in restarts if r <= run), 0)
     begin = max([begin, *(step.at + 1 for step in known)])
-    nights = values[begin : night + 1]
-    least = 3  # nights on each side
-    if len(nights) < 2 * least:
+    runs = values[begin : run + 1]
+    least = 3  # runs on each side
+    if len(runs) < 2 * least:
         return None
-    sizes = np.arange(least, len(nights) - least + 1)
-    first = np.cumsum(nights)[sizes - 1]
-    between = first**2 / sizes + (nights.sum() - first) ** 2 / (len(nights) - sizes)
+    sizes = np.arange(least, len(runs) - least + 1)
+    first = np.cumsum(runs)[sizes - 1]
+    between = first**2 / sizes + (runs.sum() - first) ** 2 / (len(runs) - sizes)
     size = int(sizes[between.argmax()])
-    shift = float(trimmed_mean(nights[size:]) - trimmed_mean(nights[:size]))
+    shift = float(trimmed_mean(runs[size:]) - trimmed_mean(runs[:size]))
     if abs(np.expm1(shift)) < rule.smallest:
         return None
-    reach = float(stats.t.ppf(0.975, contrasts.freedom[night]) * contrasts.usual[night])
-    return LevelStep(begin + size, night, shift, shift - reach, shift + reach)
+    reach = float(stats.t.ppf(0.975, contrasts.freedom[run]) * contrasts.usual[run])
+    return LevelStep(begin + size, run, shift, shift - reach, shift + reach)
 
 
-def trimmed_mean(nights: Floats) -> Floats:
-    """Return the means along the last axis without a fifth of the nights at each end."""
-    cut = nights.shape[-1] // 5
-    means: Floats = np.sort(nights, axis=-1)[..., cut : nights.shape[-1] - cut].mean(axis=-1)
+def trimmed_mean(runs: Floats) -> Floats:
+    """Return the means along the last axis without a fifth of the runs at each end."""
+    cut = runs.shape[-1] // 5
+    means: Floats = np.sort(runs, axis=-1)[..., cut : runs.shape[-1] - cut].mean(axis=-1)
     return means
 
 

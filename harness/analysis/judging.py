@@ -98,8 +98,8 @@ def confirmed(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """
     key = [*CONDITION, "case", "candidate"]  # the whole load may be timed in another way
     asked = claimed(first)[[*key, "word", "ratio"]].rename(columns={"ratio": "first_ratio"})
-    told = second.loc[second["metric"] != Metric.MAX, [*key, "ratio", "low", "high", "p"]]
-    both = asked.merge(told, on=key, how="left")
+    confirming = second.loc[second["metric"] != Metric.MAX, [*key, "ratio", "low", "high", "p"]]
+    both = asked.merge(confirming, on=key, how="left")
     known = both["p"].notna()
     both["p_again"] = np.nan
     both.loc[known, "p_again"] = stats.false_discovery_control(both.loc[known, "p"])

@@ -1,7 +1,7 @@
-"""Finds steps in one series of night values, night by night. Arrays in, values out.
+"""Finds steps in one series of values, run by run. Arrays in, values out.
 
-Each night is judged with what was known that night, so a later night neither takes an alarm back
-nor adds one in the past. This is for ratios to a baseline of the same night, which are independent
+Each run is judged by the runs up to it, so a later run neither takes an alarm back nor adds one in
+the past. This is for ratios to a baseline of the same run, which are independent
 of each other; `harness.analysis.contrasts` is for times. docs/explanation/history.md explains
 the choices and gives the error rates.
 """
@@ -19,18 +19,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rule:
-    """When a step is believed. The defaults are calibrated by `python -m benchmarks.history`.
+    """When a step is accepted. The defaults are calibrated by `python -m benchmarks.history`.
 
-    `alpha`: p below which one night's test believes; each night before the new level has lasted
-    for `patience` asks for a p ten times smaller. `confirmations`: nights on the new level at the
-    least. `learning`: nights on the old level, where nothing is known of the noise yet.
+    `alpha`: p below which a step is accepted; each run that the new level lacks to `settling_runs`
+    lowers it to a tenth. `confirmations`: least runs on the new level. `learning`: least runs on
+    the old level, where the noise is not known yet.
     `clip`: deviations count at most so many standard deviations. `smallest`: relative changes
-    below are not reported. `longest`: nights looked back upon; `latest`: a step is found within
-    so many nights or never, as every further one is another chance of a false alarm.
+    below are not reported. `longest`: runs looked back; `latest`: a step is found within
+    so many runs or never, as every further one is another chance of a false alarm.
     """
 
     alpha: float = 1e-6
-    patience: int = 5
+    settling_runs: int = 5
     confirmations: int = 3
     learning: int = 8
     clip: float = 4.0
@@ -41,9 +41,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class LevelStep:
-    """A change of level: nights are indices of the series; `shift`, `low`, `high` are logarithms.
+    """A change of level: runs are indices of the series; `shift`, `low`, `high` are logarithms.
 
-    `at`: the first night on the new level; `found`: the night that settled it.
+    `at`: the first run on the new level; `found`: the run that settled it.
     """
 
     at: int
@@ -55,7 +55,7 @@ class LevelStep:
 
 @dataclass(frozen=True)
 class _Noise:
-    """What levels show of the noise between nights: squares and degrees of freedom."""
+    """What levels show of the noise between runs: squares and degrees of freedom."""
 
     squares: float = 0.0
     freedom: float = 0.0
@@ -74,17 +74,17 @@ _MAD_TO_DEVIATION = 1.4826  # for the normal distribution
 def find_steps(
     values: Floats, restarts: Sequence[int] = (), rule: Rule | None = None
 ) -> list[LevelStep]:
-    """Return the steps of `values` (logarithms of times, a night each, in order).
+    """Return the steps of `values` (logarithms of times, a run each, in order).
 
     At each index of `restarts` the conditions changed: what differs across it is no step.
     """
     rule = rule or Rule()
     found: list[LevelStep] = []
     noise, begin = _Noise(), 0
-    for night in range(len(values)):
-        if night in restarts:
-            noise, begin = noise.joined(_noise_of(values[begin:night], noise, rule)), night
-        step = _judge_night(values, max(begin, night + 1 - rule.longest), night, noise, rule)
+    for run in range(len(values)):
+        if run in restarts:
+            noise, begin = noise.joined(_noise_of(values[begin:run], noise, rule)), run
+        step = _judge_run(values, max(begin, run + 1 - rule.longest), run, noise, rule)
         if step:
             found.append(step)
             noise = noise.joined(_noise_of(values[begin : step.at], noise, rule))
@@ -93,38 +93,36 @@ def find_steps(
 
 
 def outliers(values: Floats, levels: Sequence[int], limit: float = 5.0) -> Iterator[int]:
-    """Yield the nights that lie far from the median of their level. `levels`: where each begins."""
+    """Yield the runs that lie far from the median of their level. `levels`: where each begins."""
     if len(values) < 5:
         return
     parts = [values[a:b] for a, b in zip(levels, [*levels[1:], len(values)], strict=True)]
     rest = np.concatenate([part - np.median(part) for part in parts])
     spread = max(_MAD_TO_DEVIATION * float(np.median(np.abs(rest))), LEAST_NOISE)
-    yield from (int(night) for night in np.flatnonzero(np.abs(rest) > limit * spread))
+    yield from (int(run) for run in np.flatnonzero(np.abs(rest) > limit * spread))
 
 
-def _judge_night(
-    values: Floats, begin: int, night: int, noise: _Noise, rule: Rule
-) -> LevelStep | None:
-    """Return the step that the nights from `begin` to `night` show, if they do."""
-    count = night + 1 - begin
+def _judge_run(values: Floats, begin: int, run: int, noise: _Noise, rule: Rule) -> LevelStep | None:
+    """Return the step that the runs from `begin` to `run` show, if they do."""
+    count = run + 1 - begin
     before = rule.confirmations if noise.freedom >= rule.learning else rule.learning
     if count < before + rule.confirmations:
         return None
-    level = _clipped(values[begin : night + 1], noise, rule)
+    level = _clipped(values[begin : run + 1], noise, rule)
     sizes = np.arange(max(before, count - rule.latest), count - rule.confirmations + 1)
     if not _believed(_tests(level, sizes, noise), count - sizes, rule).any():
         return None
     size = max(_locate(level, rule), int(sizes[0]))
     p = float(_tests(level, np.array([size]), noise)[0])
-    step = _measured(values[begin : night + 1], size, noise, rule)
+    step = _measured(values[begin : run + 1], size, noise, rule)
     if not _believed(p, count - size, rule) or abs(np.expm1(step.shift)) < rule.smallest:
         return None
-    return replace(step, at=begin + size, found=night)
+    return replace(step, at=begin + size, found=run)
 
 
-def _believed(p: Any, nights: Any, rule: Rule) -> Any:
-    """Return whether a p is small enough for a new level that has lasted for so many nights."""
-    return p * 10.0 ** np.maximum(rule.patience - nights, 0) < rule.alpha
+def _believed(p: Any, runs: Any, rule: Rule) -> Any:
+    """Return whether a p is small enough for a new level that has lasted for so many runs."""
+    return p * 10.0 ** np.maximum(rule.settling_runs - runs, 0) < rule.alpha
 
 
 def _clipped(level: Floats, noise: _Noise, rule: Rule) -> Floats:
@@ -136,7 +134,7 @@ def _clipped(level: Floats, noise: _Noise, rule: Rule) -> Floats:
 
 
 def _spread(away: Floats, noise: _Noise) -> float:
-    """Return a standard deviation that single far nights do not move."""
+    """Return a standard deviation that single far runs do not move."""
     known = (noise.squares / noise.freedom) ** 0.5 if noise.freedom else 0.0
     own = _MAD_TO_DEVIATION * float(np.median(np.abs(away)))
     share = noise.freedom / (noise.freedom + len(away))
@@ -144,7 +142,7 @@ def _spread(away: Floats, noise: _Noise) -> float:
 
 
 def _tests(level: Floats, sizes: NDArray[np.int_], noise: _Noise) -> Floats:
-    """Return the p of Student's t between the first `sizes` nights and the rest, for each size."""
+    """Return the p of Student's t between the first `sizes` runs and the rest, for each size."""
     count, total, squares = len(level), level.sum(), (level**2).sum()
     first = np.cumsum(level)[sizes - 1]
     mean_a, mean_b = first / sizes, (total - first) / (count - sizes)
@@ -152,13 +150,13 @@ def _tests(level: Floats, sizes: NDArray[np.int_], noise: _Noise) -> Floats:
     freedom = count - 2 + noise.freedom
     variance = np.maximum((within + noise.squares) / freedom, LEAST_NOISE**2)
     t = np.abs(mean_a - mean_b) / np.sqrt(variance * (1 / sizes + 1 / (count - sizes)))
-    # scipy.stats checks more than each night can pay
+    # scipy.stats checks more than each run can pay
     p: Floats = 2 * special.stdtr(freedom, -t)
     return p
 
 
 def _locate(level: Floats, rule: Rule) -> int:
-    """Return how many nights lie before the step: the least squares split."""
+    """Return how many runs lie before the step: the least squares split."""
     sizes = np.arange(rule.confirmations, len(level) - rule.confirmations + 1)
     first = np.cumsum(level)[sizes - 1]
     between = first**2 / sizes + (level.sum() - first) ** 2 / (len(level) - sizes)
@@ -166,7 +164,7 @@ def _locate(level: Floats, rule: Rule) -> int:
 
 
 def _measured(level: Floats, size: int, noise: _Noise, rule: Rule) -> LevelStep:
-    """Return the step after `size` nights and its 95 % interval; each side is clipped alone."""
+    """Return the step after `size` runs and its 95 % interval; each side is clipped alone."""
     a, b = level[:size], level[size:]
     parts = [_clipped(part, noise, rule) + np.median(part) for part in (a, b)]
     shift = float(parts[1].mean() - parts[0].mean())
@@ -178,7 +176,7 @@ def _measured(level: Floats, size: int, noise: _Noise, rule: Rule) -> LevelStep:
 
 
 def _noise_of(level: Floats, noise: _Noise, rule: Rule) -> _Noise:
-    """Return what the nights of one level show of the noise between nights."""
+    """Return what the runs of one level show of the noise between runs."""
     if len(level) < 2:
         return _Noise()
     kept = _clipped(level, noise, rule)

@@ -26,7 +26,7 @@ def past_builds(cache: Cache) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield folder and record of every finished build, the newest first."""
     found = []
     for path in cache.place("kernels", "x").parent.glob(f"*/{RECORD}"):
-        # A damaged one is passed over: whoever asks for that kernel builds it again.
+        # A damaged one is skipped: the next request for that kernel builds it again.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             found.append((path.stat().st_mtime_ns, path.parent, read_record(path.parent)))
     for _, folder, record in sorted(found, key=lambda build: build[0], reverse=True):
@@ -40,7 +40,7 @@ def find_base(plan: BuildPlan, cache: Cache, pristine: Path) -> BaseTree | None:
     The same source comes first, then the same fragments, then the newest. Another source is close
     when its top Makefile is alike, that is of the same release, as in a git history. `pristine`:
     the folder with the source of `plan`. What a contained build left is no base: its objects, and
-    the programs among them that the next build would run, are of whoever wrote its tree.
+    the programs among them that the next build would run, come from the author of its tree.
     """
     inputs, candidates = plan.inputs, []
     for folder, record in past_builds(cache):

@@ -1,6 +1,6 @@
 """What a build may see: its own tree and the toolchain; no home, no secrets, no network.
 
-A kernel build is a program of whoever wrote the tree: Kconfig runs `$(shell,...)`, Makefiles run
+A kernel build is a program of the author of the tree: Kconfig runs `$(shell,...)`, Makefiles run
 what they like, and `.incbin` embeds any file that the compiler can read into a kernel whose log
 goes into a page. What contains it is in `METHODS`; the first that works here is taken. None is
 believed on its word: a probe has to fail to see a file, a process and a network device that exist.

@@ -155,7 +155,7 @@ def _drafts(mails: Mapping[str, Mail]) -> list[_Draft]:
         for part in parts or [group]:
             kept, doubt = _without_duplicates(part)
             if not clear:
-                doubt = "several series without threads, whose patches cannot be told apart"
+                doubt = "several series without threads, whose patches cannot be assigned"
             first = min(order[mail.message_id] for mail in part)
             drafts.append(_Draft(kept, int(str(version)), first, doubt))
     return drafts

@@ -1,6 +1,6 @@
 """Build trees: a linked copy of the source with the objects in a folder below it.
 
-The objects lie in a direct child of the source, so that kbuild speaks of the source as `..`
+The objects lie in a direct child of the source, so that kbuild refers to the source as `..`
 (Makefile: `srctree := ..`): no compiler command holds an absolute path, and a copied tree is
 up to date in its new place. What kbuild still writes absolutely (the tools' dependencies, above
 all objtool's, on which every object depends) is rewritten by `rebase_paths`.

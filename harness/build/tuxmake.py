@@ -18,8 +18,8 @@ _FIRST_ERROR = re.compile(
     r"|: not found|\berror: |^E: ).*$",
     re.MULTILINE | re.IGNORECASE,
 )
-# When the harness dies, by whatever signal, this shell hears of it (the runner's own tether would
-# kill it unheard) and takes tuxmake, make and the compilers, its process group, along.
+# When the harness dies, by whatever signal, this shell gets SIGTERM (the runner's own setpriv would
+# kill it without notice) and takes tuxmake, make and the compilers, its process group, along.
 _DEATH_SIGNAL = ["setpriv", "--pdeathsig", "TERM", "--"]
 _DEATH_SIGNAL += ["sh", "-c", 'trap "kill -KILL 0" TERM; "$@" & wait $!', "sh"]
 _MAKE_ERROR = re.compile(r"^.*\*\*\* .*$", re.MULTILINE)

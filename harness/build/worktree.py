@@ -112,7 +112,7 @@ def kernel_at(
 
 
 def write_kernel(spec: KernelSpec) -> None:
-    """Write the kernel file of `spec` into its folder, for whoever loads it by name."""
+    """Write the kernel file of `spec` into its folder, to be loaded by name."""
     kept = spec.model_dump(mode="json", exclude={"name", "folder"})
     stream = io.StringIO()
     YAML(typ="safe").dump(kept, stream)

@@ -84,7 +84,7 @@ def main() -> None:
         echo("\ninterrupted", err=True)
         status = ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; say nothing when the interpreter flushes at exit.
+        # The reader of our output has gone; print nothing when the interpreter flushes at exit.
         _drop_output()
         status = ExitCode.OK
     except OSError as error:

@@ -105,7 +105,7 @@ def _answer(outcome: BisectionResult) -> list[str]:
         said = f"{changes[-1].name} is not shown to differ from {changes[0].name} ({what})."
         return [said, *_required_effort(outcome)]
     if state.phase is Phase.COMPARING or state.effect is None:
-        return ["GOOD and BAD are not told apart yet."]
+        return ["GOOD and BAD are not shown to differ yet."]
     effect = f"{_percent(state.effect.ratio)} ({what})"
     certainty = sum(state.probabilities[number] for number in state.suspects)
     if len(suspects) > 1:

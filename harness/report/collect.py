@@ -99,7 +99,7 @@ def kernel_label(run: RunRecord, kernel: str) -> str:
 
 
 def conditions_of(runs: Mapping[str, Sequence[BootRecord]]) -> dict[tuple[str, int], Any]:
-    """Return what must be alike between boots that are compared, where a target has told it."""
+    """Return what must be alike between boots that are compared, where a target reports it."""
     return {
         (run_id, number): boot.facts["conditions"]
         for run_id, boots in runs.items()

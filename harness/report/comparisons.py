@@ -75,7 +75,7 @@ def _with_smallest(run: RunRecord, smallest: float | None) -> RunRecord:
     return run if smallest is None else replace(run, plan={**run.plan, "smallest_effect": smallest})
 
 
-_ONE_SESSION = "each run is one session: how much sessions differ cannot be told from two"
+_ONE_SESSION = "each run is one session: the spread between sessions cannot be estimated from two"
 _HELD = (
     "Sessions differ with nothing changed, so this compares how {kernel} stands against {baseline} "
     "in each of the two runs."

@@ -115,8 +115,8 @@ def nodes_at(view: View, kernel: str, cpus: int) -> int:
     if {**_CALIBRATED, **(facts.get("features") or {})} != _CALIBRATED:
         return 0
     nodes = designed_nodes(view, kernel, cpus)
-    told = view.reported_nodes.get((kernel, cpus, cpus), nodes)
-    return nodes if told == nodes else 0
+    reported = view.reported_nodes.get((kernel, cpus, cpus), nodes)
+    return nodes if reported == nodes else 0
 
 
 def designed_nodes(view: View, kernel: str, cpus: int) -> int:
@@ -139,8 +139,8 @@ def nodes_text(view: View, kernel: str, facts: Mapping[str, Any]) -> str:
 
     `facts`: of the boot.
     """
-    if told := facts.get("vmap_nodes"):
-        return str(told)
+    if reported := facts.get("vmap_nodes"):
+        return str(reported)
     cpus = str(facts.get("cpus") or "")  # as the guest's init wrote it, or a number
     designed = designed_nodes(view, kernel, int(cpus)) if cpus.isdecimal() else 0
     return f"({designed})" if designed else NOTHING

@@ -20,12 +20,12 @@ from harness.report.phrases import series_name
 WIDTH, HEIGHT = 860, 168
 LEFT, RIGHT, TOP, BOTTOM = 76, 14, 12, 26
 _DRAWN = 60  # charts on the page, those with changes first
-_NIGHTS = 180  # newest nights of a chart: the page stays below 2 MB
+_RUNS = 180  # newest runs of a chart: the page stays below 2 MB
 
 
 @dataclass(frozen=True)
 class TrendPoint:
-    """One night. `state`: empty, `outlier`, or the direction of the change that begins here."""
+    """One run. `state`: empty, `outlier`, or the direction of the change that begins here."""
 
     x: float
     y: float
@@ -37,7 +37,7 @@ class TrendPoint:
 
 @dataclass(frozen=True)
 class Mark:
-    """A vertical line at a night, with words: conditions that changed, runs that are missing."""
+    """A vertical line at a run, with words: conditions that changed, runs that are missing."""
 
     x: float
     words: str
@@ -98,7 +98,7 @@ class Trends:
 
 def layout_trends(tracks: Iterable[Track], linked: Callable[[str], bool]) -> Trends:
     """Return the charts of all series with two runs or more. `linked`: whether a run has a page."""
-    several = [track for track in tracks if len(track.nights) > 1]
+    several = [track for track in tracks if len(track.runs) > 1]
     several.sort(key=lambda track: track.series)
     several.sort(key=lambda track: max((c.at for c in track.changes), default=""), reverse=True)
     drawn = [_trend(n, track, linked) for n, track in enumerate(several[:_DRAWN])]
@@ -106,14 +106,14 @@ def layout_trends(tracks: Iterable[Track], linked: Callable[[str], bool]) -> Tre
 
 
 def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
-    nights = track.nights.iloc[-_NIGHTS:].reset_index(drop=True)
+    runs = track.runs.iloc[-_RUNS:].reset_index(drop=True)
     odd = {remark.run_id for remark in track.remarks if remark.kind is Kind.OUTLIER}
     begun = {change.at_run: change for change in track.changes}
-    values = track.followed.iloc[-_NIGHTS:].reset_index(drop=True)
+    values = track.followed.iloc[-_RUNS:].reset_index(drop=True)
     tell = duration if not track.series.baseline else _share_text
-    usual = values[~nights["run_id"].isin(odd)]
+    usual = values[~runs["run_id"].isin(odd)]
     y_of, y_ticks = _y_axis(usual if len(usual) else values, tell)
-    times = pd.to_datetime(nights["started_at"], format="ISO8601", utc=True)
+    times = pd.to_datetime(runs["started_at"], format="ISO8601", utc=True)
     x_of, x_ticks = _x_axis(list(times))
     points = [
         TrendPoint(
@@ -125,7 +125,7 @@ def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
             linked=linked(run),
         )
         for when, value, boots, run in zip(
-            times, values, nights["boots"], nights["run_id"], strict=True
+            times, values, runs["boots"], runs["run_id"], strict=True
         )
     ]
     breaks = track.breaks | {r.run_id for r in track.remarks if r.kind is Kind.GAP}
@@ -134,7 +134,7 @@ def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
     marks = [Mark(of_run[r.run_id].x, f"{r.kind}: {r.words}") for r in remarks]
     series = track.series
     sizes = f"{series.cpus} CPUs, {threads_words(series.nr_threads)}"
-    sizes += f"; time over that of {series.baseline}, same night" if series.baseline else ""
+    sizes += f"; time over that of {series.baseline}, same run" if series.baseline else ""
     return Trend(
         name=f"trend-{number}",
         title=f"{short_case(series.case)}: {series.line}, {series_name(series.workload)}, {sizes}",
@@ -160,11 +160,11 @@ def change_text(change: LevelChange) -> str:
 
 def _sentence(track: Track) -> str:
     """Return the chart's text alternative."""
-    nights, changes = track.nights, track.changes
-    dates = [str(nights["started_at"].iloc[n])[:10] for n in (0, -1)]
-    words = f"{len(nights)} runs from {dates[0]} to {dates[1]}"
-    told = "; ".join(f"{change.at[:10]} {change_text(change)}" for change in changes)
-    return f"{words}: {told or 'no change of level'}.{_limits(track)}"
+    runs, changes = track.runs, track.changes
+    dates = [str(runs["started_at"].iloc[n])[:10] for n in (0, -1)]
+    words = f"{len(runs)} runs from {dates[0]} to {dates[1]}"
+    found = "; ".join(f"{change.at[:10]} {change_text(change)}" for change in changes)
+    return f"{words}: {found or 'no change of level'}.{_limits(track)}"
 
 
 def _limits(track: Track) -> str:

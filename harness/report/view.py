@@ -126,14 +126,16 @@ class View:
 
     @cached_property
     def reported_nodes(self) -> dict[tuple[str, int, int], int]:
-        """How many vmap nodes a kernel reported, by kernel, CPUs and threads, where it told."""
+        """How many vmap nodes a kernel reported, by (kernel, CPUs, threads)."""
         job_of = {job.position: job for job in self.report.jobs}
-        told = [(job_of[boot.position], boot.facts.get("vmap_nodes")) for boot in self.report.boots]
-        return {(job.kernel, job.cpus, job.nr_threads): int(nodes) for job, nodes in told if nodes}
+        found = [
+            (job_of[boot.position], boot.facts.get("vmap_nodes")) for boot in self.report.boots
+        ]
+        return {(job.kernel, job.cpus, job.nr_threads): int(nodes) for job, nodes in found if nodes}
 
     @property
     def nodes_of_kernel(self) -> dict[str, int]:
-        """How many vmap nodes each kernel reported with the most threads, where it told."""
+        """How many vmap nodes each kernel reported with the most threads."""
         return {
             kernel: nodes
             for (kernel, _, threads), nodes in self.reported_nodes.items()
@@ -142,7 +144,7 @@ class View:
 
     @property
     def verdict_sentence(self) -> str:
-        """The answer in words: the same wherever this run is spoken of."""
+        """The answer as one sentence, the same in every output."""
         return self.report.answer
 
     @property

@@ -42,7 +42,7 @@ def run_fleet(
 ) -> Iterator[tuple[str, RunResult | VmapbenchError]]:
     """Run the playbook on every host, a run each; yield each host as it ends, and how.
 
-    A worker that dies gives its run back; whoever takes it goes on with the boots that are missing.
+    The run of a worker that dies is resumed by another worker.
     Raises InputError where no worker drives a host, InfrastructureError without a scheduler.
     """
     playbook = load_playbook(file)

@@ -26,7 +26,7 @@ _TRASH = ".dropped-"  # prefix of the name of a folder that is being removed
 class Item:
     """Something that can be made again. `used_at`: seconds since the epoch.
 
-    `locks`: files that whoever uses it holds. `leftover`: of something that died.
+    `locks`: lock files that its users hold. `leftover`: of something that died.
     `frees`: bytes on disk that belong to nothing else (trees share files by hard links).
     """
 

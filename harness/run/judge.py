@@ -46,8 +46,8 @@ def judge_boot(
         return Verdict.INCOMPLETE, f"the log has cases not asked for: {', '.join(unasked)}", ()
     samples = run.summaries
     if verdict_of(findings) is not Verdict.PASSED:
-        told = [item.name for item in findings if item.severity is not Severity.NOTE]
-        return verdict_of(findings), f"the kernel reported: {', '.join(told[:5])}", samples
+        named = [item.name for item in findings if item.severity is not Severity.NOTE]
+        return verdict_of(findings), f"the kernel reported: {', '.join(named[:5])}", samples
     failures = unexpected_failures(run.summaries)
     if failures:
         return Verdict.TEST_FAILED, "; ".join(failures[:3]), samples

@@ -129,7 +129,7 @@ def noise_between(
 ) -> Noise:
     """Return the disturbance of a boot that took `own_s` seconds of CPU itself.
 
-    `own_pid`: that process, this one unless told, and what it started are not among the others.
+    `own_pid`: that process (default: this one) and its descendants are not counted as others.
     """
     whole_s = max(elapsed_s * cpus, 1e-9)
     other_s = after.busy_s - before.busy_s - own_s

@@ -57,7 +57,7 @@ def store_location(reports: Path) -> Path | str:
 
 @dataclass
 class Session:
-    """Runs playbooks. `build_progress` is told of kernels being built; `now` dates the runs."""
+    """Runs playbooks. `build_progress` gets the progress of kernel builds; `now` dates the runs."""
 
     kernels: Path
     reports: Path

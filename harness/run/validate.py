@@ -151,7 +151,7 @@ def _has_nodes(symbols: str, features: Mapping[str, str]) -> bool:
     if not any(of_nodes) and "reclaim_vmap_area" not in symbols:
         raise InputError(
             "mm/vmalloc.c has neither vmap nodes nor the tracepoint reclaim_vmap_area, without "
-            "which the areas of a purge cannot be told\n"
+            "which the areas of a purge cannot be known\n"
             "  next: add patches/linux-6.1-vmalloc-tracepoints.patch to the kernel's patches"
         )
     return any(of_nodes)

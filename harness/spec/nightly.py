@@ -135,7 +135,7 @@ class EmailSpec(Document):
 
 
 class WebhookSpec(Document):
-    """What is told of notices by a POST of JSON. A secret URL is in the variable `url_variable`.
+    """Notices as a POST of JSON. A secret URL is in the variable `url_variable`.
 
     `variable` names what holds the Authorization header.
     """

@@ -33,7 +33,7 @@ FILES: dict[str, tuple[type[BaseModel], str, str]] = {
 SET_BY_THE_LOADER = ("name", "folder", "text")  # of a file: nobody writes them
 _HEAD = """# Keys of playbooks, kernel files, host files, nightly files and published results
 
-Generated from harness/spec by `python -m harness.spec.reference`. Editors that speak to
+Generated from harness/spec by `python -m harness.spec.reference`. Editors with
 yaml-language-server complete and check a file whose first line is
 
     # yaml-language-server: $schema=schemas/playbook.json

@@ -154,11 +154,11 @@ def transaction(engine: sa.Engine, doing: str, *, writes: bool = False) -> Itera
 def explain(doing: str, url: sa.URL, error: Exception) -> StoreError:
     """Return the error in words: doing what, where, what was found, what to do."""
     found = str(getattr(error, "orig", None) or error)
-    told = isinstance(error, (DBAPIError, *_DAMAGE))
+    known = isinstance(error, (DBAPIError, *_DAMAGE))
     advice = [
         text.format(timeout=_BUSY_TIMEOUT_S)
         for pattern, text in _ADVICE
-        if told and re.search(pattern, found, re.IGNORECASE)
+        if known and re.search(pattern, found, re.IGNORECASE)
     ]
     where = url.render_as_string(hide_password=True)
     return StoreError("\n  ".join([f"{doing} in {where}: {found.strip()}", *advice[:1]]))

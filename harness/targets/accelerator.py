@@ -80,7 +80,7 @@ def probe_accelerator(
 ) -> tuple[bool, str]:
     """Boot the probe guest; return whether it ran to its end, and why (not).
 
-    Where the architecture has none nothing speaks against the accelerator.
+    Returns True where the architecture has no probe guest.
     """
     if arch.probe is None:
         return True, f"no probe guest for {arch.name}"

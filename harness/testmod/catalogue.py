@@ -316,7 +316,7 @@ CONDITIONS: tuple[Condition, ...] = tuple(
         # What the rows above do not name
         ("warning", _S, _WARNING, r"(?:CPU: \d+ PID: \d+ at\b|at \S+|[^\n]{1,80}:\d+ at \S+)"),
         ("warning, other", _N, _WARNING, r"\S"),
-        # A sound card's position, said while it plays: nothing of memory, and no time to speak of.
+        # A sound card's position, printed while it plays: no fault, and it takes no time.
         ("ALSA: buffer position", _N, _BUG, r"pcmC\d+D\d+[pc]:"),
         ("bug, other", _S, _BUG, r"\S"),
         ("cut here", _S, "cut here ]", r"", True),

@@ -29,8 +29,10 @@ DEFAULTS: Mapping[str, Value] = {
     "use_huge": False,
     "nr_pcpu_objects": 35_000,
 }
-"""What lib/test_vmalloc.c has for parameters that a load does not name, where a module is not told
-of: the initial values in its own file come first."""
+"""Defaults of lib/test_vmalloc.c for parameters that a load does not name.
+
+The initial values in the module's own file come first.
+"""
 _BOOLS: Mapping[Value, bool] = {"y": True, "n": False, "1": True, "0": False, 1: True, 0: False}
 _HUGE_BYTES = 2 << 20  # use_huge rounds an area up to it: the size where huge mappings begin
 _BASE_MIB = 192  # the kernel, its log buffer and the initramfs
@@ -174,7 +176,7 @@ def _every_case(module: ModuleInfo) -> int:
 
 
 def default_mask(module: ModuleInfo) -> int:
-    """Return the mask of the cases that a module runs when it is told none."""
+    """Return the mask of the cases that a module runs when it is given none."""
     every = _every_case(module) or _INT_MAX
     return module.defaults.get("run_test_mask", every) & every
 

@@ -40,17 +40,17 @@ def command(
     cache = Cache(cache_folder())
     used = disk_use(cache.folder, reports)
     chosen = choose(find_items(cache, reports), time.time(), oldest_s, used, budget)
-    told: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
 
     def notify(choice: "Choice", goes: bool) -> None:
-        told.append(_row(choice, goes))
+        rows.append(_row(choice, goes))
         if not as_json:
-            echo(_line(told[-1], dry_run))
+            echo(_line(rows[-1], dry_run))
 
     collect(chosen, dry_run, notify)
-    freed = sum(row["bytes"] for row in told if row["dropped"])
+    freed = sum(row["bytes"] for row in rows if row["dropped"])
     if as_json:
-        document = {"version": 1, "dry_run": dry_run, "items": told, "freed_bytes": freed}
+        document = {"version": 1, "dry_run": dry_run, "items": rows, "freed_bytes": freed}
         echo(json.dumps(document | {"used_bytes": used, "budget_bytes": budget}, indent=2))
         return
     echo(f"{'would free' if dry_run else 'freed'} {_size(freed)} of {_size(used)}")

@@ -16,7 +16,7 @@ def command(
 ) -> None:
     """Serve the index and the pages of all runs, read-only, until Ctrl-C.
 
-    Whoever reaches the address reads every result: leave it on loopback unless that is meant.
+    Everyone who reaches the address can read every result: leave it on loopback unless intended.
     """
     from harness.cli.results import opened_store
     from harness.errors import InputError
@@ -38,8 +38,8 @@ def command(
             ) from error
         if beyond:
             _notify(
-                "warning: whoever reaches this address reads every result; there is no password "
-                "and no encryption"
+                "warning: everyone who reaches this address can read every result; there is no "
+                "password and no encryption"
             )
         shown = f"[{host}]" if ":" in host else host
         echo(f"http://{shown}:{server.effective_port}/")

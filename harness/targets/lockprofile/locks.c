@@ -5,7 +5,7 @@
  * an earlier holder of the same lock wrote. On many CPUs these lines must be fetched from the
  * earlier holder; on one they cost nothing, so they are counted, not timed.
  *
- * A lock is taken where _raw_spin_lock() and its kin are entered (nobody contends), and released
+ * A lock is taken where _raw_spin_lock() and its variants are entered (nobody contends), and released
  * by the store of one byte to it (queued_spin_unlock(), include/asm-generic/qspinlock.h).
  * Work is counted as instructions, atomics and bytes of string instructions, not as time.
  *

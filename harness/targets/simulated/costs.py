@@ -1,4 +1,4 @@
-"""A machine model's figures as the prediction takes them, so that both speak of one machine."""
+"""The costs of a machine model for the prediction, so that both use the same figures."""
 
 from harness.model.costs import MachineCosts
 from harness.targets.simulated.machine import load_machine

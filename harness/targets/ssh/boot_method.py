@@ -66,7 +66,7 @@ def trial_command_line(known_good: str, additions: Sequence[str]) -> str:
 
     What belongs to one boot of the known-good kernel (its image, its crash kernel), hides
     messages, or is the harness's to say stays out, and so does what the known-good kernel's init
-    is told after `--`: ours would be init's as well. The last value of a parameter wins.
+    gets after `--`: our parameters would go to init as well. The last value of a parameter wins.
     """
     dropped = ("BOOT_IMAGE", "crashkernel", "quiet", "splash")
     kept = [

@@ -21,7 +21,7 @@ _TEXT = files("harness.targets.ssh") / "helper.sh"
 def trial_folder(spec: HostSpec) -> str:
     """Return where root keeps the files of a trial.
 
-    Not in the account's own folder: whoever owns that could put a link there, and have root write
+    Not in the account's own folder: its owner could put a link there, and have root write
     anywhere. Without sudo the account is root.
     """
     return "/var/cache/vmapbench" if spec.sudo else f"{spec.state}/trial"

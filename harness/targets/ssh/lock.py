@@ -122,9 +122,9 @@ class HostLock:
         self.holder = holder
 
     def acquire(self, shell: Shell, lease_s: int, notify: Callable[[str], None]) -> None:
-        """Take the lock, or raise InputError that says who has it and what to do.
+        """Take the lock. Raises InputError that names its holder and what to do.
 
-        A lock whose process ended without a word is taken over, and `notify` is told.
+        The lock of a process that has ended is taken over, which `notify` gets a message of.
         """
         for _ in range(3):
             done = self._locked(shell, _ACQUIRE, self._content(lease_s))

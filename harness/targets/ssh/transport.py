@@ -1,6 +1,6 @@
-"""The one door to ssh: fabric makes the connection, paramiko's channels carry the programs.
+"""ssh connections: fabric makes them, paramiko's channels carry the programs.
 
-Host keys are strict: an unknown or changed key is an error with the way out, never a question.
+Host keys are strict: an unknown or changed key is an error that names the remedy, never a question.
 """
 
 import contextlib

@@ -54,7 +54,7 @@ def test_another_compiler_workload_or_host_is_shown_and_no_alarm(store):
     history = load_history(store)
     assert find_changes(history) == []
     tracks = [track for track in follow(history) if track.series.case == "whole load"]
-    assert sorted(len(track.nights) for track in tracks) == [10, 30]
+    assert sorted(len(track.runs) for track in tracks) == [10, 30]
     shown = {(remark.run_id, remark.kind) for track in tracks for remark in track.remarks}
     assert shown == {("2026-night-010", Kind.TOOLCHAIN), ("2026-night-020", Kind.WORK)}
 

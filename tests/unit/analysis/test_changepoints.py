@@ -120,8 +120,8 @@ def test_one_odd_boot_of_three_does_not_move_its_night():
     rows = history(step=0)
     rows.loc[rows.index % 3 == 0, "time_us"] *= 3
     (track,) = follow(rows)
-    assert track.nights["time_us"].max() < 22_000
-    assert list(track.nights["boots"].unique()) == [3]
+    assert track.runs["time_us"].max() < 22_000
+    assert list(track.runs["boots"].unique()) == [3]
 
 
 def test_an_empty_history_and_a_foreign_frame():
