@@ -1,5 +1,6 @@
 """Makes a playbook ready to boot: its kernels are built, and every workload fits each of them."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from harness.build.kernel import BuiltKernel
 from harness.errors import InputError, KernelBuildError
 from harness.records import JobRecord
 from harness.run.plan import plan_jobs
-from harness.spec.playbook import Playbook
+from harness.spec.playbook import Playbook, SshSpec
 from harness.targets.base import Target
 from harness.testmod.modinfo import ModuleInfo, parse_modinfo
 from harness.testmod.workload import Workload, check_workload, unlike_defaults
@@ -139,9 +140,26 @@ def _workload_faults(job: JobRecord, prepared: Prepared) -> list[str]:
         for case in unknown
         if given_mib is None
     ]
-    faults += [
-        f"memory_mib: {given_mib}, but its cases hold up to {needed_mib} MiB"
-        for needed_mib in needs
-        if given_mib is not None and given_mib < needed_mib
-    ]
-    return [f"{job.workload} on {job.kernel}: {fault}" for fault in faults]
+    faults += [_memory_fault(given_mib, needed_mib, _room_mib(prepared)) for needed_mib in needs]
+    return [f"{job.workload} on {job.kernel}: {fault}" for fault in faults if fault]
+
+
+def _room_mib(prepared: Prepared) -> int | None:
+    """Return the memory of this machine where its guests are booted, None for a lab host."""
+    if isinstance(prepared.playbook.target, SshSpec):
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def _memory_fault(given_mib: int | None, needed_mib: int, room_mib: int | None) -> str:
+    """Return why a guest's memory cannot be, "" where it can."""
+    if given_mib is not None and given_mib < needed_mib:
+        return f"memory_mib: found {given_mib}, but its cases hold up to {needed_mib} MiB"
+    if room_mib is None or (given_mib or needed_mib) <= room_mib:
+        return ""
+    if given_mib is not None:
+        return f"memory_mib: found {given_mib}, but this machine has {room_mib} MiB"
+    return (
+        f"its cases hold up to {needed_mib} MiB, and this machine has {room_mib}: "
+        "take fewer nr_threads, fewer pages or other cases"
+    )

@@ -261,7 +261,21 @@ def test_unknown_parameters_are_refused_before_any_boot(build, store, tmp_path):
 
 def test_too_little_memory_is_refused_before_any_boot(build):
     text = PLAYBOOK.replace("cpus: 2}", "cpus: 2, memory_mib: 150}")
-    with pytest.raises(InputError, match="memory_mib: 150, but its cases hold up to"):
+    with pytest.raises(InputError, match="memory_mib: found 150, but its cases hold up to"):
+        prepare(fake_playbook(text), build, FakeTarget())
+
+
+@pytest.mark.parametrize(
+    "kind", ["qemu, cpus: 2", "simulated, machine: threadripper-3970x, cpus: 2"]
+)
+def test_more_memory_than_this_machine_has_is_refused_before_any_boot(build, kind):
+    text = PLAYBOOK.replace("qemu, cpus: 2}", f"{kind}, memory_mib: 4000000000}}")
+    with pytest.raises(InputError, match="memory_mib: found 4000000000, but this machine has"):
+        prepare(fake_playbook(text), build, FakeTarget())
+    text = PLAYBOOK.replace("qemu, cpus: 2}", f"{kind}}}").replace(
+        "run_test_mask: 1,", "run_test_mask: 1, nr_pages: 2000000000,"
+    )
+    with pytest.raises(InputError, match="its cases hold up to .* and this machine has"):
         prepare(fake_playbook(text), build, FakeTarget())
 
 
