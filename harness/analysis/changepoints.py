@@ -17,7 +17,7 @@ from harness.analysis.contrasts import detectable_change, find_local_steps
 from harness.analysis.frames import typed
 from harness.analysis.steps import Floats, LevelStep, find_steps, outliers
 
-# One row a passed boot and case; see `harness.store.history`. `host` is what measured, in words,
+# One row a passed boot and case; see `harness.store.history`. `host` names what measured,
 # `machine` the digest of its facts, `line` the kernel line that goes on over the runs,
 # `toolchain` and `work` digests or words: where one of them changes, levels are not compared across
 # it. `baseline` is the line that the run compares with, empty where this is it or there is none,

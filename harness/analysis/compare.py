@@ -70,7 +70,7 @@ def compare(
     """Compare every other kernel with `baseline`; frames as in `harness.analysis.frames`.
 
     `conditions`: what must be alike between the boots of a pair, for boots that tell.
-    `smallest`: the smallest effect worth a word, as a fraction. `blocks`: the boots of one block
+    `smallest`: the smallest effect to report, as a fraction. `blocks`: the boots of one block
     are a pair, by the playbook's design. `references`: samples and passed boots of another kernel
     under the same names, for sides that are sessions: then the ratio is of each side to its
     reference. `unjudged`: why no row may get a verdict. `label`: what a kernel is called in the

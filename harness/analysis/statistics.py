@@ -21,7 +21,7 @@ ALPHA = 1 - CONFIDENCE
 POWER = 0.8
 MIN_BOOTS = 3  # a side; with fewer the spread between boots is not known well enough to claim
 UNEQUAL_SPREADS = 0.2  # p of the F test below which the spreads of the sides are taken to differ
-SMALLEST_EFFECT = 0.005  # as a fraction: what is smaller is not worth a word, see playbooks
+SMALLEST_EFFECT = 0.005  # as a fraction: smaller ones are not reported, see playbooks
 _PERMUTATIONS = 3_500  # all splits of up to 7 boots v 7
 _MANY_BOOTS = 100  # together; from here on fewer resamples say as much
 _BATCH_VALUES = 4_000_000  # resampled values held at a time: 32 MB
@@ -39,7 +39,7 @@ class Effects:
     `shift`: candidate - baseline. `error`, `freedom`: standard error of the logarithm of the ratio,
     and its degrees of freedom. `spare`: the factor by which that error would be larger had the
     sides' spreads been seen to differ, which happens by chance in one of five. `unseen`: how large
-    that logarithm may be without being worth a word: smallest effect and rounding.
+    that logarithm may be without being reported: smallest effect and rounding.
     """
 
     ratio: Floats

@@ -1,4 +1,4 @@
-"""What is said of a comparison, in words: the one sentence for a run, and its parts."""
+"""The text for a comparison: one sentence for a run, and its parts."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ def answer(
 ) -> str:
     """Return the one sentence for a run.
 
-    It speaks of the whole load at the most threads, which is settled before anything is measured:
+    It is about the whole load at the most threads, which is settled before anything is measured:
     the largest of many differences would be too large, and its interval would hold too seldom. Then
     it counts the cases. `label` gives what a kernel is called.
     """

@@ -25,7 +25,7 @@ _EMPTY_TRIES = 3  # in a row that brought nothing
 _SAY_EVERY_S = 2.0
 
 Notify = Callable[[str], None]
-"""Takes a phase, in words."""
+"""Takes the name of a phase."""
 
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):
@@ -94,7 +94,7 @@ def _fetch(url: str, part: Path, notify: Notify) -> bool:
         raise
     with answer:
         resumed = answer.status == http.client.PARTIAL_CONTENT
-        have = have if resumed else 0  # a server that knows no ranges begins anew
+        have = have if resumed else 0  # a server that knows no ranges starts over
         length = answer.headers.get("Content-Length", "")
         total = have + int(length) if length.isdigit() else None
         with part.open("ab" if resumed else "wb") as stream:

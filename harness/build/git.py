@@ -330,7 +330,7 @@ def _fetch(ours: Repository, place: str, refs: Sequence[str], alone: bool) -> st
     for ref in refs:
         kept = f"refs/fetched/{_digest(ref)}"
         if re.fullmatch(r"[0-9a-f]{7,40}", ref) and (known := ours.commit(ref)):
-            return known  # a commit's id means the same for ever
+            return known  # a commit id never changes its meaning
         depth = ["--depth=1"] if alone else []
         words = ["fetch", "-q", "--no-tags", "--no-write-fetch-head", *depth]
         words += ["--", place, f"+{ref}:{kept}"]

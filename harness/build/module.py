@@ -70,7 +70,7 @@ def module_argv(kernel: BuiltKernel, folder: Path) -> list[str]:
 
 
 def describe_difference(ours: str, theirs: str) -> list[str]:
-    """Return in words how one test_vmalloc.c differs from another: cases, parameters, start gate.
+    """Return how one test_vmalloc.c differs from another, as text: cases, parameters, start gate.
 
     The cases and parameters are read from the tables of the C file, the gate from the call on
     which workers wait for each other.

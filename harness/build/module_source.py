@@ -31,7 +31,7 @@ def source_module(spec: KernelSpec, cache: Cache, runner: Runner) -> ModuleInfo 
 
 
 def _read(spec: KernelSpec, cache: Cache, runner: Runner) -> str:
-    """Return the text of the module's source, empty where it cannot be had at once."""
+    """Return the text of the module's source, empty where it is not available without a build."""
     match spec.source:
         case TreeSource(tree=name):
             return _text(spec.folder / Path(name).expanduser() / SOURCE_FILE)

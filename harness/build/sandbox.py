@@ -93,8 +93,8 @@ def require_sandbox(runner: Runner) -> Method:
     reasons = "; ".join(f"{program}: {reason}" for program, reason in found.items())
     raise ToolError(
         f"this machine cannot contain a build: {reasons}\n"
-        "  next: apt-get install bubblewrap, and allow user namespaces; or, where whoever "
-        "wrote the tree may run programs here, say `sandbox: none`"
+        "  next: apt-get install bubblewrap, and allow user namespaces; or, where the "
+        "author of the tree may run programs here, say `sandbox: none`"
     )
 
 
@@ -176,8 +176,8 @@ def _systemd(argv: Sequence[str], view: SandboxPaths, environment: Mapping[str, 
     words += [f"--uid={os.geteuid()}", f"--gid={os.getegid()}"]
     words += [f"--property={one}" for one in properties]
     words += [f"--setenv={name}={value}" for name, value in environment.items()]
-    tether = ["setpriv", "--pdeathsig", "TERM", "--", "sh", "-c", _UNIT, "sh"]
-    return [*tether, *words, "--", *(word.replace("$", "$$") for word in argv)]
+    death_signal = ["setpriv", "--pdeathsig", "TERM", "--", "sh", "-c", _UNIT, "sh"]
+    return [*death_signal, *words, "--", *(word.replace("$", "$$") for word in argv)]
 
 
 METHODS = (

@@ -92,7 +92,7 @@ def tuxmake_argv(
     `kconfig`: what configures it, a target or a file, and targets to make after that.
 
     Options as pairs, so that `--dry-run` reads well. `KCFLAGS` is emptied: tuxmake would put the
-    folder's absolute path into every compiler command, and a copied tree would be built anew.
+    folder's absolute path into every compiler command, and a copied tree would be rebuilt.
     """
     argv = [sys.executable, "-m", "tuxmake", "--verbose", "--fail-fast"]
     argv.append(f"--target-arch={toolchain.arch.name}")

@@ -72,7 +72,7 @@ class CaseProfile:
     """One case on one CPU. `work`: of one loop, all locks included.
 
     `atomics`: updates of global counters, by cache line: an update of either of two counters in one
-    line takes it from whoever updated the other. A line is named after them, `a+b`.
+    line takes it from the CPU that updated the other. A line is named after them, `a+b`.
     """
 
     work: CpuWork

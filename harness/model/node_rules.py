@@ -2,7 +2,7 @@
 
 With several CPUs the order of the events is only nearly that of what they report, so addresses
 cannot be predicted. A free is reported after it was done, and a virtual CPU may be stopped between:
-then the purge, and whoever uses the area next, are seen first. That can be said of the first free
+then the purge, and the next user of the area, are seen first. That can be said of the first free
 alone that a task reports after a purge. What is checked holds in every order, so that a right
 kernel breaks no rule:
 

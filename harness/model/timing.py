@@ -238,10 +238,10 @@ class VmallocSimulation:
                 pool[size] -= 1
                 self._hits += 1
                 self._zone_node[cpu] = int(self._random.random() * nodes)
-                # Whoever purged wrote these lines, however long ago.
+                # The CPU that purged last wrote these lines, however long ago.
                 stale = sum(costs.pool_take.lines) * (1 - 1 / self._cpus)
                 return self._pool + node, costs.pool_take.work_ns, stale
-        # The free space gives neighbours to whoever comes next, so their zone's node is the same.
+        # The free space gives neighbours to the next CPUs, so their zone's node is the same.
         self._zone_node[cpu] = self._cursor // self._design.zone_pages % nodes
         self._cursor += self._sizes[size]
         return self._free, costs.find.work_ns, costs.find.stale(float(self._cpus), self._cpus)

@@ -309,7 +309,7 @@ def _some(words: Sequence[str]) -> str:
 def fetch_series(message_id: str, archive: str, runner: Runner) -> PatchSeries:
     """Return the series that a mail belongs to, of its versions in the thread the newest.
 
-    b4 fetches the thread from `archive`. Raises ToolError where it cannot be had, InputError where
+    b4 fetches the thread from `archive`. Raises ToolError where that fails, InputError where
     the mail is of no series.
     """
     with scratch_folder("b4") as scratch:

@@ -18,7 +18,7 @@ def compare_kernels(
 ) -> dict[str, Comparison]:
     """Return the comparison of a run's kernels with its baseline, under a title.
 
-    `smallest`: the smallest effect worth a word, in place of the playbook's.
+    `smallest`: the smallest effect to report, in place of the playbook's.
     """
     run = _with_smallest(store.load_run(run_id), smallest)
     boots = store.boots_frame(run_id)

@@ -1,4 +1,4 @@
-"""What must hold for a run's figures to stand, each said in words."""
+"""Checks of the validity of a run's figures, each with its explanation."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
 """`vmapbench serve`: the store's pages over HTTP. Read-only, from the store, no file of the disk.
 
 Visitors are untrusted, and so is what a run brought along. Waitress takes the connections: a slow
-or silent one holds up nobody. A page is made anew when its run has got another boot since.
+or silent one holds up nobody. A page is rendered again when its run has a new boot.
 """
 
 import contextlib
@@ -114,7 +114,7 @@ def make_server(
     """Return a Waitress server that is bound, not yet serving; `run()` serves until Ctrl-C.
 
     `host`: a name or an address, IPv6 too; port 0 takes a free one. `notify` gets a line for each
-    page that could not be made. Raises OSError where the address cannot be had.
+    page that could not be made. Raises OSError where the address cannot be bound.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

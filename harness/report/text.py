@@ -1,4 +1,4 @@
-"""The same content as the page in words: for the terminal, for a mail, as Markdown."""
+"""The content of the page as text: for the terminal, for a mail, as Markdown."""
 
 import textwrap
 from collections.abc import Sequence

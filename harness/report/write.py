@@ -21,7 +21,7 @@ from harness.store.store import Store
 class Written:
     """What was written. `page`: the path of the page to open.
 
-    `published`: the published ratio beside this run's, in words; empty where it says nothing.
+    `published`: a sentence on the published ratio and this run's; empty where not comparable.
     """
 
     view: View

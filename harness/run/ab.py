@@ -131,7 +131,7 @@ def plan_ab(sides: Sides, options: Options, cache: Cache, runner: Runner) -> AbP
 def choose_target(
     options: Options, find: Callable[[], Kvm], cores: int
 ) -> tuple[QemuSpec | SimulatedSpec | SshSpec, str]:
-    """Return the target of a comparison, and in words which it is and why.
+    """Return the target of a comparison, and a description of it with the reason.
 
     Without a word from the user: a guest under KVM that has a core for each worker, else the
     simulated machine, whose times do not depend on this one.

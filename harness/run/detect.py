@@ -82,7 +82,7 @@ def refuse_too_small(detect: Detect, playbook: Playbook) -> None:
     """Raise InputError for a change that no number of boots shows."""
     if detect.effect <= playbook.smallest_effect:
         raise InputError(
-            f"--detect: a change of {detect.effect:.2%} is no news: nothing up to "
+            f"--detect: a change of {detect.effect:.2%} is not reported: nothing up to "
             f"{playbook.smallest_effect:.2%} is called faster or slower"
         )
 

@@ -16,7 +16,7 @@ from harness.spec.playbook import NoiseLimits
 
 PROGRAMS_NAMED = 3
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_SHARE_NAMED = 0.005  # of the CPU time; programs that took less are not worth a word
+_SHARE_NAMED = 0.005  # of the CPU time; programs that took less are not named
 _FIRST = 1  # process id of init, which reaps orphans
 _STEP = 0.05  # limits are suggested in such steps
 
@@ -65,7 +65,7 @@ class Noise:
     programs: tuple[tuple[str, float], ...] = ()  # that took most of it: name and share
 
     def excess(self, limits: NoiseLimits) -> str:
-        """Return what was over its limit, in words; empty when nothing was."""
+        """Return a message on what was over its limit; empty when nothing was."""
         over = []
         if self.other_share > limits.other_share:
             names = ", ".join(f"{name} {share:.0%}" for name, share in self.programs)
@@ -170,8 +170,10 @@ def _largest_programs(
     """
     earlier_s: dict[int, float] = {}
     for pid, process in before.processes.items():
-        heir = _accounting_pid(pid, before.processes, after.processes)
-        earlier_s[heir] = earlier_s.get(heir, 0.0) + process.cpu_s + process.reaped_s
+        accounting_pid = _accounting_pid(pid, before.processes, after.processes)
+        earlier_s[accounting_pid] = (
+            earlier_s.get(accounting_pid, 0.0) + process.cpu_s + process.reaped_s
+        )
     taken_s: dict[str, float] = {}
     missing_s = 0.0  # of processes that ended as orphans: the first process has their time
     for pid, process in sorted(after.processes.items(), reverse=True):

@@ -1,4 +1,4 @@
-"""The events of a run, for whoever displays or limits it."""
+"""The events of a run, for display and for limits."""
 
 from harness.records import BootRecord, JobRecord
 

@@ -177,7 +177,7 @@ class NightlySpec(Document):
     version: Literal[1]
     """Of the format. Example: `1`"""
     name: Name
-    """The name of the file, without .yaml. Example: `tonight`"""
+    """The name of the file, without .yaml. Example: `mm`"""
     playbooks: Annotated[tuple[str, ...], Field(min_length=1)]
     """Against whose baselines candidates are measured. Example: `[scaling-simulated.yaml]`"""
     candidates: Annotated[tuple[CandidateSpec, ...], Field(min_length=1)]

@@ -155,7 +155,7 @@ class Playbook(Document):
     seed: Annotated[int, Field(ge=0)] = 1
     """Of the order of boots and of what is resampled. Example: `20240102`"""
     smallest_effect: Annotated[float, Field(ge=0, le=0.5)] = 0.005
-    """A change below this share is no news: kernels are called alike. Example: `0.01`"""
+    """A change below this share is not reported: kernels are called alike. Example: `0.01`"""
     design: Literal["independent", "blocks"] = "independent"
     """`blocks`: boots of one repeat follow each other and are pairs. Example: `blocks`"""
     allow_config_differences: tuple[str, ...] = ()

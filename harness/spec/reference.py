@@ -128,7 +128,7 @@ def _plain(value: Any) -> str:
 
 
 def _type_of(field: FieldInfo) -> str:
-    """Return the type of a field in words, or the values that it may have."""
+    """Return a description of the type of a field, or its possible values."""
     schema = field.json_schema_extra
     if isinstance(schema, dict) and isinstance(values := schema.get("enum"), list):
         return ", ".join(f"`{value}`" for value in values)
@@ -136,7 +136,7 @@ def _type_of(field: FieldInfo) -> str:
 
 
 def _type(annotation: Any) -> str:
-    """Return a type in words."""
+    """Return a description of a type."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return _type(inner[0])

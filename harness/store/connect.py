@@ -152,7 +152,7 @@ def transaction(engine: sa.Engine, doing: str, *, writes: bool = False) -> Itera
 
 
 def explain(doing: str, url: sa.URL, error: Exception) -> StoreError:
-    """Return the error in words: doing what, where, what was found, what to do."""
+    """Return the error message: doing what, where, what was found, what to do."""
     found = str(getattr(error, "orig", None) or error)
     known = isinstance(error, (DBAPIError, *_DAMAGE))
     advice = [

@@ -42,7 +42,7 @@ class KvmState(StrEnum):
 class Kvm:
     """What is known of KVM, and for which boot of the host, QEMU and guest machine it holds.
 
-    `seen`: in words, what the state rests on.
+    `seen`: the observation behind the state, as text.
     """
 
     state: KvmState
@@ -146,7 +146,7 @@ def remember_kvm(kvm: Kvm, cache: Path) -> Kvm:
 
 
 def forget_kvm(cache: Path) -> None:
-    """Have the next `find_kvm` ask anew."""
+    """Have the next `find_kvm` probe again."""
     (cache / _MEMORY).unlink(missing_ok=True)
 
 

@@ -40,7 +40,7 @@ def common_parameters(arch: Architecture) -> tuple[str, ...]:
     """Return the boot parameters of every guest.
 
     `loglevel=6`: the console shows what a developer of a broken kernel needs, not each driver's
-    line. `oops=panic`: a kernel thread that oopsed would leave the loading thread waiting for ever.
+    line. `oops=panic`: a kernel thread that oopsed would leave the loading thread waiting forever.
     `log_buf_len`: 64 workers x 12 lines overflow the default buffer, 512 x 13 fill a third of this
     one; the kernel clears it, which an emulated CPU takes long for.
     """
@@ -167,7 +167,7 @@ class QemuTarget:
     def boot(self, request: BootRequest, progress: Progress) -> BootResult:
         """Boot, load the module, collect, power off. Raises InfrastructureError only."""
         if self._spec.accelerator != "tcg":
-            self._accelerator = ""  # decide anew: the boot before may have taught something
+            self._accelerator = ""  # decide again: the boot before may have changed what is known
         if self.accelerator() == "kvm" and self.kvm().state is not KvmState.RUNS_LINUX:
             return self._first_boot_under_kvm(request, progress)
         return self._boot(request, progress)

@@ -66,7 +66,7 @@ CONDITIONS: tuple[Condition, ...] = tuple(
         ("fatal exception: double fault", _C, "PANIC: double fault", r""),
         ("early exception", _C, "PANIC: early exception", r""),
         ("kernel stack overflow", _C, "kernel stack overflow", r" \("),
-        # Not the kernel's own word, but its thread waits there for ever (module zfs, spl_panic).
+        # Not the kernel's own word, but its thread waits there forever (module zfs, spl_panic).
         ("panic of ZFS", _C, "PANIC at ", r"\S+:\d+:\w+\(\)"),
         ("fault while exiting", _C, "Fixing recursive fault but reboot is needed!", r""),
         # Faults

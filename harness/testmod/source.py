@@ -1,7 +1,7 @@
 """Reads the parameters and cases of test_vmalloc from its source, before anything is built.
 
 The module's own .modinfo (`harness.testmod.modinfo`) is what counts in the end; this tells as much
-of it as lib/test_vmalloc.c says in words that a regular expression can read.
+of it as regular expressions can read in lib/test_vmalloc.c.
 """
 
 import re

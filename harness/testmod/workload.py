@@ -182,7 +182,7 @@ def default_mask(module: ModuleInfo) -> int:
 
 
 def unlike_defaults(modules: Mapping[str, ModuleInfo]) -> dict[str, dict[str, str]]:
-    """Return parameter -> kernel -> its default, in words, where modules differ in it.
+    """Return parameter -> kernel -> its default as text, where modules differ in it.
 
     Left out are parameters that not all of them have or tell the default of, and the order of the
     cases, which every load is given.

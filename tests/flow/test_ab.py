@@ -430,5 +430,5 @@ def test_the_verb_shows_what_it_would_do(tree, cache, tmp_path, monkeypatch, cap
     assert sum(line.startswith("boot ") for line in boots) == 2
     assert last == "7 boots of each side, in random order"
     assert snapshot(tree) == before
-    with pytest.raises(InputError, match="is no news"):
+    with pytest.raises(InputError, match="is not reported"):
         command_line()([*words, "--detect", "0.1%"], standalone_mode=False)

@@ -1,9 +1,12 @@
 """One name means one thing, and names, messages and comments keep to the field's own words."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 HARNESS = sorted((ROOT / "harness").rglob("*.py"))
@@ -31,3 +34,63 @@ def test_a_class_name_that_two_modules_define_is_found() -> None:
     texts = {"a.py": "class Step:\n    pass\n", "b.py": "\n\nclass Step(Base):\n    pass\n"}
     assert defined_twice(texts) == {"Step": ["a.py:1", "b.py:3"]}
     assert defined_twice({"a.py": texts["a.py"]}) == {}
+
+
+# Each with what stands in its place. They are matched as whole words, in any case, in names (which
+# are split at `_` and at capitals), comments, docstrings and messages.
+NOT_OURS = {
+    r"mend|mended": "fix",
+    r"heed|heeded": "obey, apply",
+    r"dead line": "deadline",
+    r"way home|(bring|come|go|send)(ing|s)? (it )?home": "return to the known-good kernel",
+    r"last words": "panic log, last lines",
+    r"house-?keep(ing)?|keep house": "garbage collection",
+    r"seize|only one alone": "lock",
+    r"curfew": "deadline",
+    r"patient|patiently|patience": "wait, timeout",
+    r"strangers?": "others",
+    r"kin|heir": "related, ancestor",
+    r"dear": "expensive",
+    r"told apart|foretold": "distinguished, predicted",
+    r"told": "reported, given",
+    r"doors?": "the one module for something",
+    r"way out": "remedy",
+    r"nobody hears|unheard": "not reported",
+    r"(?<=, )in words": "as text",
+    r"for ever": "forever",
+    r"tonight": "in this run",
+    r"tether": "parent-death signal",
+}
+OTHERS = re.compile(rf"(?<!\w)(?:{'|'.join(NOT_OURS)})\b", re.IGNORECASE)
+
+
+def words_of(text: str) -> str:
+    """Return Python source with its names split into words."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_+", " ", text)
+
+
+def found_in(texts: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name}:{number}: {match[0]}"
+        for name, text in texts.items()
+        for number, line in enumerate(words_of(text).splitlines(), start=1)
+        for match in OTHERS.finditer(line)
+    ]
+
+
+def test_the_package_keeps_to_standard_terms() -> None:
+    assert found_in(text_of(HARNESS)) == [], NOT_OURS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def bring_home(): ...",
+        "class Curfew: ...",
+        "# nobody has been told",
+        '"the plan, in words"',
+    ],
+)
+def test_a_word_of_no_standard_is_found(text: str) -> None:
+    assert len(found_in({"a.py": text})) == 1
+    assert found_in({"a.py": 'for word in known:  # a doorway, "ForeverYoung"'}) == []

@@ -19,13 +19,13 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def command(
     reports: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("reports"),
     again: Annotated[
-        bool, typer.Option("--again", help="Try KVM anew, whatever an earlier boot showed.")
+        bool, typer.Option("--again", help="Test KVM again and ignore the remembered result.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check toolchains, QEMU, KVM (by booting Linux under it), memory, disk and rights.
 
-    What is known of KVM holds until this machine boots again or QEMU changes; --again asks anew.
+    What is known of KVM is kept until this machine reboots or QEMU changes; --again tests it again.
     Exit code 3 when something that the main job needs is missing.
     """
     from harness.build.cache import cache_folder

@@ -15,7 +15,7 @@ MACHINES = files("harness.targets.simulated") / "machines"
 # The plugin counts in ticks of 1/1024 cycle (plugin/sim.h).
 TICKS_PER_CYCLE = 1024
 # How far a vCPU may run ahead of the slowest one. Cause and effect are kept whatever it is (see
-# plugin/coherence.c), but whoever comes late to a line waits for one that came too early, so a
+# plugin/coherence.c), but a vCPU that is late at a line waits for one that is early, so a
 # long quantum inflates contention: docs/explanation/simulated.md has the figures.
 QUANTUM_NS = 100
 SAMPLE_NS = 10_000

@@ -12,7 +12,7 @@ from harness.testmod.verdicts import first_crash
 
 FOLLOW = ("kmsg",)  # a verb of the helper
 
-_MOST_BYTES = 256 << 20  # of one boot; a machine that prints for ever must not fill our disk
+_MOST_BYTES = 256 << 20  # of one boot; a machine that prints forever must not fill our disk
 _RECORD = re.compile(r"^(\d{1,4}),(\d{1,20}),(\d{1,20}),[^;]{1,64};(.*)\Z")
 
 
@@ -37,8 +37,8 @@ class KmsgLog:
         if self._last >= 0:
             self.lost += sequence - self._last - 1
         self._last, self._at = sequence, time.monotonic()
-        speaker = "" if priority < 8 else f"<{priority}>"  # a program that writes to /dev/kmsg
-        line = f"{speaker}[{time_us // 1_000_000:5}.{time_us % 1_000_000:06}] {text}"
+        prefix = "" if priority < 8 else f"<{priority}>"  # a program that writes to /dev/kmsg
+        line = f"{prefix}[{time_us // 1_000_000:5}.{time_us % 1_000_000:06}] {text}"
         self._look(line)
         self.note(line)
 

@@ -140,7 +140,7 @@ def explained(spec: HostSpec, doing: str) -> Iterator[None]:
         raise HostKeyError(
             f"{doing} {where}: it shows the key {fingerprint(error.key)}, but "
             f"{known_hosts_file(spec)} has {fingerprint(error.expected_key)}\n  Somebody may be "
-            "in between. If the host was installed anew: "
+            "in between. If the host was reinstalled: "
             f"vmapbench host trust {spec.name} --replace"
         ) from error
     except paramiko.AuthenticationException as error:

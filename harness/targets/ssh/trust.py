@@ -93,8 +93,8 @@ def remember(spec: HostSpec, shown: Shown, *, replace: bool = False) -> Path:
     if shown.known and not shown.trusted and not replace:
         raise InputError(
             f"host {spec.name}: {file} trusts {', '.join(shown.known)} for {shown.name}, and it "
-            f"now shows {shown.fingerprint}; somebody may be in between. If the host was installed "
-            f"anew: vmapbench host trust {spec.name} --replace"
+            f"now shows {shown.fingerprint}; somebody may be in between. If the host was "
+            f"reinstalled: vmapbench host trust {spec.name} --replace"
         )
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lines = list(_other_lines(file, shown.name)) if shown.known else _lines(file)

@@ -118,7 +118,7 @@ def test_two_series_without_threads_that_overlap_are_a_fault(box):
     for number, title in ((1, "A"), (1, "B"), (2, "A"), (2, "B")):
         box.add(f"[PATCH {number}/2] {title}", number)
     (series,) = box.read().series
-    assert "cannot be told apart" in series.fault
+    assert "cannot be assigned" in series.fault
     assert series.patches == ()
 
 

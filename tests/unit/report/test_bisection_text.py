@@ -30,7 +30,7 @@ def outcome(boots, skipped=None, interrupted=False):
 
 def test_while_good_and_bad_are_compared_nothing_else_is_said():
     assert render_progress(outcome([])) == "comparing GOOD and BAD: 0 boots"
-    assert "not told apart yet" in render_outcome(outcome([], interrupted=True))
+    assert "not shown to differ yet" in render_outcome(outcome([], interrupted=True))
     assert "vmapbench bisect --resume a-run" in render_outcome(outcome([], interrupted=True))
 
 

@@ -145,7 +145,7 @@ def test_ipv6_and_a_warning_only_beyond_loopback(reports):
 def test_beyond_loopback_is_warned_of_and_an_empty_host_refused(reports):
     with serving(reports, "0.0.0.0") as (_, server):
         pass
-    assert "whoever reaches this address" in server.said
+    assert "everyone who reaches this address" in server.said
     argv = [sys.executable, "-m", "harness.cli.main", "serve", "--host", "", "--reports"]
     done = subprocess.run(
         [*argv, str(reports)], capture_output=True, text=True, timeout=60, check=False

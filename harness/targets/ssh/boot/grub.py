@@ -69,7 +69,7 @@ def storage_faults(mount: str) -> list[str]:
     device, kind = (mount.split() or ["unknown"])[0], (mount.split() or ["", ""])[-1]
     if kind not in _WRITABLE or device.startswith(("/dev/mapper/", "/dev/dm-", "/dev/md")):
         where = f"/boot/grub is on {device} ({kind or 'unknown'})"
-        return [f"{where}, where GRUB cannot write: it would start the trial for ever; use kexec"]
+        return [f"{where}, where GRUB cannot write: it would start the trial forever; use kexec"]
     return []
 
 
