@@ -91,7 +91,7 @@ def _steady_light(view: View) -> Light:
     """
     samples = view.report.samples
     sizes = samples[["nr_threads", "cpus", "loops"]].drop_duplicates().itertuples(index=False)
-    before = [steady_loops(int(threads), int(cpus)) / loops for threads, cpus, loops in sizes]
+    before = [steady_loops(int(n), int(cpus)) / max(loops, 1) for n, cpus, loops in sizes]
     share = max(before, default=0.0)
     warmed = any(len(job.loads) > 1 for job in view.report.jobs)
     after = ", after a load that was discarded" if warmed else ""
