@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from harness.cli.progress import Bar, columns
+from harness.console import shown
 from harness.records import JobRecord
 from tests.synthetic_runs import RUN, write_synthetic_run
 
@@ -32,6 +33,12 @@ def test_the_bar_shows_a_workload_as_it_is_and_obeys_nobody():
     assert "[red]" in shown
     assert "\x1b]0;" not in shown
     assert "\x1b[2J" not in shown
+
+
+def test_a_value_in_a_table_is_shown_as_it_is():
+    text = shown(f"w[nr_threads=4] [bold]{_TITLE}\nsecond [/]")
+    assert text.plain == "w[nr_threads=4] [bold] second [/]"
+    assert text.spans == []
 
 
 def run(*argv, shell="", **options):
