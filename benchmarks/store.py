@@ -46,6 +46,7 @@ def record(path: Path, boots: int) -> str:
         for i in range(boots)
     ]
     plan = {"name": "bench", "baseline": "kernel0", "seed": 1}
+    plan |= {"kernels": ["kernel0", "kernel1"], "target": {"kind": "qemu"}}
     store.create_run(RunRecord("bench", "", plan, "0", {}, "2026-01-01T00:00:00+00:00"), jobs)
     for job in jobs:
         samples = [

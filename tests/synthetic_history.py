@@ -6,6 +6,13 @@ from harness.records import BootRecord, JobRecord, RunRecord, Sample
 from harness.verdict import Verdict
 
 BEGIN = dt.datetime(2026, 1, 1, 2, tzinfo=dt.UTC)
+_PLAN = {
+    "name": "nightly",
+    "baseline": "mainline",
+    "kernels": ["mainline"],
+    "target": {"kind": "qemu"},
+    "seed": 1,
+}
 MACHINE = {"kind": "qemu", "qemu": "10.0.2", "accelerator": "kvm"}
 
 
@@ -19,7 +26,7 @@ def keep_night(
     jobs = [JobRecord(i, "mainline", "quick", 2, 2, loads, i, 2.0) for i in range(2)]
     facts = {"compiler": compiler, "line": line}
     host = {"cpu": cpu, "id": cpu}
-    run = RunRecord(run_id, "", {"name": "nightly"}, "0.1", host, started_at, {"mainline": facts})
+    run = RunRecord(run_id, "", _PLAN, "0.1", host, started_at, {"mainline": facts})
     store.create_run(run, jobs)
     for job in jobs:
         # A repeatable ripple of 0.2 %: nights are never alike to the last digit.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.analysis.frames import BOOTS, SAMPLES
 from harness.store import schema
+from harness.store.shapes import check_range
 
 OF_BOOT = ("run_id", "boot", "position", "kernel", "workload", "cpus", "nr_threads")
 OF_SAMPLE = ("worker", "case", "passed", "failed", "xfailed", "repeat", "loops", "avg_us")
@@ -49,6 +50,9 @@ def read_boots(connection: sa.Connection, runs: Sequence[str]) -> pd.DataFrame:
         name: pd.Series(list(column), dtype=BOOTS[name])
         for name, column in zip(names, values, strict=True)
     }
+    for name, column in series.items():
+        if BOOTS[name] not in ("category", "object"):
+            check_range(name, column.dropna(), BOOTS[name])
     return pd.DataFrame(series)
 
 
@@ -67,6 +71,7 @@ def read_samples(connection: sa.Connection, runs: Sequence[str]) -> pd.DataFrame
         parts["case"].append(np.fromiter(map(codes.__getitem__, names), np.int16, len(names)))
         for name in _NUMBERS:
             column = np.fromstring(getattr(texts, name), dtype=np.int64, sep=",")
+            check_range(name, column, SAMPLES[name])
             parts[name].append(column.astype(SAMPLES[name].lower()))
     frame: dict[str, Any] = {
         name: _repeated(name, [boot[i] for boot in boots], lengths)
@@ -107,7 +112,9 @@ def _repeated(name: str, values: Sequence[Any], lengths: Sequence[int]) -> Any:
         return pd.Categorical.from_codes(
             np.repeat(category.codes, np.asarray(lengths, dtype=np.int64)), dtype=category.dtype
         )
-    return np.repeat(np.asarray(values, dtype=np.int32), np.asarray(lengths, dtype=np.int64))
+    numbers = np.asarray(values, dtype=np.int64)
+    check_range(name, numbers, SAMPLES[name])
+    return np.repeat(numbers.astype(np.int32), np.asarray(lengths, dtype=np.int64))
 
 
 def _concatenated(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:

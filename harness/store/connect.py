@@ -1,7 +1,6 @@
 """Opens the database: engine, settings, migrations, and what an error of it means for the user."""
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -162,17 +161,6 @@ def explain(doing: str, url: sa.URL, error: Exception) -> StoreError:
     ]
     where = url.render_as_string(hide_password=True)
     return StoreError("\n  ".join([f"{doing} in {where}: {found.strip()}", *advice[:1]]))
-
-
-def from_json(text: str) -> Any:
-    """Return what the JSON text in a column stands for. Raises StoreError where it is none."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise StoreError(
-            f"reading the store: found {text[:60]!r}, expected JSON: {error}\n"
-            "  next: the store is damaged; `sqlite3 FILE .recover | sqlite3 NEW.db` may save it"
-        ) from error
 
 
 def migrate(engine: sa.Engine, to: str = "head") -> None:

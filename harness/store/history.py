@@ -1,18 +1,21 @@
 """Reads the history of all runs: one row a passed boot and case, as the change points take it."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
 from harness.analysis.changepoints import HISTORY
 from harness.analysis.times import WHOLE_LOAD
+from harness.errors import StoreError
 from harness.records import is_name
 from harness.store import schema
-from harness.store.connect import from_json, transaction
+from harness.store.connect import transaction
+from harness.store.shapes import BOOT_FACTS, HOST, KERNEL_FACTS, PLAN, check_time, from_json
 from harness.store.store import Store
 from harness.verdict import Verdict
 
@@ -53,24 +56,35 @@ def _whole_load(boots: pd.DataFrame) -> dict[str, Any]:
 
 
 def _runs(connection: sa.Connection, count: int) -> dict[str, dict[str, Any]]:
-    """Return the facts of each run that its place in the history depends on, newest first."""
+    """Return the facts of each run that its place in the history depends on, newest first.
+
+    A run whose record is odd is left out: it costs the others nothing.
+    """
     runs, boots, kernels = schema.runs.c, schema.boots.c, schema.kernels.c
     newest = sa.select(runs.id, runs.started_at, runs.host, runs.plan)
     newest = newest.order_by(runs.started_at.desc(), runs.id.desc()).limit(count)
-    found: dict[str, dict[str, Any]] = {
-        row.id: dict(row._mapping) | {"kernels": {}}
-        for row in connection.execute(newest)
-        if is_name(row.id)
-    }
+    rows = {row.id: row for row in connection.execute(newest) if is_name(row.id)}
     first = sa.select(sa.func.min(boots.id)).where(boots.verdict == Verdict.PASSED.value)
     machines = sa.select(boots.run_id, boots.facts).where(
-        boots.id.in_(first.group_by(boots.run_id))
+        boots.id.in_(first.group_by(boots.run_id)), boots.run_id.in_(rows)
     )
-    for run_id, facts in connection.execute(machines.where(boots.run_id.in_(found))):
-        found[run_id]["machine"] = from_json(facts).get("machine") or {}
-    names = sa.select(kernels.run_id, kernels.name, kernels.facts)
-    for run_id, name, facts in connection.execute(names.where(kernels.run_id.in_(found))):
-        found[run_id]["kernels"][name] = from_json(facts)
+    machine = {row.run_id: row.facts for row in connection.execute(machines)}
+    names = sa.select(kernels.run_id, kernels.name, kernels.facts).where(kernels.run_id.in_(rows))
+    built: dict[str, dict[str, str]] = {run_id: {} for run_id in rows}
+    for run_id, name, facts in connection.execute(names):
+        built[run_id][name] = facts
+    found = {}
+    for run_id, row in rows.items():
+        with contextlib.suppress(StoreError):
+            found[run_id] = {
+                "started_at": check_time(row.started_at),
+                "host": from_json(row.host, HOST),
+                "plan": from_json(row.plan, PLAN),
+                "machine": from_json(machine.get(run_id, "{}"), BOOT_FACTS).get("machine") or {},
+                "kernels": {
+                    name: from_json(facts, KERNEL_FACTS) for name, facts in built[run_id].items()
+                },
+            }
     return found
 
 
@@ -107,9 +121,9 @@ def _lines(of_run: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 def _line_rows(of_run: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     for run_id, run in of_run.items():
-        machine = cast("Mapping[str, Any]", run.get("machine") or {})
-        host, digest = host_words(from_json(run["host"]), machine)
-        base = str(from_json(run["plan"]).get("baseline") or "")
+        machine = run["machine"]
+        host, digest = host_words(run["host"], machine)
+        base = run["plan"]["baseline"]
         base_facts = run["kernels"].get(base, {})
         base_line = str(base_facts.get("line") or base)
         made_of = str(base_facts.get("summary") or "")

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from harness.errors import InputError, StoreError
 from harness.records import BootRecord, JobRecord, RunRecord, Sample, is_name
 from harness.store import columns, schema
-from harness.store.connect import from_json, make_engine, migrate, transaction
-from harness.text import storable
+from harness.store.connect import make_engine, migrate, transaction
+from harness.store.shapes import BOOT_FACTS, HOST, KERNEL_FACTS, LOADS, PLAN, check_time, from_json
+from harness.text import one_line, storable
 from harness.verdict import Verdict
 
 _COUNT_LIMIT, _TIME_LIMIT = 2**31, 2**63  # what the frames of the analysis hold
@@ -176,8 +177,13 @@ class Store:
             kernels = connection.execute(facts.order_by(names.name)).all()
         if row is None:
             raise InputError(f"run {run_id!r}: no such run in {self.where}")
-        values = dict(row) | {name: from_json(row[name]) for name in ("plan", "host")}
-        return RunRecord(**values, kernels={name: from_json(text) for name, text in kernels})
+        values = dict(row) | {"plan": from_json(row["plan"], PLAN)}
+        values |= {"host": from_json(row["host"], HOST)}
+        check_time(row["started_at"])
+        if row["finished_at"] is not None:
+            check_time(row["finished_at"])
+        known = {name: from_json(text, KERNEL_FACTS) for name, text in kernels}
+        return RunRecord(**values, kernels=known)
 
     def list_runs(self) -> pd.DataFrame:
         """Return one row a run: id, started_at, finished_at, jobs, done, boots, passed.
@@ -216,7 +222,7 @@ class Store:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         for row in rows:
             del row["run_id"]
-        return [JobRecord(**row | {"loads": tuple(from_json(row["loads"]))}) for row in rows]
+        return [JobRecord(**row | {"loads": tuple(from_json(row["loads"], LOADS))}) for row in rows]
 
     def boots(self, run_id: str) -> list[BootRecord]:
         """Return the boots without their samples, in the order in which they ran."""
@@ -225,10 +231,12 @@ class Store:
         query = sa.select(table).where(table.c.run_id == run_id).order_by(table.c.boot)
         with transaction(self.engine, f"loading the boots of {run_id}") as connection:
             rows = connection.execute(query).mappings().all()
+        for row in rows:
+            check_time(row["started_at"])
         return [
             BootRecord(
-                verdict=Verdict(row["verdict"]),
-                facts=from_json(row["facts"]),
+                verdict=_verdict(row["verdict"]),
+                facts=from_json(row["facts"], BOOT_FACTS),
                 **{name: row[name] for name in names},
             )
             for row in rows
@@ -252,6 +260,14 @@ class Store:
 
 def _runs(run_id: str | Sequence[str]) -> list[str]:
     return [run_id] if isinstance(run_id, str) else list(run_id)
+
+
+def _verdict(word: str) -> Verdict:
+    """Return a verdict by its word. Raises StoreError for another one."""
+    try:
+        return Verdict(word)
+    except ValueError as error:
+        raise StoreError(f"reading the store: {one_line(word, 60)!r} is no verdict") from error
 
 
 def _next_boot(connection: sa.Connection, run_id: str) -> int:

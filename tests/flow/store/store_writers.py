@@ -6,13 +6,17 @@ from harness.verdict import Verdict
 
 CASES = ("fix_size_alloc_test", "full_fit_alloc_test", "vm_map_ram_test")
 WORKERS = 8
+PLAN = {
+    "name": "smoke", "baseline": "one-node", "seed": 7,
+    "kernels": ["one-node", "per-cpu"], "target": {"kind": "qemu"},
+}  # fmt: skip
 
 
 def run_record(run_id="20261123-031500-smoke-ab12", **changes):
     values = {
         "id": run_id,
         "playbook": "version: 1\n",
-        "plan": {"name": "smoke", "baseline": "one-node", "seed": 7},
+        "plan": PLAN,
         "harness": "0.1.0",
         "host": {"cpu": "a processor", "cores": 2, "id": "f00d"},
         "started_at": "2026-11-23T03:15:00+00:00",

@@ -18,7 +18,14 @@ def fill(reports, run_id, factor=1.0, verdict=Verdict.PASSED, reason="", boots=6
     run = RunRecord(
         id=run_id,
         playbook="version: 1\n",
-        plan={"name": name, "baseline": "one-node", "seed": 7, "question": "is it faster?"},
+        plan={
+            "name": name,
+            "baseline": "one-node",
+            "seed": 7,
+            "question": "is it faster?",
+            "kernels": kernels,
+            "target": {"kind": "qemu"},
+        },
         harness="0.1.0",
         host={"cpu": "a processor", "cores": 2},
         started_at=f"{run_id[:4]}-11-23T03:15:00+00:00",
