@@ -94,10 +94,12 @@ def compare_boots(
     reach = stats.t.ppf(1 - ALPHA / 2, freedom) * error + rounding
     limit = np.log1p(smallest)
     size = np.abs(difference)
+    with np.errstate(over="ignore"):  # times below the clock's step have no upper bound
+        ratio, low, high = (np.exp(difference + by) for by in (0, -reach, reach))
     return Effects(
-        ratio=np.exp(difference),
-        low=np.exp(difference - reach),
-        high=np.exp(difference + reach),
+        ratio=ratio,
+        low=low,
+        high=high,
         p=np.minimum(1.0, 2 * stats.t.sf(_in_errors(size - limit - rounding, error), freedom)),
         p_alike=stats.t.sf(_in_errors(limit - size - rounding, error), freedom),
         p_permutation=_permutation_p(groups, rng) if rng else np.full(len(size), np.nan),
