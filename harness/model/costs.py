@@ -36,6 +36,17 @@ class MachineCosts:
     cpus_per_complex: int = 1
     cpus_per_die: int = 1
     smt_factor: float = 1.0
+    nearest_first: bool = (
+        False  # how contended updates of one line are served: harness/model/line.py
+    )
+
+    def same_core(self, a: int, b: int) -> bool:
+        """Return whether CPUs `a` and `b` are threads of one core."""
+        return a // self.threads_per_core == b // self.threads_per_core
+
+    def same_complex(self, a: int, b: int) -> bool:
+        """Return whether CPUs `a` and `b` share a core complex."""
+        return a // self.cpus_per_complex == b // self.cpus_per_complex
 
     def work_ns(self, work: CpuWork) -> float:
         """Return how long one CPU takes, alone on its core."""
@@ -48,9 +59,9 @@ class MachineCosts:
         """Return what a line costs on its way from CPU `a` to CPU `b`, in ns."""
         if a == b:
             return 0.0
-        if a // self.threads_per_core == b // self.threads_per_core:
+        if self.same_core(a, b):
             return self.transfer_ns[0]
-        if a // self.cpus_per_complex == b // self.cpus_per_complex:
+        if self.same_complex(a, b):
             return self.transfer_ns[1]
         return self.transfer_ns[2 if a // self.cpus_per_die == b // self.cpus_per_die else 3]
 

@@ -1,21 +1,25 @@
 """Predicts how many CPUs share the allocator: a discrete-event simulation of locks and pools.
 
-Every CPU repeats a case's allocation and free. Locks and counters are FIFO queues. The events come
-off one heap in order of time, so a CPU that arrives at a lock is served from the moment the lock is
-free: one event per visit is enough, and equal runs are equal to the last bit. Think times vary by
-half, as nothing on real CPUs is in step.
+Every CPU repeats a case's allocation and free. Locks are FIFO queues, and so are counters unless
+the machine serves contended lines nearest first. The events come off one heap in order of time, so
+a CPU that arrives at a FIFO is served from the moment it is free: one event per visit is enough,
+and equal runs are equal to the last bit. A line that is served nearest first has an event of its
+own whenever it is free, with an index beyond the CPUs'. Think times vary by half, as nothing on
+real CPUs is in step.
 
 Purges follow the design: they start when lazy pages pass lazy_max_pages, decay the pools, then fill
 them (or merge into the free space) node by node, with helpers when much is lazy.
 """
 
 import heapq
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.model.allocator import decay_count
 from harness.model.costs import MachineCosts, PairCosts, PairStep
+from harness.model.line import LineRequest, WantedLine
 from harness.testmod.cases import BY_SHORT_NAME, CASES, lazy_max_pages
 
 SIZES = {case.short: case.areas for case in CASES if case.areas}
@@ -106,6 +110,9 @@ class VmallocSimulation:
         self._lazy = self._locks.add(LAZY, nodes)
         self._pool = self._locks.add(POOL, nodes)
         self._shared = [self._locks.add(name) for name in (*costs.counters, *costs.others)]
+        counters = self._shared[: len(costs.counters)] if machine.nearest_first else []
+        self._lines = {lock: WantedLine(machine) for lock in counters}
+        self._heap: list[tuple[float, int]] = []
         self._limit = design.lazy_max or lazy_max_pages(cpus)
         self._sizes = SIZES[case]
         self._pools = [[0] * len(self._sizes) for _ in range(nodes)]
@@ -126,17 +133,24 @@ class VmallocSimulation:
         program, last = self._program, len(self._program)
         step_of, holding, sizes = [0] * self._cpus, self._holding, len(self._sizes)
         chance, advance, visit = self._random.random, heapq.heapreplace, self._visit
-        heap = [(chance(), cpu) for cpu in range(self._cpus)]
+        heap = self._heap = [(chance(), cpu) for cpu in range(self._cpus)]
         heapq.heapify(heap)
         done, half = 0, pairs // 2
         while done < pairs:
             now, cpu = heap[0]
+            if cpu >= self._cpus:
+                self._serve(now, cpu - self._cpus)
+                continue
             step = step_of[cpu]
             if step < last:
                 if not step and sizes > 1:
                     holding[cpu] = int(chance() * sizes)
                 step_of[cpu] = step + 1
-                advance(heap, (visit(now, cpu, program[step]), cpu))
+                after = visit(now, cpu, program[step])
+                if after == math.inf:
+                    heapq.heappop(heap)  # until its turn at a line: _serve()
+                else:
+                    advance(heap, (after, cpu))
                 continue
             if step == last:  # the pair is done; a purge may follow, one task at a time
                 done += 1
@@ -190,6 +204,8 @@ class VmallocSimulation:
     def _visit(self, now: float, cpu: int, step: _Step) -> float:
         """Return when `cpu` has queued for the step's lock, held it, let go, and thought.
 
+        Infinity: it waits for a line that is served nearest first.
+
         It arrives at `now`: nobody may book a lock for a later time, or others would queue behind
         a CPU that has not come yet.
 
@@ -213,6 +229,8 @@ class VmallocSimulation:
             lock, work, stale = self._allocate(cpu)
         start, owner = locks.free_at[lock], locks.owner[lock]
         cost = work + stale * self._mean_transfer
+        if lock in self._lines and self._waits(lock, LineRequest(now, cpu, cost, think)):
+            return math.inf
         if start > now:
             self._wait_from[cpu], self._wait_to[cpu] = now, start
             self._waited += start - now
@@ -222,10 +240,42 @@ class VmallocSimulation:
             start = now
         if owner != cpu:
             cost += self._transfer[owner][cpu]
+            if lock in self._lines:
+                self._lines[lock].moves(owner, cpu, start + cost)
             locks.owner[lock] = cpu
         locks.free_at[lock] = start + cost
         locks.busy_ns[lock] += cost
         return start + cost + think
+
+    def _waits(self, lock: int, request: LineRequest) -> bool:
+        """Return whether the line of a counter is taken; then the CPU waits for its turn."""
+        line, free_at = self._lines[lock], self._locks.free_at[lock]
+        if not line and free_at <= request.asked_ns:
+            return False
+        if not line:
+            heapq.heappush(self._heap, (free_at, self._cpus + lock))
+        self._wait_from[request.cpu], self._wait_to[request.cpu] = request.asked_ns, math.inf
+        line.ask(request)
+        return True
+
+    def _serve(self, now: float, lock: int) -> None:
+        """Give the free line to whose turn it is, and come back when it is free again."""
+        line, locks = self._lines[lock], self._locks
+        owner = locks.owner[lock]
+        request = line.next(owner)
+        cpu = request.cpu
+        self._wait_to[cpu] = now
+        self._waited += now - request.asked_ns
+        line.moves(owner, cpu, now + self._transfer[owner][cpu])
+        cost = request.work_ns + self._transfer[owner][cpu]
+        locks.owner[lock] = cpu
+        locks.free_at[lock] = now + cost
+        locks.busy_ns[lock] += cost
+        if line:
+            heapq.heapreplace(self._heap, (now + cost, self._cpus + lock))
+        else:
+            heapq.heappop(self._heap)
+        heapq.heappush(self._heap, (now + cost + request.think_ns, cpu))
 
     def _allocate(self, cpu: int) -> tuple[int, float, float]:
         """Return lock, work and stale lines of the pool's or the free space's turn."""

@@ -14,6 +14,10 @@ def command(
     nodes: Annotated[str, typer.Option(help="1,cpus; or one number in place of cpus.")] = "1,cpus",
     case: Annotated[list[str] | None, typer.Option(help="Case; may be given again.")] = None,
     machine: Annotated[str, typer.Option(help="A machine model.")] = "threadripper-3970x",
+    arbitration: Annotated[
+        str | None,
+        typer.Option(help="first-come or nearest-first, in place of the machine model's."),
+    ] = None,
     sweep: Annotated[str | None, typer.Option(help="decay=0..1, nodes=1,4,16 ...")] = None,
     chart: Annotated[Path | None, typer.Option(help="Write the sweep's chart (HTML).")] = None,
     calibration: Annotated[str, typer.Option(help="Name of a calibration.")] = "linux-6.12",
@@ -37,9 +41,11 @@ def command(
         whole_loads,
     )
     from harness.model.predict import load_calibration, predict_curve, predict_sweep
-    from harness.targets.simulated.costs import machine_costs
+    from harness.targets.simulated.costs import model_costs
+    from harness.targets.simulated.machine import load_machine, with_arbitration
 
-    costs, known = machine_costs(machine), load_calibration(calibration)
+    costs = model_costs(with_arbitration(load_machine(machine), arbitration))
+    known = load_calibration(calibration)
     counts, cases = parse_counts(cpus), case or ["fix_size"]
     if sweep is not None:
         parameter, values = parse_sweep(sweep)

@@ -1,17 +1,21 @@
 """The costs of a machine model for the prediction, so that both use the same figures."""
 
 from harness.model.costs import MachineCosts
-from harness.targets.simulated.machine import load_machine
+from harness.targets.simulated.machine import MachineModel, load_machine
 
 
 def machine_costs(name: str) -> MachineCosts:
     """Return the costs of machine model `name`. Raises InputError for an unknown one."""
-    model = load_machine(name)
+    return model_costs(load_machine(name))
+
+
+def model_costs(model: MachineModel) -> MachineCosts:
+    """Return the costs of a machine model that need not be one of the package's."""
     cycle_ns = 1000 / model.clock_mhz
     transfers, topology = model.transfers, model.topology
     per_complex = topology.threads_per_core * topology.cores_per_complex
     return MachineCosts(
-        name=name,
+        name=model.name,
         instruction_ns=cycle_ns / model.instructions_per_cycle,
         atomic_ns=model.atomic_cycles * cycle_ns,
         byte_ns=cycle_ns / model.string_bytes_per_cycle,
@@ -24,5 +28,6 @@ def machine_costs(name: str) -> MachineCosts:
         threads_per_core=topology.threads_per_core,
         cpus_per_complex=per_complex,
         cpus_per_die=per_complex * topology.complexes_per_die,
+        nearest_first=model.arbitration == "nearest-first",
         smt_factor=2 / model.smt_throughput if topology.threads_per_core > 1 else 1.0,
     )

@@ -3,7 +3,7 @@
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -75,6 +75,16 @@ def load_machine(name: str) -> MachineModel:
         known = ", ".join(machine_names())
         raise InputError(f"target.machine: no machine model {name!r}; there are: {known}")
     return parse_document(path.read_text(encoding="utf-8"), MachineModel, str(path), name=name)
+
+
+def with_arbitration(machine: MachineModel, arbitration: str | None) -> MachineModel:
+    """Return `machine` with another arbitration; None leaves it. Raises InputError for no such."""
+    if arbitration is None:
+        return machine
+    if arbitration not in get_args(Arbitration):
+        known = ", ".join(get_args(Arbitration))
+        raise InputError(f"no arbitration {arbitration!r}; there are: {known}")
+    return machine.model_copy(update={"arbitration": arbitration})
 
 
 def spread(machine: MachineModel, jobs: int) -> MachineModel:

@@ -65,6 +65,23 @@ def test_a_hand_over_to_a_waiter_costs_two_transfers_and_a_counter_one():
     assert counter.pairs_per_s == pytest.approx(1e9 / 120, rel=0.05)
 
 
+@pytest.mark.parametrize(("each", "visit_ns"), [(1, 94), (2, 94 + 24), (4, 94 + 3 * 24)])
+def test_a_wanted_line_goes_round_each_complex_before_it_leaves(each, visit_ns):
+    """Eight complexes of `each` cores, one update a pair, no work: a transfer for each update."""
+    machine = MachineCosts("m", 1.0, 0.0, 0.0, (6.5, 24, 94, 94), 1, each, 2 * each)
+    machine = replace(machine, nearest_first=True)
+    pair, cpus = costs(think=100.0, counter=0.0), 8 * each
+    result = run(pair, cpus, nodes=cpus, machine=machine, pairs=20_000)
+    assert 1e9 / result.pairs_per_s == pytest.approx(visit_ns / each, rel=0.03)
+
+
+def test_first_come_first_served_a_line_comes_from_anywhere():
+    machine = MachineCosts("m", 1.0, 0.0, 0.0, (6.5, 24, 94, 94), 1, 4, 8)
+    result = run(costs(think=100.0, counter=0.0), 32, nodes=32, machine=machine)
+    mean = (3 * 24 + 28 * 94) / 31
+    assert 1e9 / result.pairs_per_s == pytest.approx(mean, rel=0.1)
+
+
 def test_nodes_relieve_the_global_lock():
     pair = costs(think=1000.0, find=500.0, pool_take=10.0)
     assert run(pair, 32, nodes=32).pairs_per_s > 5 * run(pair, 32, nodes=1).pairs_per_s
@@ -90,8 +107,9 @@ def test_busy_siblings_slow_each_other():
 
 
 def test_equal_runs_are_equal():
-    pair = costs(find=100.0, lazy=50.0)
-    assert run(pair, 16, machine=CHIPLETS) == run(pair, 16, machine=CHIPLETS)
+    pair = costs(find=100.0, lazy=50.0, counter=10.0)
+    for machine in (CHIPLETS, replace(CHIPLETS, nearest_first=True)):
+        assert run(pair, 16, machine=machine) == run(pair, 16, machine=machine)
 
 
 @settings(max_examples=30, deadline=None)
@@ -103,7 +121,7 @@ def test_equal_runs_are_equal():
     merge=st.floats(0, 500),
     lazy=st.floats(0, 500),
     counter=st.floats(0, 100),
-    machine=st.sampled_from([FLAT, CHIPLETS]),
+    machine=st.sampled_from([FLAT, CHIPLETS, replace(CHIPLETS, nearest_first=True)]),
 )
 def test_the_simulation_stays_within_the_bounds(
     cpus, nodes, think, find, merge, lazy, counter, machine

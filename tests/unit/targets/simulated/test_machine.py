@@ -8,6 +8,7 @@ from harness.targets.simulated.machine import (
     machine_names,
     plugin_options,
     spread,
+    with_arbitration,
 )
 
 TICKS = 1024
@@ -50,6 +51,14 @@ def test_jobs_are_spread_one_a_complex_first(jobs, cores, threads):
 def test_jobs_that_cannot_be_spread_evenly_are_refused(jobs):
     with pytest.raises(ValueError, match="cannot be spread evenly"):
         spread(load_machine("threadripper-3970x"), jobs)
+
+
+def test_another_arbitration_must_be_a_known_one():
+    machine = load_machine("threadripper-3970x")
+    assert with_arbitration(machine, None) == machine
+    assert with_arbitration(machine, "nearest-first").arbitration == "nearest-first"
+    with pytest.raises(InputError, match="'last-come'; there are: first-come, nearest-first"):
+        with_arbitration(machine, "last-come")
 
 
 def test_uniform_counts_a_nanosecond_an_instruction():
