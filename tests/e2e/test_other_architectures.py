@@ -44,7 +44,7 @@ def boot(kernel, tmp_path, cpus=2):
     result = target.boot(request, lambda _: None)
     assert (result.verdict, result.reason) == (Verdict.PASSED, "")
     (run,) = parse_log(result.kernel_log)
-    assert missing_lines(run, load.cases, load.nr_threads) == []
+    assert missing_lines(run, load.nr_threads, load.cases) == []
     assert result.facts["errors"] == []
     return result
 
