@@ -39,7 +39,7 @@ def nights(folder, series, slower, seed):
     (folder / "inbox").write_text("".join(MAIL.format(value=n) for n in range(2, series + 2)))
     workplace.boot_takes_s = 1
     file = workplace.file([{"name": "inbox", "mbox": "inbox"}], budget_h=24)
-    workplace.night(file).carry_out()
+    workplace.night(file).run()
     claims = sum("a second run has to confirm it" in line for line in workplace.said)
     reported = [
         title for title in workplace.titles if " is slower" in title or " is faster" in title

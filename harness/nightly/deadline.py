@@ -54,7 +54,7 @@ class Clock:
 
 @dataclass
 class Deadline(Observer):
-    """An observer that forwards to another one and raises TimeUp where a boot would begin too late.
+    """An observer that forwards to another one, and raises DeadlineReached before a late boot.
 
     `left_s`: seconds until the deadline; the first boot always begins.
     """
@@ -67,7 +67,7 @@ class Deadline(Observer):
         self.observer.planned(run_id, jobs, done)
 
     def boot_began(self, job: JobRecord, attempt: int) -> None:
-        """Forward, or raise TimeUp past the deadline."""
+        """Forward, or raise DeadlineReached past the deadline."""
         if self.boots and self.left_s() <= 0:
             raise DeadlineReached
         self.observer.boot_began(job, attempt)

@@ -24,7 +24,7 @@ class Job:
 
     @property
     def done(self) -> str:
-        """What stands in `NightRecord.done` for it."""
+        """What stands in `NightlyRecord.done` for it."""
         return f"{self.key} {self.revision}"
 
 

@@ -86,7 +86,7 @@ class _Machine(_Shape):
     kvm: str | None = None
 
 
-class _Noise(_Shape):
+class _NoiseFacts(_Shape):
     other_share: _Finite | None = None
     steal_share: _Finite | None = None
     programs: list[_Program] | None = None
@@ -104,7 +104,7 @@ class BootFacts(_Shape):
 
     argv: list[str] | None = None
     machine: _Machine | None = None
-    noise: _Noise | None = None
+    noise: _NoiseFacts | None = None
     findings: list[_Finding] | None = None
     meminfo_kib: list[dict[str, _Count]] | None = None
     conditions: _Words | None = None

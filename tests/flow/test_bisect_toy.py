@@ -140,7 +140,7 @@ class Bench:
 
     def build(self, name):
         """Build a change for real; the module is one with a real .modinfo."""
-        spec = self.plan.history.spec(self.plan.history.names.index(name))
+        spec = self.plan.source_range.spec(self.plan.source_range.names.index(name))
         built = ensure_kernel(spec, self.cache, SubprocessRunner(), lambda _: None)
         module = self.folder / "test_vmalloc.ko"
         module.write_bytes(self.module)
@@ -153,7 +153,7 @@ class Bench:
             prepared = prepare_ends(self.plan, self.build, target)
             run_id = run_id or begin_run(prepared, store, stored_request(self.plan))
             run = Execution(run_id, target, store, self.folder / run_id, Silent(), quiet_host)
-            return Search(run, self.plan, self.build, told).carry_out(prepared)
+            return Search(run, self.plan, self.build, told).run_to_end(prepared)
         finally:
             store.close()
 
@@ -211,7 +211,7 @@ def test_every_boot_is_in_the_store_and_the_run_is_one_comparison(bench):
     store.close()
     assert sum(boots["verdict"] == "passed") == outcome.boots
     assert set(boots[boots["verdict"] == "passed"]["kernel"]) == set(record.kernels)
-    assert record.plan["bisect"]["names"] == list(bench.plan.history.names)
+    assert record.plan["bisect"]["names"] == list(bench.plan.source_range.names)
     assert record.plan["bisect"]["order"]["good"] == git(bench.tree, "rev-parse", "good")
 
 
@@ -283,7 +283,7 @@ def test_no_difference_is_said_and_costs_no_step(bench):
 def test_a_session_bisects_on_its_own_target_and_goes_on_with_more_boots(bench, tmp_path):
     """The whole way that the command takes, with everything real but build cache and boots."""
     target = GeneratedTarget(slow=1.0)
-    names = bench.plan.history.names
+    names = bench.plan.source_range.names
     session = Session(
         bench.folder / "kernels", bench.folder / "reports", Silent(),
         target=lambda *_: target,
@@ -325,9 +325,9 @@ def test_a_series_is_bisected_patch_by_patch(bench, tmp_path, form):
     series = form(bench.tree, tmp_path / "series")
     assert len(load_series(series, SubprocessRunner()).patches) == COMMITS
     bench = bench.ordering("good", str(series))
-    titles = [change.title for change in bench.plan.history.changes[1:]]
+    titles = [change.title for change in bench.plan.source_range.changes[1:]]
     assert titles == [f"mm/vmalloc: Change {number}" for number in range(1, COMMITS + 1)]
-    last = bench.build(bench.plan.history.names[-1])
+    last = bench.build(bench.plan.source_range.names[-1])
     assert (last.tree / "mm/vmalloc.c").read_text() == (bench.tree / "mm/vmalloc.c").read_text()
     if form is as_mailbox:
         outcome = bench.search(GeneratedTarget())
@@ -363,10 +363,10 @@ def test_the_advice_on_a_merge_can_be_carried_out(bench, runner, tmp_path):
     git(tree, "commit", "-q", "--allow-empty", "-m", "Aside")
     git(tree, "merge", "-q", "--no-ff", "-m", "Merge topic", "topic")
     merge = git(tree, "rev-parse", "HEAD").strip()
-    history = commit_range(bench.plan.history.spec(0), tree, "good", "trunk", cache, runner)
+    history = commit_range(bench.plan.source_range.spec(0), tree, "good", "trunk", cache, runner)
     assert [change.merge for change in history.changes] == [False, False, True]
     text = merge_advice(merge)
     start, bad = re.search(r"bisect \$\((.*)\)\^ (\S+) ", text).groups()
     first = runner.run(["sh", "-c", f"cd '{tree}' && {start}"]).output.strip()
-    inside = commit_range(bench.plan.history.spec(0), tree, f"{first}^", bad, cache, runner)
+    inside = commit_range(bench.plan.source_range.spec(0), tree, f"{first}^", bad, cache, runner)
     assert [change.title for change in inside.changes[1:]] == ["Topic 1 x", "Topic 2 x"]

@@ -11,7 +11,7 @@ import pytest
 
 from harness.build.kernel import ensure_kernel
 from harness.errors import InfrastructureError, InputError
-from harness.locks import claimed
+from harness.locks import exclusive_lock
 from harness.nightly.state import load_state
 from harness.nightly.status import status_lines
 from harness.report.write import write_results
@@ -169,7 +169,7 @@ def test_killed_between_any_two_steps_a_night_is_carried_out_once(workplace):
 def test_two_at_a_time_are_refused(workplace):
     night = workplace.night(workplace.file(BRANCH))
     with (
-        claimed(night.folder / "lock", ""),
+        exclusive_lock(night.folder / "lock", ""),
         pytest.raises(InputError, match=f"process {os.getpid()}"),
     ):
         night.run()
