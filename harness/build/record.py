@@ -57,6 +57,9 @@ def find_base(plan: BuildPlan, cache: Cache, pristine: Path) -> BaseTree | None:
 
 
 def _shared(inputs: Mapping[str, Any], others: Mapping[str, Any]) -> set[str]:
+    """Return which inputs are alike; none where a version of the harness knows others."""
+    if inputs.keys() != others.keys():
+        return set()
     return {key for key in inputs if inputs[key] == others[key]}
 
 

@@ -54,6 +54,17 @@ def test_the_same_fragments_come_before_the_newest(
     assert (base.key, base.built_in) == ("newer", "/b")
 
 
+def test_a_build_with_inputs_that_only_another_version_knows_is_no_base(
+    cache: Cache, plan: BuildPlan, keep: Callable[..., Path]
+) -> None:
+    keep("of-a-later-version", 0, invented_later=1)
+    older = keep("of-an-earlier-version", 1) / "kernel.json"
+    record = json.loads(older.read_text())
+    del record["inputs"]["fragments"]
+    older.write_text(json.dumps(record))
+    assert find_base(plan, cache, NOWHERE) is None
+
+
 def test_another_source_will_do_when_it_is_of_the_same_release(
     cache: Cache, plan: BuildPlan, keep: Callable[..., Path], tmp_path: Path
 ) -> None:
