@@ -8,46 +8,34 @@ it follows what the host does meanwhile from the boots of GOOD and BAD between t
 (concurrent controls), and allows for what the layout of each build does. At each step boots of one
 commit are added until the ratio of the likelihoods "it is bad" and "it is good" leaves Wald's
 bounds (Sequential Analysis, 1947), with the error bounds divided by the number of steps. Where
-builds that should be alike differ so much that more boots of this one tell nothing, others take
-their turn. docs/howto/bisect.md explains the choices and gives measured error rates.
+builds that should be alike differ so much that more boots of this one tell nothing, the same commit
+is built again with another layout, and when it may not be, others take their turn.
+docs/howto/bisect.md explains the choices and gives measured error rates.
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
-from harness.analysis.likelihood import BUILD_SPREAD, Floats, Likelihood
+from harness.analysis.bisection_ends import (
+    LEAST_BOOTS,
+    EndsDifference,
+    SearchBounds,
+    TimedBoot,
+    compare_ends,
+    next_end,
+)
+from harness.analysis.likelihood import Floats, Likelihood
 
-LEAST_BOOTS = 3  # of GOOD and of BAD, before anything is said
 CONTROL_GAP = 3  # boots of steps after which GOOD or BAD is booted in any case
-POWER = 0.8  # with which `boots_to_show` would show a difference
+_ENOUGH = 1.0  # variance of the layout in those of a build's mean: another build tells more
 _RESTS = 4.0  # variance of the layout in those of a commit's mean: then others take their turn
 _UNINFORMATIVE = 16.0  # likewise: more boots of it are of no use
-
-
-@dataclass(frozen=True)
-class SearchBounds:
-    """What the bisection promises, and what it may cost.
-
-    `alpha`: chance to call a good commit bad, `beta`: a bad one good, anywhere on the way.
-    """
-
-    alpha: float = 0.05
-    beta: float = 0.05
-    most_boots: int = 20  # of one commit; then it is left undecided
-
-
-@dataclass(frozen=True)
-class TimedBoot:
-    """One boot that passed."""
-
-    commit: int
-    time_us: float
 
 
 class Phase(StrEnum):
@@ -60,24 +48,16 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True)
-class EndsDifference:
-    """BAD against GOOD, judged by their boots. `ratio`: BAD's time over GOOD's."""
-
-    ratio: float
-    spread: float  # standard deviation of log time between boots of one commit
-    p: float
-    layout: float = 0.0  # standard deviation of log time between builds that should be alike
-
-
-@dataclass(frozen=True)
 class CommitState:
     """A commit that was tried. `bad` is None while, or because, the boots do not decide.
 
-    `likelihood_ratio`: of "bad" to "good"; `place`: 0 where GOOD's mean is, 1 where BAD's is.
+    `boots`: of all its `builds`; `likelihood_ratio`: of "bad" to "good"; `place`: 0 where GOOD's
+    mean is, 1 where BAD's is.
     """
 
     commit: int
     boots: int
+    builds: int
     bad: bool | None
     likelihood_ratio: float
     place: float = math.nan
@@ -87,6 +67,7 @@ class CommitState:
 class SearchState:
     """What the boots say. `next_commit`: to be booted next, None at the end.
 
+    `next_layout`: of which of its builds; 0 is the one whose code lies where it does anyway.
     `last_good`, `first_bad`: the narrowest that is decided; the culprit is behind the one and not
     behind the other. `probabilities[k]`: that commit k is the first bad one (k = 0: never).
     """
@@ -98,6 +79,7 @@ class SearchState:
     probabilities: tuple[float, ...]
     effect: EndsDifference | None = None
     steps: Mapping[int, CommitState] = field(default_factory=dict)
+    next_layout: int = 0
 
     @property
     def suspects(self) -> range:
@@ -133,6 +115,7 @@ class Bisection:
         self.boots: list[TimedBoot] = []
         self._commits, self._bounds = commits, bounds
         self._counts = Counter[int]()
+        self._builds = defaultdict[int, Counter[int]](Counter)  # commit -> layout -> boots
         self._effect: EndsDifference | None = None
         self._likelihood: Likelihood | None = None  # set once GOOD and BAD are shown to differ
         self._good, self._bad = 0, commits
@@ -142,16 +125,18 @@ class Bisection:
         """Take one more boot into account."""
         self.boots.append(boot)
         self._counts[boot.commit] += 1
+        self._builds[boot.commit][boot.layout] += 1
         if self._likelihood is not None:
-            self._likelihood.add(boot.commit, math.log(boot.time_us))
+            self._likelihood.add(boot.commit, math.log(boot.time_us), boot.layout)
             self._test(self._likelihood)
             return
         self._effect = compare_ends(self._commits, self.boots)
-        if self._effect is not None and self._effect.p < _alpha_of_look(self._bounds):
+        if self._effect is not None and self._effect.p < self._bounds.alpha_of_look:
             shift, spread = math.log(self._effect.ratio), self._effect.spread
-            self._likelihood = Likelihood(self._commits, shift, spread)
+            rebuilt = self._bounds.layouts > 1
+            self._likelihood = Likelihood(self._commits, shift, spread, rebuilt=rebuilt)
             for earlier in self.boots:
-                self._likelihood.add(earlier.commit, math.log(earlier.time_us))
+                self._likelihood.add(earlier.commit, math.log(earlier.time_us), earlier.layout)
 
     def _test(self, likelihood: Likelihood) -> None:
         """Decide what the boots so far decide, and open again what they have brought in doubt.
@@ -167,7 +152,8 @@ class Bisection:
             odds = likelihood.odds(commit, self._good, self._bad)
             is_bad = True if odds >= upper else False if odds <= lower else None
             ratio = math.exp(min(odds, 700.0))  # what a float holds
-            self._steps[commit] = CommitState(commit, self._counts[commit], is_bad, ratio)
+            boots, builds = self._counts[commit], len(self._builds[commit])
+            self._steps[commit] = CommitState(commit, boots, builds, is_bad, ratio)
             self._good = commit if is_bad is False else self._good
             self._bad = commit if is_bad else self._bad
         for commit, step in self._steps.items():  # what others have settled
@@ -207,28 +193,63 @@ class Bisection:
         commits, likelihood, effect = self._commits, self._likelihood, self._effect
         if likelihood is None or effect is None:
             flat = (0.0, *[1 / commits] * commits)
-            end = _next_end(commits, self.boots)
+            end = next_end(commits, self.boots)
             most = max(self._bounds.most_boots, LEAST_BOOTS)
             if self._counts[end] < most:
-                return SearchState(Phase.COMPARING, end, 0, commits, flat, effect)
+                layout = self._next_layout(end)
+                return SearchState(
+                    Phase.COMPARING, end, 0, commits, flat, effect, next_layout=layout
+                )
             return SearchState(Phase.NO_DIFFERENCE, None, 0, commits, flat, effect)
         probabilities = np.exp(likelihood.logs - np.logaddexp.reduce(likelihood.logs))
-        chosen = self._next_commit(likelihood, skipped, probabilities)
+        chosen = self._next_commit(skipped, probabilities)
         phase = Phase.FOUND if chosen is None else Phase.SEARCHING
         if chosen is not None and _wants_control(commits, self.boots, chosen):
-            chosen = _next_end(commits, self.boots)
-        effect = EndsDifference(
-            math.exp(likelihood.shift), likelihood.spread, effect.p, likelihood.layout
+            chosen = next_end(commits, self.boots)
+        effect = replace(
+            effect,
+            ratio=math.exp(likelihood.shift),
+            spread=likelihood.spread,
+            layout=likelihood.layout,
+            builds=min(len(self._builds[0]), len(self._builds[commits])),
         )
         found = tuple(map(float, probabilities))
         steps = dict(self._steps)
         for commit, step in steps.items() if places else ():
             steps[commit] = replace(step, place=_place(commits, commit, self.boots))
-        return SearchState(phase, chosen, self._good, self._bad, found, effect, steps)
+        layout = 0 if chosen is None else self._next_layout(chosen)
+        return SearchState(phase, chosen, self._good, self._bad, found, effect, steps, layout)
 
-    def _next_commit(
-        self, likelihood: Likelihood, skipped: Collection[int], probabilities: Floats
-    ) -> int | None:
+    def _next_layout(self, commit: int) -> int:
+        """Return which build of `commit` to boot.
+
+        While GOOD and BAD are compared, one never booted, as long as there may be one more; then
+        only where the others' means are known better than builds are alike.
+        """
+        builds = self._builds[commit]
+        if not builds:
+            return 0
+        fewest = min(builds, key=lambda layout: builds[layout])
+        comparing = self._likelihood is None
+        known = comparing or builds[fewest] * self._layout_share >= _ENOUGH
+        return len(builds) if known and self._may_be_built_again(commit) else fewest
+
+    def _may_be_built_again(self, commit: int) -> bool:
+        return len(self._builds[commit]) < self._bounds.layouts
+
+    @property
+    def _layout_share(self) -> float:
+        return self._likelihood.layout_share if self._likelihood else 0.0
+
+    def _known(self, commit: int) -> float:
+        """Return the variance of the layout in those of the commit's mean, 0 where more builds
+        bring it down.
+        """
+        if self._may_be_built_again(commit):
+            return 0.0
+        return self._counts[commit] * self._layout_share / len(self._builds[commit])
+
+    def _next_commit(self, skipped: Collection[int], probabilities: Floats) -> int | None:
         """Return the commit of the suspects to boot next; None when there is none.
 
         A commit under test goes on, until its boots' mean is known so much better than builds are
@@ -241,7 +262,7 @@ class Bisection:
             for commit in inside
             if commit in self._steps and commit not in skipped
             if self._steps[commit].boots < self._bounds.most_boots
-            if (known := self._steps[commit].boots * likelihood.layout_share) < _UNINFORMATIVE
+            if (known := self._known(commit)) < _UNINFORMATIVE
         }
         under_test = [commit for commit, known in worth_a_boot.items() if known < _RESTS]
         if under_test:
@@ -258,60 +279,12 @@ def _wald(bounds: SearchBounds, steps: int) -> tuple[float, float]:
     return math.log((1 - beta) / alpha), math.log(beta / (1 - alpha))
 
 
-def _alpha_of_look(bounds: SearchBounds) -> float:
-    """Return p below which GOOD and BAD differ: each look at them is a chance to be wrong."""
-    return bounds.alpha / max(1, bounds.most_boots - LEAST_BOOTS + 1)
-
-
-def boots_to_show(effect: EndsDifference, bounds: SearchBounds) -> int | None:
-    """Return how many boots of GOOD, and of BAD, show a difference as large as the one seen.
-
-    4 times in 5, if means and spread are what they seem; None below what builds differ harmlessly.
-    """
-    shift = abs(math.log(effect.ratio))
-    if shift < BUILD_SPREAD:
-        return None
-    return max(LEAST_BOOTS, math.ceil(2 * (_quantiles(bounds) * effect.spread / shift) ** 2))
-
-
-def smallest_shown(effect: EndsDifference, bounds: SearchBounds) -> float:
-    """Return the smallest difference, a share of the time, that `most_boots` show 4 times in 5."""
-    return math.expm1(_quantiles(bounds) * effect.spread * math.sqrt(2 / bounds.most_boots))
-
-
-def _quantiles(bounds: SearchBounds) -> float:
-    return float(stats.norm.isf(_alpha_of_look(bounds) / 2) + stats.norm.ppf(POWER))
-
-
-def _next_end(commits: int, boots: Sequence[TimedBoot]) -> int:
-    """Return GOOD or BAD, whichever has fewer boots; in the order ABBA, which cancels drift."""
-    ends = [boot.commit for boot in boots if boot.commit in (0, commits)]
-    counts = ends.count(0), ends.count(commits)
-    if counts[0] == counts[1]:
-        return ends[-1] if ends else 0
-    return 0 if counts[0] < counts[1] else commits
-
-
 def _wants_control(commits: int, boots: Sequence[TimedBoot], chosen: int) -> bool:
     """Return whether GOOD or BAD comes before `chosen`: where that was booted just now and is in
     doubt, and after `CONTROL_GAP` boots without one.
     """
     recent = [boot.commit in (0, commits) for boot in boots[-CONTROL_GAP:]]
     return boots[-1].commit == chosen or not any(recent)
-
-
-def compare_ends(commits: int, boots: Sequence[TimedBoot]) -> EndsDifference | None:
-    """Return GOOD against BAD by Student's t on log times; None with fewer than LEAST_BOOTS."""
-    good = np.log([boot.time_us for boot in boots if boot.commit == 0])
-    bad = np.log([boot.time_us for boot in boots if boot.commit == commits])
-    if min(len(good), len(bad)) < LEAST_BOOTS:
-        return None
-    freedom = len(good) + len(bad) - 2
-    within = ((good - good.mean()) ** 2).sum() + ((bad - bad.mean()) ** 2).sum()
-    spread = max(math.sqrt(within / freedom), BUILD_SPREAD)
-    shift = float(bad.mean() - good.mean())
-    t = abs(shift) / (spread * math.sqrt(1 / len(good) + 1 / len(bad)))
-    return EndsDifference(math.exp(shift), spread, float(2 * special.stdtr(freedom, -t)))
 
 
 def _place(commits: int, commit: int, boots: Sequence[TimedBoot]) -> float:
@@ -341,15 +314,3 @@ def _most_informative(
         return float(special.entr(share) + special.entr(1 - share)) * chance
 
     return max(fresh, key=worth)
-
-
-def plain_boots(commits: int, effect: EndsDifference, bounds: SearchBounds) -> int:
-    """Return how many boots plain bisection takes for the same bounds, GOOD's and BAD's aside.
-
-    It boots each commit equally often and calls it what its mean is closer to; the means of GOOD
-    and BAD and the spread are taken for known, which flatters it.
-    """
-    steps = step_count(commits)
-    quantile = float(stats.norm.isf(min(bounds.alpha, bounds.beta) / steps))
-    each = (2 * quantile * effect.spread / abs(math.log(effect.ratio))) ** 2
-    return steps * max(1, math.ceil(each))

@@ -3,10 +3,11 @@
 The logarithm of a boot's time is a level, plus the effect where its commit is a bad one, plus what
 the layout of that build does, plus what the host does at that time, plus noise:
 
-    y_i = level + effect [commit_i >= k] + layout_commit + walk_i + noise_i
+    y_i = level + effect [commit_i >= k] + layout_build + walk_i + noise_i
 
 `layout` differs from build to build and is the same in all boots of one, so no number of boots
-averages it out; how much builds differ follows from commits that must be alike but are not. `walk`
+averages it out; how much builds differ follows from those of one commit, and of commits that must
+be alike. `walk`
 is a random walk over the boots in their order: drift, warming up, whatever lasts over several
 boots. Level, effect and noise are integrated out (flat and Jeffreys' priors), sizes of walk and
 layout summed over; what is left is p(boots | first bad is k) (Rasmussen and Williams, Gaussian
@@ -27,6 +28,7 @@ _WALK = np.array([0.0, 0.03, 0.3, 1.0])  # variance a boot, in those of the nois
 _WALK_PRIOR = np.array([0.7, 0.1, 0.1, 0.1])  # mostly there is none
 _LAYOUT = np.array([0.0, 0.15, 0.3, 0.5])  # standard deviation between builds, in effects
 _LAYOUT_PRIOR = np.array([0.95, 0.025, 0.015, 0.01])  # mostly next to none
+_REBUILT_PRIOR = np.array([0.4, 0.2, 0.2, 0.2])  # where several builds of a commit show it
 _ROOM = 64  # boots for which there is room at first
 
 
@@ -35,23 +37,25 @@ class Likelihood:
 
     `shift`, `spread`: the logarithm of BAD's time over GOOD's, and the standard deviation between
     boots of one commit, as GOOD and BAD showed them first. They say what sizes of layout are
-    thought of; everything else follows from the boots.
+    thought of; everything else follows from the boots. `rebuilt`: commits have several builds.
 
     Least squares on columns that a triangular matrix has made independent; a boot more is a row
     more of its inverse and a summand more of each sum.
     """
 
-    def __init__(self, commits: int, shift: float, spread: float) -> None:
+    def __init__(self, commits: int, shift: float, spread: float, *, rebuilt: bool) -> None:
         self._commits = commits
         self._harmless = max(BUILD_SPREAD, EFFECT_SHARE * abs(shift))
         noise = math.hypot(spread, self._harmless)
         walk, layout = np.meshgrid(_WALK, (_LAYOUT * shift / noise) ** 2, indexing="ij")
         self._walk, self._layout = walk.ravel(), layout.ravel()
         self._layout_sizes = np.tile(_LAYOUT * abs(shift), len(_WALK))
-        self._prior = np.log(np.outer(_WALK_PRIOR, _LAYOUT_PRIOR)).ravel()
+        layout_prior = _REBUILT_PRIOR if rebuilt else _LAYOUT_PRIOR
+        self._prior = np.log(np.outer(_WALK_PRIOR, layout_prior)).ravel()
         sizes = len(self._prior)
         self._inverse = np.zeros((sizes, _ROOM, _ROOM))  # of the triangular factors
         self._order: list[int] = []
+        self._builds: list[tuple[int, int]] = []
         self._times: list[float] = []
         self._tried: list[int] = []  # all k between two of them are alike
         self._volume, self._s11, self._s1y, self._syy = np.zeros((4, sizes, 1))
@@ -75,14 +79,15 @@ class Likelihood:
         """The variance between builds, in those that noise gives one boot."""
         return self.layout**2 / (self.spread**2 + self._harmless**2)
 
-    def add(self, commit: int, log_time: float) -> None:
-        """Take one more boot into account."""
+    def add(self, commit: int, log_time: float, layout: int = 0) -> None:
+        """Take one more boot into account, of that build of the commit."""
         self._order.append(commit)
+        self._builds.append((commit, layout))
         self._times.append(log_time)
         if commit and commit not in self._tried:
             self._try(commit)
         order = np.array(self._order)
-        row = self._next_row(order)
+        row = self._next_row([build == self._builds[-1] for build in self._builds])
         one, y = row.sum(axis=1)[:, None], (row @ (np.array(self._times) - self._times[0]))[:, None]
         x = row @ (order[:, None] >= np.array(self._tried, dtype=int))
         self._s11 += one * one
@@ -104,15 +109,15 @@ class Likelihood:
             column = np.zeros(len(sums)) if last else sums[:, place]
             setattr(self, name, np.insert(sums, place, column, axis=1))
 
-    def _next_row(self, order: NDArray[np.int64]) -> Floats:
+    def _next_row(self, same_build: list[bool]) -> Floats:
         """Return the next row of the inverse of each triangular factor of the covariance."""
-        count = len(order)
+        count = len(same_build)
         if count > self._inverse.shape[1]:
             room = self._inverse.shape[1]
             self._inverse = np.pad(self._inverse, ((0, 0), (0, room), (0, room)))
         known = self._inverse[:, : count - 1, : count - 1]
         shared = np.outer(self._walk, np.arange(1, count + 1))
-        shared += np.outer(self._layout, order == order[-1])
+        shared += np.outer(self._layout, same_build)
         factor = (known @ shared[:, :-1, None])[:, :, 0]
         rest = np.sqrt(1 + shared[:, -1] - (factor**2).sum(axis=1))[:, None]
         row = self._inverse[:, count - 1, :count]

@@ -19,6 +19,7 @@ from harness.build.fragments import (
     load_requests,
 )
 from harness.build.kconfig import critical_values, parse_config
+from harness.build.layout import move_code
 from harness.build.patches import apply_patches
 from harness.build.plan import FORMAT, BuildPlan
 from harness.build.record import RECORD, find_base, usual_total
@@ -73,6 +74,7 @@ def build_kernel(
     based = populate_tree(pristine, tree, base, runner)
     before = inodes(tree)
     patches = apply_patches(tree, plan.patches, runner, contained=contained)
+    move_code(tree, plan.spec.layout)
     patched = changed_files(before, inodes(tree))
     if base and based:
         renew_differences(tree, base, patched)

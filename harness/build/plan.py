@@ -19,6 +19,9 @@ from harness.spec.kernel import KernelSpec
 FORMAT = 3  # of kernel.json and of everything below kernels/KEY
 
 
+OPTIONAL_INPUTS = frozenset({"config", "layout"})  # parts of the key that not every kernel has
+
+
 @dataclass(frozen=True)
 class BuildPlan:
     """Everything that a build depends on, pinned. Two equal keys are one build."""
@@ -41,6 +44,7 @@ class BuildPlan:
             "architecture": self.spec.architecture,
             "toolchain": [self.toolchain.name, self.toolchain.version],
             **({"config": self.start.inputs} if self.start else {}),
+            **({"layout": self.spec.layout} if self.spec.layout else {}),
         }
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.build.cache import Cache
-from harness.build.plan import FORMAT, BuildPlan
+from harness.build.plan import FORMAT, OPTIONAL_INPUTS, BuildPlan
 from harness.build.tree import OBJECTS, BaseTree
 
 RECORD = "kernel.json"
@@ -58,9 +58,9 @@ def find_base(plan: BuildPlan, cache: Cache, pristine: Path) -> BaseTree | None:
 
 def _shared(inputs: Mapping[str, Any], others: Mapping[str, Any]) -> set[str]:
     """Return which inputs are alike; none where a version of the harness knows others."""
-    if inputs.keys() != others.keys():
+    if (inputs.keys() ^ others.keys()) - OPTIONAL_INPUTS:
         return set()
-    return {key for key in inputs if inputs[key] == others[key]}
+    return {key for key in inputs if inputs[key] == others.get(key)}
 
 
 def _same_release(pristine: Path, tree: Path) -> bool:

@@ -5,13 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.bisection import (
-    Phase,
-    SearchState,
-    boots_to_show,
-    plain_boots,
+from harness.analysis.bisection import Phase, SearchState, step_count
+from harness.analysis.bisection_ends import (
+    LEAST_LAYOUTS,
+    EndsDifference,
+    SearchBounds,
     smallest_shown,
-    step_count,
+    what_would_show,
 )
 from harness.files import replace_file
 from harness.run.bisect import BisectionResult
@@ -20,7 +20,8 @@ from harness.run.bisect import BisectionResult
 def as_document(outcome: BisectionResult) -> dict[str, Any]:
     """Return an outcome as plain data: what `--json` prints and what is kept beside the run."""
     state, changes = outcome.state, outcome.plan.source_range.changes
-    effect = state.effect
+    effect, bounds = state.effect, outcome.plan.request.bounds
+    needed = what_would_show(effect, bounds) if effect else None
     return {
         "run": outcome.run_id,
         "phase": state.phase.value,
@@ -28,7 +29,7 @@ def as_document(outcome: BisectionResult) -> dict[str, Any]:
         "good": asdict(changes[0]),
         "bad": asdict(changes[-1]),
         "case": outcome.plan.request.case,
-        "bounds": asdict(outcome.plan.request.bounds),
+        "bounds": asdict(bounds),
         "effect": asdict(effect) if effect else None,
         "suspects": [asdict(change) for change in outcome.suspects],
         "changes": [
@@ -38,7 +39,8 @@ def as_document(outcome: BisectionResult) -> dict[str, Any]:
         ],
         "skipped": {changes[number].name: why for number, why in outcome.skipped.items()},
         "boots": boot_counts(outcome),
-        "boots_to_show": boots_to_show(effect, outcome.plan.request.bounds) if effect else None,
+        "boots_to_show": needed[0] if needed else None,
+        "layouts_to_show": needed[1] if needed else None,
     }
 
 
@@ -50,16 +52,12 @@ def boot_counts(outcome: BisectionResult) -> dict[str, int]:
     """Return how many boots it took, and how many plain bisection would have taken."""
     plan, state = outcome.plan, outcome.state
     in_steps = sum(step.boots for step in state.steps.values())
-    counts = {
+    return {
         "all": outcome.boots,
         "of_good_and_bad": outcome.boots - in_steps,
         "in_steps": in_steps,
         "plain_with_the_playbooks_repeats": step_count(plan.commits) * plan.repeats,
     }
-    if state.effect:
-        plain = plain_boots(plan.commits, state.effect, plan.request.bounds)
-        counts["plain_for_the_same_bounds"] = plain
-    return counts
 
 
 def store_result(outcome: BisectionResult, reports: Path) -> None:
@@ -86,7 +84,8 @@ def render_progress(outcome: BisectionResult) -> str:
     left = f"{len(state.suspects)} left, {first} to {last}"
     under_test = state.steps.get(state.next_commit)
     doubt = f" again (likelihood ratio {under_test.likelihood_ratio:.2g})" if under_test else ""
-    return f"{left}; {likely}; next {changes[state.next_commit].name}{doubt}"
+    name = outcome.plan.kernel_name(state.next_commit, state.next_layout)
+    return f"{left}; {likely}; next {name}{doubt}"
 
 
 def render_outcome(outcome: BisectionResult) -> str:
@@ -106,18 +105,34 @@ def _answer(outcome: BisectionResult) -> list[str]:
         return [said, *_required_effort(outcome)]
     if state.phase is Phase.COMPARING or state.effect is None:
         return ["GOOD and BAD are not shown to differ yet."]
-    effect = f"{_percent(state.effect.ratio)} ({what})"
+    effect = f"{_percent(state.effect.ratio)} ({what}{_across_builds(state.effect)})"
     certainty = sum(state.probabilities[number] for number in state.suspects)
     if len(suspects) > 1:
         named, why = _stop_reason(outcome)
         answer = f"One of {len(suspects)} changes is the first with {effect}; {named}."
         sure = f"Probability that it is among them: {certainty:.1%}"
-        return [answer, sure, *(f"  {change.name}  {change.title}" for change in suspects), *why]
+        names = [f"  {change.name}  {change.title}" for change in suspects]
+        return [answer, sure, *names, *why, *_what_layout_may_do(outcome)]
     found = suspects[0]
     lines = [f"First with {effect}, probability {certainty:.1%}:", f"  {found.id}  {found.title}"]
     if found.merge:
         lines.append(merge_advice(found.id))
-    return lines
+    return [*lines, *_what_layout_may_do(outcome)]
+
+
+def _across_builds(effect: EndsDifference) -> str:
+    return f"; mean of {effect.builds} builds or more" if effect.builds > 1 else ""
+
+
+def _what_layout_may_do(outcome: BisectionResult) -> list[str]:
+    """Return what an answer is worth that rests on one build of each commit."""
+    effect = outcome.state.effect
+    if effect is None or effect.builds >= LEAST_LAYOUTS:
+        return []
+    return [
+        "GOOD and BAD have too few builds; those of the same code may differ by as much.",
+        f"next: vmapbench bisect --resume {outcome.run_id} --layouts {SearchBounds.layouts}",
+    ]
 
 
 def _stop_reason(outcome: BisectionResult) -> tuple[str, list[str]]:
@@ -133,10 +148,11 @@ def _stop_reason(outcome: BisectionResult) -> tuple[str, list[str]]:
         again = f"next: vmapbench bisect --resume {outcome.run_id} --most-boots {boots}"
         return f"{bounds.most_boots} boots of each do not decide", [again]
     said = f"Builds that should be alike differ by about {state.effect.layout:.1%}"
-    return "unclear", [
-        f"{said} here (the layout of their code); no number of boots takes that out.",
-        "next: vmapbench ab, with each of these changes alone on GOOD, or taken out of BAD",
-    ]
+    said += " here (the layout of their code); more builds average that out, boots do not."
+    if bounds.layouts < LEAST_LAYOUTS:  # said of the whole answer
+        return "unclear", [said]
+    again = f"next: vmapbench bisect --resume {outcome.run_id} --layouts {2 * bounds.layouts}"
+    return "unclear", [said, again]
 
 
 def merge_advice(merge: str) -> str:
@@ -151,31 +167,46 @@ def _required_effort(outcome: BisectionResult) -> list[str]:
     if effect is None:
         return []
     least = f"{smallest_shown(effect, bounds):.1%} or more four times in five"
-    lines = [f"Boots scatter by {effect.spread:.1%}; {bounds.most_boots} of each show {least}."]
-    boots = boots_to_show(effect, bounds)
-    if boots is None:
+    scatter = f"Boots scatter by {effect.spread:.1%}"
+    if effect.layout:
+        scatter += f", builds of the same code by {effect.layout:.1%}"
+    lines = [f"{scatter}; {bounds.most_boots} of each show {least}."]
+    needed = what_would_show(effect, bounds)
+    if needed is None:
         return [*lines, "What was seen is no more than builds differ without a reason."]
+    boots, layouts = needed
     seen = f"Seen: {_percent(effect.ratio)}, p {effect.p:.2g}. If it is real, it would take about"
-    lines.append(f"{seen} {boots} boots of each.")
-    if boots > bounds.most_boots:
-        lines.append(
-            f"next: vmapbench bisect --resume {outcome.run_id} --most-boots {boots} "
-            "(the boots so far count)"
-        )
+    more = f" --most-boots {boots}" if boots > bounds.most_boots else ""
+    if layouts > bounds.layouts:
+        builds = f" of {layouts} builds of each; builds of the same code differ by about"
+        lines.append(f"{seen} {boots} boots{builds} {effect.layout:.1%}.")
+        more += f" --layouts {layouts}"
+    else:
+        lines.append(f"{seen} {boots} boots of each.")
+    if more:
+        again = f"next: vmapbench bisect --resume {outcome.run_id}{more}"
+        lines.append(f"{again} (the boots so far count)")
     return lines
 
 
 def _table(outcome: BisectionResult) -> list[str]:
-    state, lines = outcome.state, [f"{'change':28} {'boots':>5} {'place':>6} {'probability':>11}"]
+    state, lines = (
+        outcome.state,
+        [f"{'change':28} {'builds':>6} {'boots':>5} {'place':>6} {'probability':>11}"],
+    )
     for number, change in enumerate(outcome.plan.source_range.changes):
         step, share = state.steps.get(number), state.probabilities[number]
         why = outcome.skipped.get(number, "")
         if step is None and not why and share < 0.01:
             continue
-        boots, place = (f"{step.boots}", f"{step.place:.0%}") if step else ("", "")
+        builds, boots, place = (
+            (f"{step.builds}", f"{step.boots}", f"{step.place:.0%}") if step else ("", "", "")
+        )
         word = "" if step is None else {True: "bad", False: "good", None: "undecided"}[step.bad]
         note = f"skipped: {why}" if why else word
-        lines.append(f"{change.name:28.28} {boots:>5} {place:>6} {share:>11.1%}  {note}")
+        lines.append(
+            f"{change.name:28.28} {builds:>6} {boots:>5} {place:>6} {share:>11.1%}  {note}"
+        )
     return [*lines, "place: 0 % is GOOD's mean time, 100 % BAD's"]
 
 
@@ -186,12 +217,8 @@ def _costs(outcome: BisectionResult) -> list[str]:
         f"{counts['all']} boots: {counts['of_good_and_bad']} of GOOD and BAD, "
         f"{counts['in_steps']} in {len(outcome.state.steps)} steps."
     )
-    plain = counts["plain_with_the_playbooks_repeats"]
-    same = counts.get("plain_for_the_same_bounds")
-    lines = [words, f"Plain bisection, GOOD and BAD aside: {steps} steps x {plain // steps} boots"]
-    if same:
-        lines[-1] += f" = {plain}; for the same error bounds {steps} x {same // steps} = {same}."
-    return lines
+    plain = f"{steps} steps x {outcome.plan.repeats} boots"
+    return [words, f"Plain bisection, GOOD and BAD aside: {plain}; without a bound on its errors."]
 
 
 def _percent(ratio: float) -> str:

@@ -9,9 +9,9 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from harness.analysis.bisection import SearchBounds, SearchState, TimedBoot, decide
+from harness.analysis.bisection import SearchState, decide
+from harness.analysis.bisection_ends import SearchBounds, TimedBoot
 from harness.analysis.times import Metric, boot_times
-from harness.build.cache import Cache, cache_folder
 from harness.build.source_range import SourceChange
 from harness.errors import InputError, KernelBuildError
 from harness.records import JobRecord
@@ -66,10 +66,8 @@ def bisect(session: Session, plan: BisectPlan, notify: Notify) -> BisectionResul
         return _hold_and_search(run, plan, prepared, build, notify)
 
 
-def resume(
-    session: Session, word: str, notify: Notify, most_boots: int | None = None
-) -> BisectionResult:
-    """Resume a bisection; `word` names its run, `most_boots` replaces its original limit.
+def resume(session: Session, word: str, notify: Notify, **changed: int) -> BisectionResult:
+    """Resume a bisection; `word` names its run, `changed` replaces bounds that it began with.
 
     Raises InputError where it is another one.
     """
@@ -83,11 +81,9 @@ def resume(
         playbook = parse_document(
             record.playbook, Playbook, f"playbook of {run_id}", name=name, text=record.playbook
         )
-        bounds = SearchBounds(**kept["order"]["bounds"])
-        bounds = replace(bounds, most_boots=most_boots or bounds.most_boots)
+        bounds = SearchBounds(**kept["order"]["bounds"] | changed)
         request = BisectRequest(**kept["order"] | {"bounds": bounds})
-        cache = Cache(cache_folder())
-        plan = plan_bisection(playbook, request, session.kernels, cache, session.runner)
+        plan = plan_bisection(playbook, request, session)
         if list(plan.source_range.names) != kept["names"]:
             raise InputError(f"resuming {run_id}: its commits or patches are no longer the same")
         target = session.target_for(playbook.target, [plan.source_range.spec(0)])
@@ -152,7 +148,7 @@ class Search:
             number = outcome.state.next_commit
             if number is None:
                 return outcome
-            job = self._next_job(self.plan.source_range.names[number])
+            job = self._next_job(self.plan.kernel_name(number, outcome.state.next_layout))
             self.run.store.extend_run(self.run.run_id, [job], {})
             prepared = self._boot(job, prepared)
 
@@ -205,22 +201,22 @@ class Search:
         if len(rows) < len(passed):
             known = ", ".join(sorted(set(times["case"])))
             raise InputError(f"--case: found {case!r}, expected one of {known}")
-        numbers = {name: number for number, name in enumerate(self.plan.source_range.names)}
         ordered = rows.sort_values("boot")
         pairs = zip(ordered["kernel"], ordered["time_us"], strict=True)
-        return [TimedBoot(numbers[str(name)], float(time_us)) for name, time_us in pairs]
+        builds = [(*self.plan.build_of(str(name)), float(time_us)) for name, time_us in pairs]
+        return [TimedBoot(number, time_us, layout) for number, layout, time_us in builds]
 
     def _skipped(self) -> dict[int, str]:
         """Return the changes that cannot be tried, and why."""
         kernels = {job.position: job.kernel for job in self.run.store.jobs(self.run.run_id)}
-        numbers = {name: number for number, name in enumerate(self.plan.source_range.names)}
         boots = self.run.store.boots(self.run.run_id)
         last = {boot.position: boot for boot in boots}
         found: dict[int, str] = {}
         spoiled: dict[int, int] = {}
         for position, boot in last.items():
-            number = numbers[kernels[position]]
+            number, layout = self.plan.build_of(kernels[position])
             why = f"{boot.verdict}: {boot.reason}".partition("\n")[0]
+            why += f" (with layout {layout})" if layout else ""
             if boot.verdict.final and boot.verdict is not Verdict.PASSED:
                 found[number] = why
             elif not boot.verdict.final:

@@ -4,14 +4,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.bisection import SearchBounds, step_count
+from harness.analysis.bisection import step_count
+from harness.analysis.bisection_ends import SearchBounds
 from harness.analysis.times import WHOLE_LOAD
-from harness.build.cache import Cache, cache_folder
 from harness.build.kernel import BuiltKernel
 from harness.build.module import with_module_of
 from harness.build.source_range import SourceRange, commit_range, patch_range
 from harness.errors import InputError
-from harness.process import Runner
 from harness.records import JobRecord
 from harness.run.plan import plan_jobs, planned_request, point_names
 from harness.run.prepare import BuildKernel
@@ -19,12 +18,13 @@ from harness.run.session import Session
 from harness.spec.kernel import GitSource, KernelSpec, TreeSource, load_kernel_spec
 from harness.spec.playbook import Playbook
 
+_LAYOUT = ".layout"  # between the name of a change and the number of a layout
+
 
 @dataclass(frozen=True)
 class BisectRequest:
     """What the user asked for.
 
-    `bad`: a commit, or a series of patches (then `good` may name a kernel file);
     `tree`: git tree, by default that of the kernel's source; `kernel`: the kernel file that says
     how to configure, by default the playbook's baseline; `workload`: by default its first.
     """
@@ -53,12 +53,28 @@ class BisectPlan:
         """The number of the last change, BAD; GOOD is number 0."""
         return len(self.source_range.changes) - 1
 
+    def kernel_name(self, number: int, layout: int) -> str:
+        """Return the name of a build of a change: the change's own for layout 0."""
+        name = self.source_range.names[number]
+        return f"{name}{_LAYOUT}{layout}" if layout else name
 
-def plan_bisection(
-    playbook: Playbook, request: BisectRequest, kernels: Path, cache: Cache, runner: Runner
-) -> BisectPlan:
+    def build_of(self, kernel: str) -> tuple[int, int]:
+        """Return number and layout of the build with that `kernel_name`."""
+        numbers = {name: number for number, name in enumerate(self.source_range.names)}
+        if kernel in numbers:
+            return numbers[kernel], 0
+        name, _, layout = kernel.rpartition(_LAYOUT)
+        return numbers[name], int(layout)
+
+    def spec(self, kernel: str) -> KernelSpec:
+        """Return how to build the kernel of that name."""
+        number, layout = self.build_of(kernel)
+        return self.source_range.spec(number).model_copy(update={"name": kernel, "layout": layout})
+
+
+def plan_bisection(playbook: Playbook, request: BisectRequest, session: Session) -> BisectPlan:
     """Return the plan of a bisection. Raises InputError; builds and boots nothing."""
-    changes = find_source_range(playbook, request, kernels, cache, runner)
+    changes = find_source_range(playbook, request, session)
     names = changes.names
     update = {"kernels": names, "baseline": names[0], "name": f"bisect-{playbook.name}"[:64]}
     derived = playbook.model_copy(update=update)
@@ -70,10 +86,9 @@ def plan_bisection(
     raise InputError(f"--workload: found {wanted!r}, expected one of {', '.join(known)}")
 
 
-def find_source_range(
-    playbook: Playbook, request: BisectRequest, kernels: Path, cache: Cache, runner: Runner
-) -> SourceRange:
+def find_source_range(playbook: Playbook, request: BisectRequest, session: Session) -> SourceRange:
     """Return the changes from GOOD to BAD: patches where BAD is a path, else commits."""
+    kernels, cache, runner = session.kernels, session.cache, session.runner
     recipe = load_kernel_spec(request.kernel or playbook.baseline, kernels)
     series = Path(request.bad)
     if not series.exists() and Path(request.good).exists():
@@ -108,14 +123,12 @@ def _tree(request: BisectRequest, recipe: KernelSpec) -> Path:
 
 def change_builder(plan: BisectPlan, session: Session) -> BuildKernel:
     """Return the function that builds the kernel of a change by its name."""
-    cache, numbers = Cache(cache_folder()), {n: i for i, n in enumerate(plan.source_range.names)}
 
     def build(name: str) -> BuiltKernel:
-        spec = plan.source_range.spec(numbers[name])
-        built = session.build(spec, cache, session.runner, session.build_progress)
+        built = session.built(plan.spec(name))
         if name == plan.playbook.baseline or plan.playbook.module_source == "own":
             return built
-        return with_module_of(built, build(plan.playbook.baseline), cache, session.runner)
+        return with_module_of(built, build(plan.playbook.baseline), session.cache, session.runner)
 
     return build
 
@@ -140,9 +153,11 @@ def plan_lines(plan: BisectPlan, session: Session) -> list[str]:
     request = planned_request(spec, job, plan.playbook.target)
     target = session.target_for(plan.playbook.target, [spec])
     lines = [f"{change.name}  {change.title}" for change in changes]
-    lines.append(
-        f"{plan.commits} changes: first {changes[0].name} (GOOD) and {changes[-1].name} (BAD) in "
-        f"turn until they differ, then {step_count(plan.commits)} steps"
-    )
+    layouts = plan.request.bounds.layouts
+    lines += [
+        f"{plan.commits} changes, from {changes[0].name} (GOOD) to {changes[-1].name} (BAD)",
+        f"first these two in turn, until they differ; up to {layouts} builds of each",
+        f"then {step_count(plan.commits)} steps",
+    ]
     lines.append(f"{job.workload}, {plan.request.case}: {'; '.join(request.loads)}")
     return lines + ["    " + " ".join(argv) for argv in target.command_lines(request)]

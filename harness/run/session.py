@@ -68,6 +68,7 @@ class Session:
     target: Callable[[TargetSpec, Path, Runner, Architecture], Target] = make_target
     build: Callable[..., BuiltKernel] = ensure_kernel
     read_host: ReadHost = read_host_state
+    cache: Cache = field(default_factory=lambda: Cache(cache_folder()))
 
     def open_store(self) -> Store:
         """Return the store of this session's results, making it where there is none."""
@@ -79,7 +80,7 @@ class Session:
 
     def target_for(self, spec: TargetSpec, kernels: Iterable[KernelSpec]) -> Target:
         """Return the target that `spec` describes, for `kernels`. Raises InputError."""
-        return self.target(spec, cache_folder(), self.runner, one_architecture(kernels))
+        return self.target(spec, self.cache.folder, self.runner, one_architecture(kernels))
 
     def plan_lines(
         self, file: Path, host: str | None = None, repeats: int | None = None
@@ -170,15 +171,18 @@ class Session:
 
     def build_kernel(self, name: str) -> BuiltKernel:
         """Return the built kernel of that name. Raises KernelBuildError or InputError."""
-        spec = load_kernel_spec(name, self.kernels)
-        return self.build(spec, cache_folder(), self.runner, self.build_progress)
+        return self.built(load_kernel_spec(name, self.kernels))
+
+    def built(self, spec: KernelSpec) -> BuiltKernel:
+        """Return the built kernel of `spec`. Raises KernelBuildError or InputError."""
+        return self.build(spec, self.cache, self.runner, self.build_progress)
 
     def _builder(self, playbook: Playbook) -> Callable[[str], BuiltKernel]:
         """Return what builds a kernel of `playbook`, with the module that is asked for."""
-        build, cache = self.build_kernel, cache_folder()
+        build = self.build_kernel
 
         def build_with_baselines_module(name: str) -> BuiltKernel:
-            return with_module_of(build(name), build(playbook.baseline), cache, self.runner)
+            return with_module_of(build(name), build(playbook.baseline), self.cache, self.runner)
 
         return build if playbook.module_source == "own" else build_with_baselines_module
 

@@ -155,6 +155,10 @@ class KernelSpec(Document):
     """`required`: the build sees its tree and the toolchain, no home, no network. Example:
     `required`
     """
+    layout: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Other than 0: the same code lies elsewhere in memory, each number in places of its own.
+    Example: `1`
+    """
     folder: Path  # the user's kernels folder; set by `load_kernel_spec`
     """The kernels folder."""
 

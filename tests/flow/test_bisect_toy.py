@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.analysis.bisection import Phase, SearchBounds
+from harness.analysis.bisection import Phase
+from harness.analysis.bisection_ends import SearchBounds
 from harness.build.cache import Cache
 from harness.build.kernel import ensure_kernel
 from harness.build.source_range import commit_range, load_series
@@ -99,18 +100,23 @@ class GeneratedTarget(FakeTarget):
     """Boots nothing: a boot takes 2 s where the built source says so, else 1 s, and 4 % of noise.
 
     The n-th boot of a kernel takes the same time in every process. `kill_at`: the boot in which
-    the whole process dies.
+    the whole process dies. `layout`: spread between builds, by where the code under test lies.
     """
 
-    def __init__(self, *results, slow=1.25, kill_at=None):
+    def __init__(self, *results, slow=1.25, kill_at=None, noise=0.04, layout=0.0):
         super().__init__(*results)
-        self.slow, self.kill_at = slow, kill_at
+        self.slow, self.kill_at, self.noise, self.layout = slow, kill_at, noise, layout
 
     def boot(self, request, progress):
         if self.kill_at == len(self.requests):
             os.kill(os.getpid(), signal.SIGKILL)
         name, repeat = request.kernel.spec.name, request.folder.name
-        noise = random.Random(f"{name} {repeat.rsplit('-', 1)[0]}").gauss(1.0, 0.04)
+        noise = random.Random(f"{name} {repeat.rsplit('-', 1)[0]}").gauss(1.0, self.noise)
+        where = re.search(
+            r"^(\w+) T vmalloc_value$", request.kernel.system_map.read_text(), re.MULTILINE
+        )
+        version = len((request.kernel.tree / "mm/vmalloc.c").read_text())
+        noise += random.Random(f"{where[1]} {version}").gauss(0.0, self.layout)
         is_slow = SLOW in (request.kernel.tree / "mm/vmalloc.c").read_text()
         result = super().boot(request, progress)
         time_ns = int(1e9 * noise * (self.slow if is_slow else 1.0))
@@ -124,7 +130,7 @@ class Bench:
     folder: Path
     tree: Path
     request: BisectRequest
-    module: bytes
+    module: bytes | None  # in place of what the toy tree builds
 
     @cached_property
     def cache(self) -> Cache:
@@ -140,8 +146,10 @@ class Bench:
 
     def build(self, name):
         """Build a change for real; the module is one with a real .modinfo."""
-        spec = self.plan.source_range.spec(self.plan.source_range.names.index(name))
+        spec = self.plan.spec(name)
         built = ensure_kernel(spec, self.cache, SubprocessRunner(), lambda _: None)
+        if self.module is None:
+            return built
         module = self.folder / "test_vmalloc.ko"
         module.write_bytes(self.module)
         return replace(built, module=module)
@@ -165,7 +173,8 @@ def plan(folder, request, cache):
     recipe = f"version: 1\nsource: {{tree: {TOY}}}\nfragments: [base.config]\n"
     (kernels / "toy.yaml").write_text(recipe)
     playbook = parse_document(PLAYBOOK, Playbook, "toy.yaml", text=PLAYBOOK)
-    return plan_bisection(playbook, request, kernels, cache, SubprocessRunner())
+    session = Session(kernels, folder / "reports", Silent(), read_host=quiet_host, cache=cache)
+    return plan_bisection(playbook, request, session)
 
 
 @pytest.fixture(scope="module")
@@ -280,15 +289,37 @@ def test_no_difference_is_said_and_costs_no_step(bench):
     assert f"next: vmapbench bisect --resume {outcome.run_id} --most-boots {boots}" in text
 
 
+def test_where_the_code_of_a_build_lies_is_not_taken_for_a_change(bench):
+    """Builds of the same code differ by 3 %, boots of one by 0.2 %, and no change does anything."""
+    target = GeneratedTarget(slow=1.0, noise=0.002, layout=0.03)
+    outcome = bench.search(target)
+    assert outcome.state.phase is Phase.NO_DIFFERENCE
+    text = render_outcome(outcome)
+    assert re.search(r"builds of the same code by [2-4]\.\d%", text)
+    good = bench.plan.source_range.names[0]
+    used = {request.kernel.spec.name for request in target.requests}
+    assert {f"{good}.layout{n}" for n in range(1, SearchBounds.layouts)} < used
+    places = {re.search(r"^(\w+) T vmalloc_value$", r.kernel.system_map.read_text(), re.M)[1]
+              for r in target.requests if r.kernel.spec.name.startswith(good)}  # fmt: skip
+    assert len(places) > SearchBounds.layouts / 2, "each build has its code elsewhere"
+
+
+def test_one_build_of_each_says_what_its_answer_is_worth(bench):
+    once = bench.ordering("good", "bad", bounds=SearchBounds(layouts=1))
+    outcome = once.search(GeneratedTarget())
+    text = render_outcome(outcome)
+    assert "too few builds" in text
+    assert f"next: vmapbench bisect --resume {outcome.run_id} --layouts 8" in text
+
+
 def test_a_session_bisects_on_its_own_target_and_goes_on_with_more_boots(bench, tmp_path):
     """The whole way that the command takes, with everything real but build cache and boots."""
     target = GeneratedTarget(slow=1.0)
-    names = bench.plan.source_range.names
     session = Session(
         bench.folder / "kernels", bench.folder / "reports", Silent(),
         target=lambda *_: target,
-        build=lambda spec, cache, runner, progress: bench.build(names[int(spec.name[:3])]),
-        read_host=quiet_host,
+        build=lambda spec, cache, runner, progress: bench.build(spec.name),
+        read_host=quiet_host, cache=bench.cache,
     )  # fmt: skip
     (bench.folder / "reports").mkdir()
     few = bench.ordering("good", "bad", bounds=SearchBounds(most_boots=3)).plan
@@ -315,8 +346,8 @@ def as_quilt(tree, path):
     names = sorted(p.name for p in path.glob("*.patch"))[1:]  # without the cover
     for number, name in enumerate(reversed(names)):
         (path / name).rename(path / f"{number:02}-reversed.patch")
-    request = [f"{number:02}-reversed.patch" for number in reversed(range(len(names)))]
-    (path / "series").write_text("# a comment\n\n" + " -p1\n".join(request) + "\n")
+    order = [f"{number:02}-reversed.patch" for number in reversed(range(len(names)))]
+    (path / "series").write_text("# a comment\n\n" + " -p1\n".join(order) + "\n")
     return path
 
 

@@ -32,6 +32,15 @@ def command(
         int | None,
         typer.Option(help="Of one change; 20, or as before.", min=3, max=1000, show_default=False),
     ] = None,
+    layouts: Annotated[
+        int | None,
+        typer.Option(
+            help="Builds of one change, each with its code elsewhere in memory; 8, or as before.",
+            min=1,
+            max=1000,
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a run: its id, or latest.")] = None,
     kernels: KernelsOption = Path("kernels"),
     reports: ReportsOption = Path("reports"),
@@ -43,8 +52,8 @@ def command(
     At each step boots are added until a sequential test decides. Changes that do not build, boot
     or pass are skipped. Ctrl-C and kill lose at most a boot; `--resume` goes on.
     """
-    from harness.analysis.bisection import Phase, SearchBounds
-    from harness.build.cache import Cache, cache_folder
+    from harness.analysis.bisection import Phase
+    from harness.analysis.bisection_ends import LEAST_LAYOUTS, SearchBounds
     from harness.cli.progress import show_progress
     from harness.report.bisection import (
         as_document,
@@ -52,8 +61,7 @@ def command(
         render_progress,
         store_result,
     )
-    from harness.run.bisect import BisectionResult
-    from harness.run.bisect import bisect as begin
+    from harness.run.bisect import BisectionResult, bisect
     from harness.run.bisect import resume as go_on
     from harness.run.bisect_plan import BisectRequest, plan_bisection, plan_lines
     from harness.run.session import Session
@@ -61,6 +69,12 @@ def command(
 
     if (file is None) == (resume is None):
         raise typer.BadParameter("name GOOD, BAD and a playbook, or --resume RUN-ID")
+    if layouts is not None and 1 < layouts < LEAST_LAYOUTS:
+        raise typer.BadParameter(
+            f"--layouts: found {layouts}, expected 1, or {LEAST_LAYOUTS} and more"
+        )
+    given = {"most_boots": most_boots, "layouts": layouts}
+    chosen = {name: value for name, value in given.items() if value is not None}
     with show_progress(live=sys.stderr.isatty()) as observer:
         session = Session(kernels, reports, observer, observer.build)
 
@@ -68,16 +82,15 @@ def command(
             observer.say(render_progress(outcome))
 
         if file is None:
-            outcome = go_on(session, str(resume), notify, most_boots)
+            outcome = go_on(session, str(resume), notify, **chosen)
         else:
-            bounds = SearchBounds(alpha, beta, most_boots or SearchBounds.most_boots)
+            bounds = SearchBounds(alpha, beta, **chosen)
             request = BisectRequest(good, bad, tree, kernel, workload, case, bounds)
-            cache = Cache(cache_folder())
-            plan = plan_bisection(load_playbook(file), request, kernels, cache, session.runner)
+            plan = plan_bisection(load_playbook(file), request, session)
             if dry_run:
                 echo("\n".join(plan_lines(plan, session)))
                 return
-            outcome = begin(session, plan, notify)
+            outcome = bisect(session, plan, notify)
     store_result(outcome, reports)
     echo(json.dumps(as_document(outcome), indent=2) if as_json else render_outcome(outcome))
     if outcome.interrupted:

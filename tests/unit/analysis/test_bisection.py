@@ -3,26 +3,22 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
-from harness.analysis.bisection import (
-    CONTROL_GAP,
+from harness.analysis.bisection import CONTROL_GAP, Phase, decide, step_count
+from harness.analysis.bisection_ends import (
     LEAST_BOOTS,
     EndsDifference,
-    Phase,
     SearchBounds,
     TimedBoot,
-    boots_to_show,
     compare_ends,
-    decide,
-    plain_boots,
     smallest_shown,
-    step_count,
+    what_would_show,
 )
 
 BOUNDS = SearchBounds()
@@ -40,7 +36,7 @@ def carried_out(commits, culprit, untestable=(), effect=1.2, spread=0.0, seed=0,
             continue
         slow = math.log(effect) if state.next_commit >= culprit else 0.0
         time_us = 1e6 * math.exp(slow + generator.gauss(0, spread))
-        boots.append(TimedBoot(state.next_commit, time_us))
+        boots.append(TimedBoot(state.next_commit, time_us, state.next_layout))
     raise AssertionError("it never ends")
 
 
@@ -78,7 +74,7 @@ def test_one_boot_a_step_is_enough_where_nothing_is_in_doubt():
 @given(st.integers(0, 10**6), st.floats(1e-3, 1e6))
 def test_the_unit_of_time_and_the_time_of_day_do_not_matter(seed, unit):
     state, boots, skipped = carried_out(12, 5, {6}, spread=0.03, seed=seed)
-    scaled = [TimedBoot(boot.commit, boot.time_us * unit) for boot in boots]
+    scaled = [replace(boot, time_us=boot.time_us * unit) for boot in boots]
     again = decide(12, scaled, skipped, BOUNDS)
     assert (again.suspects, again.phase) == (state.suspects, state.phase)
     assert again.probabilities == pytest.approx(state.probabilities, rel=1e-6, abs=1e-12)
@@ -133,7 +129,7 @@ def test_a_host_that_gets_slower_is_not_taken_for_the_change():
         while (state := decide(32, boots, (), BOUNDS)).next_commit is not None:
             log = 0.005 * len(boots) + generator.gauss(0, 0.005)
             log += math.log(1.05) * (state.next_commit >= 30)
-            boots.append(TimedBoot(state.next_commit, math.exp(log)))
+            boots.append(TimedBoot(state.next_commit, math.exp(log), state.next_layout))
         assert 30 in state.suspects
         assert state.effect.ratio == pytest.approx(1.05, abs=0.02)
 
@@ -166,7 +162,7 @@ def test_a_commit_in_the_middle_is_left_undecided_and_the_search_goes_round_it()
             break
         log = {True: 0.2, False: 0.0}[state.next_commit >= 5]
         log = 0.1 if state.next_commit == 4 else log
-        boots.append(TimedBoot(state.next_commit, math.exp(log)))
+        boots.append(TimedBoot(state.next_commit, math.exp(log), state.next_layout))
     assert state.steps[4].bad is None
     assert state.steps[4].boots == 5
     assert state.steps[4].place == pytest.approx(0.5)
@@ -180,26 +176,60 @@ def test_after_a_commit_that_cannot_be_tried_its_neighbours_are_avoided():
     assert abs(decide(32, boots, {16}, BOUNDS).next_commit - 16) >= 3
 
 
-def test_plain_bisection_needs_more_boots_for_a_smaller_effect():
-    def ends(share):
-        times = [(end, 100.0 * (1 + share * end) + noise) for end in (0, 1) for noise in (0, 1, 2)]
-        return compare_ends(1, [TimedBoot(end, time) for end, time in times])
-
-    large, small = ends(0.1), ends(0.02)
-    assert plain_boots(32, small, BOUNDS) > plain_boots(32, large, BOUNDS) >= 5
-
-
-def test_the_boots_that_would_show_a_difference_do_show_it():
-    effect, bounds = EndsDifference(1.03, 0.03, 0.2), SearchBounds(most_boots=20)
-    boots = boots_to_show(effect, bounds)
+@pytest.mark.parametrize("layout", [0.0, 0.02])
+def test_the_boots_that_would_show_a_difference_do_show_it(layout):
+    effect, bounds = EndsDifference(1.03, 0.03, 0.2, layout), SearchBounds(most_boots=20)
+    boots, builds = what_would_show(effect, bounds)
     assert boots > 20
-    assert smallest_shown(effect, SearchBounds(most_boots=boots)) < 0.035
+    assert (builds > bounds.layouts) == bool(layout), "boots do not average out what builds do"
+    enough = SearchBounds(most_boots=boots, layouts=builds)
+    assert smallest_shown(effect, enough) < 0.035
     assert smallest_shown(effect, bounds) > 0.03
-    assert boots_to_show(EndsDifference(1.001, 0.03, 0.9), bounds) is None
-    rng = np.random.default_rng(1)
-    a, b = (rng.normal(mean, 0.03, (400, boots)) for mean in (0.0, math.log(1.03)))
-    shown = (stats.ttest_ind(a, b, axis=1).pvalue < 0.05 / 18).mean()
-    assert 0.72 < shown < 0.88
+    assert what_would_show(EndsDifference(1.001, 0.03, 0.9), bounds) is None
+    rng, shown = np.random.default_rng(1), 0
+    for _ in range(200):
+        levels = rng.normal(0, layout, (2, builds)) if layout else np.zeros((2, builds))
+        logs = levels[:, np.arange(boots) % builds] + rng.normal(0, 0.03, (2, boots))
+        logs[1] += math.log(1.03)
+        taken = [
+            TimedBoot(end, math.exp(log), n % builds)
+            for end in (0, 1)
+            for n, log in enumerate(logs[end])
+        ]
+        shown += compare_ends(1, taken).p < bounds.alpha_of_look
+    assert 0.6 < shown / 200 < 0.9, "t has fewer degrees of freedom than the plan allows for"
+
+
+def test_builds_of_the_same_code_that_differ_are_not_taken_for_a_difference():
+    """GOOD and BAD differ by 4 % in their first build, whose code happens to lie so."""
+    generator, boots = random.Random(3), []
+    places = {(0, 0): 0.0, (8, 0): 0.04}
+    while (state := decide(8, boots, (), BOUNDS)).next_commit is not None:
+        build = state.next_commit, state.next_layout
+        log = places.setdefault(build, generator.gauss(0, 0.015)) + generator.gauss(0, 0.002)
+        boots.append(TimedBoot(state.next_commit, math.exp(log), state.next_layout))
+    assert state.phase is Phase.NO_DIFFERENCE
+    assert state.effect.layout == pytest.approx(0.015, rel=0.5)
+    assert state.effect.spread == pytest.approx(0.002, rel=0.5)
+    once = [replace(boot, layout=0) for boot in boots if boot.layout == 0]
+    assert compare_ends(8, once).p < BOUNDS.alpha_of_look, "one build of each would have shown it"
+
+
+def test_a_commit_whose_builds_differ_is_built_again_before_it_is_decided():
+    generator, boots, places = random.Random(5), [], {}
+    while (state := decide(16, boots, (), BOUNDS)).next_commit is not None:
+        build = state.next_commit, state.next_layout
+        log = places.setdefault(build, generator.gauss(0, 0.02)) + generator.gauss(0, 0.002)
+        log += math.log(1.06) * (state.next_commit >= 11)
+        boots.append(TimedBoot(state.next_commit, math.exp(log), state.next_layout))
+    assert 11 in state.suspects
+    assert max(step.builds for step in state.steps.values()) > 1
+    assert all(layout < BOUNDS.layouts for _, layout in places)
+
+
+def test_one_build_of_each_is_enough_where_no_more_may_be_made():
+    _, boots, _ = carried_out(8, 3, bounds=SearchBounds(layouts=1))
+    assert {boot.layout for boot in boots} == {0}
 
 
 @pytest.mark.parametrize(("commits", "steps"), [(1, 1), (2, 1), (3, 2), (32, 5), (33, 6)])

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.analysis.bisection import SearchBounds, TimedBoot, decide
+from harness.analysis.bisection import decide
+from harness.analysis.bisection_ends import SearchBounds, TimedBoot
 from harness.build.source_range import SourceChange, SourceRange
 from harness.report.bisection import as_document, render_outcome, render_progress
 from harness.run.bisect import BisectionResult
@@ -16,15 +17,17 @@ from harness.run.bisect_plan import BisectPlan, BisectRequest
 CHANGES = tuple(
     SourceChange(f"{n:03}-abc", f"{n:040x}", f"mm: Change {n}", n == 3) for n in range(9)
 )
-ENDS = [TimedBoot(end, time) for end, time in ((0, 1.0), (8, 1.3)) for _ in range(3)]
+USUAL = SearchBounds()
+ENDS = [TimedBoot(end, time, n) for end, time in ((0, 1.0), (8, 1.3)) for n in range(3)]
 
 
-def outcome(boots, skipped=None, interrupted=False):
+def outcome(boots, skipped=None, interrupted=False, bounds=USUAL):
     history = SourceRange(CHANGES, lambda _: pytest.fail("no kernel is asked for"))
     job = SimpleNamespace(workload="w")
-    plan = BisectPlan(BisectRequest("good", "bad"), SimpleNamespace(), history, job, repeats=3)
+    request = BisectRequest("good", "bad", bounds=bounds)
+    plan = BisectPlan(request, SimpleNamespace(), history, job, repeats=3)
     skipped = skipped or {}
-    state = decide(8, boots, skipped, SearchBounds())
+    state = decide(8, boots, skipped, bounds)
     return BisectionResult("a-run", plan, state, skipped, len(boots), interrupted)
 
 
@@ -65,30 +68,27 @@ def laid_out(commit):
 
 
 def test_a_build_that_lies_between_good_and_bad_is_said_to_be_unclear():
-    boots = list(ENDS)
-    while (state := decide(8, boots, {}, SearchBounds())).next_commit is not None:
+    boots, once = [replace(boot, layout=0) for boot in ENDS], SearchBounds(layouts=1)
+    while (state := decide(8, boots, {}, once)).next_commit is not None:
         boots.append(TimedBoot(state.next_commit, laid_out(state.next_commit)))
     assert list(state.suspects) == [4, 5], "the one half way, and the first beyond"
-    text = render_outcome(outcome(boots))
+    text = render_outcome(outcome(boots, bounds=once))
     assert "One of 2 changes is the first with" in text
     assert "; unclear." in text
     assert "Builds that should be alike differ by about " in text
-    assert "next: vmapbench ab, with each of these changes alone on GOOD" in text
+    assert "next: vmapbench bisect --resume a-run --layouts 8" in text
+    assert text.count("next:") == 1
     assert state.steps[4].boots < SearchBounds().most_boots, (
         "it does not go on where boots tell nothing"
     )
 
 
 def test_boots_that_do_not_decide_say_how_to_go_on():
-    bounds = SearchBounds(most_boots=4)
+    bounds = SearchBounds(most_boots=4, layouts=1)
     generator, boots = random.Random(0), []
     while (state := decide(8, boots, {}, bounds)).next_commit is not None:
         noise = generator.gauss(0, 0.03)
         boots.append(TimedBoot(state.next_commit, math.exp(0.08 * (state.next_commit > 3) + noise)))
-    found = outcome(boots)
-    found = replace(
-        found, state=state, plan=replace(found.plan, request=BisectRequest("g", "b", bounds=bounds))
-    )
-    text = render_outcome(found)
+    text = render_outcome(outcome(boots, bounds=bounds))
     assert "4 boots of each do not decide" in text
     assert "next: vmapbench bisect --resume a-run --most-boots 8" in text
