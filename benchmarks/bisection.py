@@ -1,6 +1,6 @@
 """How often a bisection of 32 commits is wrong, and how many boots it takes; by simulation.
 
-python -m benchmarks.bisection                     the figures of docs/results/bisection.md
+python -m benchmarks.bisection --experiments 300 --seed 1   the figures of docs/results/bisection.md
 python -m benchmarks.bisection --experiments 20    a quick look
 """
 
@@ -133,14 +133,16 @@ def _unclear(rates: Rates, experiments: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", type=int, default=200)
-    experiments = parser.parse_args().experiments
+    parser.add_argument("--seed", type=int, default=SEED)
+    given = parser.parse_args()
+    experiments = given.experiments
     print(
         "| effect | spread | layout | host | wrong | unclear | none | boots | in steps | builds |"
     )
     print("|---" * 10 + "|")
     began = time.process_time()
     for case in CASES:
-        rates = simulate(case, experiments, SEED)
+        rates = simulate(case, experiments, given.seed)
         found = max(1, experiments - rates.no_difference)
         print(
             f"| {case.effect - 1:.0%} | {case.spread:.1%} | {case.layout:.1%} "

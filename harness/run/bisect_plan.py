@@ -25,6 +25,7 @@ _LAYOUT = ".layout"  # between the name of a change and the number of a layout
 class BisectRequest:
     """What the user asked for.
 
+    `bad`: a commit, or a series of patches (then `good` may name a kernel file);
     `tree`: git tree, by default that of the kernel's source; `kernel`: the kernel file that says
     how to configure, by default the playbook's baseline; `workload`: by default its first.
     """

@@ -1,6 +1,7 @@
 """`vmapbench compare`: what changed between the kernels of a run, or between two runs."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,9 +62,8 @@ def _table(comparison: "Comparison") -> Table:
     for name in ("ratio", "95 % interval", "verdict", ""):
         table.add_column(name)
     for row in comparison.rows.to_dict("records"):
-        known = row["ratio"] == row["ratio"]  # not NaN
-        ratio = f"{row['ratio']:.3f}x" if known else ""
-        interval = f"{row['low']:.3f} to {row['high']:.3f}" if known else ""
+        ratio = "" if math.isnan(row["ratio"]) else f"{row['ratio']:.3f}x"
+        interval = "" if math.isnan(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
         names = ("workload", "nr_threads", "candidate", "case", "metric")
         table.add_row(
             *(shown(row[name]) for name in names),

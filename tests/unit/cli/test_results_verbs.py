@@ -121,6 +121,8 @@ def test_compare_names_no_difference_below_the_smallest_effect_asked_for(vmapben
 def test_compare_across_runs_takes_each_kernel_with_itself(vmapbench, reports):
     fill(reports, "2025-x")
     fill(reports, "2026-y", factor=2.0)
+    for form in ((), ("--json",)):
+        assert "nan" not in vmapbench("compare", "2025", "2026", *form).output.lower()
     found = json.loads(vmapbench("compare", "2025", "2026", "--json").output)["comparisons"]
     assert list(found) == [
         "one-node: 2026-y against 2025-x",
