@@ -104,6 +104,19 @@ def find_sides(
     return _checked(sides)
 
 
+def find_change(folder: Path, commit: str, patches: str, cache: Cache, runner: Runner) -> Sides:
+    """Return a change alone, with what it is on top of as the base; both may be the same.
+
+    `commit`: empty for the working tree. `patches`: see `find_sides`. Raises InputError.
+    """
+    tree = find_tree(folder)
+    if patches:
+        return _kernel_sides(_series_sides(tree, commit, patches, cache, runner))
+    repository, side = _commit_side(tree, commit or "HEAD", cache, runner)
+    change = side if commit else _working_tree_side(tree, repository)
+    return _kernel_sides(Sides(tree, repository, side, change))
+
+
 def _range_sides(tree: Path, words: str, cache: Cache, runner: Runner) -> Sides:
     left, _, right = words.partition("..")
     symmetric = right.startswith(".")
@@ -125,6 +138,10 @@ def _checked(sides: Sides) -> Sides:
             f"{sides.change.word} is the same as {sides.base.word}: there is nothing to compare\n"
             "  next: change something, or name two commits (vmapbench ab HEAD~1 HEAD)"
         )
+    return _kernel_sides(sides)
+
+
+def _kernel_sides(sides: Sides) -> Sides:
     if sides.read(SOURCE_FILE) is None or sides.read("mm/vmalloc.c") is None:
         raise InputError(
             f"{sides.tree} is no kernel tree: {sides.change.word} has no {SOURCE_FILE} or no "

@@ -9,6 +9,9 @@
  *   mark                execute the instruction that the simulated machine looks for
  *   sleep MILLISECONDS
  *   realtime PREFIX     give every task whose name begins so the policy SCHED_FIFO
+ *   toggle MILLISECONDS PATH OFF ON
+ *                       from now on write OFF and ON to PATH in turn, from a process of its own
+ *   untoggle            end all of that, with ON written last; report how often each was written
  *   collect PATH        report a file
  *   lazy                report how much vmap space is freed but not purged yet
  *   log                 report the whole kernel log
@@ -38,6 +41,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -173,16 +177,24 @@ static void collect_log(void)
 	free(text);
 }
 
+static int write_value(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int failed = fd < 0 || write(fd, value, strlen(value)) < 0;
+	int error = failed ? errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return error;
+}
+
 static void write_file(char *arguments)
 {
 	char *path = strsep(&arguments, " ");
-	const char *value = arguments ? arguments : "";
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int error = write_value(path, arguments ? arguments : "");
 
-	if (fd < 0 || write(fd, value, strlen(value)) < 0)
-		framef("error", "write %s: %s", path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
+	if (error)
+		framef("error", "write %s: %s", path, strerror(error));
 }
 
 static void send_file(char *arguments)
@@ -250,6 +262,72 @@ static void make_realtime(const char *prefix)
 		framef("error", "realtime %s: no such task", prefix);
 	if (processes)
 		closedir(processes);
+}
+
+#define TOGGLES 16
+
+/* Shared with the processes that write. */
+static struct toggle {
+	pid_t process;
+	char path[128];
+	char value[2][32];
+	int written, failed, error;
+	int stop;
+} *toggles;
+static int toggling;
+
+static void keep_toggling(struct toggle *toggle, int milliseconds)
+{
+	int turn = 0;
+
+	while (!toggle->stop || turn) {
+		int error = write_value(toggle->path, toggle->value[turn]);
+
+		if (error) {
+			toggle->failed++;
+			toggle->error = error;
+		} else
+			toggle->written++;
+		turn = !turn;
+		usleep(milliseconds * 1000);
+	}
+	_exit(0);
+}
+
+static void start_toggling(char *arguments)
+{
+	char *milliseconds = strsep(&arguments, " "), *path = strsep(&arguments, " ");
+	char *off = strsep(&arguments, " ");
+	struct toggle *toggle;
+
+	if (!toggles)
+		toggles = mmap(NULL, TOGGLES * sizeof(*toggles), PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (toggles == MAP_FAILED || toggling == TOGGLES || !arguments) {
+		framef("error", "toggle: cannot be started");
+		return;
+	}
+	toggle = &toggles[toggling++];
+	snprintf(toggle->path, sizeof(toggle->path), "%s", path);
+	snprintf(toggle->value[0], sizeof(toggle->value[0]), "%s", off);
+	snprintf(toggle->value[1], sizeof(toggle->value[1]), "%s", arguments);
+	toggle->process = fork();
+	if (!toggle->process)
+		keep_toggling(toggle, atoi(milliseconds));
+	if (toggle->process < 0)
+		framef("error", "toggle %s: %s", path, strerror(errno));
+}
+
+static void stop_toggling(void)
+{
+	for (int i = 0; i < toggling; i++)
+		toggles[i].stop = 1;
+	for (int i = 0; i < toggling; i++) {
+		waitpid(toggles[i].process, NULL, 0);
+		framef("toggled", "path=%s written=%d failed=%d errno=%d", toggles[i].path,
+		       toggles[i].written, toggles[i].failed, toggles[i].error);
+	}
+	toggling = 0;
 }
 
 /* A no-op to any CPU; a mark to the simulated machine, which simulates x86-64. */
@@ -335,6 +413,10 @@ static void carry_out(char *line)
 		usleep(atoi(arguments) * 1000);
 	else if (!strcmp(verb, "realtime"))
 		make_realtime(arguments);
+	else if (!strcmp(verb, "toggle"))
+		start_toggling(arguments);
+	else if (!strcmp(verb, "untoggle"))
+		stop_toggling();
 	else if (!strcmp(verb, "collect"))
 		collect(arguments);
 	else if (!strcmp(verb, "lazy"))
@@ -356,6 +438,7 @@ int main(void)
 	mount("sys", "/sys", "sysfs", 0, NULL);
 	mount("dev", "/dev", "devtmpfs", 0, NULL);
 	mount("trace", "/sys/kernel/tracing", "tracefs", 0, NULL); /* where there is one */
+	mount("debug", "/sys/kernel/debug", "debugfs", 0, NULL); /* likewise */
 	script = read_file(SCRIPT, &length);
 	while ((line = strsep(&script, "\n")))
 		carry_out(line);

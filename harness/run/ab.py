@@ -125,7 +125,7 @@ def plan_ab(sides: Sides, options: Options, cache: Cache, runner: Runner) -> AbP
     YAML(typ="safe").dump(document, stream)
     text = f"# Written by `vmapbench ab` in {sides.tree}.\n{stream.getvalue()}"
     playbook = parse_document(text, Playbook, FILE, name=Path(FILE).stem, text=text)
-    return AbPlan(playbook, _recipe(sides, target, options), sides, words, cache, runner)
+    return AbPlan(playbook, side_recipe(sides, target, options), sides, words, cache, runner)
 
 
 def choose_target(
@@ -204,7 +204,7 @@ def _check_parameters(parameters: Mapping[str, int | bool], sides: Sides) -> Non
         check_workload(parameters, module)
 
 
-def _recipe(sides: Sides, target: TargetSpec, options: Options) -> KernelSpec:
+def side_recipe(sides: Sides, target: TargetSpec, options: Options) -> KernelSpec:
     """Return how both sides are configured. Raises InputError for a `config` that there is not."""
     config, arch = options.config, options.arch
     fragments = [] if config else list(arch.fragments)

@@ -96,6 +96,8 @@ def _facts(frames: list[Frame]) -> dict[str, Any]:
         elif frame.name == "lazy" and facts["meminfo_kib"]:  # read beside it, see init.c
             kib = parse_fields(frame.content).get("kib", "")
             facts["meminfo_kib"][-1]["LazilyFreed"] = max(0, _integer(kib))
+        elif frame.name == "toggled":
+            facts.setdefault("toggled", []).append(parse_fields(frame.content))
         elif frame.name == "error":
             facts["errors"].append(frame.content)
         elif frame.name.startswith("/"):

@@ -1,0 +1,51 @@
+"""Which functions of a kernel come from one source file, by its symbol table."""
+
+from bisect import bisect_left
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from harness.errors import InfrastructureError
+
+
+def functions_of(vmlinux: Path, source: str) -> frozenset[str]:
+    """Return the names of the functions that `source` (`vmalloc.c`) put into `vmlinux`.
+
+    The table names a file before its own (static) functions, and global ones apart from any file:
+    one is taken for the file's where the static function before or behind it in memory is. So some
+    of the neighbouring files' may be among them, and none is missing.
+    Raises InfrastructureError for what is no kernel with a symbol table.
+    """
+    try:
+        with vmlinux.open("rb") as stream:
+            table = ELFFile(stream).get_section_by_name(".symtab")
+            if not isinstance(table, SymbolTableSection):
+                raise InfrastructureError(f"{vmlinux}: it has no symbol table")
+            return _functions(table, source)
+    except (ELFError, OSError, UnicodeDecodeError) as error:
+        raise InfrastructureError(f"reading {vmlinux}: {error}") from error
+
+
+def _functions(table: SymbolTableSection, source: str) -> frozenset[str]:
+    static: dict[int, bool] = {}  # address -> whether of `source`
+    ours: set[str] = set()
+    functions: dict[str, int] = {}
+    inside = False
+    for symbol in table.iter_symbols():
+        kind, address = symbol["st_info"]["type"], symbol["st_value"]
+        if kind == "STT_FILE":
+            inside = symbol.name == source
+        elif kind == "STT_FUNC" and symbol["st_info"]["bind"] == "STB_LOCAL":
+            static[address] = inside
+            ours |= {symbol.name} if inside else set()
+        elif kind == "STT_FUNC":
+            functions[symbol.name] = address
+    known = sorted(static)
+    for name, address in functions.items():
+        place = bisect_left(known, address)
+        beside = known[max(0, place - 1) : place + 1]
+        if any(static[each] for each in beside):
+            ours.add(name)
+    return frozenset(ours)
