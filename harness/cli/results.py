@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,13 +28,8 @@ def opened_store(reports: Path) -> "Iterator[Store]":
         yield store
 
 
-def show_run(
-    session: "Session", ended: "RunResult", reports: Path, as_json: bool, where: str = ""
-) -> "Written":
-    """Write and print what a run gave. Exits with 130 where the run was interrupted.
-
-    `where`: options that name its folders, for going on with it.
-    """
+def show_run(session: "Session", ended: "RunResult", reports: Path, as_json: bool) -> "Written":
+    """Write and print what a run gave. Exits with 130 where the run was interrupted."""
     from harness.report.collect import as_document
     from harness.report.text import render_text
     from harness.report.write import write_results
@@ -48,7 +44,8 @@ def show_run(
         echo(render_text(written.view, written.published))
         echo(f"page: {written.page}")
     if ended.interrupted:
-        echo(f"interrupted; go on with: vmapbench run --resume {ended.run_id}{where}", err=True)
+        again = f"vmapbench run --resume {ended.run_id}{folder_options(session)}"
+        echo(f"interrupted; go on with: {again}", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED)
     if written.report.verdict is Verdict.NOISY:
         echo(
@@ -57,6 +54,16 @@ def show_run(
             err=True,
         )
     return written
+
+
+def folder_options(session: "Session") -> str:
+    """Return the options that name a session's folders, as far as they are not the usual ones."""
+    given = {"--kernels": (session.kernels, "kernels"), "--reports": (session.reports, "reports")}
+    return "".join(
+        f" {option} {shlex.quote(str(folder))}"
+        for option, (folder, usual) in given.items()
+        if folder != Path(usual)
+    )
 
 
 def is_bad(written: "Written") -> bool:

@@ -115,8 +115,7 @@ def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bo
             with show_progress(live=sys.stderr.isatty()) as observer:
                 session = replace(session, observer=observer, build_progress=observer.build)
                 ended = extend_run(session, run_id, more.repeats, file)
-    where = f" --kernels {session.kernels} --reports {reports}"
-    written = show_run(session, ended, reports, as_json, where)
+    written = show_run(session, ended, reports, as_json)
     if plan.recipe.config:
         facts = next(iter(written.report.run.kernels.values()))
         words = start_words(plan.recipe.config, facts["added"], facts["dropped_modules"])

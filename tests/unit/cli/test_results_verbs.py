@@ -1,10 +1,14 @@
 """The verbs that read results, run as a user runs them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from harness.cli.results import folder_options
 from harness.records import BootRecord, JobRecord, RunRecord, Sample
+from harness.run.observer import Observer
+from harness.run.session import Session
 from harness.store.store import open_store
 from harness.verdict import Verdict
 
@@ -181,3 +185,11 @@ def test_plan_refuses_a_pilot_of_one_boot(vmapbench, reports):
     assert refused.returncode == 2
     assert "no kernel with two boots that passed" in refused.output
     assert "next: make a pilot with `repeats: 5` or more" in refused.output
+
+
+def test_the_way_to_go_on_names_the_folders_of_the_run():
+    def options(kernels, reports):
+        return folder_options(Session(Path(kernels), Path(reports), Observer()))
+
+    assert options("kernels", "reports") == ""
+    assert options("my kernels", "/data/r") == " --kernels 'my kernels' --reports /data/r"
