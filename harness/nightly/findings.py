@@ -56,6 +56,14 @@ def run_notices(
     return notices
 
 
+def gate_notice(work: PlannedJob, reason: str, night: NightlyRecord, state: NightlyState) -> Notice:
+    """Return the notice that a kernel did not pass the gate, and is not measured."""
+    subject = _subject(work, night)
+    notice = verdict_notice(subject, work.revision.id, "gate", "not correct", reason)
+    night.worse = night.worse or notice.key not in state.reported
+    return notice
+
+
 def unconfirmed_notices(
     work: PlannedJob,
     pair: PairRecord,

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from harness.nightly.candidates import Failed, Finder, Revision
 from harness.nightly.dates import forget_fixed, missed_runs, move_tips, open_record
 from harness.nightly.deadline import Clock, Deadline, DeadlineReached
 from harness.nightly.deliver import Send
-from harness.nightly.findings import history_notices, run_notices, unconfirmed_notices
+from harness.nightly.findings import gate_notice, history_notices, run_notices, unconfirmed_notices
 from harness.nightly.notices import failure_key, failure_notice, failures_notice
 from harness.nightly.planned_job import PlannedJob, expected_s, render_playbook
 from harness.nightly.priority import Job, fits, needs_second_run, ranked
@@ -29,6 +30,7 @@ from harness.nightly.state import Claim, NightlyRecord, NightlyState, Notice, Pa
 from harness.nightly.status import claim_text
 from harness.report.collect import collect_report
 from harness.report.write import Written, write_results
+from harness.run.gate import GateRow, only, run_gate
 from harness.run.session import Session
 from harness.scratch import scratch_folder
 from harness.spec.kernel import load_kernel_spec
@@ -37,7 +39,8 @@ from harness.spec.playbook import load_playbook
 from harness.store.store import Store
 
 Write = Callable[[Store, str, Path], Written]
-
+Gate = Callable[..., list[GateRow]]
+"""See `harness.run.gate.run_gate`."""
 
 _GIVE_UP_DAYS = 14  # after which a notice that cannot be delivered is dropped
 
@@ -82,6 +85,7 @@ class NightlyRun:
     send: Mapping[str, Send] = field(default_factory=dict)
     log: Callable[[str], None] = lambda _: None
     write: Write = write_results
+    gate: Gate = run_gate
 
     @property
     def folder(self) -> Path:
@@ -233,7 +237,8 @@ class NightlyRun:
         state.save()
         self.log(f"{work.job.key}: {work.revision.title}")
         try:
-            run_id = self._finished_run(work, pair, deadline)
+            correct = self._passes_gate(state, night, work)
+            run_id = self._finished_run(work, pair, deadline) if correct else ""
         except DeadlineReached:
             raise
         except VmapbenchError as error:
@@ -253,6 +258,33 @@ class NightlyRun:
         night.done += [] if work.job.done in night.done else [work.job.done]
         state.save()
         return False
+
+    def _passes_gate(self, state: NightlyState, night: NightlyRecord, work: PlannedJob) -> bool:
+        """Return whether a kernel passes the gate of this file; it is tried once, not each night.
+
+        Raises VmapbenchError where it cannot be tried.
+        """
+        revision = work.revision
+        key = f"{revision.kernel}|{revision.id}"
+        if not self.spec.gate:
+            return True
+        if key not in state.gates:
+            name = f"{night.date}-{revision.kernel}-{secrets.token_hex(2)}"
+            rows = self.gate(
+                load_kernel_spec(revision.kernel, revision.folder),
+                only(self.spec.gate),
+                self.session.reports / "gate" / name,
+                cache_folder(),
+                self.session.runner,
+                self.log,
+                self.session.build_progress,
+            )
+            bad = [f"{row.check.name}: {row.reason or row.verdict}" for row in rows if not row.good]
+            state.gates[key] = "; ".join(bad)
+            state.save()
+        if state.gates[key]:
+            self._notify(state, [gate_notice(work, state.gates[key], night, state)])
+        return not state.gates[key]
 
     def _finished_run(self, work: PlannedJob, pair: PairRecord, deadline: Deadline) -> str | None:
         """Return the ended run of a job, running or resuming it where needed."""

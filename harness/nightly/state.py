@@ -109,10 +109,12 @@ class NightlyState:
         default_factory=dict
     )  # key of a notice -> the night it was made
     outbox: list[Notice] = field(default_factory=list)
+    gates: dict[str, str] = field(default_factory=dict)  # kernel|contents -> why not, or ""
 
     def save(self) -> None:
         """Replace the file; once this returns, a power cut does not take it back."""
         kept = vars(self) | {"version": VERSION, "nights": self.nights[-_NIGHTS:]}
+        kept["gates"] = dict(list(self.gates.items())[-_NIGHTS:])
         del kept["path"]
         replace_file(self.path, json.dumps(kept, default=vars), durable=True)
 
@@ -135,6 +137,7 @@ def load_state(path: Path) -> NightlyState:
         kept["tips"],
         kept["reported"],
         [_notice(notice) for notice in kept["outbox"]],
+        kept.get("gates", {}),
     )
 
 

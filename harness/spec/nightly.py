@@ -182,6 +182,10 @@ class NightlySpec(Document):
     """Against whose baselines candidates are measured. Example: `[scaling-simulated.yaml]`"""
     candidates: Annotated[tuple[CandidateSpec, ...], Field(min_length=1)]
     """Where changes come from. Example: `[{name: topic, branch: for-next}]`"""
+    gate: tuple[Literal["memory", "failures", "hotplug", "races", "model"], ...] = ()
+    """Checks of `vmapbench gate` that a candidate has to pass before it is measured. Example:
+    `[memory, races]`
+    """
     budget_h: Annotated[float, Field(gt=0, le=24)] = 8.0
     """Hours that a night may take. Example: `8`"""
     at: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = "01:00"
