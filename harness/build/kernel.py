@@ -1,9 +1,10 @@
 """From a kernel specification to a built kernel, cached by content."""
 
 import contextlib
+import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from harness.build.cache import Cache, file_digest
 from harness.build.construct import build_kernel
 from harness.build.kconfig import page_size, parse_config
 from harness.build.plan import BuildPlan, plan_build
-from harness.build.record import past_builds, read_record
+from harness.build.record import has_near_build, near_inputs, past_builds, read_record
 from harness.build.sandbox import is_contained
 from harness.build.source import ensure_source
 from harness.errors import InputError, KernelBuildError
@@ -126,13 +127,35 @@ def ensure_kernel(
             notify("the cached build is damaged: building again")
             shutil.rmtree(entry)
         pristine = ensure_source(plan.source, cache, notify)
-        with cache.attempt("kernels", plan.key) as folder:
+        with (
+            _first_of_near_builds(plan, cache, notify),
+            cache.attempt("kernels", plan.key) as folder,
+        ):
             try:
                 build_kernel(plan, pristine, folder, cache, runner, notify)
             except KernelBuildError as error:
                 words = f"kernel {spec.name} does not build: {error}"
                 raise KernelBuildError(words, _keep_log(plan, folder, cache)) from error
     return load_built(entry, spec)
+
+
+@contextlib.contextmanager
+def _first_of_near_builds(
+    plan: BuildPlan, cache: Cache, notify: Callable[[str], None]
+) -> Iterator[None]:
+    """Let one build begin where several would share their objects and none is there yet.
+
+    At the same time from nothing, each would compile everything.
+    """
+    with contextlib.ExitStack() as held:
+        if not is_contained(plan.spec) and not has_near_build(plan, cache):
+            text = json.dumps(near_inputs(plan.inputs), sort_keys=True)
+            name = f"near-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+            words = "waiting for a build of the same source, to start from its objects"
+            held.enter_context(cache.lock(name, lambda: notify(words)))
+            if has_near_build(plan, cache):
+                held.close()
+        yield
 
 
 def find_built(plan: BuildPlan, cache: Cache) -> BuiltKernel | None:

@@ -19,6 +19,8 @@ from harness.spec.kernel import KernelSpec
 FORMAT = 3  # of kernel.json and of everything below kernels/KEY
 
 
+# Builds that have these in common have nearly all their objects in common.
+NEAR_INPUTS = ("source", "fragments", "architecture", "toolchain", "config")
 OPTIONAL_INPUTS = frozenset({"config", "layout"})  # parts of the key that not every kernel has
 
 

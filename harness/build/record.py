@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.build.cache import Cache
-from harness.build.plan import FORMAT, OPTIONAL_INPUTS, BuildPlan
+from harness.build.plan import FORMAT, NEAR_INPUTS, OPTIONAL_INPUTS, BuildPlan
 from harness.build.tree import OBJECTS, BaseTree
 
 RECORD = "kernel.json"
@@ -31,6 +31,20 @@ def past_builds(cache: Cache) -> Iterator[tuple[Path, dict[str, Any]]]:
             found.append((path.stat().st_mtime_ns, path.parent, read_record(path.parent)))
     for _, folder, record in sorted(found, key=lambda build: build[0], reverse=True):
         yield folder, record
+
+
+def near_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those inputs that builds share whose objects are nearly all the same."""
+    return {name: inputs.get(name) for name in NEAR_INPUTS}
+
+
+def has_near_build(plan: BuildPlan, cache: Cache) -> bool:
+    """Return whether a build is there whose objects are nearly all those of `plan`."""
+    wanted = near_inputs(plan.inputs)
+    return any(
+        near_inputs(record["inputs"]) == wanted and not record.get("contained")
+        for _, record in past_builds(cache)
+    )
 
 
 def find_base(plan: BuildPlan, cache: Cache, pristine: Path) -> BaseTree | None:

@@ -201,6 +201,23 @@ def test_two_builders_of_one_kernel_build_it_once(
     assert sorted(waited) == [False, True]
 
 
+def test_two_builders_of_near_kernels_compile_what_they_share_once(
+    cache: Cache, runner: SubprocessRunner, toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_SLEEP", "0.5")
+    builders = [Builder(cache, runner), Builder(cache, runner)]
+    specs = [toy(), toy(patches=("two.patch",))]
+    threads = [threading.Thread(target=b, args=(s,)) for b, s in zip(builders, specs, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    records = [json.loads(path.read_text()) for path in cache.folder.glob("kernels/*/kernel.json")]
+    assert sorted(record["base"] is None for record in records) == [False, True]
+    waited = [any("to start from its objects" in phase for phase in b.phases) for b in builders]
+    assert sorted(waited) == [False, True]
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
