@@ -51,7 +51,7 @@ struct held {
 	uint64_t lock, number;
 	struct work since;
 };
-struct line {
+struct held_line {
 	uint64_t tag, lock, number, seen;
 	bool written;
 };
@@ -65,7 +65,7 @@ static uint64_t string_bytes, functions[MAX_LOCK_FUNCTIONS];
 static unsigned function_count, depth, part;
 static struct held stack[MAX_HELD];
 static struct site sites[SITES];
-static struct line *lines;
+static struct held_line *lines;
 static struct lock locks[LOCKS];
 static struct global globals[GLOBALS];
 static struct work part_began;
@@ -193,7 +193,7 @@ static uint64_t numbers_of(const struct held *held)
 	return held->lock * 31 + held->number;
 }
 
-static void note_writer(struct line *line, const struct held *held)
+static void note_writer(struct held_line *line, const struct held *held)
 {
 	line->lock = held->lock;
 	line->number = held->number;
@@ -204,10 +204,10 @@ static void touch(uint64_t address, bool write)
 {
 	const struct held *top = depth ? &stack[depth - 1] : NULL;
 	uint64_t tag = address >> 6;
-	struct line *line = &lines[(tag * UINT64_C(0x9e3779b97f4a7c15)) >> 44];
+	struct held_line *line = &lines[(tag * UINT64_C(0x9e3779b97f4a7c15)) >> 44];
 
 	if (line->tag != tag)
-		*line = (struct line){ .tag = tag };
+		*line = (struct held_line){ .tag = tag };
 	if (!top) {
 		if (write) {
 			line->lock = 0;

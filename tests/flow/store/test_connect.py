@@ -36,7 +36,13 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_rows(where):
     connect.migrate(old.engine, "0001")
     old.create_run(run_record(), job_records())
     row = {"position": 2, "verdict": "passed", "reason": "", "load_ns": 5, "elapsed_s": 1.5}
-    row |= {"run_id": run_record().id, "boot": 0, "started_at": "t", "folder": "f", "facts": "{}"}
+    row |= {
+        "run_id": run_record().id,
+        "boot": 0,
+        "started_at": "2026-01-01T00:00:00",
+        "folder": "f",
+        "facts": "{}",
+    }
     names = ", ".join(row)
     with connect.transaction(old.engine, "writing", writes=True) as connection:
         values = ", ".join(f":{name}" for name in row)
