@@ -107,7 +107,7 @@ CHECKS = (
     ),
     Check(
         "hotplug",
-        "the same while CPUs and memory go and come",
+        "the same while CPUs go and come",
         _MEMORY,
         ({**_FEW, "test_loop_count": 200}, {**_LARGE, "test_loop_count": 200}),
         Disturbance.HOTPLUG,

@@ -1,8 +1,7 @@
-"""QEMU guests with a debug kernel: loads while allocations fail, while CPUs and memory come and go.
+"""QEMU guests with a debug kernel: loads while allocations fail, while CPUs come and go.
 
 What is set up here is a kernel interface each: Documentation/fault-injection/fault-injection.rst,
-Documentation/dev-tools/kmemleak.rst, Documentation/core-api/cpu_hotplug.rst and
-Documentation/admin-guide/mm/memory-hotplug.rst of the kernel.
+Documentation/dev-tools/kmemleak.rst and Documentation/core-api/cpu_hotplug.rst of the kernel.
 """
 
 from collections.abc import Sequence
@@ -22,8 +21,6 @@ KCSAN = "/sys/kernel/debug/kcsan"
 _INJECTORS = ("failslab", "fail_page_alloc")
 _KTHREADD = "/proc/2/make-it-fail"  # the threads that it makes from then on inherit it
 _FAIL_PERCENT = 3
-_BLOCK_MIB = 128  # of memory that is put offline in one piece, on x86 and below 64 GiB
-_MOVABLE_MIB = 512  # memory of which nothing stays where it is, so that it can go offline
 _SLOWER = 8  # than a kernel without debugging, as a bound
 # On an emulated CPU a debug kernel may take this long where nothing is wrong.
 _WATCHDOGS = ("watchdog_thresh=60", "rcupdate.rcu_cpu_stall_timeout=240")
@@ -76,12 +73,9 @@ def failing_script(loads: Sequence[str]) -> list[str]:
     return lines + [f"write /sys/kernel/debug/{name}/probability 0" for name in _INJECTORS]
 
 
-def hotplug_script(loads: Sequence[str], cpus: int, memory_mib: int) -> list[str]:
-    """Return the lines that run `loads` while every other CPU, and memory, goes and comes."""
+def hotplug_script(loads: Sequence[str], cpus: int) -> list[str]:
+    """Return the lines that run `loads` while every other CPU goes and comes."""
     places = [f"/sys/devices/system/cpu/cpu{cpu}/online 0 1" for cpu in range(1, cpus, 2)]
-    # The last block has holes, where firmware keeps its tables; such a block cannot go.
-    whole = memory_mib // _BLOCK_MIB - 2
-    places.append(f"/sys/devices/system/memory/memory{whole}/state offline online")
     lines = [f"toggle {100 + 30 * number} {place}" for number, place in enumerate(places)]
     return [*lines, *(f"load {load}" for load in loads), "untoggle"]
 
@@ -107,15 +101,13 @@ class GatedTarget(QemuTarget):
         if self._disturbance is Disturbance.FAILING_ALLOCATIONS:
             lines = failing_script(request.loads)
         elif self._disturbance is Disturbance.HOTPLUG:
-            lines = hotplug_script(request.loads, request.cpus, request.memory_mib)
+            lines = hotplug_script(request.loads, request.cpus)
         return [*detector_script(self._detector, lines), "log"]
 
     def guest(self, request: BootRequest) -> Guest:
-        """Return the machine, with memory that can go offline."""
+        """Return the machine, whose watchdogs allow for debugging."""
         guest = super().guest(request)
-        movable = (f"movablecore={_MOVABLE_MIB}M",)
-        parameters = movable if self._disturbance is Disturbance.HOTPLUG else ()
-        return replace(guest, boot_parameters=(*guest.boot_parameters, *_WATCHDOGS, *parameters))
+        return replace(guest, boot_parameters=(*guest.boot_parameters, *_WATCHDOGS))
 
     def limits(self, request: BootRequest) -> BootLimits:
         """Return how long each phase may take: longer than without the kernel's own checks."""

@@ -33,7 +33,7 @@ def command(
     """Boot debug builds of a kernel, run every case, and say what the kernel reports of itself.
 
     Checks: memory (KASAN, UBSAN, lockdep, kmemleak), failures (the same while allocations fail),
-    hotplug (while CPUs and memory go and come), races (KCSAN), model (every address as the model
+    hotplug (while CPUs go and come), races (KCSAN), model (every address as the model
     predicts). Never a number. Exit code 1 when one of them speaks against the kernel.
     """
     from harness.build.cache import cache_folder
