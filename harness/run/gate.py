@@ -21,13 +21,13 @@ from harness.run.validate import run_traced, validate_folder
 from harness.spec.kernel import KernelSpec
 from harness.targets.base import BootRequest, BootResult
 from harness.targets.gated import KCSAN, KMEMLEAK, Detector, Disturbance, GatedTarget
-from harness.testmod.cases import BY_NAME, BY_SHORT_NAME, CASES
+from harness.testmod.cases import BY_SHORT_NAME, CASES
 from harness.testmod.catalogue import Severity
 from harness.testmod.log import missing_lines, parse_log, unexpected_failures
 from harness.testmod.modinfo import ModuleInfo, parse_modinfo
 from harness.testmod.verdicts import Finding, scan_console, verdict_of
 from harness.testmod.workload import Value, Workload, check_workload
-from harness.verdict import Verdict
+from harness.verdict import Verdict, worst
 
 CPUS = 3
 _MEMORY_MIB = 2048
@@ -255,7 +255,7 @@ def judge_check(
 
     if findings:
         names = ", ".join(dict.fromkeys(finding.name for finding in findings))
-        return row(max(verdict_of(findings), result.verdict, key=_badness), f"reported: {names}")
+        return row(worst([verdict_of(findings), result.verdict]), f"reported: {names}")
     if result.verdict is not Verdict.PASSED:
         return row(result.verdict, result.reason)
     if errors := result.facts.get("errors"):
@@ -267,8 +267,7 @@ def judge_check(
     if len(runs) < len(loads):
         return row(Verdict.INCOMPLETE, f"{len(runs)} of {len(loads)} loads are in the kernel log")
     if check.disturbance is Disturbance.FAILING_ALLOCATIONS:
-        summaries = [item for run in runs for item in run.summaries if not _may_fail(item.case)]
-        if not any(item.failed for item in summaries):
+        if not any(unexpected_failures(run.summaries) for run in runs):
             return row(Verdict.INCOMPLETE, "no allocation failed, so no failure path was tried")
         return row(Verdict.PASSED, "")
     for run, load in zip(runs, loads, strict=False):
@@ -282,14 +281,6 @@ def judge_check(
         if still or not went:
             return row(Verdict.INCOMPLETE, f"never went: {', '.join(still) or 'nothing'}")
     return row(Verdict.PASSED, "")
-
-
-def _badness(verdict: Verdict) -> int:
-    return list(Verdict).index(verdict)
-
-
-def _may_fail(case: str) -> bool:
-    return case in BY_NAME and BY_NAME[case].may_fail
 
 
 def _trace_check(
