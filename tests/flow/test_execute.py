@@ -311,15 +311,20 @@ __attribute__((section(".modinfo"), used)) static const char text[] = "parm=run_
 """
 
 
+def kernel_with_module(folder, name, text):
+    """Return a kernel whose module is `text`, compiled for real."""
+    (folder / f"{name}.c").write_text(text)
+    argv = ["gcc", "-c", f"{name}.c", "-o", f"{name}.ko"]
+    subprocess.run(argv, cwd=folder, check=True)
+    return fake_kernel(folder, name, (folder / f"{name}.ko").read_bytes())
+
+
 def test_a_mask_that_is_left_to_unlike_modules_is_refused(tmp_path):
     """6.12 runs all its cases by default, 7.3 the first three: their loads are not alike."""
 
     def build(name):
         default = 0x7FFFFFFF if name == "slow" else 7
-        (tmp_path / f"{name}.c").write_text(MODULE % default)
-        argv = ["gcc", "-c", f"{name}.c", "-o", f"{name}.ko"]
-        subprocess.run(argv, cwd=tmp_path, check=True)
-        return fake_kernel(tmp_path, name, (tmp_path / f"{name}.ko").read_bytes())
+        return kernel_with_module(tmp_path, name, MODULE % default)
 
     given = "{nr_threads: 2, run_test_mask: 1, test_loop_count: 100}"
     with pytest.raises(InputError, match="w: it names no run_test_mask.*slow all cases, fast mask"):
@@ -339,10 +344,7 @@ __attribute__((section(".modinfo"), used)) static const char pages[] = "parmtype
 
     def build(name):
         text = MODULE % 7 + pages % (4 if name == "slow" else 0)
-        (tmp_path / f"{name}.c").write_text(text)
-        argv = ["gcc", "-c", f"{name}.c", "-o", f"{name}.ko"]
-        subprocess.run(argv, cwd=tmp_path, check=True)
-        return fake_kernel(tmp_path, name, (tmp_path / f"{name}.ko").read_bytes())
+        return kernel_with_module(tmp_path, name, text)
 
     given = "{nr_threads: 2, run_test_mask: 1, test_loop_count: 100}"
     with pytest.raises(InputError, match="w: it names no nr_pages.*differ: slow 4, fast 0"):
@@ -354,11 +356,9 @@ __attribute__((section(".modinfo"), used)) static const char pages[] = "parmtype
 def test_the_memory_of_a_case_that_nobody_knows_has_to_be_named(tmp_path):
     """A release with a new case: what it holds is not guessed."""
     text = (MODULE % 9).replace("name: random_size_alloc_test", "name: walk_alloc_test")
-    (tmp_path / "m.c").write_text(text)
-    subprocess.run(["gcc", "-c", "m.c", "-o", "m.ko"], cwd=tmp_path, check=True)
 
     def build(name):
-        return fake_kernel(tmp_path, name, (tmp_path / "m.ko").read_bytes())
+        return kernel_with_module(tmp_path, name, text)
 
     given = "{nr_threads: 2, run_test_mask: 1, test_loop_count: 100}"
     own_mask = PLAYBOOK.replace(given, "{}")
