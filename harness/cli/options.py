@@ -12,6 +12,11 @@ KernelsOption = Annotated[Path, typer.Option("--kernels", help="Folder of your k
 ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of the results.")]
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """Return the names in `a, b,c`, in order."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def seconds(option: str, text: str) -> float:
     """Return `90s`, `20m`, `2h` or `1h30m` in seconds. Raises InputError for what is no time."""
     match = re.fullmatch(r"\s*(?:(\d{1,4})h)?\s*(?:(\d{1,6})m(?:in)?)?\s*(?:(\d{1,8})s)?\s*", text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import platformdirs
 import typer
 
-from harness.cli.options import seconds, share
+from harness.cli.options import listed, seconds, share
 from harness.cli.results import is_bad, show_run
 from harness.console import echo
 from harness.errors import ExitCode
@@ -65,7 +65,7 @@ def command(
     from harness.spec.architecture import architecture as arch_of
 
     cache, runner = Cache(cache_folder()), SubprocessRunner()
-    named = tuple(name.strip() for name in cases.split(",") if name.strip())
+    named = listed(cases)
     options = Options(on, threads or 0, named, loops, boots, config, arch_of(architecture))
     wanted = Detect(share("--detect", detect), seconds("--within", within)) if detect else None
     plan = plan_ab(find_sides(tree, base, change, patch, cache, runner), options, cache, runner)

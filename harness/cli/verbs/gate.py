@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import KernelsOption
+from harness.cli.options import KernelsOption, listed
 from harness.console import echo
 from harness.errors import ExitCode
 
@@ -45,7 +45,7 @@ def command(
 
     if form not in FORMATS:
         raise InputError(f"--format: found {form!r}, expected one of {', '.join(FORMATS)}")
-    names = [name.strip() for name in checks.split(",") if name.strip()]
+    names = listed(checks)
     if unknown := [name for name in names if name not in BY_CHECK]:
         raise InputError(f"--checks: no {', '.join(unknown)}; there are {', '.join(BY_CHECK)}")
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S-%f")
