@@ -66,6 +66,11 @@ def annotate_stack(log: str, places: Mapping[str, str]) -> str:
     return _ENTRY.sub(place, log) if places else log
 
 
+def functions_in(log: str) -> set[str]:
+    """Return the names of the functions in the stack traces of `log`."""
+    return {entry.name for entry in _parse(log)}
+
+
 def _parse(log: str) -> Iterable[_Entry]:
     for match in _ENTRY.finditer(log):
         yield _Entry(

@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.build.cache import Cache
 from harness.build.functions import functions_of
 from harness.build.kernel import BuildProgress, BuiltKernel, ensure_kernel
+from harness.build.stack import functions_in
 from harness.errors import InfrastructureError, KernelBuildError
 from harness.process import Runner
 from harness.run.judge import read_console
@@ -123,7 +124,6 @@ BY_CHECK = {check.name: check for check in CHECKS}
 # did to others, so it counts wherever it is seen.
 _OF_ITS_PLACE = frozenset({"warning", "KCSAN: data race"})
 _WARNED = re.compile(r"WARNING: [^\n]{1,80} at \S{1,80} (\w+)\+0x")
-_ENTRY = re.compile(r"\b([A-Za-z_][\w.]{0,127})\+0x[0-9a-f]{1,8}/0x")
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def _is_excused(finding: Finding, check: Check) -> bool:
 
 def is_elsewhere(finding: Finding, ours: Collection[str]) -> bool:
     """Return whether a report is on code other than the functions `ours`, and no more than that."""
-    entries = set(_ENTRY.findall(finding.excerpt))
+    entries = functions_in(finding.excerpt)
     return finding.name in _OF_ITS_PLACE and bool(entries) and entries.isdisjoint(ours)
 
 
