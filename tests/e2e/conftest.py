@@ -4,14 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from lab_bench import Bench
-from lab_box import LabBox, ensure_image
 
 from harness.build.cache import cache_folder
 from harness.build.kernel import ensure_kernel
 from harness.process import SubprocessRunner
 from harness.spec.architecture import architecture
 from harness.spec.kernel import load_kernel_spec
+from tests.e2e.lab_bench import Bench
+from tests.e2e.lab_box import LabBox, ensure_image
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 

@@ -7,13 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from lab_box import LabBox
-
 from harness.build.cache import cache_folder
 from harness.process import SubprocessRunner
 from harness.spec.architecture import X86_64
 from harness.spec.playbook import SshSpec
 from harness.targets.ssh import make_target
+from tests.e2e.lab_box import LabBox
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 # The same build as lab-vmap-nodes: its command line makes it fail.

@@ -9,12 +9,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from lab_image import ACCOUNT, LabImage, ensure_raw_image
-
 from harness.build.cache import Cache, cache_folder
 from harness.spec.host import HostSpec, load_host_file
 from harness.targets.ssh.helper import PATH, render_helper, render_sudoers
 from harness.targets.ssh.transport import ConnectionLostError, HostShell
+from tests.e2e import qmp
+from tests.e2e.lab_image import ACCOUNT, LabImage, ensure_raw_image
 
 SUDOERS = "/etc/sudoers.d/vmapbench"
 _FIRST_START_S = 400  # what a start may take before one was measured
@@ -44,7 +44,7 @@ class LabBox:
 
     def host_text(self, **more: str) -> str:
         """Return a host file for the account; `more` adds keys or replaces them."""
-        cycle = [sys.executable, str(Path(__file__)), str(self.monitor)]
+        cycle = [sys.executable, qmp.__file__, str(self.monitor)]
         keys = {
             "version": "1",
             "address": "127.0.0.1",
@@ -98,7 +98,7 @@ class LabBox:
 
     def qmp(self, command: str, **arguments: object) -> object:
         """Ask QEMU for something, such as `set_link`."""
-        return ask(self.monitor, command, **arguments)
+        return qmp.ask(self.monitor, command, **arguments)
 
     def link(self, *, up: bool) -> None:
         """Pull the network cable, or plug it in again."""
@@ -162,27 +162,7 @@ def _settle(image: LabImage, scratch: Path) -> None:
         box.stop()
 
 
-def ask(monitor: Path, command: str, **arguments: object) -> object:
-    """Send one command to QEMU's monitor and return its answer."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(monitor))
-        stream = connection.makefile("rw")
-        stream.readline()  # the greeting
-        for name, words in (("qmp_capabilities", {}), (command, arguments)):
-            stream.write(json.dumps({"execute": name, "arguments": words}) + "\n")
-            stream.flush()
-            answer = json.loads(stream.readline())
-            while "event" in answer:
-                answer = json.loads(stream.readline())
-            assert "return" in answer, answer
-    return answer["return"]
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-if __name__ == "__main__":  # the box's power switch
-    ask(Path(sys.argv[1]), "system_reset")

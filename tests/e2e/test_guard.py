@@ -48,6 +48,7 @@ def test_nobody_confirms(boot):
     assert "nobody confirmed this kernel: going back" in said
 
 
+@pytest.mark.long
 def test_nobody_confirms_on_arm64(boot, needs):
     needs("arm64")
     said = boot("vmapbench.trial=ab", "vmapbench.confirm=6", name="arm64-4k")

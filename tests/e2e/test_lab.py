@@ -8,11 +8,10 @@ import contextlib
 import signal
 import time
 
-from lab_bench import LONG_LOAD
-
 from harness.targets.ssh.helper import PATH
 from harness.targets.ssh.transport import HostShell
 from harness.targets.ssh.tuning import apply_tuning
+from tests.e2e.lab_bench import LONG_LOAD
 
 KNOBS = ("/proc/sys/kernel/randomize_va_space", "/sys/kernel/mm/transparent_hugepage/enabled")
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from lab_bench import LONG_LOAD
 
 from harness.targets.base import BootRequest
 from harness.verdict import Verdict
+from tests.e2e.lab_bench import LONG_LOAD
 
 
 @pytest.mark.parametrize(

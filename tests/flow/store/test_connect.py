@@ -7,12 +7,12 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from store_writers import boot_record, job_records, run_record, sample_records
 
 from harness.errors import InputError, StoreError
 from harness.process import SubprocessRunner
 from harness.store import connect, schema
 from harness.store.store import Store, open_store
+from tests.flow.store.store_writers import boot_record, job_records, run_record, sample_records
 
 
 def test_the_migrations_make_the_schema_that_the_code_knows(store):

@@ -7,10 +7,10 @@ import sqlite3
 import time
 
 import pytest
-import store_writers
-from store_writers import CASES, WORKERS, job_records, run_record
 
 from harness.store.store import open_store
+from tests.flow.store import store_writers
+from tests.flow.store.store_writers import CASES, WORKERS, job_records, run_record
 
 KILLS = 20
 

@@ -12,7 +12,6 @@ import junitparser
 import kcidb_io
 import pandas as pd
 import pytest
-from store_writers import CASES, WORKERS, boot_record, job_records, run_record, sample_records
 
 from harness.errors import InputError, StoreError
 from harness.records import Sample
@@ -20,6 +19,14 @@ from harness.store import export
 from harness.store.store import open_store
 from harness.testmod.ktap import KtapStatus, parse_ktap
 from harness.verdict import Verdict
+from tests.flow.store.store_writers import (
+    CASES,
+    WORKERS,
+    boot_record,
+    job_records,
+    run_record,
+    sample_records,
+)
 
 RUN = run_record().id
 UGLY = 'oops <b>&"\x1b[31m\0\ud800 ]]> # SKIP\n[red]not ok 1\u2028'

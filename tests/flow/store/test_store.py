@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_writers import CASES, WORKERS, boot_record, job_records, run_record
 
 from harness.errors import InputError, StoreError
 from harness.records import Sample
 from harness.store.store import open_store
 from harness.verdict import Verdict
+from tests.flow.store.store_writers import CASES, WORKERS, boot_record, job_records, run_record
 
 RUN = run_record().id
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from boot_frames import CASES, frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from harness.analysis.judging import Word
 from harness.analysis.planning import required_boots
 from harness.analysis.times import WHOLE_LOAD, Metric, boot_times
 from harness.errors import InputError
+from tests.unit.analysis.boot_frames import CASES, frames
 
 seeds = st.integers(0, 10_000)
 few = settings(max_examples=10, deadline=None)

@@ -1,12 +1,12 @@
 """The one sentence for a run: what it speaks of, and what it does not claim."""
 
 import pandas as pd
-from boot_frames import frames
 
 from harness.analysis.compare import compare
 from harness.analysis.judging import Word
 from harness.analysis.times import WHOLE_LOAD, Metric
 from harness.analysis.wording import answer
+from tests.unit.analysis.boot_frames import frames
 
 
 def row(case, word, ratio=1.0, low=0.99, high=1.01, candidate="new", threads=64, note=""):
