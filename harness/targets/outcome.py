@@ -22,6 +22,7 @@ class Ending(StrEnum):
     NOT_READY = "did not reach init in time"
     SILENT = "fell silent"
     DEADLINE = "was still running at the deadline"
+    FLOOD = "printed more than any log has"
 
 
 # The module's init ends with -EAGAIN on purpose (lib/test_vmalloc.c, vmalloc_test_init).
@@ -66,6 +67,11 @@ def _verdict(
         return Verdict.HUNG, f"no output past the expected time ({waited_s:.0f} s after its start)"
     if ending is Ending.DEADLINE:
         return Verdict.TIMED_OUT, f"still running {waited_s:.0f} s after its start"
+    if ending is Ending.FLOOD:
+        return (
+            Verdict.TIMED_OUT,
+            f"it printed more than any log has ({waited_s:.0f} s after its start)",
+        )
     for number, fields in enumerate(load_fields, start=1):
         error = _integer(fields.get("errno"))
         if error not in _EXPECTED_ERRORS:

@@ -30,6 +30,7 @@ ArgvFor = Callable[[Path], list[str]]
 _POLL_S = 0.05
 _CONNECT_S = 30.0
 _ROOM_BYTES = 32 << 20  # a boot needs an initramfs and logs
+_MOST_BYTES = 256 << 20  # of console and report; a guest that prints forever must not fill the disk
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,8 @@ class _Watcher:
     def _limit_passed(self, now_s: float) -> Ending | None:
         limits = self._limits
         silent = now_s - self._last_growth > limits.grace_s
+        if self._size > _MOST_BYTES:
+            return Ending.FLOOD
         if not self._size and limits.first_output_s and now_s > limits.first_output_s:
             return Ending.NO_OUTPUT
         if self._ready_at is None:

@@ -42,6 +42,7 @@ def test_a_whole_report_passes():
         ([READY], "", Ending.RESET, Verdict.CRASHED, "without a word"),
         ([READY], "", Ending.SILENT, Verdict.HUNG, "no output"),
         ([READY], "", Ending.DEADLINE, Verdict.TIMED_OUT, "still running"),
+        ([READY], "", Ending.FLOOD, Verdict.TIMED_OUT, "printed more than any log"),
         ([READY, LOG], "", Ending.POWERED_OFF, Verdict.INCOMPLETE, "0 of 1 loads"),
         ([READY, LOADED], "", Ending.POWERED_OFF, Verdict.INCOMPLETE, "log did not arrive"),
         (
