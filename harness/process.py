@@ -164,7 +164,7 @@ class SubprocessRunner:
         (appended) and line by line to `on_line` as it comes. After `deadline_s` seconds, or
         `idle_s` in which the group printed, read, wrote and computed nothing, all of it is killed
         and `timed_out` set. With `check`, a non-zero status or a deadline raises `ToolError` with
-        the last lines.
+        the last lines. More than 256 MiB of output raise it in any case.
         """
         started = time.monotonic()
         child = self._start(argv, cwd, env, subprocess.PIPE, stdin)
@@ -269,6 +269,8 @@ def _watch(
             return
 
 
+_MOST_BYTES = 256 << 20  # of output: a hostile tree or git server may print forever
+_MOST_LINE = 1 << 16  # a longer one comes in parts
 _BUSY = 0.02  # of a CPU; who only waits for an answer wakes up now and then, and uses less
 
 
@@ -305,18 +307,25 @@ def describe_failure(done: Completed, log: Path | None = None) -> str:
 
 def _tee(child: Child, log: Path | None, on_line: Callable[[str], None] | None) -> str:
     assert child.stdout is not None
-    lines: list[str] = []
+    lines: list[bytes] = []
+    room = _MOST_BYTES
     with contextlib.ExitStack() as stack:
-        stack.enter_context(child.stdout)
+        stdout = stack.enter_context(child.stdout)
         stream = stack.enter_context(log.open("ab")) if log else None
-        for raw in child.stdout:
+        while raw := stdout.readline(_MOST_LINE):
+            room -= len(raw)
+            if room < 0:
+                raise ToolError(
+                    f"{child.argv[0]} printed more than {_MOST_BYTES >> 20} MiB, and was ended"
+                    + (f"\n  log: {log}" if log else "")
+                )
             if stream:
                 stream.write(raw)
                 stream.flush()
-            lines.append(raw.decode(errors="replace"))
+            lines.append(raw)
             if on_line:
-                on_line(lines[-1].rstrip("\r\n"))
-    return "".join(lines)
+                on_line(raw.decode(errors="replace").rstrip("\r\n"))
+    return b"".join(lines).decode(errors="replace")
 
 
 def host_boot_id() -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import process
 from harness.errors import InfrastructureError, ToolError
 from harness.process import Children
 
@@ -36,6 +37,26 @@ def test_output_goes_to_log_and_lines_as_it_comes(runner, tmp_path):
 
 def test_bytes_that_are_no_text_are_replaced(runner):
     assert runner.run(["printf", r"\377x"]).output == "\N{REPLACEMENT CHARACTER}x"
+
+
+def test_a_program_that_prints_without_end_is_ended(runner, tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "_MOST_BYTES", 1 << 20)
+    log, lengths = tmp_path / "log", []
+    with pytest.raises(ToolError, match="cat printed more than 1 MiB, and was ended\n  log: "):
+        runner.run(
+            ["cat", "/dev/zero"],
+            log=log,
+            on_line=lambda line: lengths.append(len(line)),
+            deadline_s=60,
+        )
+    assert log.stat().st_size <= 1 << 20
+    assert max(lengths) <= process._MOST_LINE, "a line without end is no reason to wait for its end"
+
+
+def test_a_long_line_comes_out_whole(runner):
+    text = "\N{MICRO SIGN}" * 70_000
+    done = runner.run([sys.executable, "-c", f"print('\\N{{MICRO SIGN}}' * {len(text)})"])
+    assert done.output == f"{text}\n"
 
 
 def test_deadline_kills_the_whole_group(runner, tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from harness.build.stack import annotate_stack, locate_stack
+from tests.flow.fakes import RecordingRunner
 
 SOURCE = """\
 static inline __attribute__((always_inline)) int inner(volatile int *at)
@@ -74,6 +75,14 @@ def test_without_debug_information_nothing_is_said(kernel, runner, tmp_path):
     assert locate_stack([trace(kernel, runner)], damaged, runner) == {}
 
 
-def test_a_hostile_log_costs_a_bounded_look_up(kernel, runner):
+def test_a_hostile_log_costs_a_bounded_look_up(kernel):
+    runner = RecordingRunner()
     log = "".join(f"f{n}+0x1/0x2 --help+0x1/0x2 $(reboot)+0x1/0x1\n" for n in range(5_000))
     assert locate_stack([log], kernel, runner) == {}
+    assert runner.ran == [], "of nothing that the kernel has, no program is asked"
+    real = trace(kernel, runner).split("\n")[0]
+    log = "".join(real.replace("+0x1/", f"+{n:#x}/") + "\n" for n in range(1, 5_000))
+    runner.ran.clear()
+    assert locate_stack([log], kernel, runner)
+    (argv,) = runner.ran
+    assert len([word for word in argv if word.startswith("0x")]) == 200

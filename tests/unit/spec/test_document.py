@@ -91,7 +91,7 @@ def test_a_number_without_an_end_is_refused(value):
 
 def test_aliases_that_stand_for_billions_of_values_are_refused():
     text = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
-    for level in range(1, 9):
+    for level in range(1, 6):  # 9 to the 6th; without the limit it must end, too
         aliases = ", ".join([f"*a{level - 1}"] * 9)
         text += f"a{level}: &a{level} [{aliases}]\n"
     with pytest.raises(SpecError, match=r"more than 100,000 values.*aliases"):
