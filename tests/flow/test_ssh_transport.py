@@ -1,4 +1,5 @@
 import contextlib
+import getpass
 import hashlib
 import os
 import threading
@@ -119,6 +120,44 @@ def test_key_that_is_not_let_in(server, tmp_path):
     (tmp_path / "box.yaml").write_text(text)
     with pytest.raises(InputError, match="ssh agent"):
         HostShell(load_host_file(tmp_path / "box.yaml"))
+
+
+def slow_server(folder, answer_s, *options):
+    """A real sshd that looks for the account's keys for `answer_s` seconds."""
+    look = f"sleep {answer_s}; cat {folder}/slow/keys"
+    slow = LoopbackServer(
+        folder / "slow",
+        f'AuthorizedKeysCommand /bin/sh -c "{look}"',
+        f"AuthorizedKeysCommandUser {getpass.getuser()}",
+        *options,
+    )
+    (slow.folder / "authorized_keys").rename(slow.folder / "keys")
+    slow.trust(folder / "known")
+    (folder / "box.yaml").write_text(slow.host_text(known_hosts="known"))
+    return slow, load_host_file(folder / "box.yaml")
+
+
+def test_a_host_that_is_slow_to_let_in_is_waited_for(tmp_path):
+    slow, spec = slow_server(tmp_path, 3)
+    try:
+        shell = HostShell(spec, connect_s=1.5)
+        assert shell.run(["echo", "in"]).stdout == "in\n"
+        shell.close()
+    finally:
+        slow.stop()
+
+
+@pytest.mark.parametrize(
+    ("login_s", "grace_s", "words"),
+    [(1, 60, "let nobody in for 1 s"), (60, 1, "in the middle of the login")],
+)
+def test_a_login_without_an_answer_is_no_refused_one(tmp_path, login_s, grace_s, words):
+    slow, spec = slow_server(tmp_path, 60, f"LoginGraceTime {grace_s}")
+    try:
+        with pytest.raises(ConnectionLostError, match=words):
+            HostShell(spec, login_s=login_s)
+    finally:
+        slow.stop()
 
 
 def test_nobody_answers(tmp_path):

@@ -330,7 +330,7 @@ class SshTarget:
         """Reboot the host without waiting; its guard does the same when this fails."""
         with (
             contextlib.suppress(InfrastructureError, InputError),
-            contextlib.closing(HostShell(self.host, connect_s=5)) as shell,
+            contextlib.closing(HostShell(self.host, connect_s=5, login_s=20)) as shell,
         ):
             restart(shell, REBOOT)
 

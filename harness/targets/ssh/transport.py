@@ -26,7 +26,8 @@ from harness.targets.ssh.shell import HostAnswerError, OnLine, RemoteResult
 # What it logs with a traceback (a host that restarts) is raised as an error of ours as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
-CONNECT_S = 15.0
+CONNECT_S = 15.0  # until a host accepts the connection and greets
+LOGIN_S = 120.0  # until it has let us in: sshd's own LoginGraceTime
 ALIVE_EVERY_S = 15.0
 DEAD_AFTER_S = 60.0
 _CHUNK = 1 << 16
@@ -55,16 +56,85 @@ def known_hosts_file(spec: HostSpec) -> Path:
     return spec.folder / Path(spec.known_hosts).expanduser()
 
 
-def open_connection(spec: HostSpec, connect_s: float = CONNECT_S) -> fabric.Connection:
+class _Transport(paramiko.Transport):
+    """Exchanges keys without paramiko's 15 s for it: a host that has greeted is not dead."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.handshake_timeout = LOGIN_S
+
+    def start_client(
+        self, event: threading.Event | None = None, timeout: float | None = None
+    ) -> None:
+        """Exchange keys; `timeout`, which is the one for connecting, ends it only before that."""
+        super().start_client(event, timeout and LOGIN_S)
+
+    def close(self) -> None:
+        """Close, and end the timer of a handshake that was not completed."""
+        super().close()
+        self.packetizer.complete_handshake()
+
+
+def open_connection(
+    spec: HostSpec, connect_s: float = CONNECT_S, login_s: float = LOGIN_S
+) -> fabric.Connection:
     """Return a connection through all jump hosts, authenticated, every key checked.
 
-    Raises HostKeyError (exit code 2) and ConnectionLostError (3).
+    `connect_s`: the most until each of them greets; `login_s`: the most until all let us in.
+    Raises HostKeyError and InputError (exit code 2) and ConnectionLostError (3).
     """
     connection = plan_connection(spec, connect_s)
-    with explained(spec, "connecting"):
+    with explained(spec, "connecting"), _limited(connection, login_s):
         connection.open()
     threading.Thread(target=_watch_line, args=(connection.transport,), daemon=True).start()
     return connection
+
+
+@contextlib.contextmanager
+def _limited(connection: fabric.Connection, login_s: float) -> Iterator[None]:
+    """Close what is being opened after `login_s`, or where it fails.
+
+    A login that was cut or not answered comes from paramiko as a refused one: only a host that
+    still holds the line has refused it.
+    """
+    late = threading.Event()
+
+    def close() -> None:
+        late.set()
+        _close(connection)
+
+    timer = threading.Timer(login_s, close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except BaseException as error:
+        cut = isinstance(error, paramiko.AuthenticationException) and any(
+            transport and not transport.is_active() for transport in _transports(connection)
+        )
+        _close(connection)
+        if late.is_set() and isinstance(error, Exception):
+            raise TimeoutError(f"it let nobody in for {login_s:.0f} s") from error
+        if cut:
+            raise EOFError("it cut the connection in the middle of the login") from error
+        raise
+    finally:
+        timer.cancel()
+
+
+def _transports(connection: fabric.Connection) -> list[paramiko.Transport | None]:
+    """Return the transport of each hop, also of one that is not logged in yet."""
+    return [hop.client.get_transport() for hop in hops_of(connection)]
+
+
+def _close(connection: fabric.Connection) -> None:
+    for transport, hop in zip(
+        reversed(_transports(connection)), reversed(hops_of(connection)), strict=True
+    ):
+        with contextlib.suppress(Exception):  # the host may be gone in the middle of anything
+            if transport:
+                transport.close()
+            hop.close()
 
 
 def _watch_line(transport: paramiko.Transport) -> None:
@@ -88,7 +158,11 @@ def plan_connection(spec: HostSpec, connect_s: float = CONNECT_S) -> fabric.Conn
 
     ~/.ssh/config is honoured by fabric: `.host` and `.port` are what it makes of the address.
     """
-    kwargs: dict[str, Any] = {"banner_timeout": connect_s, "auth_timeout": connect_s}
+    kwargs: dict[str, Any] = {
+        "banner_timeout": connect_s,
+        "auth_timeout": 2 * LOGIN_S,  # `_limited` comes first
+        "transport_factory": _Transport,
+    }
     if spec.identity:
         kwargs["key_filename"] = str(spec.folder / Path(spec.identity).expanduser())
     connection = None
@@ -170,10 +244,10 @@ def fingerprint(key: paramiko.PKey) -> str:
 class HostShell:
     """Programs and files on one host; see `Shell`. Reconnecting is a new object."""
 
-    def __init__(self, spec: HostSpec, connect_s: float = CONNECT_S):
+    def __init__(self, spec: HostSpec, connect_s: float = CONNECT_S, login_s: float = LOGIN_S):
         """Connect. Raises HostKeyError, InputError or ConnectionLostError."""
         self._spec, self.name = spec, spec.name
-        self._connection = open_connection(spec, connect_s)
+        self._connection = open_connection(spec, connect_s, login_s)
 
     def run(
         self,
@@ -247,9 +321,7 @@ class HostShell:
 
     def close(self) -> None:
         """Close the connection and those of the jump hosts."""
-        for hop in reversed(hops_of(self._connection)):
-            with contextlib.suppress(Exception):  # the host may be gone in the middle of anything
-                hop.close()
+        _close(self._connection)
 
     @property
     def _transport(self) -> paramiko.Transport | None:
@@ -259,7 +331,7 @@ class HostShell:
     def _open(self, argv: Sequence[str], root: bool) -> paramiko.Channel:
         if self._transport is None or not self._transport.is_active():
             raise EOFError("the connection is closed")
-        channel = self._transport.open_session(timeout=CONNECT_S)
+        channel = self._transport.open_session(timeout=LOGIN_S)
         channel.exec_command(command_line(root_argv(self._spec, argv) if root else argv))
         return channel
 

@@ -14,6 +14,7 @@ from harness.files import replace_file
 from harness.spec.host import HostSpec
 from harness.targets.ssh.transport import (
     CONNECT_S,
+    LOGIN_S,
     ConnectionLostError,
     explained,
     fingerprint,
@@ -75,7 +76,7 @@ def _ask(hop: fabric.Connection, file: Path, stack: contextlib.ExitStack) -> Sho
     if kinds:
         options = transport.get_security_options()
         options.key_types = (*kinds, *(k for k in options.key_types if k not in kinds))
-    transport.start_client(timeout=CONNECT_S)
+    transport.start_client(timeout=LOGIN_S)
     key = transport.get_remote_server_key()
     return Shown(name, key, tuple(fingerprint(trusted) for trusted in entries.values()))
 
