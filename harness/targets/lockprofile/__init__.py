@@ -18,7 +18,7 @@ from harness.targets.simulated.target import BOOT, CPU_MODEL, marked_script
 PROFILE = "locks.txt"  # in the boot's folder
 _OWN = files("harness.targets.lockprofile") / "locks.c"
 _SHARED = files("harness.targets.simulated") / "plugin"
-_SHARED_NAMES = ("decode.c", "sim.h", "qemu_plugin_api.h")
+_SHARED_NAMES = ("decode.c", "decode.h", "qemu_plugin_api.h")
 # `noreplace-smp`: with one CPU the kernel would patch the LOCK prefixes out of itself.
 PARAMETERS = ("maxcpus=1", "noreplace-smp", *BOOT)
 

@@ -14,7 +14,8 @@
  * lines by age; `atomic ADDRESS COUNT` for atomics in the kernel's own data. harness/model/
  * calibration.py reads it.
  */
-#include "sim.h"
+#include "decode.h"
+#include "qemu_plugin_api.h"
 
 #include <stdio.h>
 #include <stdlib.h>

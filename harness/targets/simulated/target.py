@@ -64,7 +64,7 @@ class SimulationOptions:
     """How a machine is simulated, beyond its model: for ablations and repeats."""
 
     seed: int = 0  # of the perturbation; 0: none
-    switches: tuple[tuple[str, int], ...] = ()  # ablations: see set_number() in plugin.c
+    switches: tuple[tuple[str, int], ...] = ()  # ablations: see set_number() in model.c
     window_ms: float = 0  # virtual time between two entries of windows.txt; 0: no such file
     counted: tuple[int, ...] = ()  # addresses of instructions that windows.txt counts
 

@@ -5,7 +5,7 @@
  * follow them. In the 16- and 32-bit code of the firmware the answers may be wrong; they then
  * change costs before the kernel runs, nothing else.
  */
-#include "sim.h"
+#include "decode.h"
 
 /* Fourth bits of the numbers of registers: of an index, of a base or operand. */
 #define REX_X 2

@@ -15,7 +15,9 @@
  *   spin.c       PAUSE loops that cannot end by themselves are left out until their input changes
  *   profile.c    where the virtual time went
  *   decode.c     the little that must be known of x86 instructions
- *   plugin.c     options and instrumentation
+ *   model.c      the options: the machine that is simulated
+ *   score.c      the counters of generated code
+ *   plugin.c     instrumentation; calls the others and is called by none of them
  *
  * Time is counted in ticks of 1/1024 cycle of the simulated clock: fine enough for costs below a
  * cycle, and 64 bits of them last for an hour and more after conversion to ns.
@@ -23,6 +25,7 @@
 #ifndef SIM_H
 #define SIM_H
 
+#include "decode.h"
 #include "qemu_plugin_api.h"
 
 #define MAX_VCPUS 512
@@ -162,15 +165,12 @@ static inline uint64_t ns_to_ticks(uint64_t ns)
 	return ((unsigned __int128)ns * TICKS_PER_CYCLE * model.clock_mhz + 999) / 1000;
 }
 
-/* Where an instruction's operand in memory is: offset + base + index * scale. */
-struct operand {
-	uint64_t pc, offset;
-	int8_t base, index; /* places in QEMU's list of registers; -1: none */
-	uint8_t scale;
-	bool known;         /* false: addressed in a way that operand_of() does not know */
-};
+/* --- model.c --- */
+bool set_option(const char *argument);
 
-/* --- plugin.c --- */
+/* --- score.c --- */
+extern qemu_plugin_u64 count_entry, opaque_entry;
+void score_init(void);
 struct score *score_of(unsigned int vcpu);
 
 /* --- schedule.c --- */
@@ -229,12 +229,5 @@ void profile_wait(struct vcpu *v, uint64_t ticks);
 void on_mark(unsigned int vcpu, void *pc);
 void on_counted(unsigned int vcpu, void *which);
 void profile_finish(void);
-
-/* --- decode.c --- */
-struct decoded {
-	bool pause, mark, atomic, string, tracked, opaque;
-};
-struct decoded decode(const uint8_t *bytes, size_t length);
-struct operand operand_of(const uint8_t *bytes, size_t length, uint64_t pc);
 
 #endif
