@@ -20,7 +20,6 @@ from pathlib import Path
 from harness.build.kernel import BuiltKernel
 from harness.process import SubprocessRunner
 from harness.spec.kernel import DebianSource, KernelSpec
-from harness.spec.playbook import SimulatedSpec as Spec
 from harness.targets.base import BootRequest
 from harness.targets.simulated.machine import MachineModel, load_machine, ticks_of_ns
 from harness.targets.simulated.profile import (
@@ -32,6 +31,7 @@ from harness.targets.simulated.profile import (
     parse_windows,
     shares,
 )
+from harness.targets.simulated.spec import SimulatedSpec as Spec
 from harness.targets.simulated.target import SimulatedTarget, SimulationOptions
 from harness.testmod.log import parse_log
 

@@ -12,3 +12,10 @@ def names(package: str) -> list[str]:
     found = (file.name for file in files(top).joinpath(*below).iterdir())
     modules = (name.removesuffix(".py") for name in found if name.endswith(".py"))
     return sorted(name for name in modules if not name.startswith("_"))
+
+
+def folders(package: str, file: str) -> list[str]:
+    """Return the folders of `package`, below `harness`, that have a `file`, sorted."""
+    top, *below = package.split(".")
+    found = files(top).joinpath(*below).iterdir()
+    return sorted(folder.name for folder in found if folder.joinpath(file).is_file())

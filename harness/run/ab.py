@@ -25,15 +25,13 @@ from harness.spec.architecture import X86_64, Architecture
 from harness.spec.document import parse_document
 from harness.spec.host import host_files, load_host
 from harness.spec.kernel import GitSource, KernelSpec
-from harness.spec.playbook import (
-    Playbook,
-    QemuSpec,
-    SimulatedSpec,
-    SshSpec,
-    TargetSpec,
-)
+from harness.spec.playbook import Playbook
 from harness.spec.shipped import shipped_folder
+from harness.spec.target import TargetSpec
 from harness.targets.accelerator import Kvm, find_kvm
+from harness.targets.qemu.spec import QemuSpec
+from harness.targets.simulated.spec import SimulatedSpec
+from harness.targets.ssh.spec import SshSpec
 from harness.testmod.cases import CASES, short_name
 from harness.testmod.source import SOURCE_FILE, parse_module_source
 from harness.testmod.workload import check_workload
@@ -208,7 +206,7 @@ def side_recipe(sides: Sides, target: TargetSpec, options: Options) -> KernelSpe
     """Return how both sides are configured. Raises InputError for a `config` that there is not."""
     config, arch = options.config, options.arch
     fragments = [] if config else list(arch.fragments)
-    if isinstance(target, SshSpec):
+    if target.remote:
         fragments += arch.lab_fragments
     elif target.cpus >= _X2APIC_CPUS and arch is X86_64:
         fragments.append("fragments/x2apic.config")

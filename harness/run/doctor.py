@@ -13,7 +13,6 @@ from harness.errors import InfrastructureError, ToolError
 from harness.health import Health, Row
 from harness.process import Runner
 from harness.scratch import scratch_folder
-from harness.spec import playbook
 from harness.spec.architecture import ARCHITECTURES, Architecture
 from harness.targets.accelerator import (
     KvmState,
@@ -22,7 +21,8 @@ from harness.targets.accelerator import (
     qemu_version,
 )
 from harness.targets.base import BootRequest
-from harness.targets.qemu import QemuTarget
+from harness.targets.qemu.spec import QemuSpec
+from harness.targets.qemu.target import QemuTarget
 from harness.targets.simulated.plugin import OLDEST_QEMU
 
 _BUILD_PROGRAMS = ("make", "flex", "bison", "bc", "ld", "xz", "git", "cpp")
@@ -140,7 +140,7 @@ def check_tcg(environment: Environment) -> Row:
 
 def check_kvm(environment: Environment) -> Row:
     """Whether Linux runs under KVM, by booting a built kernel where nobody knows yet."""
-    target = QemuTarget(playbook.QemuSpec(kind="qemu"), environment.cache, environment.runner)
+    target = QemuTarget(QemuSpec(kind="qemu"), environment.cache, environment.runner)
     try:
         if target.kvm().state is KvmState.UNTRIED:
             _boot_built_kernel(target, environment)

@@ -8,7 +8,8 @@ from pathlib import Path
 from harness.build.kernel import BuiltKernel
 from harness.records import JobRecord
 from harness.spec.kernel import KernelSpec
-from harness.spec.playbook import ParameterValue, Playbook, TargetSpec, WorkloadSpec, expand_sweep
+from harness.spec.playbook import ParameterValue, Playbook, WorkloadSpec, expand_sweep
+from harness.spec.target import TargetSpec
 from harness.targets.base import BootRequest
 
 

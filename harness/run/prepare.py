@@ -10,7 +10,7 @@ from harness.build.kernel import BuiltKernel
 from harness.errors import InputError, KernelBuildError
 from harness.records import JobRecord
 from harness.run.plan import plan_jobs
-from harness.spec.playbook import Playbook, SshSpec
+from harness.spec.playbook import Playbook
 from harness.targets.base import Target
 from harness.testmod.modinfo import ModuleInfo, parse_modinfo
 from harness.testmod.workload import Workload, check_workload, unlike_defaults
@@ -146,7 +146,7 @@ def _workload_faults(job: JobRecord, prepared: Prepared) -> list[str]:
 
 def _room_mib(prepared: Prepared) -> int | None:
     """Return the memory of this machine where its guests are booted, None for a lab host."""
-    if isinstance(prepared.playbook.target, SshSpec):
+    if prepared.playbook.target.remote:
         return None
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
 

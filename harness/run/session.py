@@ -28,8 +28,9 @@ from harness.run.prepare import Prepared, prepare
 from harness.spec.architecture import Architecture
 from harness.spec.document import parse_document
 from harness.spec.kernel import KernelSpec, load_kernel_spec, one_architecture
-from harness.spec.playbook import Playbook, TargetSpec, load_playbook, on_host
+from harness.spec.playbook import Playbook, load_playbook, on_host
 from harness.spec.shipped import find_playbook
+from harness.spec.target import TargetSpec
 from harness.store.store import Store, open_store
 from harness.targets.base import Target
 from harness.testmod.workload import check_workload
@@ -44,8 +45,8 @@ class RunResult:
 
 
 def make_target(spec: TargetSpec, cache: Path, runner: Runner, arch: Architecture) -> Target:
-    """Return the target of a playbook for kernels of `arch`; `harness.targets.KIND` makes it."""
-    module = importlib.import_module(f"harness.targets.{spec.kind}")
+    """Return a playbook's target for kernels of `arch`; `harness.targets.KIND.target` makes it."""
+    module = importlib.import_module(f"harness.targets.{spec.kind}.target")
     target: Target = module.make_target(spec, cache, runner, arch)
     return target
 

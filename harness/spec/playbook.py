@@ -5,88 +5,23 @@ import math
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Field, model_validator
 
 from harness.errors import InputError
-from harness.spec.boot_parameters import BootParameter
 from harness.spec.document import Document, load_document
 from harness.spec.kernel import Name
 from harness.spec.shipped import find_playbook, shipped_names
+from harness.spec.target import CpuCount, TargetSpec, target_specs
 
 ParameterValue = bool | int | str
 _BOOTS = 100_000  # of one playbook; at a boot a minute, more than two months
-CpuCount = Annotated[int, Field(ge=1, le=1024)]
 
-
-class QemuSpec(Document):
-    """A QEMU guest. `accelerator: auto` takes KVM only where Linux is known to run under it."""
-
-    kind: Literal["qemu"]
-    """A QEMU guest on this machine. Example: `qemu`"""
-    cpus: CpuCount = 2
-    """Virtual CPUs; a multiple of sockets x threads_per_core. Example: `16`"""
-    sockets: Annotated[int, Field(ge=1, le=64)] = 1
-    """Sockets that the guest sees. Example: `2`"""
-    threads_per_core: Annotated[int, Field(ge=1, le=8)] = 1
-    """Hardware threads of a core that the guest sees. Example: `2`"""
-    numa_nodes: Annotated[int, Field(ge=1, le=64)] = 1
-    """NUMA nodes that the guest sees; at most as many as CPUs. Example: `2`"""
-    memory_mib: Annotated[int, Field(ge=128)] | None = None  # None: what the workload needs
-    """Guest memory in MiB; what the workload needs unless given. Example: `4096`"""
-    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
-    """`auto` takes KVM only where Linux is known to run under it. Example: `tcg`"""
-    boot_parameters: tuple[BootParameter, ...] = ()
-    """Added to the command line of every boot. Example: `[mitigations=off]`"""
-
-    @model_validator(mode="after")
-    def _topology_divides(self) -> "QemuSpec":
-        if self.cpus % (self.sockets * self.threads_per_core):
-            raise ValueError(
-                f"cpus ({self.cpus}) must be a multiple of sockets x threads_per_core "
-                f"({self.sockets} x {self.threads_per_core})"
-            )
-        if self.numa_nodes > self.cpus:
-            raise ValueError(f"numa_nodes ({self.numa_nodes}) must not exceed cpus ({self.cpus})")
-        return self
-
-
-class SimulatedSpec(Document):
-    """A many-core machine in virtual time. `machine` names a cost model."""
-
-    kind: Literal["simulated"]
-    """A many-core machine in virtual time. Example: `simulated`"""
-    cpus: CpuCount = 64
-    """CPUs; more than 255 need a kernel with x2APIC. Example: `64`"""
-    machine: Name = "threadripper-3970x"
-    """The cost model, a file of harness/targets/simulated/machines. Example: `threadripper-3970x`
-    """
-    memory_mib: Annotated[int, Field(ge=128)] | None = None
-    """Guest memory in MiB; what the workload needs unless given. Example: `2048`"""
-    boot_parameters: tuple[BootParameter, ...] = ()
-    """Added to the command line of every boot. Example: `[vmap_nodes=8]`"""
-
-
-class SshSpec(Document):
-    """A lab host; `host` names its file, or the command line does (--hosts).
-
-    With fewer `cpus` than it has, it boots with so many.
-    """
-
-    kind: Literal["ssh"]
-    """A lab host, reached over ssh. Example: `ssh`"""
-    host: Name | None = None
-    """The name of its host file; else `--hosts` says it. Example: `threadripper`"""
-    cpus: CpuCount
-    """CPUs that it boots with; it has to have as many. Example: `64`"""
-    memory_mib: Annotated[int, Field(ge=128)] | None = None
-    """Memory in MiB that the workload may need. Example: `65536`"""
-    boot_parameters: tuple[BootParameter, ...] = ()
-    """Added to the command line of every boot. Example: `[mitigations=off]`"""
-
-
-TargetSpec = Annotated[QemuSpec | SimulatedSpec | SshSpec, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    AnyTarget = TargetSpec
+else:
+    AnyTarget = Annotated[Union[target_specs()], Field(discriminator="kind")]  # noqa: UP007
 
 
 class WorkloadSpec(Document):
@@ -143,8 +78,8 @@ class Playbook(Document):
     """Names of the kernels that are compared. Example: `[single-node, vmap-nodes]`"""
     baseline: Name
     """The kernel that the others are held against. Example: `single-node`"""
-    target: TargetSpec
-    """Where kernels are booted; `kind` says which of the three. Example: `{kind: qemu, cpus: 2}`
+    target: AnyTarget
+    """Where kernels are booted; `kind` says which. Example: `{kind: qemu, cpus: 2}`
     """
     workloads: Annotated[tuple[WorkloadSpec, ...], Field(min_length=1)]
     """What is run in each boot, one a boot. Example: `[{name: quick, parameters: {run_test_mask:
@@ -224,7 +159,7 @@ def on_host(playbook: Playbook, host: str | None) -> Playbook:
     """
     if host is None:
         return playbook
-    if not isinstance(playbook.target, SshSpec):
+    if not playbook.target.remote:
         raise InputError(f"playbook {playbook.name}: its target is no lab host (kind: ssh)")
     return playbook.model_copy(update={"target": playbook.target.model_copy(update={"host": host})})
 

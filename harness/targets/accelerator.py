@@ -4,7 +4,7 @@ On some machines (nested virtualisation, software KVM) /dev/kvm opens, creates a
 a few instructions, and then no Linux ever prints a byte. So there are two tests. The probe guest is
 a firmware image of a few instructions that end QEMU (see `Probe` in harness/spec/architecture.py).
 A real kernel that reaches its init is the other, and only that one is a proof; a first boot gives
-it (see `harness.targets.qemu`).
+it (see `harness.targets.qemu.target`).
 """
 
 import json

@@ -10,10 +10,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from harness.process import Runner
-from harness.spec import playbook
 from harness.spec.architecture import X86_64, Architecture
 from harness.targets.base import BootRequest
-from harness.targets.qemu import Guest, QemuTarget
+from harness.targets.qemu.spec import QemuSpec
+from harness.targets.qemu.target import Guest, QemuTarget
 from harness.targets.watch import BootLimits
 
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
@@ -92,7 +92,7 @@ class GatedTarget(QemuTarget):
         arch: Architecture = X86_64,
     ):
         """`detector`: one that the kernel of the boots has."""
-        super().__init__(playbook.QemuSpec(kind="qemu"), cache, runner, arch)
+        super().__init__(QemuSpec(kind="qemu"), cache, runner, arch)
         self._disturbance, self._detector = disturbance, detector
 
     def script(self, request: BootRequest) -> Sequence[str]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from harness.model.trace import BOOT_EVENTS
 from harness.process import Runner
-from harness.spec import playbook
 from harness.spec.architecture import X86_64, Architecture
 from harness.targets.base import BootRequest
-from harness.targets.qemu import Guest, QemuTarget
+from harness.targets.qemu.spec import QemuSpec
+from harness.targets.qemu.target import Guest, QemuTarget
 
 TRACEFS = "/sys/kernel/tracing"
 TRACE = "trace"  # in the boot's folder
@@ -71,7 +71,7 @@ class TracedTarget(QemuTarget):
         arch: Architecture = X86_64,
     ):
         """`buffer_mib`: ring buffer of one CPU; what does not fit is lost, and reported as lost."""
-        spec = playbook.QemuSpec(kind="qemu", accelerator="tcg")
+        spec = QemuSpec(kind="qemu", accelerator="tcg")
         super().__init__(spec, cache, runner, arch)
         self._cases, self._online_cpus, self._buffer_mib = tuple(cases), online_cpus, buffer_mib
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from harness.build.cache import cache_folder
 from harness.process import SubprocessRunner
 from harness.spec.architecture import X86_64
-from harness.spec.playbook import SshSpec
-from harness.targets.ssh import make_target
+from harness.targets.ssh.spec import SshSpec
+from harness.targets.ssh.target import make_target
 from tests.e2e.lab_box import LabBox
 
 KERNELS = Path(__file__).parents[2] / "kernels"

@@ -14,9 +14,9 @@ from qemu.qmp import QMPClient
 
 from harness.errors import InfrastructureError
 from harness.process import SubprocessRunner
-from harness.spec import playbook
 from harness.targets.base import BootRequest
-from harness.targets.qemu import QemuTarget
+from harness.targets.qemu.spec import QemuSpec
+from harness.targets.qemu.target import QemuTarget
 from harness.targets.watch import BootLimits
 from harness.testmod.log import missing_lines, parse_log
 from harness.testmod.modinfo import parse_modinfo
@@ -30,9 +30,7 @@ class ScriptedTarget(QemuTarget):
     """A guest whose init carries out other lines than a measurement's."""
 
     def __init__(self, lines, limits, cache):
-        super().__init__(
-            playbook.QemuSpec(kind="qemu", accelerator="tcg"), cache, SubprocessRunner()
-        )
+        super().__init__(QemuSpec(kind="qemu", accelerator="tcg"), cache, SubprocessRunner())
         self._lines, self._limits = lines, limits
 
     def script(self, request):
@@ -44,7 +42,7 @@ class ScriptedTarget(QemuTarget):
 
 @pytest.fixture
 def target(tmp_path):
-    spec = playbook.QemuSpec(kind="qemu", accelerator="tcg")
+    spec = QemuSpec(kind="qemu", accelerator="tcg")
     return QemuTarget(spec, tmp_path / "cache", SubprocessRunner())
 
 
@@ -130,7 +128,7 @@ def test_linux_6_1_runs_the_same_test(target, request_for):
 
 
 def test_numa_nodes_reach_the_guest(request_for, tmp_path):
-    spec = playbook.QemuSpec(kind="qemu", accelerator="tcg", cpus=2, numa_nodes=2)
+    spec = QemuSpec(kind="qemu", accelerator="tcg", cpus=2, numa_nodes=2)
     result = boot(
         QemuTarget(spec, tmp_path / "cache", SubprocessRunner()), request_for("vmap-nodes")
     )

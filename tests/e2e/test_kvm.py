@@ -7,10 +7,10 @@ import pytest
 from harness.errors import ToolError
 from harness.health import Health
 from harness.run.doctor import Environment, check_kvm
-from harness.spec import playbook
 from harness.targets.accelerator import KvmState, find_kvm, forget_kvm
 from harness.targets.base import BootRequest
-from harness.targets.qemu import QemuTarget
+from harness.targets.qemu.spec import QemuSpec
+from harness.targets.qemu.target import QemuTarget
 from harness.verdict import Verdict
 from tests.qemu_stand_in import DEAF, DIES, HANGS, RUNS, QemuStandIn
 
@@ -23,7 +23,7 @@ def stand_in(tmp_path, monkeypatch):
 @pytest.fixture
 def target(tmp_path, runner):
     def make(accelerator="auto"):
-        spec = playbook.QemuSpec(kind="qemu", accelerator=accelerator)
+        spec = QemuSpec(kind="qemu", accelerator=accelerator)
         target = QemuTarget(spec, tmp_path / "cache", runner)
         target.check()
         return target

@@ -7,9 +7,9 @@ import pytest
 from harness.build.module import SOURCE, with_module_of
 from harness.errors import InputError
 from harness.process import SubprocessRunner
-from harness.spec import playbook
 from harness.targets.base import BootRequest
-from harness.targets.qemu import QemuTarget
+from harness.targets.qemu.spec import QemuSpec
+from harness.targets.qemu.target import QemuTarget
 from harness.testmod.log import parse_log
 from harness.verdict import Verdict
 
@@ -22,9 +22,7 @@ def test_the_baselines_module_runs_in_an_older_kernel(built, tmp_path):
     kernel = with_module_of(older, newer, tmp_path / "cache", runner)
     assert kernel.module != older.module
     assert with_module_of(older, newer, tmp_path / "cache", runner) == kernel
-    target = QemuTarget(
-        playbook.QemuSpec(kind="qemu", accelerator="tcg"), tmp_path / "cache", runner
-    )
+    target = QemuTarget(QemuSpec(kind="qemu", accelerator="tcg"), tmp_path / "cache", runner)
     folder = tmp_path / "boot"
     folder.mkdir()
     load = f"nr_threads=2 run_test_mask={ONLY_IN_THE_NEWER} test_loop_count=100"

@@ -11,10 +11,10 @@ import pytest
 from harness.build.cache import cache_folder
 from harness.build.kernel import ensure_kernel
 from harness.process import SubprocessRunner
-from harness.spec import playbook
 from harness.spec.kernel import load_kernel_spec
 from harness.targets.base import BootRequest
-from harness.targets.qemu import make_target
+from harness.targets.qemu.spec import QemuSpec
+from harness.targets.qemu.target import make_target
 from harness.testmod.log import missing_lines, parse_log
 from harness.testmod.modinfo import parse_modinfo
 from harness.testmod.workload import check_workload
@@ -34,7 +34,7 @@ fragments: [fragments/base.config, fragments/riscv.config]
 def boot(kernel, tmp_path, cpus=2):
     runner, module = SubprocessRunner(), parse_modinfo(kernel.module.read_bytes())
     load = check_workload(LOAD, module)
-    spec = playbook.QemuSpec(kind="qemu", accelerator="auto")
+    spec = QemuSpec(kind="qemu", accelerator="auto")
     target = make_target(spec, tmp_path / "cache", runner, kernel.spec.arch)
     target.check()
     folder = tmp_path / "boot"

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from harness.process import SubprocessRunner
-from harness.spec import playbook
 from harness.targets.base import BootRequest
 from harness.targets.simulated.machine import (
     QUANTUM_NS,
@@ -20,6 +19,7 @@ from harness.targets.simulated.machine import (
 )
 from harness.targets.simulated.plugin import ensure_plugin
 from harness.targets.simulated.profile import parse_counts, parse_system_map, parse_windows
+from harness.targets.simulated.spec import SimulatedSpec
 from harness.targets.simulated.target import ACCELERATOR, SimulatedTarget, SimulationOptions
 from harness.testmod.log import parse_log
 from harness.verdict import Verdict
@@ -199,7 +199,7 @@ def boot(built, tmp_path):
     ):
         folder = tmp_path / name
         folder.mkdir()
-        spec = playbook.SimulatedSpec(kind="simulated", cpus=cpus)
+        spec = SimulatedSpec(kind="simulated", cpus=cpus)
         target = ScriptedTarget(spec, tmp_path / "cache", SubprocessRunner(), simulation=simulation)
         target.lines = lines
         load = f"nr_threads={cpus} run_test_mask=1 test_loop_count=300"

@@ -13,12 +13,12 @@ import pytest
 
 from harness.errors import InfrastructureError, InputError
 from harness.process import SubprocessRunner
-from harness.spec import playbook
 from harness.spec.architecture import ARM64, X86_64
 from harness.targets.base import BootRequest
 from harness.targets.ssh import transport
 from harness.targets.ssh.lock import read_lock
 from harness.targets.ssh.restore import known_good, wait_for
+from harness.targets.ssh.spec import SshSpec
 from harness.targets.ssh.target import SshTarget
 from harness.targets.ssh.transport import ConnectionLostError, HostShell
 from harness.verdict import Verdict
@@ -35,7 +35,7 @@ def host(tmp_path):
 
 
 def target_of(host, folder, arch=X86_64, **more):
-    spec = playbook.SshSpec(kind="ssh", host="box", cpus=1)
+    spec = SshSpec(kind="ssh", host="box", cpus=1)
     return SshTarget(
         spec, host.spec(folder, **more), folder / "cache", SubprocessRunner(), host.guard, arch
     )
@@ -309,7 +309,6 @@ BOOT = """
 import sys, time
 from pathlib import Path
 from harness.process import SubprocessRunner
-from harness.spec import playbook
 from harness.spec.host import load_host_file
 from harness.targets.base import BootRequest
 from harness.targets.ssh.target import SshTarget
@@ -320,7 +319,7 @@ kernel = fake_kernel(folder / "kernels", "fast", module)
 kernel.vmlinux.write_bytes(module)
 (folder / "killed").mkdir()
 guard = machine / "bin/power"
-spec = playbook.SshSpec(kind="ssh", host="box", cpus=1)
+spec = SshSpec(kind="ssh", host="box", cpus=1)
 host = load_host_file(folder / "box.yaml")
 target = SshTarget(spec, host, folder, SubprocessRunner(), lambda *_: guard)
 def told(words):
@@ -395,7 +394,7 @@ class _BusyFor(SshTarget):
 
 @pytest.mark.parametrize(("refusals", "free"), [(2, True), (3, False)])
 def test_a_host_too_busy_to_be_released_is_asked_again(host, tmp_path, caplog, refusals, free):
-    spec = playbook.SshSpec(kind="ssh", host="box", cpus=1)
+    spec = SshSpec(kind="ssh", host="box", cpus=1)
     target = _BusyFor(spec, host.spec(tmp_path), tmp_path / "cache", SubprocessRunner(), host.guard)
     target.hold()
     target.refusals = refusals

@@ -23,6 +23,24 @@ def command() -> None:
     print("greeted")
 '''
 BOOT = "from harness.targets.ssh.boot.kexec import make_method\n__all__ = ['make_method']\n"
+TARGET_SPEC = """from typing import Literal
+from harness.spec.target import TargetSpec
+
+
+class BoardSpec(TargetSpec):
+    kind: Literal["board"]
+    port: str
+
+
+Spec = BoardSpec
+"""
+TARGET = "def make_target(spec, cache, runner, arch):\n    return f'board at {spec.port}'\n"
+PLAYBOOK = """version: 1
+kernels: [one]
+baseline: one
+target: {kind: board, cpus: 4, port: ttyUSB0}
+workloads: [{name: quick}]
+"""
 HOST = "version: 1\naddress: a.lab\nboot: {method: petit-boot}\n"
 
 
@@ -36,7 +54,10 @@ def package(tmp_path_factory):
         ("store/export/lines.py", EXPORT),
         ("cli/verbs/greet.py", VERB),
         ("targets/ssh/boot/petit_boot.py", BOOT),
+        ("targets/board/spec.py", TARGET_SPEC),
+        ("targets/board/target.py", TARGET),
     ):
+        (folder / "harness" / place).parent.mkdir(exist_ok=True)
         (folder / "harness" / place).write_text(text)
     return folder
 
@@ -67,3 +88,19 @@ def test_a_boot_method_may_stand_in_a_host_file(package, tmp_path):
         "print(type(boot_method(load_host('tr1').boot)).__name__)"
     )
     assert "Kexec" in run(package, "-c", show, home=tmp_path).stdout
+
+
+def test_a_target_may_stand_in_a_playbook_and_is_what_boots(package, tmp_path):
+    (tmp_path / "playbook.yaml").write_text(PLAYBOOK)
+    make = (
+        "from pathlib import Path;"
+        "from harness.run.session import make_target;"
+        "from harness.spec.playbook import load_playbook;"
+        "playbook = load_playbook(Path('playbook.yaml'));"
+        "print(make_target(playbook.target, Path('cache'), None, None))"
+    )
+    done = run(package, "-c", make, home=tmp_path)
+    assert done.stdout == "board at ttyUSB0\n", done.stderr
+    (tmp_path / "playbook.yaml").write_text(PLAYBOOK.replace("kind: board", "kind: bord"))
+    done = run(package, "-m", "harness.cli.main", "check", "playbook.yaml", home=tmp_path)
+    assert "'board', 'qemu', 'simulated', 'ssh'" in done.stdout + done.stderr

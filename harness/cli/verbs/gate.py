@@ -75,8 +75,8 @@ def _spec(what: str, patch: str, tree: Path, kernels: Path, folder: Path) -> "Ke
     from harness.process import SubprocessRunner
     from harness.run.ab import Options, side_recipe
     from harness.spec.kernel import load_kernel_spec
-    from harness.spec.playbook import QemuSpec
     from harness.spec.shipped import find_kernel_file
+    from harness.targets.qemu.spec import QemuSpec
 
     if what and find_kernel_file(kernels, f"{what}.yaml").exists():
         spec = load_kernel_spec(what, kernels)

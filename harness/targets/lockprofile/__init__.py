@@ -10,9 +10,9 @@ from pathlib import Path
 from harness.build.program import compile_once
 from harness.errors import ToolError
 from harness.process import Runner
-from harness.spec import playbook
 from harness.targets.base import BootRequest
-from harness.targets.qemu import Guest, QemuTarget
+from harness.targets.qemu.spec import QemuSpec
+from harness.targets.qemu.target import Guest, QemuTarget
 from harness.targets.simulated.target import BOOT, CPU_MODEL, marked_script
 
 PROFILE = "locks.txt"  # in the boot's folder
@@ -51,7 +51,7 @@ class LockProfileTarget(QemuTarget):
 
     def __init__(self, parameters: Sequence[str], cache: Path, runner: Runner):
         """`parameters`: further boot parameters."""
-        super().__init__(playbook.QemuSpec(kind="qemu", accelerator="tcg"), cache, runner)
+        super().__init__(QemuSpec(kind="qemu", accelerator="tcg"), cache, runner)
         self._parameters = tuple(parameters)
 
     def script(self, request: BootRequest) -> Sequence[str]:

@@ -18,11 +18,16 @@ from harness.guest.initramfs import (
     measuring_script,
 )
 from harness.process import Children, Runner
-from harness.spec import playbook
 from harness.spec.architecture import X86_64, Architecture
 from harness.targets.accelerator import qemu_version
 from harness.targets.base import BootRequest, BootResult, Progress
-from harness.targets.qemu import Guest, boot_guest, common_parameters, qemu_argv, write_initramfs
+from harness.targets.qemu.target import (
+    Guest,
+    boot_guest,
+    common_parameters,
+    qemu_argv,
+    write_initramfs,
+)
 from harness.targets.simulated.core import one_core
 from harness.targets.simulated.machine import (
     MachineModel,
@@ -32,6 +37,7 @@ from harness.targets.simulated.machine import (
 )
 from harness.targets.simulated.plugin import OLDEST_QEMU, ensure_plugin
 from harness.targets.simulated.profile import profile_of_boot
+from harness.targets.simulated.spec import SimulatedSpec
 from harness.targets.watch import BootLimits
 
 # A Zen 2 as far as TCG goes. Without TSC the kernel keeps time with the HPET, which follows the
@@ -76,7 +82,7 @@ class SimulatedTarget:
 
     def __init__(
         self,
-        spec: playbook.SimulatedSpec,
+        spec: SimulatedSpec,
         cache: Path,
         runner: Runner,
         machine: MachineModel | None = None,
@@ -239,7 +245,7 @@ def check_kernel(request: BootRequest) -> None:
 
 
 def make_target(
-    spec: playbook.SimulatedSpec, cache: Path, runner: Runner, arch: Architecture
+    spec: SimulatedSpec, cache: Path, runner: Runner, arch: Architecture
 ) -> SimulatedTarget:
     """Return the target of a playbook that says `kind: simulated`. InputError if it cannot be."""
     if arch is not X86_64:

@@ -13,7 +13,6 @@ from harness.errors import InfrastructureError, InputError
 from harness.guest.initramfs import new_nonce
 from harness.health import Row
 from harness.process import Child, Runner
-from harness.spec import playbook
 from harness.spec.architecture import X86_64, Architecture
 from harness.spec.host import HostSpec, load_host
 from harness.targets.base import BootRequest, BootResult, Judgement, Progress
@@ -27,6 +26,7 @@ from harness.targets.ssh.power import reserve_argv
 from harness.targets.ssh.probe import check_helper, check_host, count_cpus
 from harness.targets.ssh.restore import REBOOT, ReachableHost, restart, restore_known_good, wait_for
 from harness.targets.ssh.shell import Shell
+from harness.targets.ssh.spec import SshSpec
 from harness.targets.ssh.stage import ensure_guard, plan_trial, stage_trial
 from harness.targets.ssh.transport import ConnectionLostError, HostShell
 from harness.targets.ssh.trial import (
@@ -55,7 +55,7 @@ class SshTarget:
 
     def __init__(
         self,
-        spec: playbook.SshSpec,
+        spec: SshSpec,
         host: HostSpec,
         cache: Path,
         runner: Runner,
@@ -351,9 +351,7 @@ def _faults(rows: Iterable[Row]) -> list[str]:
     return [f"{row.what}: {row.found}; {row.remedy}" for row in rows if row.bad]
 
 
-def make_target(
-    spec: playbook.SshSpec, cache: Path, runner: Runner, arch: Architecture
-) -> SshTarget:
+def make_target(spec: SshSpec, cache: Path, runner: Runner, arch: Architecture) -> SshTarget:
     """Return the target of a playbook that says `kind: ssh`. Raises InputError."""
     if spec.host is None:
         raise InputError("the playbook names no host: add `host: NAME` to its target, or --hosts")

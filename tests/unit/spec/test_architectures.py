@@ -13,11 +13,13 @@ from harness.errors import InputError, SpecError
 from harness.guest.initramfs import render_script
 from harness.process import Completed
 from harness.run.session import make_target
-from harness.spec import architecture, playbook
+from harness.spec import architecture
 from harness.spec.architecture import ARCHITECTURES, ARM64, X86_64
 from harness.spec.kernel import load_kernel_spec, one_architecture
 from harness.targets.base import BootRequest
-from harness.targets.qemu import Guest, common_parameters, qemu_argv
+from harness.targets.qemu.spec import QemuSpec
+from harness.targets.qemu.target import Guest, common_parameters, qemu_argv
+from harness.targets.simulated.spec import SimulatedSpec
 
 MADE_UP = replace(
     ARM64,
@@ -67,7 +69,7 @@ class Versioned:
 
 
 def test_the_command_line_of_a_guest_follows(kernel, tmp_path):
-    spec = playbook.QemuSpec(kind="qemu", accelerator="auto", cpus=5)
+    spec = QemuSpec(kind="qemu", accelerator="auto", cpus=5)
     target = make_target(spec, tmp_path, Versioned(), one_architecture([kernel.spec]))
     request = BootRequest(kernel, 5, ("",), 512, 1.0, tmp_path)
     (argv,) = target.command_lines(request)
@@ -89,7 +91,7 @@ def test_init_reports_to_its_device():
 
 
 def test_the_simulated_machine_says_that_it_knows_x86_only(tmp_path):
-    spec = playbook.SimulatedSpec(kind="simulated")
+    spec = SimulatedSpec(kind="simulated")
     with pytest.raises(InputError, match="x86_64 only.*arm64"):
         make_target(spec, tmp_path, Versioned(), ARM64)
 

@@ -1,7 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from harness.targets.qemu import Guest, qemu_argv
+from harness.targets.qemu.target import Guest, qemu_argv
 
 GUEST = Guest(
     cpus=8,

@@ -6,9 +6,9 @@ import pytest
 from harness.build.kernel import BuiltKernel
 from harness.errors import InputError, ToolError
 from harness.process import Completed
-from harness.spec import playbook
 from harness.spec.kernel import DebianSource, KernelSpec
 from harness.targets.base import BootRequest
+from harness.targets.simulated.spec import SimulatedSpec
 from harness.targets.simulated.target import (
     SimulatedTarget,
     SimulationOptions,
@@ -46,7 +46,7 @@ def request_(tmp_path):
 
 
 def target(tmp_path, runner=None, **keys):
-    return SimulatedTarget(playbook.SimulatedSpec(kind="simulated", **keys), tmp_path, runner)
+    return SimulatedTarget(SimulatedSpec(kind="simulated", **keys), tmp_path, runner)
 
 
 def value(argv, option):
@@ -88,7 +88,7 @@ def test_a_comma_in_the_folder_does_not_become_an_option(tmp_path, request_):
 
 
 def test_windows_and_counted_instructions_reach_the_plugin(tmp_path, request_):
-    spec = playbook.SimulatedSpec(kind="simulated")
+    spec = SimulatedSpec(kind="simulated")
     simulation = SimulationOptions(window_ms=2, counted=(0xFFFFFFFF81000000, 0xFFFFFFFF81000010))
     watched = SimulatedTarget(spec, tmp_path, None, simulation=simulation)
     (argv,) = watched.command_lines(request_)

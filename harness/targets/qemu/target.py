@@ -20,7 +20,6 @@ from harness.guest.initramfs import (
     script_archive,
 )
 from harness.process import Runner, Spawner
-from harness.spec import playbook
 from harness.spec.architecture import X86_64, Architecture
 from harness.targets.accelerator import (
     Kvm,
@@ -32,6 +31,7 @@ from harness.targets.accelerator import (
     remember_kvm,
 )
 from harness.targets.base import BootRequest, BootResult, Progress
+from harness.targets.qemu.spec import QemuSpec
 from harness.targets.watch import ArgvFor, BootLimits, watch_guest
 from harness.verdict import Verdict
 
@@ -113,7 +113,7 @@ class QemuTarget:
 
     def __init__(
         self,
-        spec: playbook.QemuSpec,
+        spec: QemuSpec,
         cache: Path,
         runner: Runner,
         arch: Architecture = X86_64,
@@ -332,8 +332,6 @@ def _set_aside(folder: Path, name: str) -> None:
         path.rename(aside / path.name)
 
 
-def make_target(
-    spec: playbook.QemuSpec, cache: Path, runner: Runner, arch: Architecture
-) -> QemuTarget:
+def make_target(spec: QemuSpec, cache: Path, runner: Runner, arch: Architecture) -> QemuTarget:
     """Return the target of a playbook that says `kind: qemu`."""
     return QemuTarget(spec, cache, runner, arch)

@@ -1,0 +1,1 @@
+"""QEMU guests on this machine."""
