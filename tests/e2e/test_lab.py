@@ -1,7 +1,7 @@
 """Lab hosts for real: a Debian machine with GRUB and kexec that ssh and its power switch reach.
 
 Whatever happens to the harness or the line, the host must return to its known-good kernel.
-test_lab_trials.py has what happens to the kernels.
+test_trial_kernels.py has what happens to the kernels.
 """
 
 import contextlib
