@@ -1,6 +1,8 @@
 """Loads the YAML files that users write: safe, whole, and with the line of every fault."""
 
+import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +46,15 @@ def load_document(path: Path, model: type[DocumentT], /, **extra: Any) -> Docume
     if len(data) > _FILE_BYTES:
         raise InputError(f"cannot read {path}: it is larger than {_FILE_BYTES >> 10} KiB")
     return parse_document(text, model, path, **extra)
+
+
+def render_document(content: Mapping[str, Any]) -> str:
+    """Return `content` (plain values) as the YAML that a user would write."""
+    yaml, stream = YAML(), io.StringIO()
+    yaml.default_flow_style = False
+    yaml.width = 100
+    yaml.dump(dict(content), stream)
+    return stream.getvalue()
 
 
 def parse_document(

@@ -1,10 +1,12 @@
 """Machine models: what things cost on a simulated machine, in the units they were measured in."""
 
+from collections.abc import Iterable
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
+import platformdirs
 from pydantic import Field
 
 from harness.errors import InputError
@@ -63,17 +65,30 @@ class MachineModel(Document):
     sources: dict[str, str]
 
 
-def machine_names() -> list[str]:
-    """Return the models in the package."""
-    return sorted(Path(str(entry)).stem for entry in MACHINES.iterdir())
+def machine_folders() -> tuple[Path, ...]:
+    """Return where machine models are looked for besides the package's, first match wins."""
+    return (Path("playbooks/machines"), platformdirs.user_config_path("vmapbench") / "machines")
 
 
-def load_machine(name: str) -> MachineModel:
+def machine_files(folders: Iterable[Path] | None = None) -> dict[str, Traversable]:
+    """Return the file of each model by name; the package's come last."""
+    places: list[Traversable] = [*(folders if folders is not None else machine_folders()), MACHINES]
+    found: dict[str, Traversable] = {}
+    for place in places:
+        entries = place.iterdir() if place.is_dir() else ()
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.name.endswith(".yaml"):
+                found.setdefault(entry.name.removesuffix(".yaml"), entry)
+    return found
+
+
+def load_machine(name: str, folders: Iterable[Path] | None = None) -> MachineModel:
     """Return the model `name`. Raises InputError for an unknown one, SpecError for a faulty one."""
-    path: Traversable = MACHINES / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(machine_names())
+    found = machine_files(folders)
+    if name not in found:
+        known = ", ".join(sorted(found))
         raise InputError(f"target.machine: no machine model {name!r}; there are: {known}")
+    path = found[name]
     return parse_document(path.read_text(encoding="utf-8"), MachineModel, str(path), name=name)
 
 

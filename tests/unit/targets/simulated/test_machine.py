@@ -4,8 +4,9 @@ from hypothesis import strategies as st
 
 from harness.errors import InputError
 from harness.targets.simulated.machine import (
+    MACHINES,
     load_machine,
-    machine_names,
+    machine_files,
     plugin_options,
     spread,
     with_arbitration,
@@ -15,9 +16,17 @@ TICKS = 1024
 
 
 def test_models_of_the_package_load():
-    assert {"threadripper-3970x", "uniform"} < set(machine_names())
-    for name in machine_names():
+    assert {"threadripper-3970x", "uniform"} < set(machine_files(()))
+    for name in machine_files(()):
         assert load_machine(name).name == name
+
+
+def test_a_model_of_ones_own_comes_before_the_package_s(tmp_path):
+    text = (MACHINES / "uniform.yaml").read_text(encoding="utf-8")
+    for name in ("mine", "threadripper-3970x"):
+        content = text.replace("clock_mhz: 1000", "clock_mhz: 2000")
+        (tmp_path / f"{name}.yaml").write_text(content, encoding="utf-8")
+        assert load_machine(name, [tmp_path / "none", tmp_path]).clock_mhz == 2000
 
 
 def test_an_unknown_model_names_the_known_ones():
@@ -25,7 +34,7 @@ def test_an_unknown_model_names_the_known_ones():
         load_machine("x")
 
 
-@pytest.mark.parametrize("name", sorted(set(machine_names()) - {"uniform"}))
+@pytest.mark.parametrize("name", sorted(set(machine_files(())) - {"uniform"}))
 def test_every_figure_of_a_real_machine_has_a_source(name):
     machine = load_machine(name)
     figures = set(type(machine).model_fields) - {"version", "name", "summary", "sources"}

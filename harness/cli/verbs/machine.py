@@ -1,0 +1,181 @@
+"""`vmapbench machine ...`: the models that machines are simulated and predicted by."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.console import echo
+
+if TYPE_CHECKING:
+    from harness.process import Runner
+    from harness.targets.simulated.machine import MachineModel
+    from harness.targets.simulated.measure import Measure
+
+command = typer.Typer(help="Machine models: what things cost on a simulated machine.")
+
+_LONGEST_S = 600.0  # of one part of a measurement
+_BUSY = 0.5  # load average
+
+
+@command.command("list")
+def list_machines(
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List the machine models: the package's, those in playbooks/machines, and the user's own."""
+    import json
+
+    from harness.targets.simulated.machine import load_machine, machine_files
+
+    models = [load_machine(name) for name in sorted(machine_files())]
+    if as_json:
+        echo(json.dumps([model.model_dump(mode="json") for model in models], indent=2))
+        return
+    for model in models:
+        echo(f"{model.name}: {model.summary}")
+
+
+@command.command()
+def measure(
+    host: Annotated[
+        str | None, typer.Argument(help="A lab host: the name of its file. This machine if none.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the model; default: the machine's.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write; default: among the user's models.")
+    ] = None,
+    pair_us: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            help="A loop of fix_size_alloc_test on one CPU of it, in us, as a run measured it.",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+) -> None:
+    """Measure a machine and write its model: what --machine and `machine:` of a playbook take.
+
+    A small program measures the clock, PAUSE, atomics, caches, the way of a line between CPUs, and
+    one line that all of them want. It loads all CPUs for a second, needs no root, and leaves
+    nothing behind. How long a pair of vmalloc and vfree takes only a run can say: --pair-us.
+    """
+    import re
+
+    from harness.errors import InputError
+    from harness.files import replace_file
+    from harness.spec.document import render_document
+    from harness.targets.simulated.machine import machine_folders
+    from harness.targets.simulated.measure import measure_machine, model_of
+
+    with _measured_on(host) as (machine, about, load, run):
+        called = name or re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
+        path = output or machine_folders()[-1] / f"{called}.yaml"
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} is there already\n  next: --overwrite, --name or --output")
+        if load > _BUSY:
+            echo(f"{machine} is busy (load {load}): its figures will be too high", err=True)
+        found = measure_machine(run, lambda what: echo(f"measuring {what}", err=True))
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    source = f"vmapbench machine measure on {machine} ({about}, load {load}), {today}"
+    model = model_of(path.stem, f"{about}, measured", source, found, None)
+    if pair_us is not None:
+        model = model_of(
+            path.stem, f"{about}, measured", source, found, _instructions_for(model, pair_us)
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, render_document(model.model_dump(mode="json", exclude={"name"})))
+    echo(f"{path}: {model.clock_mhz} MHz, {len(found.cpus)} CPUs, {model.arbitration}")
+    for key, values in found.transfers.items():
+        echo(f"  {key}: {min(values)} to {max(values)} ns in {len(values)} pairs of CPUs")
+    echo(f"next: vmapbench predict --machine {path.stem}")
+
+
+def _instructions_for(model: "MachineModel", pair_us: float) -> float:
+    """Return the instructions per cycle that give a pair of fix_size_alloc_test this time.
+
+    On one CPU a pair's time is that of its instructions and a rest that does not depend on them.
+    """
+    from harness.errors import InputError
+    from harness.model.predict import load_calibration, predict_point
+    from harness.model.timing import Design
+    from harness.targets.simulated.costs import model_costs
+
+    calibration = load_calibration()
+
+    def predicted_us(instructions_per_cycle: float) -> float:
+        changed = model.model_copy(update={"instructions_per_cycle": instructions_per_cycle})
+        point = predict_point(calibration, model_costs(changed), "fix_size", 1, Design(1))
+        return 1e6 / point.prediction.pairs_per_s
+
+    one, two = predicted_us(1), predicted_us(2)
+    rest = 2 * two - one
+    found = (one - rest) / (pair_us - rest) if pair_us > rest else float("inf")
+    if not 0.05 <= found <= 8:
+        raise InputError(
+            f"--pair-us {pair_us}: a pair takes {one:.3f} us on this machine at one instruction a "
+            f"cycle, {rest:.3f} us of them whatever the rate is"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _measured_on(host: str | None) -> Iterator[tuple[str, str, float, "Measure"]]:
+    """Give the machine's name, what it is, its load, and what runs the program there."""
+    from harness.build.cache import cache_folder
+    from harness.process import SubprocessRunner
+    from harness.targets.simulated.measure import ensure_measure
+
+    runner = SubprocessRunner()
+    if host is not None:
+        with _on_lab_host(host, runner) as (about, load, run):
+            yield host, about, load, run
+        return
+    about = _cpu_of(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
+    program = ensure_measure(cache_folder(), runner)
+
+    def run_here(words: Sequence[str]) -> str:
+        return runner.run([str(program), *words], deadline_s=_LONGEST_S, check=True).output
+
+    yield about, about, round(os.getloadavg()[0], 2), run_here
+
+
+@contextlib.contextmanager
+def _on_lab_host(host: str, runner: "Runner") -> Iterator[tuple[str, float, "Measure"]]:
+    from harness.build.cache import cache_folder
+    from harness.errors import InputError
+    from harness.spec.host import load_host
+    from harness.targets.simulated.measure import ensure_measure
+    from harness.targets.ssh.transport import HostShell
+
+    spec = load_host(host)
+    program = ensure_measure(cache_folder(), runner)
+    with contextlib.closing(HostShell(spec)) as shell:
+        about = _cpu_of(shell.run(["cat", "/proc/cpuinfo"], check=True).stdout)
+        load = float(shell.run(["cut", "-d ", "-f1", "/proc/loadavg"], check=True).stdout or 0)
+        folder = shell.run(["mktemp", "-d"], check=True).stdout.strip()
+        if not folder.startswith("/"):
+            raise InputError(f"host {host}: mktemp -d says {folder[:80]!r}")
+        place = f"{folder}/measure"
+
+        def run_there(words: Sequence[str]) -> str:
+            return shell.run([place, *words], timeout_s=_LONGEST_S, check=True).stdout
+
+        try:
+            shell.put(program, place, 0o755)
+            yield about, load, run_there
+        finally:
+            shell.run(["rm", "-rf", folder])
+
+
+def _cpu_of(cpuinfo: str) -> str:
+    """Return the CPU's name. Raises InputError where it is not an x86-64."""
+    from harness.errors import InputError
+    from harness.targets.inventory import parse_inventory
+
+    if "GenuineIntel" not in cpuinfo and "AuthenticAMD" not in cpuinfo:
+        raise InputError("machine models are of x86-64, and this machine is none")
+    return parse_inventory({"/proc/cpuinfo": cpuinfo}).cpu
