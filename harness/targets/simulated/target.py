@@ -73,6 +73,7 @@ class SimulationOptions:
     switches: tuple[tuple[str, int], ...] = ()  # ablations: see set_number() in model.c
     window_ms: float = 0  # virtual time between two entries of windows.txt; 0: no such file
     counted: tuple[int, ...] = ()  # addresses of instructions that windows.txt counts
+    hypervisor: bool = False  # the CPUs say that they are a guest's: kernels may lock otherwise
 
 
 class SimulatedTarget:
@@ -177,6 +178,10 @@ class SimulatedTarget:
             text = json.dumps({"machine": self._machine.name, **profile}, indent=2)
             (request.folder / "profile.json").write_text(text + "\n", encoding="utf-8")
 
+    def _cpu_model(self) -> str:
+        seen = "+hypervisor" if self._simulation.hypervisor else "-hypervisor"
+        return CPU_MODEL.replace("-hypervisor", seen)
+
     def _argv(self, request: BootRequest, monitor: Path, plugin: Path) -> list[str]:
         options = {
             **plugin_options(self._machine),
@@ -199,7 +204,7 @@ class SimulatedTarget:
                 *(*self._spec.boot_parameters, *request.kernel.spec.boot_parameters),
             ),
             accelerator=ACCELERATOR,
-            cpu_model=CPU_MODEL,
+            cpu_model=self._cpu_model(),
             extra=(
                 *FIXED_EXTRAS,
                 *(X2APIC_EXTRAS if request.cpus > MOST_XAPIC_CPUS else ()),
