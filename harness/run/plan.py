@@ -1,7 +1,7 @@
 """From a playbook to the boots it asks for, in the order in which they run. Pure."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +58,23 @@ def plan_jobs(playbook: Playbook) -> list[JobRecord]:
 def point_names(playbook: Playbook) -> list[str]:
     """Return the names of the points of all workloads, in the order of the playbook."""
     return [name for load in playbook.workloads for name, *_ in _points(playbook, load)]
+
+
+def merge_faults(faults: Iterable[tuple[JobRecord, str]]) -> dict[str, str]:
+    """Return each distinct fault -> a line that names the workloads and kernels that have it.
+
+    What is wrong in a workload is found at each point of its sweep, on each kernel.
+    """
+    found: dict[str, list[JobRecord]] = {}
+    for job, fault in faults:
+        found.setdefault(fault, []).append(job)
+    lines = {}
+    for fault, jobs in found.items():
+        first, *others = dict.fromkeys(job.workload for job in jobs)
+        more = f" and {len(others)} more" if others else ""
+        kernels = ", ".join(dict.fromkeys(job.kernel for job in jobs))
+        lines[fault] = f"{first}{more} on {kernels}: {fault}"
+    return lines
 
 
 def _point(job: JobRecord) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from harness.build.kconfig import critical_differences
 from harness.build.kernel import BuiltKernel
 from harness.errors import InputError, KernelBuildError
 from harness.records import JobRecord
-from harness.run.plan import plan_jobs
+from harness.run.plan import merge_faults, plan_jobs
 from harness.spec.playbook import Playbook
 from harness.targets.base import Target
 from harness.testmod.modinfo import ModuleInfo, parse_modinfo
@@ -81,7 +81,8 @@ def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
     refuse_unlike_configs(playbook, kernels)
     modules = {name: parse_modinfo(kernel.module.read_bytes()) for name, kernel in kernels.items()}
     prepared = Prepared(playbook, plan_jobs(playbook), kernels, modules, broken)
-    faults = sorted({fault for job in prepared.jobs for fault in _workload_faults(job, prepared)})
+    found = [(job, fault) for job in prepared.jobs for fault in _workload_faults(job, prepared)]
+    faults = [*merge_faults(found).values()]
     faults += _unlike_defaults(prepared)
     if faults:
         raise InputError("the playbook's workloads do not fit:\n  " + "\n  ".join(faults))
@@ -141,7 +142,7 @@ def _workload_faults(job: JobRecord, prepared: Prepared) -> list[str]:
         if given_mib is None
     ]
     faults += [_memory_fault(given_mib, needed_mib, _room_mib(prepared)) for needed_mib in needs]
-    return [f"{job.workload} on {job.kernel}: {fault}" for fault in faults if fault]
+    return [fault for fault in faults if fault]
 
 
 def _room_mib(prepared: Prepared) -> int | None:

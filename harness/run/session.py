@@ -19,11 +19,12 @@ from harness.build.stack import locate_stack
 from harness.errors import InputError, SpecError
 from harness.locks import exclusive_lock
 from harness.process import Runner, SubprocessRunner
+from harness.records import JobRecord
 from harness.run.begin import begin_run
 from harness.run.execute import Execution, ReadHost, run_pending
 from harness.run.noise import read_host_state
 from harness.run.observer import Observer
-from harness.run.plan import plan_jobs, planned_request
+from harness.run.plan import merge_faults, plan_jobs, planned_request
 from harness.run.prepare import Prepared, prepare
 from harness.spec.architecture import Architecture
 from harness.spec.document import parse_document
@@ -237,20 +238,22 @@ def check_playbook(file: Path, kernels: Path) -> int:
 def refuse_unknown_parameters(playbook: Playbook, kernels: Path, runner: Runner) -> None:
     """Raise SpecError for what the module of a kernel cannot take, as far as its source says."""
     cache = Cache(cache_folder())
-    faults: dict[str, None] = {}  # in order, each once
+    found: list[tuple[JobRecord, str]] = []
     planned = [job for job in plan_jobs(playbook) if not job.repeat]
     for name in playbook.kernels:
         taken_from = name if playbook.module_source == "own" else playbook.baseline
         module = source_module(load_kernel_spec(taken_from, kernels), cache, runner)
         if module is None:
             continue
-        jobs = [job for job in planned if job.kernel == name]
-        for workload, load in [(job.workload, load) for job in jobs for load in job.loads]:
+        checked = [(job, load) for job in planned if job.kernel == name for load in job.loads]
+        for job, load in checked:
             try:
                 check_workload(load, module)
             except InputError as error:
-                for fault in str(error).split("\n"):
-                    line = playbook.line_of(fault.partition(":")[0])
-                    faults[f"{line}: {workload} on {name}: {fault}"] = None
+                found += [(job, fault) for fault in str(error).split("\n")]
+    faults = [
+        f"{playbook.line_of(fault.partition(':')[0])}: {line}"
+        for fault, line in merge_faults(found).items()
+    ]
     if faults:
-        raise SpecError(f"{playbook.name}.yaml", list(faults))
+        raise SpecError(f"{playbook.name}.yaml", faults)

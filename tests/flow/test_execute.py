@@ -1,5 +1,6 @@
 """Whole runs on a fake target: order, verdicts, repetition, resumption, what the store keeps."""
 
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -253,9 +254,8 @@ def test_unknown_parameters_are_refused_before_any_boot(build, store, tmp_path):
     target = FakeTarget()
     with pytest.raises(InputError) as caught:
         prepare(fake_playbook(text), build, target)
-    assert "colour: no parameter of test_vmalloc; it has: nr_pages, nr_threads" in str(caught.value)
-    assert "on slow" in str(caught.value)
-    assert "on fast" in str(caught.value)
+    words = r" on (slow, fast|fast, slow): colour: no parameter of test_vmalloc; it has: nr_pages, "
+    assert len(re.findall(words, str(caught.value))) == 1
     assert target.requests == []
 
 

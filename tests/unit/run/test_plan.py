@@ -1,9 +1,10 @@
+import re
 from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.run.plan import plan_jobs, point_names
+from harness.run.plan import merge_faults, plan_jobs, point_names
 from harness.spec.document import parse_document
 from harness.spec.playbook import Playbook
 
@@ -54,6 +55,16 @@ def test_the_order_follows_from_the_seed_alone():
     assert plan_jobs(playbook(7)) == plan_jobs(playbook(7))
     orders = {tuple(j.kernel for j in plan_jobs(playbook(seed))) for seed in range(20)}
     assert len(orders) > 10
+
+
+def test_a_fault_of_each_point_and_kernel_is_one_line():
+    jobs = plan_jobs(playbook())
+    [(fault, line)] = merge_faults((job, "colour: none") for job in jobs).items()
+    assert fault == "colour: none"
+    assert re.fullmatch(r"w\[test_loop_count=.0\] and 1 more on (a, b|b, a): colour: none", line)
+    first, second = jobs[0], next(job for job in jobs if job.kernel != jobs[0].kernel)
+    lines = merge_faults([(first, "colour: none"), (second, "size: none")])
+    assert lines["size: none"] == f"{second.workload} on {second.kernel}: size: none"
 
 
 def test_the_word_cpus_stands_for_their_number():
