@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +43,7 @@ def show_run(session: "Session", ended: "RunResult", reports: Path, as_json: boo
         echo(render_text(written.view, written.published))
         echo(f"page: {written.page}")
     if ended.interrupted:
-        again = f"vmapbench run --resume {ended.run_id}{folder_options(session)}"
+        again = f"vmapbench run --resume {ended.run_id}{session.folder_options}"
         echo(f"interrupted; go on with: {again}", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED)
     if written.report.verdict is Verdict.NOISY:
@@ -54,16 +53,6 @@ def show_run(session: "Session", ended: "RunResult", reports: Path, as_json: boo
             err=True,
         )
     return written
-
-
-def folder_options(session: "Session") -> str:
-    """Return the options that name a session's folders, as far as they are not the usual ones."""
-    given = {"--kernels": (session.kernels, "kernels"), "--reports": (session.reports, "reports")}
-    return "".join(
-        f" {option} {shlex.quote(str(folder))}"
-        for option, (folder, usual) in given.items()
-        if folder != Path(usual)
-    )
 
 
 def is_bad(written: "Written") -> bool:

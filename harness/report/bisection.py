@@ -92,7 +92,7 @@ def render_outcome(outcome: BisectionResult) -> str:
     """Return the answer, what it rests on, and every change that was tried or is a suspect."""
     lines = [*_answer(outcome), "", *_table(outcome), "", *_costs(outcome)]
     if outcome.interrupted:
-        lines.append(f"interrupted; go on with: vmapbench bisect --resume {outcome.run_id}")
+        lines.append(f"interrupted; go on with: {_resume(outcome)}")
     return "\n".join(lines)
 
 
@@ -131,7 +131,7 @@ def _what_layout_may_do(outcome: BisectionResult) -> list[str]:
         return []
     return [
         "GOOD and BAD have too few builds; those of the same code may differ by as much.",
-        f"next: vmapbench bisect --resume {outcome.run_id} --layouts {SearchBounds.layouts}",
+        f"next: {_resume(outcome, layouts=SearchBounds.layouts)}",
     ]
 
 
@@ -145,13 +145,13 @@ def _stop_reason(outcome: BisectionResult) -> tuple[str, list[str]]:
         return "the rest cannot be tried", []
     if all(step.boots >= bounds.most_boots for step in open_steps):
         boots = 2 * bounds.most_boots
-        again = f"next: vmapbench bisect --resume {outcome.run_id} --most-boots {boots}"
+        again = f"next: {_resume(outcome, most_boots=boots)}"
         return f"{bounds.most_boots} boots of each do not decide", [again]
     said = f"Builds that should be alike differ by about {state.effect.layout:.1%}"
     said += " here (the layout of their code); more builds average that out, boots do not."
     if bounds.layouts < LEAST_LAYOUTS:  # said of the whole answer
         return "unclear", [said]
-    again = f"next: vmapbench bisect --resume {outcome.run_id} --layouts {2 * bounds.layouts}"
+    again = f"next: {_resume(outcome, layouts=2 * bounds.layouts)}"
     return "unclear", [said, again]
 
 
@@ -176,17 +176,23 @@ def _required_effort(outcome: BisectionResult) -> list[str]:
         return [*lines, "What was seen is no more than builds differ without a reason."]
     boots, layouts = needed
     seen = f"Seen: {_percent(effect.ratio)}, p {effect.p:.2g}. If it is real, it would take about"
-    more = f" --most-boots {boots}" if boots > bounds.most_boots else ""
+    more = {"most_boots": boots} if boots > bounds.most_boots else {}
     if layouts > bounds.layouts:
         builds = f" of {layouts} builds of each; builds of the same code differ by about"
         lines.append(f"{seen} {boots} boots{builds} {effect.layout:.1%}.")
-        more += f" --layouts {layouts}"
+        more["layouts"] = layouts
     else:
         lines.append(f"{seen} {boots} boots of each.")
     if more:
-        again = f"next: vmapbench bisect --resume {outcome.run_id}{more}"
+        again = f"next: {_resume(outcome, **more)}"
         lines.append(f"{again} (the boots so far count)")
     return lines
+
+
+def _resume(outcome: BisectionResult, **bounds: int) -> str:
+    """Return the command that resumes the bisection, with other `bounds`."""
+    options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in bounds.items())
+    return f"vmapbench bisect --resume {outcome.run_id}{options}{outcome.folder_options}"
 
 
 def _table(outcome: BisectionResult) -> list[str]:

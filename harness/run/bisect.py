@@ -45,6 +45,7 @@ class BisectionResult:
     skipped: Mapping[int, str]
     boots: int  # that passed
     interrupted: bool = False
+    folder_options: str = ""  # of the command that resumes it
 
     @property
     def suspects(self) -> list[SourceChange]:
@@ -62,7 +63,7 @@ def bisect(session: Session, plan: BisectPlan, notify: Notify) -> BisectionResul
         build = change_builder(plan, session)
         prepared = prepare_ends(plan, build, target)
         run_id = begin_run(prepared, store, stored_request(plan))
-        run = session.execution(run_id, target, store)
+        run = session.execution(run_id, target, store, "bisect")
         return _hold_and_search(run, plan, prepared, build, notify)
 
 
@@ -76,7 +77,10 @@ def resume(session: Session, word: str, notify: Notify, **changed: int) -> Bisec
         record = store.load_run(run_id)
         kept = record.plan.get("bisect")
         if kept is None:
-            raise InputError(f"{run_id} is no bisection\n  next: vmapbench run --resume {run_id}")
+            raise InputError(
+                f"{run_id} is no bisection\n"
+                f"  next: vmapbench run --resume {run_id}{session.folder_options}"
+            )
         name = record.plan["name"].removeprefix("bisect-")
         playbook = parse_document(
             record.playbook, Playbook, f"playbook of {run_id}", name=name, text=record.playbook
@@ -96,7 +100,7 @@ def resume(session: Session, word: str, notify: Notify, **changed: int) -> Bisec
                         f"resuming {run_id}: {kernel.spec.name} is no longer what it was; "
                         "put the kernel's files back, or begin a new bisection"
                     )
-            run = session.execution(run_id, target, store)
+            run = session.execution(run_id, target, store, "bisect")
             return _hold_and_search(run, plan, prepared, build, notify)
 
 
@@ -160,7 +164,14 @@ class Search:
                 name = self.plan.source_range.names[end]
                 raise InputError(f"bisecting: {word}, {name}, cannot be measured: {skipped[end]}")
         state = decide(self.plan.commits, boots, skipped, self.plan.request.bounds)
-        return BisectionResult(self.run.run_id, self.plan, state, skipped, len(boots))
+        return BisectionResult(
+            self.run.run_id,
+            self.plan,
+            state,
+            skipped,
+            len(boots),
+            folder_options=self.run.folder_options,
+        )
 
     def _boot(self, job: JobRecord, prepared: Prepared) -> Prepared:
         prepared = self._with(job.kernel, prepared)

@@ -38,7 +38,7 @@ LocateStack = Callable[[Sequence[str], BuiltKernel], Mapping[str, str]]
 class Execution:
     """A run in progress: its target, its store, its folder, its observer.
 
-    The logs of its boots go to `folder/logs`.
+    The logs of its boots go to `folder/logs`. `verb` resumes it, with `folder_options`.
     """
 
     run_id: str
@@ -48,6 +48,13 @@ class Execution:
     observer: Observer
     read_host: ReadHost = read_host_state
     locate_stack: LocateStack = lambda _logs, _kernel: {}
+    verb: str = "run"
+    folder_options: str = ""
+
+    @property
+    def resume_command(self) -> str:
+        """The command line that resumes it."""
+        return f"vmapbench {self.verb} --resume {self.run_id}{self.folder_options}"
 
 
 def pending_jobs(jobs: list[JobRecord], boots: list[BootRecord]) -> list[tuple[JobRecord, int]]:
@@ -101,7 +108,7 @@ def run_pending(run: Execution, prepared: Prepared) -> None:
                     raise InfrastructureError(
                         f"boot {job.position} ({job.kernel}, {job.workload}) was spoiled {attempt} "
                         f"times, last: {record.reason}\n"
-                        f"  fix that, then: vmapbench run --resume {run.run_id}"
+                        f"  fix that, then: {run.resume_command}"
                     )
 
 

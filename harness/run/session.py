@@ -72,6 +72,16 @@ class Session:
     read_host: ReadHost = read_host_state
     cache: Cache = field(default_factory=lambda: Cache(cache_folder()))
 
+    @property
+    def folder_options(self) -> str:
+        """The options that name this session's folders, as far as they are not the usual ones."""
+        given = {"--kernels": (self.kernels, "kernels"), "--reports": (self.reports, "reports")}
+        return "".join(
+            f" {option} {shlex.quote(str(folder))}"
+            for option, (folder, usual) in given.items()
+            if folder != Path(usual)
+        )
+
     def open_store(self) -> Store:
         """Return the store of this session's results, making it where there is none."""
         return open_store(store_location(self.reports))
@@ -127,7 +137,8 @@ class Session:
             record = store.load_run(run_id)
             if "bisect" in record.plan:
                 raise InputError(
-                    f"{run_id} is a bisection\n  next: vmapbench bisect --resume {run_id}"
+                    f"{run_id} is a bisection\n"
+                    f"  next: vmapbench bisect --resume {run_id}{self.folder_options}"
                 )
             name = record.plan["name"]
             playbook = parse_document(
@@ -159,8 +170,11 @@ class Session:
         store.finish_run(run_id, self.now().astimezone(dt.UTC).isoformat(timespec="seconds"))
         return RunResult(run_id, interrupted=False)
 
-    def execution(self, run_id: str, target: Target, store: Store) -> Execution:
-        """Return the execution of `run_id` on `target`, with this session's folder and observer."""
+    def execution(self, run_id: str, target: Target, store: Store, verb: str = "run") -> Execution:
+        """Return the execution of `run_id` on `target`, with this session's folder and observer.
+
+        `verb`: the command that resumes it.
+        """
         return Execution(
             run_id,
             target,
@@ -169,6 +183,8 @@ class Session:
             self.observer,
             self.read_host,
             functools.partial(locate_stack, runner=self.runner),
+            verb,
+            self.folder_options,
         )
 
     def build_kernel(self, name: str) -> BuiltKernel:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.results import folder_options
 from harness.records import BootRecord, JobRecord, RunRecord, Sample
 from harness.run.observer import Observer
 from harness.run.session import Session
@@ -189,7 +188,7 @@ def test_plan_refuses_a_pilot_of_one_boot(vmapbench, reports):
 
 def test_the_way_to_go_on_names_the_folders_of_the_run():
     def options(kernels, reports):
-        return folder_options(Session(Path(kernels), Path(reports), Observer()))
+        return Session(Path(kernels), Path(reports), Observer()).folder_options
 
     assert options("kernels", "reports") == ""
     assert options("my kernels", "/data/r") == " --kernels 'my kernels' --reports /data/r"

@@ -37,6 +37,11 @@ def test_while_good_and_bad_are_compared_nothing_else_is_said():
     assert "vmapbench bisect --resume a-run" in render_outcome(outcome([], interrupted=True))
 
 
+def test_the_command_that_resumes_names_the_folders_of_the_run():
+    elsewhere = replace(outcome([], interrupted=True), folder_options=" --reports /data")
+    assert "vmapbench bisect --resume a-run --reports /data" in render_outcome(elsewhere)
+
+
 def test_progress_names_the_interval_and_what_comes_next():
     first = render_progress(outcome(ENDS))
     assert first == "8 left, 001-abc to 008-abc; each with about 12%; next 004-abc"
