@@ -132,7 +132,7 @@ def make_server(
         threads=_THREADS,
         connection_limit=_CONNECTIONS,
         channel_timeout=_IDLE_S,
-        cleanup_interval=5,
+        cleanup_interval=max(1, _IDLE_S // 6),
         max_request_body_size=1,  # nothing is taken in
         max_request_header_size=16384,
         asyncore_use_poll=True,

@@ -7,9 +7,12 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from harness.report import server
+from harness.store.store import open_store
 from tests.serving import serving
 from tests.synthetic_runs import RUN, write_synthetic_run
 
@@ -133,6 +136,24 @@ def test_silent_visitors_hold_up_nobody(port):
             visitor = socket.create_connection(("127.0.0.1", port), timeout=60)
             silent.enter_context(visitor).sendall(b"GET / HTTP/1.1\r\n")
         assert ask(port, "/")[0].status == 200
+
+
+def test_silent_visitors_are_sent_away_and_make_room(reports, monkeypatch):
+    monkeypatch.setattr(server, "_IDLE_S", 1)
+    monkeypatch.setattr(server, "_CONNECTIONS", 6)
+    with contextlib.closing(open_store(reports / "vmapbench.db")) as store:
+        served = server.make_server(server.Pages(store, reports), "127.0.0.1", 0)
+        port = served.effective_port
+        thread = threading.Thread(target=served.run, daemon=True)
+        thread.start()
+        with contextlib.ExitStack() as silent:
+            visitors = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(9)]
+            for visitor in visitors:
+                silent.enter_context(visitor).sendall(b"GET / HTTP/1.1\r\n")
+            assert visitors[0].recv(1) == b""
+            assert ask(port, "/")[0].status == 200
+        served.close()
+        thread.join(60)
 
 
 def test_ipv6_and_a_warning_only_beyond_loopback(reports):
