@@ -3,13 +3,21 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness.build.cache import cache_folder
 from harness.build.kernel import ensure_kernel
 from harness.build.mail import plain_mail
-from harness.build.sandbox import SandboxPaths, contained_argv, require_sandbox
+from harness.build.sandbox import (
+    METHODS,
+    SandboxPaths,
+    contained_argv,
+    refusal_of,
+    require_sandbox,
+)
 from harness.build.stack import locate_stack
 from harness.build.worktree import ensure_repository
 from harness.errors import InputError, KernelBuildError, ToolError
@@ -62,23 +70,33 @@ def thief(secret):
         f"-@cat {secret} > stolen 2>&1",
         "-@env > environment",
         "-@cat /proc/net/dev > network",
+        "-@cat /proc/[0-9]*/cmdline > commands",
         "-@echo 'int planted;' >> ../mm/slab.c",
     ]
 
 
-def test_a_build_that_is_not_contained_takes_what_it_wants(hostile, secret):
+@pytest.fixture
+def neighbour(start):
+    """A word on the command line of another process."""
+    start(["sleep", "86397.5"])
+    return b"86397.5"
+
+
+def test_a_build_that_is_not_contained_takes_what_it_wants(hostile, secret, neighbour):
     objects = hostile(thief(secret)).tree / "objects"
     assert "hidden-file" in (objects / "stolen").read_text()
     assert "hidden-token" in (objects / "environment").read_text()
+    assert neighbour in (objects / "commands").read_bytes()
 
 
-def test_a_contained_build_sees_no_file_no_variable_and_no_network(
-    hostile, secret, kernels, cache, toy, runner
+def test_a_contained_build_sees_no_file_no_variable_no_process_and_no_network(
+    hostile, secret, neighbour, kernels, cache, toy, runner
 ):
     built = hostile(thief(secret), sandbox="required")
     objects = built.tree / "objects"
     assert "hidden-file" not in (objects / "stolen").read_text()
     assert "hidden-token" not in (objects / "environment").read_text()
+    assert neighbour not in (objects / "commands").read_bytes()
     devices = (objects / "network").read_text().splitlines()[2:]
     assert [line.split(":")[0].strip() for line in devices] == ["lo"]
     pristine = [file.read_text() for file in (cache.folder / "sources").glob("*/mm/slab.c")]
@@ -108,6 +126,41 @@ def test_a_contained_program_may_write_what_it_is_given(tmp_path, runner):
     runner.run(contained_argv(["sh", "-c", script], SandboxPaths((own,), (shown,)), runner))
     assert [file.name for file in own.iterdir()] == ["file"]
     assert list(shown.iterdir()) == []
+
+
+def test_a_contained_program_has_no_capability_even_of_root(tmp_path, runner):
+    argv = contained_argv(
+        ["grep", "CapEff", "/proc/self/status"], SandboxPaths((tmp_path,)), runner
+    )
+    assert int(runner.run(argv, check=True).output.split()[1], 16) == 0
+
+
+LEAKS = {
+    "files of the user": ["--bind", "{cache}", "{cache}"],
+    "the system to write": ["--bind", "/usr", "/usr"],
+    "the network": ["--share-net"],
+    "other processes": [],
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_sandbox_that_hides_too_little_is_not_used(leak, runner):
+    if leak == "the system to write" and os.geteuid() != 0:
+        pytest.skip("only root may write there anyway")
+    bubblewrap = METHODS[0]
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    assert refusal_of(bubblewrap, runner) == ""
+
+    def wrap(argv, view, environment):
+        words = bubblewrap.wrap(argv, view, environment)
+        if leak == "other processes":
+            at = words.index("--unshare-all")
+            words[at : at + 1] = ["--unshare-user", "--unshare-ipc", "--unshare-net"]
+        at = words.index("--")
+        return [*words[:at], *(w.format(cache=cache_folder()) for w in LEAKS[leak]), *words[at:]]
+
+    said = refusal_of(replace(bubblewrap, wrap=wrap), runner)
+    assert said.startswith("it shows what it should hide")
 
 
 def test_without_bubblewrap_it_is_said_what_to_do(runner, monkeypatch, tmp_path):
