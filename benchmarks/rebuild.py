@@ -5,6 +5,7 @@
 
 The run, its boots and samples are in a page. What is only in a run's folder is not: profiles,
 console logs, patches. Fails where a boot gave no samples. The picture is of its scaling charts.
+A kernel goes by its present label if it is one of the shipped ones.
 """
 
 import base64
@@ -23,6 +24,8 @@ from harness.report.collect import collect_report
 from harness.report.page import render_page
 from harness.report.prediction import ensure_prediction
 from harness.report.view import View
+from harness.spec.kernel import load_kernel_spec
+from harness.spec.shipped import shipped_folder
 from harness.store.store import open_store
 from harness.verdict import Verdict
 
@@ -34,6 +37,14 @@ def unpacked(page, name):
     if not packed:
         sys.exit(f"the page has no {name} within: it was too large; rerun its playbook")
     return gzip.decompress(base64.b64decode(packed[1])).decode()
+
+
+def label_kernels(run):
+    """Give the kernels of a run the labels of the shipped files of their names."""
+    folder = shipped_folder() / "kernels"
+    for name, facts in run.kernels.items():
+        if (folder / f"{name}.yaml").is_file():
+            facts["label"] = load_kernel_spec(name, folder).label
 
 
 def samples_of(text):
@@ -66,6 +77,7 @@ def store_of(page, reports):
     """Return a store with the run of a page, and the run's id."""
     document = json.loads(unpacked(page, "document"))
     run = RunRecord(**document["run"])
+    label_kernels(run)
     samples, planned = samples_of(unpacked(page, "samples"))
     positions = {boot["position"] for boot in document["boots"]}
     if positions != set(planned):
