@@ -1,8 +1,8 @@
-"""The text for a comparison: one sentence for a run, and its parts."""
+"""The text for a comparison: one sentence for a run; how workloads and ratios are written."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
@@ -24,39 +24,45 @@ def answer(
     """Return the one sentence for a run.
 
     It is about the whole load at the most threads, which is settled before anything is measured:
-    the largest of many differences would be too large, and its interval would hold too seldom. Then
-    it counts the cases. `label` gives what a kernel is called.
+    the largest of many differences would be too large, and its interval would hold too seldom. Of
+    several workloads it is the first, by its name. Then it counts the cases. `label` gives what a
+    kernel is called.
     """
     if not candidates:
         return f"There is nothing to compare with {label(baseline)}."
     rows = rows[rows["metric"] != Metric.MAX]
     parts = []
+    several = rows["workload"].map(series_name).nunique() > 1
     for candidate in candidates[:_NAMED]:
-        load = _headline_row(rows[rows["candidate"] == candidate])
-        parts.append(_of_load(load, label(candidate), label(baseline), smallest))
+        load = headline_row(rows, candidate)
+        where = _where(load, several) if load is not None else ""
+        parts.append(_of_load(load, label(candidate), label(baseline), where, smallest))
     if more := len(candidates) - len(parts):
         parts.append(f"{more} more in the table")
     cases = rows[rows["case"] != WHOLE_LOAD]
     said = ". ".join(parts)
-    return "; ".join([said, *_of_cases(cases, set(headline_rows(rows)["word"]))]) + "."
+    loads = {row.word for row in (headline_row(rows, c) for c in candidates) if row is not None}
+    return "; ".join([said, *_of_cases(cases, loads)]) + "."
 
 
-def headline_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the whole load at the most threads, then CPUs."""
-    load = rows[rows["case"] == WHOLE_LOAD]
-    load = load[load["nr_threads"] == load["nr_threads"].max()]
-    return cast("pd.DataFrame", load[load["cpus"] == load["cpus"].max()])
+def headline_row(rows: pd.DataFrame, candidate: str) -> Any:
+    """Return a candidate's row that the sentence speaks of: attributes as columns, or None."""
+    load = rows[(rows["case"] == WHOLE_LOAD) & (rows["candidate"] == candidate)]
+    load = load.sort_values(
+        ["nr_threads", "cpus", "workload"], ascending=[False, False, True], kind="stable"
+    )
+    return next(load.itertuples(index=False), None)
 
 
-def _headline_row(rows: pd.DataFrame) -> Any:
-    found = headline_rows(rows)
-    return next(found.itertuples(index=False)) if len(found) else None
+def _where(row: Any, several: bool) -> str:
+    """Return of which load a row is; the workload is named where there are several."""
+    what = f"the whole load of {series_name(row.workload)}" if several else "the whole load"
+    return f"over {what} at {threads_words(row.nr_threads)}"
 
 
-def _of_load(row: Any, candidate: str, baseline: str, smallest: float) -> str:
+def _of_load(row: Any, candidate: str, baseline: str, where: str, smallest: float) -> str:
     if row is None:
         return f"No boot of {candidate} can be compared with {baseline}"
-    where = f"over the whole load at {threads_words(row.nr_threads)}"
     interval = f"95 % interval {interval_text(row)}"
     both = f"{candidate} and {baseline}"
     match row.word:
@@ -73,12 +79,18 @@ def _of_load(row: Any, candidate: str, baseline: str, smallest: float) -> str:
         case Word.TOO_FEW:
             boots = f"{row.boots_baseline} and {row.boots_candidate} passed"
             return f"Too few boots to compare {both} {where}: {boots}, it takes {MIN_BOOTS} of each"
-    return f"{both} are not comparable {where}" + (f": {row.note}" if row.note else "")
+    passed = {baseline: row.boots_baseline, candidate: row.boots_candidate}
+    failed = [name for name, count in passed.items() if not count]
+    why = f"no boot of {' and '.join(failed)} passed" if failed else row.note
+    return f"{both} are not comparable {where}" + (f": {why}" if why else "")
 
 
 def _of_cases(cases: pd.DataFrame, of_load: set[str]) -> Iterator[str]:
-    """Yield "of 3 cases: 2 faster (a, b), 1 alike"; nothing of one that is as its load is."""
-    if len(cases) == 0 or (len(cases) == 1 and set(cases["word"]) == of_load):
+    """Yield "of 3 cases: 2 faster (a, b), 1 alike"; nothing where that is said of the load."""
+    same = set(cases["word"]) == of_load
+    if same and (len(cases) == 1 or of_load <= {Word.TOO_FEW, Word.NOT_COMPARABLE}):
+        return
+    if len(cases) == 0:
         return
     phrases = {
         Word.FASTER: "faster",
@@ -142,3 +154,26 @@ def threads_words(count: int) -> str:
 def short_case(case: str) -> str:
     """Return a case's name without the ending that all of them have."""
     return case.removesuffix("_test")
+
+
+def format_ratio(value: float) -> str:
+    """Return a ratio for a column: as many decimals as its neighbours."""
+    if not math.isfinite(value):
+        return NOTHING
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def base_workload(workload: str) -> str:
+    """Return a workload's name without the point of its sweep: "page" of "page[nr_threads=4]"."""
+    return workload.split("[", maxsplit=1)[0]
+
+
+def sweep_parameters(workload: str) -> list[str]:
+    """Return the point of a sweep, without the thread count and CPUs that stand elsewhere."""
+    points = workload.rstrip("]").partition("[")[2]
+    return [p for p in points.split(",") if p and p.split("=")[0] not in ("nr_threads", "cpus")]
+
+
+def series_name(workload: str) -> str:
+    """Return what stays the same over sizes: a workload's name and its further parameters."""
+    return " ".join([base_workload(workload), *sweep_parameters(workload)])

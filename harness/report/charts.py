@@ -7,7 +7,14 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from harness.analysis.wording import interval_text, number, short_case, threads_words
+from harness.analysis.wording import (
+    format_ratio,
+    interval_text,
+    number,
+    short_case,
+    sweep_parameters,
+    threads_words,
+)
 from harness.report.drawing import (
     BETTER,
     INK,
@@ -22,7 +29,6 @@ from harness.report.drawing import (
     draw,
     facetted,
 )
-from harness.report.phrases import format_ratio, sweep_parameters
 from harness.report.rows import Effect
 from harness.report.view import View
 

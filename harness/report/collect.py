@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 
 from harness.analysis.compare import Comparison, compare
 from harness.analysis.statistics import SMALLEST_EFFECT
-from harness.analysis.wording import headline_rows
+from harness.analysis.wording import headline_row
 from harness.records import BootRecord, JobRecord, RunRecord
 from harness.store.store import Store
 from harness.text import one_line
@@ -134,11 +135,11 @@ def as_document(report: RunReport) -> dict[str, Any]:
 
 
 def _headline(report: RunReport) -> dict[str, Any]:
-    """Return the answer, and the ratio of the whole load at the largest size."""
-    if report.comparison is None:
-        return {"sentence": report.answer, "ratio": None}
-    ratios = headline_rows(report.comparison.rows)["ratio"].dropna()
-    return {"sentence": report.answer, "ratio": float(ratios.iloc[0]) if len(ratios) else None}
+    """Return the answer, and the ratio of the first candidate in it."""
+    found = report.comparison
+    row = headline_row(found.rows, found.candidates[0]) if found and found.candidates else None
+    ratio = math.nan if row is None else float(row.ratio)
+    return {"sentence": report.answer, "ratio": ratio if math.isfinite(ratio) else None}
 
 
 def comparison_document(comparison: Comparison | None) -> dict[str, Any] | None:

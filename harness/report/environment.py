@@ -6,8 +6,16 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis.wording import NOTHING, change, number, short_case, threads_words
-from harness.report.phrases import base_workload, format_ratio, sweep_parameters
+from harness.analysis.wording import (
+    NOTHING,
+    base_workload,
+    change,
+    format_ratio,
+    number,
+    short_case,
+    sweep_parameters,
+    threads_words,
+)
 from harness.text import visible
 
 

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.analysis.times import WHOLE_LOAD
-from harness.analysis.wording import number
+from harness.analysis.wording import number, series_name
 from harness.report import published
-from harness.report.phrases import series_name
 from harness.report.prediction import (
     RunPrediction,
     Setting,

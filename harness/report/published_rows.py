@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.analysis.wording import series_name
 from harness.errors import InputError
 from harness.report.listing import point_text
-from harness.report.phrases import series_name
 from harness.report.rows import Effect
 from harness.report.view import View
 from harness.spec.document import load_document

@@ -12,7 +12,7 @@ from scipy import stats
 from harness.analysis.compare import Comparison
 from harness.analysis.judging import Word
 from harness.analysis.times import WHOLE_LOAD, Metric, boot_times
-from harness.report.phrases import base_workload
+from harness.analysis.wording import base_workload
 
 POINT = ["workload", "cpus", "nr_threads"]  # one size of one workload
 _KEY = [*POINT, "case", "kernel"]

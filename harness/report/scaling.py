@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 
 from harness.analysis.times import WHOLE_LOAD
-from harness.analysis.wording import number, short_case
+from harness.analysis.wording import number, series_name, short_case
 from harness.report.charts import ratio_ticks
 from harness.report.drawing import (
     INK,
@@ -19,7 +19,6 @@ from harness.report.drawing import (
     facetted,
     log_ticks,
 )
-from harness.report.phrases import series_name
 from harness.report.predicted_speedup import Expected, PublishedRatio
 from harness.report.published_rows import PublishedRow, points_of
 from harness.report.view import View

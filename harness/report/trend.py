@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.changepoints import Kind, LevelChange, Track
-from harness.analysis.wording import change, short_case, threads_words
+from harness.analysis.wording import change, series_name, short_case, threads_words
 from harness.report.environment import duration
-from harness.report.phrases import series_name
 
 WIDTH, HEIGHT = 860, 168
 LEFT, RIGHT, TOP, BOTTOM = 76, 14, 12, 26

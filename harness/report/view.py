@@ -10,8 +10,8 @@ import pandas as pd
 from harness.analysis.judging import Word
 from harness.analysis.statistics import SMALLEST_EFFECT
 from harness.analysis.times import WHOLE_LOAD
+from harness.analysis.wording import base_workload, sweep_parameters
 from harness.report.collect import RunReport, kernel_label
-from harness.report.phrases import base_workload, sweep_parameters
 from harness.report.rows import Effect, Throughput, effects_of, throughputs_of
 from harness.verdict import Verdict
 

@@ -9,10 +9,12 @@ from harness.analysis.wording import answer
 from tests.unit.analysis.boot_frames import frames
 
 
-def row(case, word, ratio=1.0, low=0.99, high=1.01, candidate="new", threads=64, note=""):
+def row(
+    case, word, ratio=1.0, low=0.99, high=1.01, candidate="new", threads=64, note="", load="page"
+):
     metric = Metric.LOAD if case == WHOLE_LOAD else Metric.MEAN
     return {
-        "workload": "page", "cpus": 64, "nr_threads": threads, "candidate": candidate,
+        "workload": load, "cpus": 64, "nr_threads": threads, "candidate": candidate,
         "case": case, "metric": metric.value, "ratio": ratio, "low": low, "high": high,
         "detectable": 0.042, "boots_baseline": 5, "boots_candidate": 4, "word": word.value,
         "note": note,
@@ -61,6 +63,36 @@ def test_it_names_every_candidate():
         "7.0 %). Too few boots to compare newer and old over the whole load at 64 threads: 5 and 4 "
         "passed, it takes 3 of each. No boot of dead can be compared with old."
     )
+
+
+def test_it_says_that_no_boot_passed_and_says_it_once():
+    rows = [
+        {**row(case, Word.NOT_COMPARABLE, note="only in the baseline"), "boots_candidate": 0}
+        for case in (WHOLE_LOAD, "a_test", "b_test")
+    ]
+    assert sentence(*rows) == (
+        "new and old are not comparable over the whole load at 64 threads: no boot of new passed."
+    )
+
+
+def test_it_names_the_workload_where_there_are_several():
+    found = sentence(
+        row(WHOLE_LOAD, Word.FASTER, 1.05, 1.03, 1.07, load="page[nr_threads=64]"),
+        row(WHOLE_LOAD, Word.ALIKE, load="huge[nr_pages=512,nr_threads=64]"),
+        row(WHOLE_LOAD, Word.ALIKE, load="huge[nr_pages=512,nr_threads=8]", threads=8),
+    )
+    assert found == (
+        "new and old are alike over the whole load of huge nr_pages=512 at 64 threads: "
+        "within 0.5 % of each other."
+    )
+
+
+def test_sizes_of_one_workload_are_not_several():
+    found = sentence(
+        row(WHOLE_LOAD, Word.ALIKE, load="page[nr_threads=64]"),
+        row(WHOLE_LOAD, Word.FASTER, 9.0, 8.0, 10.0, load="page[nr_threads=2]", threads=2),
+    )
+    assert found.startswith("new and old are alike over the whole load at 64 threads")
 
 
 def test_it_says_what_would_have_been_seen():

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.wording import change, speed_text
+from harness.analysis.wording import change, speed_text, sweep_parameters
 from harness.report.charts import rank_ticks, ratio_ticks
-from harness.report.phrases import sweep_parameters
 from harness.report.provenance import parse_config
 from harness.text import visible
 
