@@ -2,18 +2,21 @@
 
 python -m benchmarks.bisection --experiments 300 --seed 1   the figures of docs/results/bisection.md
 python -m benchmarks.bisection --experiments 20    a quick look
+python -m benchmarks.bisection --only "0%"         the rows without an effect
+python -m benchmarks.bisection --only "5% | 5" --advice    with the boots that the message names
 """
 
 import argparse
 import math
 import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import quantiles
 
-from harness.analysis.bisection import Bisection, Phase
-from harness.analysis.bisection_ends import SearchBounds, TimedBoot
+from harness.analysis.bisection import Bisection, Phase, SearchState
+from harness.analysis.bisection_ends import SearchBounds, TimedBoot, what_would_show
 
 COMMITS = 32
 SEED = 20240102
@@ -71,6 +74,12 @@ class Case:
     host: Callable[[random.Random, float], Iterator[float]] = steady
     bounds: SearchBounds = field(default_factory=SearchBounds)
 
+    @property
+    def title(self) -> str:
+        """The first cells of its row."""
+        host = self.host.__name__.replace("_", " ")
+        return f"{self.effect - 1:.0%} | {self.spread:.1%} | {self.layout:.1%} | {host}"
+
 
 CASES = [
     *(Case(1.02, 0.005), Case(1.05, 0.01), Case(1.05, 0.02), Case(1.05, 0.03)),
@@ -93,34 +102,81 @@ class Rates:
     builds: int = 0
 
 
+class Host:
+    """What is bisected, and the noise of its boots, drawn from `generator`."""
+
+    def __init__(self, case: Case, generator: random.Random) -> None:
+        self.case = case
+        self.culprit = generator.randint(1, COMMITS)
+        self.layouts = defaultdict[tuple[int, int], float](lambda: generator.gauss(0, case.layout))
+        self.broken = {n for n in range(1, COMMITS) if generator.random() < case.broken}
+        self.noise = case.host(generator, case.spread)
+        self.skipped = set[int]()
+
+    def carry_out(self, bisection: Bisection) -> SearchState:
+        """Boot what is asked for until nothing is."""
+        while (state := bisection.state(self.skipped)).next_commit is not None:
+            number = state.next_commit
+            if number in self.broken:
+                self.skipped.add(number)
+                continue
+            log = self.layouts[number, state.next_layout] + next(self.noise)
+            log += math.log(self.case.effect) if number >= self.culprit else 0.0
+            bisection.add(TimedBoot(number, 1e6 * math.exp(log), state.next_layout))
+        return state
+
+
 def simulate(case: Case, experiments: int, seed: int) -> Rates:
     """Carry out bisections with culprits and noise from `seed`."""
     rates, generator = Rates(), random.Random(seed)
     for _ in range(experiments):
-        culprit = generator.randint(1, COMMITS)
-        layouts = defaultdict[tuple[int, int], float](lambda: generator.gauss(0, case.layout))
-        broken = {n for n in range(1, COMMITS) if generator.random() < case.broken}
-        noise = case.host(generator, case.spread)
-        bisection, skipped = Bisection(COMMITS, case.bounds), set[int]()
-        while (state := bisection.state(skipped)).next_commit is not None:
-            number = state.next_commit
-            if number in broken:
-                skipped.add(number)
-                continue
-            log = layouts[number, state.next_layout] + next(noise)
-            log += math.log(case.effect) if number >= culprit else 0.0
-            bisection.add(TimedBoot(number, 1e6 * math.exp(log), state.next_layout))
+        host, bisection = Host(case, generator), Bisection(COMMITS, case.bounds)
+        state = host.carry_out(bisection)
         rates.boots += len(bisection.boots)
         rates.in_steps += sum(boot.commit not in (0, COMMITS) for boot in bisection.boots)
         rates.builds += len({(boot.commit, boot.layout) for boot in bisection.boots})
         if state.phase is Phase.NO_DIFFERENCE:
             rates.no_difference += 1
             continue
-        rates.wrong += culprit not in state.suspects
-        if len(state.suspects) > 1 and not skipped:
+        rates.wrong += host.culprit not in state.suspects
+        if len(state.suspects) > 1 and not host.skipped:
             rates.unclear += 1
             rates.suspects += len(state.suspects)
     return rates
+
+
+def advice(case: Case, experiments: int, seed: int) -> str:
+    """Return what became of bisections without an answer once they had the boots they asked for.
+
+    These are the boots and builds that the message names; the boots so far count.
+    """
+    generator, asked, outcomes = random.Random(seed), list[int](), Counter[str]()
+    for _ in range(experiments):
+        host, bisection = Host(case, generator), Bisection(COMMITS, case.bounds)
+        state = host.carry_out(bisection)
+        if state.phase is not Phase.NO_DIFFERENCE:
+            continue
+        needed = state.effect and what_would_show(state.effect, case.bounds)
+        if not needed:
+            outcomes["given no number"] += 1
+            continue
+        asked.append(needed[0])
+        bounds = replace(
+            case.bounds, most_boots=max(needed[0], case.bounds.most_boots), layouts=needed[1]
+        )
+        again = Bisection(COMMITS, bounds)
+        for boot in bisection.boots:
+            again.add(boot)
+        state = host.carry_out(again)
+        found = state.phase is not Phase.NO_DIFFERENCE
+        if found and host.culprit not in state.suspects:
+            outcomes["wrong"] += 1
+        else:
+            outcomes["the culprit or a range with it" if found else "no difference again"] += 1
+    spread = [f"{value:.0f}" for value in quantiles(asked, n=10)] if len(asked) > 1 else []
+    numbers = f"{spread[4]} boots of each ({spread[0]} to {spread[8]})" if spread else "none"
+    said = ", ".join(f"{count} {word}" for word, count in outcomes.most_common())
+    return f"{case.title}: {sum(outcomes.values())} without an answer asked for {numbers}; {said}"
 
 
 def _unclear(rates: Rates, experiments: int) -> str:
@@ -134,20 +190,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", type=int, default=200)
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows that begin with this")
+    parser.add_argument("--advice", action="store_true", help="add the boots that were asked for")
     given = parser.parse_args()
     experiments = given.experiments
+    cases = [case for case in CASES if case.title.startswith(given.only)]
+    if given.advice:
+        for case in cases:
+            print(advice(case, experiments, given.seed), flush=True)
+        return
     print(
         "| effect | spread | layout | host | wrong | unclear | none | boots | in steps | builds |"
     )
     print("|---" * 10 + "|")
     began = time.process_time()
-    for case in CASES:
+    for case in cases:
         rates = simulate(case, experiments, given.seed)
         found = max(1, experiments - rates.no_difference)
         print(
-            f"| {case.effect - 1:.0%} | {case.spread:.1%} | {case.layout:.1%} "
-            f"| {case.host.__name__.replace('_', ' ')} "
-            f"| {rates.wrong / experiments:.1%} | {_unclear(rates, experiments)} "
+            f"| {case.title} | {rates.wrong / experiments:.1%} | {_unclear(rates, experiments)} "
             f"| {rates.no_difference / experiments:.1%} "
             f"| {rates.boots / experiments:.1f} | {rates.in_steps / found:.1f} "
             f"| {rates.builds / experiments:.1f} |",

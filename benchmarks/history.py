@@ -2,6 +2,7 @@
 
     python -m benchmarks.history                 the figures of docs/results/history.md
     python -m benchmarks.history --series 20     a quick look
+    python -m benchmarks.history --cost          CPU time of judging 60 series, night by night
     python -m benchmarks.history --residuals REPORTS RUN > benchmarks/data/boot_residuals.csv
 
 The last one takes the noise from a run: each passed boot's deviation from the median of its case,
@@ -187,6 +188,16 @@ def rows():
         yield Row("new compiler with the step", compared, compiler=True)
 
 
+def cost():
+    for compared in (True, False):
+        row, rng = Row("steady host", compared), np.random.default_rng(1)
+        years = [row.year(rng) for _ in range(60)]
+        began = time.process_time()
+        for year in years:
+            row.find(year)
+        print(f"{row.title}: {time.process_time() - began:.1f} CPU s for 60 series of a year")
+
+
 def write_residuals(reports, run):
     store = open_store(Path(reports) / "vmapbench.db", must_exist=True)
     run_id = store.resolve(run)
@@ -210,9 +221,13 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", metavar="WORDS", help="rows that hold these words")
     parser.add_argument("--residuals", nargs=2, metavar=("REPORTS", "RUN"))
+    parser.add_argument("--cost", action="store_true")
     given = parser.parse_args()
     if given.residuals:
         write_residuals(*given.residuals)
+        return
+    if given.cost:
+        cost()
         return
     _POOLS.extend(residuals())
     print(f"{given.series} series of {NIGHTS} nights a row; noise of {NOISE:.0%} between boots,")

@@ -1,11 +1,14 @@
-"""How often are the verdicts wrong? `python -m benchmarks.statistics [EXPERIMENTS]`
+"""How often are the verdicts wrong? Simulated experiments with known truth.
 
-Simulated experiments with known truth, under noise that is not only log-normal, through the
-functions of the product. Each table is one promise of docs/results/statistics.md. Of 10,000
-experiments a share of 5 % is good to 0.2 points (one standard error), one of 80 % to 0.4.
+Under noise that is not only log-normal, through the functions of the product. Each table is one
+promise of docs/results/statistics.md. Of 10,000 experiments a share of 5 % is good to 0.2 points
+(one standard error), one of 80 % to 0.4.
+
+python -m benchmarks.statistics                   all tables
+python -m benchmarks.statistics --only sessions   one of them
 """
 
-import sys
+import argparse
 import time
 
 import numpy as np
@@ -245,14 +248,21 @@ def planning(experiments):
             )
 
 
+PARTS = (
+    *(single_rows, tables_of_nulls, what_would_have_been_seen, nothing_worth_a_word, headline),
+    *(blocks, sessions, planning),
+)
+
+
 def main():
-    experiments = int(sys.argv[1]) if len(sys.argv) > 1 else EXPERIMENTS
-    for part in (
-        single_rows, tables_of_nulls, what_would_have_been_seen, nothing_worth_a_word, headline,
-        blocks, sessions, planning,
-    ):  # fmt: skip
-        part(experiments)
-    print(f"\n{experiments} experiments, {time.process_time():.0f} CPU s")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiments", type=int, default=EXPERIMENTS)
+    parser.add_argument("--only", choices=[part.__name__ for part in PARTS])
+    given = parser.parse_args()
+    for part in PARTS:
+        if given.only in (None, part.__name__):
+            part(given.experiments)
+    print(f"\n{given.experiments} experiments, {time.process_time():.0f} CPU s")
 
 
 if __name__ == "__main__":
