@@ -158,9 +158,10 @@ def welch(variances: Sequence[Floats], boots: Sequence[int]) -> tuple[Floats, Fl
 def widening(variances: Sequence[Floats], boots: Sequence[int]) -> tuple[Floats, Floats]:
     """Return the factor on the standard error, and by how much more it might have been wider.
 
-    It is more than 1 where the two sides' spreads differ (F test): then one side may be skewed or
-    have two states and the other not, and a few boots of it may all lie on one side of their mean,
-    close together, which t alone would take for certain. Only two sides are widened.
+    It is more than 1 where the two sides' spreads differ (F test): then one side may be skewed,
+    have two states or rare odd boots and the other not, and boots of it may all lie on one side of
+    their mean, close together, which t alone would take for certain. The error is then no less than
+    if both sides had the larger spread. Only two sides are widened.
     """
     one = np.ones_like(variances[0])
     if len(variances) != 2:
@@ -169,7 +170,9 @@ def widening(variances: Sequence[Floats], boots: Sequence[int]) -> tuple[Floats,
     tail = UNEQUAL_SPREADS / 2
     low, high = stats.f.ppf([tail, 1 - tail], boots[0] - 1, boots[1] - 1)
     unlike = (a < low * b) | (a > high * b)
-    return np.where(unlike, widest, one), np.where(unlike, one, widest)
+    alone = np.where(unlike, a / boots[0] + b / boots[1], 1.0)
+    larger = np.sqrt(np.maximum(a, b) * (1 / boots[0] + 1 / boots[1]) / alone)
+    return np.where(unlike, np.maximum(larger, widest), one), np.where(unlike, one, widest)
 
 
 def _difference(a: Floats, b: Floats, axis: int) -> Any:
