@@ -109,11 +109,12 @@ def _samples(job, cases, names, rng):
 
 
 def _boot(job, names, rng):
-    memory = {"PageTables": 600, "Slab": 4096, "VmallocUsed": 700, "KernelStack": 640}
+    held = {"PageTables": 600, "Slab": 4096, "VmallocUsed": 700, "KernelStack": 640}
+    memory = {"meminfo_kib": held, "free_blocks": [50] * 11}
     facts = {
         "argv": ["qemu-system-x86_64", "-smp", str(job.cpus)],
         "machine": {"kind": "simulated"},
-        "meminfo_kib": [memory, memory, memory],
+        "memory": [{"moment": name, **memory} for name in ("before", "after", "at rest")],
         "vmap_nodes": 1 if job.kernel == names[0] else job.cpus,
     }
     load_ns = int(1e9 * np.exp(rng.normal(0, 0.02)))

@@ -97,12 +97,16 @@ def _boot(job, reports, target):
             time_us = 20_000 * (number + 1) + 37 * job.repeat + 11 * worker
             time_us = time_us // faster if number == 0 else time_us
             samples.append(Sample(worker, case, 1, 0, None, 1, 1000, time_us))
-    memory = {"PageTables": 60, "Slab": 4096, "VmallocUsed": 700, "KernelStack": 640}
+    memory = {
+        "meminfo_kib": {"PageTables": 60, "Slab": 4096, "VmallocUsed": 700, "KernelStack": 640},
+        "free_blocks": [100 + job.repeat, *[10] * 9, 50 if job.kernel.endswith("old") else 70],
+        "vmstat": {"compact_stall": 0, "nr_vmalloc": 175},
+    }
     facts = {
         "argv": ["qemu-system-x86_64", "-smp", "4"],
         "machine": {"kind": "qemu", "accelerator": "kvm"},
         "noise": {"other_share": 0.01, "steal_share": 0.0},
-        "meminfo_kib": [memory, memory, memory],
+        "memory": [{"moment": name, **memory} for name in ("before", "after", "at rest")],
         "vmap_nodes": 4 if target is None else 1 if job.kernel.endswith("old") else job.cpus,
     }
     if target:

@@ -12,6 +12,7 @@
  *   toggle MILLISECONDS PATH OFF ON
  *                       from now on write OFF and ON to PATH in turn, from a process of its own
  *   untoggle            end all of that, with ON written last; report how often each was written
+ *   moment NAME         report that files collected from here on are of this moment
  *   collect PATH        report a file
  *   lazy                report how much vmap space is freed but not purged yet
  *   log                 report the whole kernel log
@@ -417,6 +418,8 @@ static void carry_out(char *line)
 		start_toggling(arguments);
 	else if (!strcmp(verb, "untoggle"))
 		stop_toggling();
+	else if (!strcmp(verb, "moment"))
+		frame("moment", arguments, strlen(arguments));
 	else if (!strcmp(verb, "collect"))
 		collect(arguments);
 	else if (!strcmp(verb, "lazy"))

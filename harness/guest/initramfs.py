@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness.build.program import compile_once
 from harness.errors import ToolError
+from harness.guest.memory import FILES, moments
 from harness.process import Runner
 from harness.spec.architecture import X86_64, Architecture
 
@@ -83,12 +84,18 @@ def render_script(nonce: str, lines: Sequence[str], arch: Architecture = X86_64)
 def measuring_script(
     loads: Sequence[str], settle_ms: int = 500, lazily_freed: bool = True
 ) -> list[str]:
-    """Return the lines of a measuring boot: memory before, after each load and settled; the log."""
-    memory = ["collect /proc/meminfo", *(["lazy"] if lazily_freed else [])]
-    lines = ["collect /proc/cmdline", *memory]
-    for parameters in loads:
+    """Return the lines of a measuring boot: memory before, after each load and at rest; the log."""
+    before, *after, at_rest = [memory_lines(name, lazily_freed) for name in moments(len(loads))]
+    lines = ["collect /proc/cmdline", *before]
+    for parameters, memory in zip(loads, after, strict=True):
         lines += [f"load {parameters}", *memory]
-    return [*lines, f"sleep {settle_ms}", *memory, "log"]
+    return [*lines, f"sleep {settle_ms}", *at_rest, "log"]
+
+
+def memory_lines(moment: str, lazily_freed: bool) -> list[str]:
+    """Return the lines that report the memory at a moment."""
+    files = [f"collect {path}" for path in FILES]
+    return [f"moment {moment}", *files, *(["lazy"] if lazily_freed else [])]
 
 
 def init_argv(compiler: str, source: Path, output: Path) -> list[str]:

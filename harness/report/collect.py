@@ -5,11 +5,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from harness.analysis.compare import Comparison, compare
+from harness.analysis.memory import BootMemory, memory_rows
 from harness.analysis.statistics import SMALLEST_EFFECT
 from harness.analysis.wording import headline_row
 from harness.records import BootRecord, JobRecord, RunRecord
@@ -31,6 +33,20 @@ class RunReport:
     samples: pd.DataFrame
     boots_frame: pd.DataFrame
     comparison: Comparison | None
+
+    @cached_property
+    def memory(self) -> pd.DataFrame:
+        """What the passed boots read of their memory; see `harness.analysis.memory.memory_rows`."""
+        jobs = {job.position: job for job in self.jobs}
+        passed = [
+            (jobs[boot.position], boot.facts.get("memory") or ())
+            for boot in self.boots
+            if boot.verdict is Verdict.PASSED and boot.position in jobs
+        ]
+        return memory_rows(
+            BootMemory(job.workload, job.cpus, job.nr_threads, job.kernel, readings)
+            for job, readings in passed
+        )
 
     @property
     def answer(self) -> str:
@@ -127,6 +143,7 @@ def as_document(report: RunReport) -> dict[str, Any]:
         "verdict": report.verdict.value,
         "headline": _headline(report),
         "comparison": comparison_document(report.comparison),
+        "memory": json.loads(report.memory.to_json(orient="records")),
         "boots": [
             {**asdict(boot), "verdict": boot.verdict.value, "samples": None}
             for boot in report.boots

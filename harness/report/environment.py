@@ -45,9 +45,25 @@ def environment() -> jinja2.Environment:
         "probability": lambda p: NOTHING if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}",
         "signed": signed,
         "plain": plain,
+        "count_within": count_within,
+        "share_within": share_within,
         "visible": visible,
     }
     return made
+
+
+def count_within(found: tuple[float, float]) -> str:
+    """Return a mean count and half of its interval."""
+    mean, reach = found
+    return f"{mean:,.0f}" + ("" if pd.isna(reach) else f" ± {reach:,.0f}")
+
+
+def share_within(found: tuple[float, float]) -> str:
+    """Return a mean share and half of its interval, in percent."""
+    mean, reach = found
+    if pd.isna(mean):
+        return NOTHING
+    return f"{mean * 100:.1f}" + (" %" if pd.isna(reach) else f" ± {reach * 100:.1f} %")
 
 
 def unbroken(text: str) -> Markup:

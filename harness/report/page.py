@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from harness.build.kconfig import critical_differences
 from harness.build.start_config import start_words
-from harness.report import charts, profile, published, resources, scaling
+from harness.report import charts, memory, profile, published, resources, scaling
 from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
 from harness.report.environment import environment
@@ -85,6 +85,7 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
         "difference": difference,
         "difference_svg": Markup(difference.svg) if difference else "",  # noqa: S704
         "profiles": profiles,
+        "memory": memory.free_rows(view),
         "profile_rows": profile.share_rows(profiles, "self_share"),
         "wait_rows": profile.share_rows(profiles, "waits"),
         "published": published,
@@ -123,7 +124,8 @@ def draw_figures(
         figure_or_error("nodes", lambda: resources.draw_nodes(view, prediction)),
         figure_or_error("workers", lambda: charts.draw_workers(view)),
         figure_or_error("order", lambda: charts.draw_run_order(view)),
-        figure_or_error("memory", lambda: resources.draw_memory(view)),
+        figure_or_error("memory", lambda: memory.draw_memory(view)),
+        figure_or_error("free-pages", lambda: memory.draw_free_pages(view)),
     )
     return [figure for figure in drawn if figure]
 

@@ -1,4 +1,4 @@
-"""What the kernels used besides time: memory, and nodes. Figures out."""
+"""Throughput over the number of vmap nodes. Figures out."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,6 @@ from harness.report.drawing import (
     SERIES,
     SOFT,
     Figure,
-    by_kernel,
     column_width,
     columns_for,
     draw,
@@ -23,68 +22,6 @@ from harness.report.prediction import RunPrediction
 from harness.report.rows import Throughput
 from harness.report.view import View
 from harness.testmod.cases import short_name
-from harness.verdict import Verdict
-
-_MEMORY_FIELDS = ("PageTables", "VmallocUsed", "LazilyFreed", "Slab", "KernelStack")
-
-
-def draw_memory(view: View) -> Figure | None:
-    """Draw the guest's memory before the load, after it, and settled."""
-    frame = memory_frame(view)
-    if frame.empty:
-        return None
-    means = frame.groupby(["kernel", "moment", "field"], sort=False)["mib"].mean().reset_index()
-    moments = list(dict.fromkeys(frame["moment"]))
-    fields = [field for field in _MEMORY_FIELDS if field in set(means["field"])]
-    level = alt.Axis(labelAngle=0)
-    chart = (
-        alt.Chart(means)
-        .mark_line(point=alt.OverlayMarkDef(filled=True, size=45), strokeWidth=1.6)
-        .encode(
-            x=alt.X("moment:N", sort=moments, title=None, axis=level),
-            y=alt.Y("mib:Q", title="MiB", axis=alt.Axis(tickCount=4)),
-            **by_kernel(view.kernels, view.label),
-        )
-        .properties(width=column_width(columns_for(len(fields))), height=110)
-    )
-    return Figure(
-        "memory",
-        f"Memory before and after, {threads_words(view.most_threads)}",
-        "The guest's /proc/meminfo before the module is loaded, right after it ended, and once "
-        "lazily freed areas had time to go; mean over boots.",
-        "; ".join(
-            f"{field} of {kernel} {moment}: {mib:.1f} MiB"
-            for kernel, moment, field, mib in means.itertuples(index=False)
-        ),
-        draw(facetted(chart, "field", fields)),
-    )
-
-
-def memory_frame(view: View) -> pd.DataFrame:
-    """Return kernel, boot, moment, field, mib of the passed boots at the largest thread count."""
-    jobs = {job.position: job for job in view.report.jobs}
-    rows = []
-    for number_, boot in enumerate(view.report.boots):
-        readings = boot.facts.get("meminfo_kib") or []
-        job = jobs[boot.position]
-        if boot.verdict is not Verdict.PASSED or job.nr_threads != view.most_threads:
-            continue
-        for moment, reading in zip(_moments(len(readings)), readings, strict=False):
-            rows += [
-                (job.kernel, number_, moment, field, reading[field] / 1024)
-                for field in _MEMORY_FIELDS
-                if field in reading
-            ]
-    return pd.DataFrame(rows, columns=["kernel", "boot", "moment", "field", "mib"])
-
-
-def _moments(readings: int) -> list[str]:
-    """Name the readings: one before, one after each load, one settled."""
-    if readings <= 2:
-        return ["before", "after"]
-    loads = readings - 2
-    return ["before", *(f"load {n}" if loads > 1 else "after" for n in range(1, loads + 1)),
-            "settled"]  # fmt: skip
 
 
 def draw_nodes(view: View, prediction: RunPrediction | None) -> Figure | None:

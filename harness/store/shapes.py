@@ -99,6 +99,16 @@ class _Finding(_Shape):
     line: _Count | None = None
 
 
+class _Memory(_Shape):
+    moment: str
+    meminfo_kib: dict[str, _Count] | None = None
+    free_blocks: list[_Count] | None = None
+    free_blocks_by_type: dict[str, list[_Count]] | None = None
+    pageblocks: dict[str, _Count] | None = None
+    pageblock_order: _Count | None = None
+    vmstat: dict[str, _Count] | None = None
+
+
 class BootFacts(_Shape):
     """What the harness and the guest said of a boot."""
 
@@ -106,7 +116,7 @@ class BootFacts(_Shape):
     machine: _Machine | None = None
     noise: _NoiseFacts | None = None
     findings: list[_Finding] | None = None
-    meminfo_kib: list[dict[str, _Count]] | None = None
+    memory: list[_Memory] | None = None
     conditions: _Words | None = None
     stack: _Words | None = None
     inventory_changes: list[str] | None = None

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from harness.guest.frames import Frame, parse_fields, parse_meminfo
+from harness.guest.frames import Frame, parse_fields
+from harness.guest.memory import FILES, add_file
 from harness.spec.architecture import by_machine
 from harness.targets.base import Judgement
 from harness.testmod.verdicts import first_crash
@@ -90,18 +91,17 @@ def _reached_init(frames: list[Frame]) -> bool:
 
 def _facts(frames: list[Frame]) -> dict[str, Any]:
     """Return what the guest said of itself; repeated files become lists, in order."""
-    facts: dict[str, Any] = {"meminfo_kib": [], "errors": [], "files": {}}
+    facts: dict[str, Any] = {"memory": [], "errors": [], "files": {}}
     for frame in frames:
         if frame.name == "ready":
             said = parse_fields(frame.content)
             facts = {**said, **facts}  # what it says replaces nothing of ours
             if levels := _paging_levels(said):
                 facts["conditions"] = {"paging_levels": str(levels)}
-        elif frame.name == "/proc/meminfo":
-            facts["meminfo_kib"].append(parse_meminfo(frame.content))
-        elif frame.name == "lazy" and facts["meminfo_kib"]:  # read beside it, see init.c
-            kib = parse_fields(frame.content).get("kib", "")
-            facts["meminfo_kib"][-1]["LazilyFreed"] = max(0, _integer(kib))
+        elif frame.name == "moment" and re.fullmatch(r"[a-z0-9 ]{1,40}", frame.content):
+            facts["memory"].append({"moment": frame.content})
+        elif frame.name in (*FILES, "lazy") and facts["memory"]:  # of the last moment, see init.c
+            facts["errors"] += _add_memory(facts["memory"][-1], frame)
         elif frame.name == "toggled":
             facts.setdefault("toggled", []).append(parse_fields(frame.content))
         elif frame.name == "error":
@@ -112,6 +112,18 @@ def _facts(frames: list[Frame]) -> dict[str, Any]:
     nodes = re.search(r"vmalloc: vmap nodes: ([0-9]{1,6})\b", log)  # patches/vmap-nodes-limit
     facts["vmap_nodes"] = int(nodes[1]) if nodes else None
     return facts
+
+
+def _add_memory(reading: dict[str, Any], frame: Frame) -> list[str]:
+    """Add a frame to the reading of its moment; return what is wrong with it."""
+    if not frame.complete:
+        return [f"{frame.name} of the moment {reading['moment']!r} did not arrive whole"]
+    if frame.name == "lazy":
+        kib = max(0, _integer(parse_fields(frame.content).get("kib", "")))
+        reading.setdefault("meminfo_kib", {})["LazilyFreed"] = kib
+        return []
+    fault = add_file(reading, frame.name, frame.content)
+    return [fault] if fault else []
 
 
 def _paging_levels(said: Mapping[str, str]) -> int:

@@ -111,7 +111,17 @@ def test_real_output_is_complete_and_the_node_cap_took_effect(target, request_fo
     assert missing_lines(run, 2, workload.cases) == []
     assert result.facts["vmap_nodes"] == nodes  # our patch's line; the pristine kernel has none
     assert result.load_ns[0] > 0
-    assert len(result.facts["meminfo_kib"]) == 3
+    assert result.facts["errors"] == []
+    before, after, at_rest = result.facts["memory"]
+    assert (before["moment"], after["moment"], at_rest["moment"]) == ("before", "after", "at rest")
+    for reading in (before, after, at_rest):  # two files of the kernel that count the same pages
+        by_type = reading["free_blocks_by_type"].values()
+        counted = sum(sum(n << order for order, n in enumerate(row)) for row in by_type)
+        free = sum(n << order for order, n in enumerate(reading["free_blocks"]))
+        assert counted == pytest.approx(free, rel=0.02)  # a moment lies between them
+        assert 4 * free == pytest.approx(reading["meminfo_kib"]["MemFree"], rel=0.05)
+        assert {"compact_stall", "nr_page_table_pages"} <= set(reading["vmstat"])
+        assert sum(reading["pageblocks"].values()) > 0
     assert (request.folder / "command.txt").read_text().startswith("qemu-system-x86_64 ")
     assert qemu_of(request.folder) == []
 
@@ -194,7 +204,8 @@ def test_a_damaged_module_is_no_number(target, request_for):
     assert result.verdict is Verdict.MODULE_MISSING
     assert "ENOEXEC" in result.reason
     # The kernel read the file into vmalloc space and freed it; nothing has purged that yet.
-    before, *after = [reading["LazilyFreed"] for reading in result.facts["meminfo_kib"]]
+    held = [reading["meminfo_kib"] for reading in result.facts["memory"]]
+    before, *after = [each["LazilyFreed"] for each in held]
     assert before == 0
     assert all(kib > 0 for kib in after)
 

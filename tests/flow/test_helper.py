@@ -24,6 +24,7 @@ VERBS = {
     "load": ("1", "nr_threads=2", "run_test_mask=7"),
     "kmsg": (),
     "dmesg": (),
+    "pagetypes": (),
     "pstore": (),
     "tune": ("60", "governor=performance"),
     "restore": (),

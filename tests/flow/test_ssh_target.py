@@ -79,7 +79,9 @@ def test_a_whole_boot(host, target, request_for):
     assert result.load_ns == (5_000_000, 5_000_000)
     assert "All test took worker1" in result.kernel_log
     assert "[    0.000001] Linux version" in result.console.read_text()
-    assert len(result.facts["meminfo_kib"]) == 3
+    assert [reading["moment"] for reading in result.facts["memory"]] == [
+        *("before", "after load 1", "after load 2", "at rest")
+    ]
     assert {"panic=30", "root=/dev/fake", "rdinit=/vmapbench/guard"} <= set(result.argv)
     assert "quiet" not in result.argv
     combined = (host.folder / "state/trial/initrd").read_bytes()

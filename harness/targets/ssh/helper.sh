@@ -17,6 +17,7 @@
 #   load NUMBER [NAME=VALUE ...] loads the trial's module once, in a trial kernel only
 #   kmsg                         prints the kernel log as it grows
 #   dmesg                        prints the kernel log
+#   pagetypes                    prints how free memory is split by kind and order
 #   pstore                       prints what the firmware kept of a panic since the last trial
 #   tune SECONDS [KNOB=VALUE ...]   reads all knobs and sets some, for so long at most
 #   restore                      puts the knobs back
@@ -251,7 +252,7 @@ for word; do
 done
 verb=${1-}
 case $verb in
-prepare | confirm | kmsg | dmesg | pstore | restore | reboot | reboot-now) takes 0 0 "$@" ;;
+prepare | confirm | kmsg | dmesg | pagetypes | pstore | restore | reboot | reboot-now) takes 0 0 "$@" ;;
 put) takes 2 2 "$@" ;;
 arm | disarm | armed | inspect | start) takes 1 1 "$@" ;;
 load | tune) takes 1 99 "$@" ;;
@@ -262,6 +263,7 @@ arm | disarm | armed | inspect | start) with_method "$@" ;;
 confirm) pkill -USR1 -x vmapbench-guard ;;
 kmsg) exec cat /dev/kmsg ;;
 dmesg) exec dmesg ;;
+pagetypes) exec cat /proc/pagetypeinfo ;;
 reboot) systemctl reboot ;;
 reboot-now) systemctl reboot --force --force ;; # a crashed kernel may never shut down
 *)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InfrastructureError, ToolError
-from harness.guest.frames import parse_meminfo
+from harness.guest.memory import FILES, add_file, moments
 from harness.spec.host import HostSpec
 from harness.targets.base import BootRequest, Judgement, Progress
 from harness.targets.ssh.boot_method import Trial
@@ -24,6 +24,8 @@ CONFIRM = ("confirm",)  # a verb of the helper
 GRACE_S = 60.0  # past the expected time, silence of this long is a hang
 _PANIC_LOG_S = 3.0  # after a crash, for what is still on its way
 _POLL_S = 0.2
+_AT_REST_S = 0.5  # as in a guest
+_HOW_TO_READ = {"/proc/pagetypeinfo": (("pagetypes",), True)}  # which only root may read
 _RESULT = re.compile(r"elapsed_ns=([0-9]{1,15}) ([ -~]{0,200})\n?")  # eleven days at most
 _AFTER_RECONNECT_S = 5.0
 # The module's init ends with -EAGAIN on purpose (lib/test_vmalloc.c, vmalloc_test_init).
@@ -70,16 +72,19 @@ class TrialRun:
     def run(self, old_boot_id: str) -> Judgement:
         """Wait for the trial, load the module, collect the log. Raises InfrastructureError only."""
         verdict, reason, kernel_log = Verdict.PASSED, "", None
-        facts: dict[str, Any] = {"meminfo_kib": [], "files": {}}
+        facts: dict[str, Any] = {"memory": [], "errors": [], "files": {}}
+        before, *after, at_rest = moments(len(self._request.loads))
         load_ns: list[int] = []
         try:
             self._wait_for_boot(old_boot_id)
             facts |= self._prepare(self._shell)
-            facts["meminfo_kib"].append(self._read_meminfo())
+            self._read_memory(before, facts)
             for number, parameters in enumerate(self._request.loads, start=1):
                 self._progress("testing")
                 load_ns.append(self._load(number, parameters))
-                facts["meminfo_kib"].append(self._read_meminfo())
+                self._read_memory(after[number - 1], facts)
+            time.sleep(_AT_REST_S)
+            self._read_memory(at_rest, facts)
             kernel_log = self._read_kernel_log()
         except TrialEndedError as ended:
             verdict, reason = ended.verdict, ended.reason
@@ -211,8 +216,17 @@ class TrialRun:
             return Verdict.CRASHED, f"the kernel crashed: {self.log.crash}"
         return Verdict.INTERRUPTED, words.splitlines()[0]
 
-    def _read_meminfo(self) -> dict[str, int]:
-        return parse_meminfo(self._shell.run(["cat", "/proc/meminfo"]).stdout)
+    def _read_memory(self, moment: str, facts: dict[str, Any]) -> None:
+        """Add a reading of the memory to `facts`, and what of it could not be read."""
+        reading: dict[str, Any] = {"moment": moment}
+        for path in FILES:
+            words, root = _HOW_TO_READ.get(path, (("cat", path), False))
+            done = self._shell.run(words, root=root)
+            fault = done.stderr.strip()[-200:] if done.returncode else ""
+            fault = fault or add_file(reading, path, done.stdout)
+            if fault:
+                facts["errors"].append(f"{path}: {fault}")
+        facts["memory"].append(reading)
 
     def _read_kernel_log(self) -> str:
         """Return the whole kernel log from the ring buffer: the followed one may have gaps."""

@@ -61,7 +61,7 @@ def boot_record(position=0, **changes):
         "elapsed_s": 3.25,
         "started_at": "2026-11-23T03:16:00+00:00",
         "folder": f"logs/{position:04}-1",
-        "facts": {"argv": ["qemu-system-x86_64", "-smp", "4"], "meminfo_kib": [{"Slab": 1}]},
+        "facts": {"argv": ["qemu-system-x86_64", "-smp", "4"], "memory": [{"moment": "before"}]},
         "samples": sample_records(1000 * (1 + position % 2)),
     }
     return BootRecord(**values | changes)

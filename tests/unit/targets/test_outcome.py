@@ -75,12 +75,41 @@ def test_every_failure_has_its_own_verdict(frames, console, ending, verdict, wor
     assert judgement.reached_init == (READY in frames)
 
 
-def test_memory_is_kept_in_order():
+def moment(name):
+    return Frame("moment", name, True)
+
+
+def test_memory_is_kept_by_moment():
     before = Frame("/proc/meminfo", "PageTables: 10 kB\n", True)
     after = Frame("/proc/meminfo", "PageTables: 99 kB\n", True)
     lazy = Frame("lazy", "areas=2 kib=40", True)
-    facts = judge([READY, before, LOADED, after, lazy, LOG]).facts
-    assert facts["meminfo_kib"] == [{"PageTables": 10}, {"PageTables": 99, "LazilyFreed": 40}]
+    buddy = Frame("/proc/buddyinfo", "Node 0, zone   Normal   3   1\n", True)
+    frames = [READY, moment("before"), before, buddy, LOADED, moment("after"), after, lazy, LOG]
+    assert judge(frames).facts["memory"] == [
+        {"moment": "before", "meminfo_kib": {"PageTables": 10}, "free_blocks": [3, 1]},
+        {"moment": "after", "meminfo_kib": {"PageTables": 99, "LazilyFreed": 40}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (Frame("/proc/buddyinfo", "Node 0, zone Normal x\n", True), "not understood"),
+        (Frame("/proc/buddyinfo", "Node 0, zone   Normal   3", False), "did not arrive whole"),
+        (Frame("/proc/vmstat", "compact_stall 1e5\n", True), "not understood"),
+    ],
+)
+def test_memory_that_is_not_understood_is_left_out_and_said(frame, words):
+    facts = judge([READY, moment("before"), frame, LOADED, LOG]).facts
+    assert facts["memory"] == [{"moment": "before"}]
+    assert len(facts["errors"]) == 1
+    assert words in facts["errors"][0]
+
+
+def test_memory_without_a_moment_is_no_reading():
+    stray = Frame("/proc/meminfo", "PageTables: 10 kB\n", True)
+    named = moment("<script>")
+    assert judge([READY, stray, named, stray, LOADED, LOG]).facts["memory"] == []
 
 
 @pytest.mark.parametrize(
@@ -105,7 +134,8 @@ def test_no_number_of_a_guest_is_larger_than_a_store_keeps(number):
     ready = Frame("ready", f"release=7.3 cpus=2 meminfo_kib=x files={number}", True)
     memory = Frame("/proc/meminfo", f"MemTotal: {number} kB\n", True)
     load = Frame("load", f"errno={number} elapsed_ns={number}", True)
-    judged = judge([ready, memory, Frame("lazy", f"kib={number}", True), load, LOG])
+    lazy = Frame("lazy", f"kib={number}", True)
+    judged = judge([ready, moment("before"), memory, lazy, load, LOG])
     assert judged.load_ns == (-1,)
-    assert judged.facts["meminfo_kib"] == [{"LazilyFreed": 0}]
+    assert judged.facts["memory"] == [{"moment": "before", "meminfo_kib": {"LazilyFreed": 0}}]
     assert judged.verdict.bad

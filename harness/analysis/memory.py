@@ -1,0 +1,76 @@
+"""Readings of the memory at moments of a boot, as figures with intervals over boots."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from harness.analysis.statistics import ALPHA
+
+UNUSABLE = "unusable for a huge page"
+_HUGE_ORDER = 9  # of a 2 MiB page among 4 KiB ones, where a reading names none
+_UNITS = {"meminfo_kib": "KiB", "free_pages": "pages", "pageblocks": "blocks"}
+COLUMNS = [
+    *("workload", "cpus", "nr_threads", "kernel", "moment", "group", "what", "unit"),
+    *("mean", "low", "high", "boots"),
+]
+
+
+class BootMemory(NamedTuple):
+    """The readings of one boot, as `harness.guest.memory` makes them."""
+
+    workload: str
+    cpus: int
+    nr_threads: int
+    kernel: str
+    readings: Iterable[Mapping[str, Any]]
+
+
+def memory_rows(boots: Iterable[BootMemory]) -> pd.DataFrame:
+    """Return one row for each kernel, moment and quantity; columns `COLUMNS`.
+
+    `group`: meminfo_kib, free_pages (`what` is the order of the blocks that the pages are free in),
+    free_pages_by_type, pageblocks, vmstat (pages in use for nr_*, else events since the boot), and
+    fragmentation: the share of free pages in blocks too small for a huge page (Gorman's unusable
+    free space index, 2005). `low`, `high`: 95 % interval of the mean by Student's t over boots,
+    missing for one boot.
+    """
+    key = COLUMNS[:8]
+    values = [
+        (boot.workload, boot.cpus, boot.nr_threads, boot.kernel, reading["moment"], *quantity)
+        for boot in boots
+        for reading in boot.readings
+        for quantity in _quantities(reading)
+    ]
+    frame = pd.DataFrame(values, columns=[*key, "value"])
+    if frame.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    grouped = frame.groupby(key, sort=False)["value"].agg(["mean", "std", "count"]).reset_index()
+    count = grouped["count"].to_numpy(dtype=float)
+    reach = np.full(len(grouped), np.nan)
+    many = count > 1
+    error = grouped["std"].to_numpy()[many] / np.sqrt(count[many])
+    reach[many] = stats.t.ppf(1 - ALPHA / 2, count[many] - 1) * error
+    grouped["low"], grouped["high"] = grouped["mean"] - reach, grouped["mean"] + reach
+    return grouped.rename(columns={"count": "boots"})[COLUMNS]
+
+
+def _quantities(reading: Mapping[str, Any]) -> Iterator[tuple[str, str, str, float]]:
+    """Yield group, what, unit and value of each quantity in a reading."""
+    for group in ("meminfo_kib", "pageblocks"):
+        for name, value in (reading.get(group) or {}).items():
+            yield group, name, _UNITS[group], value
+    for name, value in (reading.get("vmstat") or {}).items():
+        yield "vmstat", name, "pages" if name.startswith("nr_") else "events", value
+    blocks = reading.get("free_blocks") or []
+    pages = [count << order for order, count in enumerate(blocks)]
+    for order, value in enumerate(pages):
+        yield "free_pages", str(order), "pages", value
+    for kind, counts in (reading.get("free_blocks_by_type") or {}).items():
+        for order, count in enumerate(counts):
+            yield "free_pages_by_type", f"{kind} {order}", "pages", count << order
+    huge = reading.get("pageblock_order") or _HUGE_ORDER
+    if sum(pages) and huge < len(pages):
+        yield "fragmentation", UNUSABLE, "share", 1 - sum(pages[huge:]) / sum(pages)
