@@ -6,7 +6,9 @@ import subprocess
 
 import pytest
 
-from harness.guest.initramfs import ensure_init
+from harness.guest.frames import parse_frames
+from harness.guest.initramfs import ensure_init, memory_lines
+from harness.targets.outcome import Ending, judge_guest
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare"
@@ -42,3 +44,15 @@ def test_tasks_become_real_time_by_their_names(tmp_path, runner):
 
 def test_a_name_that_no_task_has_is_an_error(tmp_path, runner):
     assert "realtime kworker/: no such task" in carried_out(tmp_path, runner, "realtime kworker/")
+
+
+def test_the_memory_of_a_moment_is_read_from_a_real_kernel(tmp_path, runner):
+    shown = carried_out(tmp_path, runner, *memory_lines("before", lazily_freed=True))
+    facts = judge_guest(parse_frames(shown.encode(), "n"), "", Ending.POWERED_OFF, 0, 1.0).facts
+    assert facts["errors"] == []
+    (reading,) = facts["memory"]
+    assert reading["moment"] == "before"
+    assert sum(reading["free_blocks"]) > 0
+    assert len(reading["free_blocks"]) == len(reading["free_blocks_by_type"]["Movable"])
+    assert reading["meminfo_kib"]["MemTotal"] > 0
+    assert "nr_page_table_pages" in reading["vmstat"]
