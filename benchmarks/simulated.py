@@ -76,6 +76,7 @@ def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]
             switches,
             options.window_ms,
             tuple(symbols_of(options.kernel).address_of(place) for place in options.count),
+            options.hypervisor,
         ),
     )
     target.check()
@@ -169,6 +170,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--model", nargs="*", default=[], help="KEY=JSON of the machine file")
     parser.add_argument("--switch", nargs="*", default=[], help="NAME=NUMBER of the plugin")
     parser.add_argument("--boot", nargs="*", default=[], help="kernel boot parameters")
+    parser.add_argument(
+        "--hypervisor", action="store_true", help="CPUs say that they are a guest's"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--window-ms", type=float, default=0, help="profiles of such stretches")
     parser.add_argument(

@@ -25,6 +25,8 @@ class MachineCosts:
 
     `transfer_ns`: a cache line from the same core, the same core complex, the same die, any other.
     `smt_factor`: how much longer work takes while the core's other thread works, too.
+    `nearest_first`: how contended updates of one line are served (harness/model/line.py);
+    `near_locks`: that locks are as well, as test-and-set locks would be and queued ones are not.
     """
 
     name: str
@@ -36,9 +38,8 @@ class MachineCosts:
     cpus_per_complex: int = 1
     cpus_per_die: int = 1
     smt_factor: float = 1.0
-    nearest_first: bool = (
-        False  # how contended updates of one line are served: harness/model/line.py
-    )
+    nearest_first: bool = False
+    near_locks: bool = False
 
     def same_core(self, a: int, b: int) -> bool:
         """Return whether CPUs `a` and `b` are threads of one core."""

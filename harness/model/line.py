@@ -12,12 +12,16 @@ from harness.model.costs import MachineCosts
 
 @dataclass(frozen=True)
 class LineRequest:
-    """A CPU that waits since `asked_ns`; what it will do with the line, and think after it."""
+    """A CPU that waits since `asked_ns`; what it will do with the line, and think after it.
+
+    `stale`: other lines that it fetches then.
+    """
 
     asked_ns: float
     cpu: int
     work_ns: float
     think_ns: float
+    stale: float = 0.0
 
 
 class WantedLine:

@@ -98,7 +98,7 @@ class VmallocSimulation:
         self._case, self._random = case, random.Random(seed)  # noqa: S311  (a model's dice)
         self._transfer = [[machine.transfer(a, b) for b in range(cpus)] for a in range(cpus)]
         self._mean_transfer = machine.mean_transfer_ns(cpus)
-        self._smt = machine.smt_factor
+        self._smt, self._near = machine.smt_factor, machine.same_complex
         self._jitter = 1.0 if cpus > 1 else 0.0
         siblings = machine.threads_per_core
         pairs = [cpu ^ 1 if siblings == 2 and cpu ^ 1 < cpus else cpu for cpu in range(cpus)]
@@ -111,7 +111,9 @@ class VmallocSimulation:
         self._pool = self._locks.add(POOL, nodes)
         self._shared = [self._locks.add(name) for name in (*costs.counters, *costs.others)]
         counters = self._shared[: len(costs.counters)] if machine.nearest_first else []
-        self._lines = {lock: WantedLine(machine) for lock in counters}
+        served = range(len(self._locks.free_at)) if machine.near_locks else counters
+        self._lines = {lock: WantedLine(machine) for lock in served}
+        self._counters = frozenset(self._shared[: len(costs.counters)])
         self._heap: list[tuple[float, int]] = []
         self._limit = design.lazy_max or lazy_max_pages(cpus)
         self._sizes = SIZES[case]
@@ -229,7 +231,7 @@ class VmallocSimulation:
             lock, work, stale = self._allocate(cpu)
         start, owner = locks.free_at[lock], locks.owner[lock]
         cost = work + stale * self._mean_transfer
-        if lock in self._lines and self._waits(lock, LineRequest(now, cpu, cost, think)):
+        if lock in self._lines and self._waits(lock, LineRequest(now, cpu, work, think, stale)):
             return math.inf
         if start > now:
             self._wait_from[cpu], self._wait_to[cpu] = now, start
@@ -266,8 +268,12 @@ class VmallocSimulation:
         cpu = request.cpu
         self._wait_to[cpu] = now
         self._waited += now - request.asked_ns
-        line.moves(owner, cpu, now + self._transfer[owner][cpu])
-        cost = request.work_ns + self._transfer[owner][cpu]
+        transfer = self._transfer[owner][cpu]
+        line.moves(owner, cpu, now + transfer)
+        # What a neighbour in the complex has in its cache comes from there.
+        near = owner != cpu and self._near(owner, cpu)
+        cost = request.work_ns + request.stale * (transfer if near else self._mean_transfer)
+        cost += transfer if lock in self._counters else 2 * transfer
         locks.owner[lock] = cpu
         locks.free_at[lock] = now + cost
         locks.busy_ns[lock] += cost

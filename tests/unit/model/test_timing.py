@@ -82,6 +82,19 @@ def test_first_come_first_served_a_line_comes_from_anywhere():
     assert 1e9 / result.pairs_per_s == pytest.approx(mean, rel=0.1)
 
 
+def test_a_lock_that_stays_in_a_complex_spares_the_way_of_its_lines():
+    """Each visit to the lock fetches ten lines besides its own; 8 complexes of 4 cores."""
+    machine = MachineCosts("m", 1.0, 0.0, 0.0, (6.5, 24, 94, 94), 1, 4, 8)
+    pair = replace(costs(think=10.0), lazy=PairStep(0.0, (10 * 32 / 31,)))
+    one_by_one = run(pair, 32, nodes=1, machine=machine)
+    mean = (3 * 24 + 28 * 94) / 31
+    assert 1e9 / one_by_one.pairs_per_s == pytest.approx(12 * mean, rel=0.1)
+    near = run(pair, 32, nodes=1, machine=replace(machine, near_locks=True))
+    # Three of four visits fetch from the complex, the fourth from anywhere.
+    expected = 3 / 4 * 12 * 24 + 1 / 4 * (10 * mean + 2 * 94)
+    assert 1e9 / near.pairs_per_s == pytest.approx(expected, rel=0.1)
+
+
 def test_nodes_relieve_the_global_lock():
     pair = costs(think=1000.0, find=500.0, pool_take=10.0)
     assert run(pair, 32, nodes=32).pairs_per_s > 5 * run(pair, 32, nodes=1).pairs_per_s
@@ -108,7 +121,7 @@ def test_busy_siblings_slow_each_other():
 
 def test_equal_runs_are_equal():
     pair = costs(find=100.0, lazy=50.0, counter=10.0)
-    for machine in (CHIPLETS, replace(CHIPLETS, nearest_first=True)):
+    for machine in (CHIPLETS, replace(CHIPLETS, nearest_first=True, near_locks=True)):
         assert run(pair, 16, machine=machine) == run(pair, 16, machine=machine)
 
 

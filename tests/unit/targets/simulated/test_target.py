@@ -129,3 +129,11 @@ def test_an_old_qemu_is_refused_before_any_boot(tmp_path):
 def test_an_unknown_machine_is_refused(tmp_path):
     with pytest.raises(InputError, match="no machine model"):
         target(tmp_path, machine="pdp-11")
+
+
+@pytest.mark.parametrize(("guest", "word"), [(False, "-hypervisor"), (True, "+hypervisor")])
+def test_the_cpus_say_that_they_are_a_guest_s_where_asked_for(tmp_path, request_, guest, word):
+    options = SimulationOptions(hypervisor=guest)
+    spec = SimulatedSpec(kind="simulated")
+    (argv,) = SimulatedTarget(spec, tmp_path, None, simulation=options).command_lines(request_)
+    assert value(argv, "-cpu").split(",")[1] == word
