@@ -26,7 +26,7 @@ _BUSY = 0.5  # load average
 def list_machines(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """List the machine models: the package's, those in playbooks/machines, and the user's own."""
+    """List the machine models: the package's, those beside the playbooks, and the user's."""
     import json
 
     from harness.targets.simulated.machine import load_machine, machine_files
