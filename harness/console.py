@@ -34,6 +34,11 @@ def echo(words: object = "", *, err: bool = False, nl: bool = True) -> None:
             raise
 
 
+def tell(text: str) -> None:
+    """Print a line of progress, which goes to standard error."""
+    echo(text, err=True)
+
+
 def shown(value: object, style: str = "") -> Text:
     """Return a value for a table or a progress bar: one line, without markup."""
     return Text(one_line("" if value is None else str(value)), style=style)

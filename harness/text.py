@@ -6,6 +6,9 @@ them. Every one of them returns text that it would return unchanged.
 """
 
 import re
+import textwrap
+
+MAIL_COLUMNS = 72
 
 # What a terminal takes as a command: CSI (colours, clear screen), OSC and the like (title,
 # clipboard).
@@ -24,6 +27,14 @@ _UNSAFE_IN_LINE = re.compile(f"[{_CHARACTERS}\t\n]")
 def visible(text: str) -> str:
     """Return `text` for people, lines kept: what acts stands as a replacement character."""
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def wrapped(text: str, indent: int = 0, columns: int = MAIL_COLUMNS) -> list[str]:
+    """Return `text` as lines of at most so many `columns`, each with an `indent` of blanks."""
+    margin = " " * indent
+    return textwrap.wrap(
+        text, columns, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
+    )
 
 
 def one_line(text: str, limit: int | None = None) -> str:

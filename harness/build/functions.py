@@ -1,5 +1,6 @@
 """Which functions of a kernel come from one source file, by its symbol table."""
 
+import functools
 from bisect import bisect_left
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from elftools.elf.sections import SymbolTableSection
 from harness.errors import InfrastructureError
 
 
+@functools.cache  # several checks boot one kernel, and reading its table takes seconds
 def functions_of(vmlinux: Path, source: str) -> frozenset[str]:
     """Return the names of the functions that `source` (`vmalloc.c`) put into `vmlinux`.
 

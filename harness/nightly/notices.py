@@ -6,7 +6,6 @@ same direction, within the `SETTLED` runs of detection, is the same change in an
 """
 
 import hashlib
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +13,8 @@ from harness.analysis.changepoints import Direction, LevelChange
 from harness.analysis.judging import Word
 from harness.nightly.priority import SETTLED
 from harness.nightly.state import Notice
+from harness.text import wrapped
 
-_WIDTH = 72
 _SHOWN = 12  # figures of a notice; the page has all
 
 
@@ -183,14 +182,6 @@ def failures_notice(candidate: str, failures: Sequence[tuple[str, str]], night: 
     return Notice(key, title, "\n".join(lines), night, worse=True)
 
 
-def wrapped(text: str, indent: int = 0) -> list[str]:
-    """Return a text as lines of a notice, all of them indented."""
-    margin = " " * indent
-    return textwrap.wrap(
-        text, _WIDTH, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
-    )
-
-
 def _indented(text: str) -> list[str]:
-    wrapped = (textwrap.wrap(line, _WIDTH - 2) or [""] for line in text.splitlines())
-    return [f"  {line}" for lines in wrapped for line in lines]
+    """Return a text with lines of its own, each indented, and wrapped where it is too long."""
+    return [line for own in text.splitlines() for line in wrapped(own, indent=2) or [""]]

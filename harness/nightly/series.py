@@ -10,12 +10,13 @@ import pandas as pd
 
 from harness.analysis.judging import Word, claimed, confirmed
 from harness.analysis.times import Metric
-from harness.nightly.notices import Subject, difference_text, series_key, series_notice, wrapped
+from harness.nightly.notices import Subject, difference_text, series_key, series_notice
 from harness.nightly.planned_job import PlannedJob
 from harness.nightly.state import Claim, NightlyRecord, Notice, PairRecord
 from harness.report.collect import RunReport
 from harness.report.text import render_mail
 from harness.report.view import View
+from harness.text import wrapped
 
 MOST_TRIES = 3  # second runs that may decide nothing, before the series is reported as undecided
 

@@ -4,7 +4,6 @@
 """
 
 import math
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from harness.report.lights import validity_lights
 from harness.report.rows import Effect
 from harness.report.view import View
 from harness.testmod.workload import DEFAULTS
-from harness.text import visible
+from harness.text import visible, wrapped
 
 COLUMNS = 78
 _MARKS = {Word.FASTER: "(I)", Word.SLOWER: "(R)"}
@@ -25,9 +24,9 @@ def render_list(view: View) -> str:
     """Return the table of each kernel and size, and under it how it was measured."""
     lines: list[str] = []
     for heading, effects in _blocks(view):
-        lines += [*_wrapped(heading), "", *_table(effects, view), ""]
+        lines += [*_lines(heading), "", *_table(effects, view), ""]
     if not lines:
-        lines = [*_wrapped(view.verdict_sentence), ""]
+        lines = [*_lines(view.verdict_sentence), ""]
     return visible("\n".join([*lines, *_notes(view)]))
 
 
@@ -102,18 +101,18 @@ def _notes(view: View) -> list[str]:
     if view.simulated:
         where = f"virtual time, simulated {view.simulated}"
     machine = f"{host.get('cpu') or 'unknown CPU'}, {host.get('cores')} cores"
-    lines = _wrapped(
+    lines = _lines(
         "Change of the time, positive is slower; (R) regression and (I) improvement where it is "
         f"significant (95 %, corrected for the number of rows). Boots of each side: {count}. "
         "p: nr_pages, h: use_huge, l: test_loop_count."
     )
-    lines += _wrapped(f"Machine: {where}; host {machine}.")
-    lines += _wrapped(f"Kernels: {', '.join(view.kernel_descriptions)}.")
+    lines += _lines(f"Machine: {where}; host {machine}.")
+    lines += _lines(f"Kernels: {', '.join(view.kernel_descriptions)}.")
     for light in validity_lights(view):
         if light.state != "ok" and light.name != "Machine":  # stands above
-            lines += _wrapped(f"{light.name}: {light.words}.")
+            lines += _lines(f"{light.name}: {light.words}.")
     return [*lines, f"vmapbench {view.report.run.harness}, run {view.report.run.id}"]
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, COLUMNS, break_on_hyphens=False)
+def _lines(text: str) -> list[str]:
+    return wrapped(text, columns=COLUMNS)

@@ -1,6 +1,5 @@
 """The content of the page as text: for the terminal, for a mail, as Markdown."""
 
-import textwrap
 from collections.abc import Sequence
 
 from harness.analysis.times import WHOLE_LOAD
@@ -9,9 +8,7 @@ from harness.report.environment import duration, si
 from harness.report.lights import validity_lights
 from harness.report.rows import Effect
 from harness.report.view import View
-from harness.text import visible
-
-MAIL_COLUMNS = 72
+from harness.text import visible, wrapped
 
 
 def render_text(view: View, published: str = "") -> str:
@@ -19,7 +16,7 @@ def render_text(view: View, published: str = "") -> str:
 
     `published`: a sentence that stands below the answer.
     """
-    lines = [*_wrapped(view.verdict_sentence), *_wrapped(published), ""]
+    lines = [*wrapped(view.verdict_sentence), *wrapped(published), ""]
     for heading, effects in _by_size(view):
         lines += [heading, *_aligned(_effect_rows(effects, view)), ""]
     lines += [*_remarks(view), f"Run {view.report.run.id}, vmapbench {view.report.run.harness}."]
@@ -31,9 +28,9 @@ def render_mail(view: View) -> str:
     host, plan = view.report.run.host, view.plan
     lines = [render_text(view), "", "Time of one pass, mean of the workers:", ""]
     lines += _aligned(_throughput_rows(view))
-    lines += ["", *_wrapped(f"Kernels: {', '.join(view.kernel_descriptions)}.")]
+    lines += ["", *wrapped(f"Kernels: {', '.join(view.kernel_descriptions)}.")]
     target = f"{plan['target']['kind']}"
-    lines += _wrapped(
+    lines += wrapped(
         f"Target: {target}. Host: {host.get('cpu') or 'unknown CPU'}, {host.get('cores')} cores, "
         f"Linux {host.get('kernel')}. Boots in seeded random order, seed {plan['seed']}."
     )
@@ -95,12 +92,8 @@ def _remarks(view: View) -> list[str]:
     lines = []
     for light in validity_lights(view):
         if light.state != "ok":
-            lines += _wrapped(f"{light.name}: {light.words}.")
+            lines += wrapped(f"{light.name}: {light.words}.")
     return [*lines, ""] if lines else []
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, MAIL_COLUMNS, break_on_hyphens=False)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

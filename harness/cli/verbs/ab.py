@@ -87,7 +87,9 @@ def _show_plan(plan: "AbPlan", reports: Path, boots: int) -> None:
     with scratch_folder("ab") as scratch:
         file = plan.write(scratch)
         with show_progress(live=False) as observer:
-            session = Session(file.parent / "kernels", reports, observer)
+            session = Session(
+                file.parent / "kernels", reports, observer, runner=plan.runner, cache=plan.cache
+            )
             lines = session.plan_lines(file, repeats=1)
     echo("\n".join([*lines, f"{boots} boots of each side, in random order"]))
 
@@ -106,7 +108,9 @@ def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bo
     folder = reports / run_id
     file = plan.write(folder)
     with show_progress(live=sys.stderr.isatty()) as observer:
-        session = Session(folder / "kernels", reports, observer, observer.build)
+        session = Session(
+            folder / "kernels", reports, observer, observer.build, plan.runner, cache=plan.cache
+        )
         ended = session.run(file, run_id=run_id)
     if wanted and not ended.interrupted:
         more = plan_more(session, run_id, wanted)

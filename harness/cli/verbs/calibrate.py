@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import KernelsOption
-from harness.console import echo
+from harness.console import echo, tell
 
 
 def command(
@@ -28,11 +28,7 @@ def command(
     runner = SubprocessRunner()
     kernel = ensure_kernel(load_kernel_spec(name, kernels), cache_folder(), runner, lambda _: None)
     output.mkdir(parents=True)
-    found = measure(kernel, output.resolve(), cache_folder(), runner, _say)
+    found = measure(kernel, output.resolve(), cache_folder(), runner, tell)
     path = output / "calibration.json"
     path.write_text(render_calibration(found), encoding="utf-8")
     echo(path)
-
-
-def _say(words: str) -> None:
-    echo(words, err=True)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import KernelsOption, listed
-from harness.console import echo
+from harness.console import echo, tell
 from harness.errors import ExitCode
 
 if TYPE_CHECKING:
+    from harness.build.cache import Cache
+    from harness.process import Runner
     from harness.spec.kernel import KernelSpec
 
 
@@ -36,7 +38,7 @@ def command(
     hotplug (while CPUs go and come), races (KCSAN), model (every address as the model
     predicts). Never a number. Exit code 1 when one of them speaks against the kernel.
     """
-    from harness.build.cache import cache_folder
+    from harness.build.cache import Cache, cache_folder
     from harness.cli.progress import show_progress
     from harness.errors import InputError
     from harness.process import SubprocessRunner
@@ -50,7 +52,8 @@ def command(
         raise InputError(f"--checks: no {', '.join(unknown)}; there are {', '.join(BY_CHECK)}")
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S-%f")
     folder = (output / f"gate-{stamp}").absolute()
-    spec = _spec(what, patch, tree, kernels, folder)
+    cache, runner = Cache(cache_folder()), SubprocessRunner()
+    spec = _spec(what, patch, tree, kernels, folder, cache, runner)
     if dry_run:
         for check in only(names):
             echo(f"{check.name}: {check.what}; {spec.name} with {', '.join(check.fragments)}")
@@ -59,20 +62,18 @@ def command(
         return
     echo(f"{spec.name}: logs go to {folder}", err=True)
     with show_progress(live=sys.stderr.isatty()) as observer:
-        rows = run_gate(
-            spec, only(names), folder, cache_folder(), SubprocessRunner(), _say, observer.build
-        )
+        rows = run_gate(spec, only(names), folder, cache.folder, runner, tell, observer.build)
     echo(FORMATS[form](spec.label or spec.name, rows))
     if not all(row.good for row in rows):
         raise typer.Exit(ExitCode.BAD_VERDICT)
 
 
-def _spec(what: str, patch: str, tree: Path, kernels: Path, folder: Path) -> "KernelSpec":
+def _spec(
+    what: str, patch: str, tree: Path, kernels: Path, folder: Path, cache: "Cache", runner: "Runner"
+) -> "KernelSpec":
     """Return the kernel that the words mean: a kernel file's, or one made of a commit."""
-    from harness.build.cache import Cache, cache_folder
     from harness.build.sides import find_change, side_kernels
     from harness.errors import InputError
-    from harness.process import SubprocessRunner
     from harness.run.ab import Options, side_recipe
     from harness.spec.kernel import load_kernel_spec
     from harness.spec.shipped import find_kernel_file
@@ -81,7 +82,6 @@ def _spec(what: str, patch: str, tree: Path, kernels: Path, folder: Path) -> "Ke
     if what and find_kernel_file(kernels, f"{what}.yaml").exists():
         spec = load_kernel_spec(what, kernels)
         return spec.model_copy(update={"patches": (*spec.patches, *([patch] if patch else []))})
-    cache, runner = Cache(cache_folder()), SubprocessRunner()
     try:
         sides = find_change(tree, what, patch, cache, runner)
     except InputError as error:
@@ -90,7 +90,3 @@ def _spec(what: str, patch: str, tree: Path, kernels: Path, folder: Path) -> "Ke
         ) from error
     recipe = side_recipe(sides, QemuSpec(kind="qemu"), Options())
     return side_kernels(sides, recipe, folder / "kernels", cache, runner)[1]
-
-
-def _say(words: str) -> None:
-    echo(words, err=True)

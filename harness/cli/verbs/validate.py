@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import KernelsOption
-from harness.console import echo
+from harness.console import echo, tell
 from harness.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def command(
         source = (name, kernels, tuple(patch or ()))
         machine = (max(possible, cpus), cpus)
         runner = SubprocessRunner()
-        trace_kernel(source, machine, loops, place, cache_folder(), runner, _say)
+        trace_kernel(source, machine, loops, place, cache_folder(), runner, tell)
         results.append(validate_folder(place))
     if as_json:
         document = [{**asdict(each), "passed": each.passed} for each in results]
@@ -88,7 +88,3 @@ def _new_folder(output: Path, name: str) -> Path:
     place = output / f"{name}-{stamp}"
     place.mkdir(parents=True)
     return place.resolve()
-
-
-def _say(words: str) -> None:
-    echo(words, err=True)

@@ -9,9 +9,10 @@ import pytest
 
 from harness.report.collect import collect_report
 from harness.report.page import render_page
-from harness.report.text import MAIL_COLUMNS, render_mail, render_markdown
+from harness.report.text import render_mail, render_markdown
 from harness.report.view import View
 from harness.report.write import write_results
+from harness.text import MAIL_COLUMNS
 from tests.synthetic_runs import RUN, write_synthetic_run
 
 
