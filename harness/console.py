@@ -19,7 +19,7 @@ _ADVICE = {
 }
 
 
-def echo(words: object = "", *, err: bool = False, nl: bool = True) -> None:
+def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
     """Print to standard output, or with `err` to standard error, and flush.
 
     What could act on a terminal is replaced, see `harness.text.visible`. Raises OSError where
@@ -27,7 +27,7 @@ def echo(words: object = "", *, err: bool = False, nl: bool = True) -> None:
     """
     stream: TextIO = sys.stderr if err else sys.stdout
     try:
-        stream.write(visible(str(words)) + ("\n" if nl else ""))
+        stream.write(visible(str(text)) + ("\n" if nl else ""))
         stream.flush()
     except OSError:
         if not err:

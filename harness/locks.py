@@ -33,10 +33,10 @@ def free_locks(*paths: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: Path, words: str) -> Iterator[None]:
+def exclusive_lock(path: Path, text: str) -> Iterator[None]:
     """Hold the lock file `path`, whose content is the process that does.
 
-    Raises InputError of `words` and that process where another one has it.
+    Raises InputError of `text` and that process where another one has it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="ascii", errors="replace") as stream:
@@ -44,7 +44,7 @@ def exclusive_lock(path: Path, words: str) -> Iterator[None]:
             stream.seek(0)
             holder = stream.read(20).strip()
             process = holder if holder.isdigit() else "unknown"
-            raise InputError(f"{words} (process {process})")
+            raise InputError(f"{text} (process {process})")
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()

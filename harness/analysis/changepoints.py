@@ -101,7 +101,7 @@ class Remark:
 
     run_id: str
     kind: Kind
-    words: str
+    text: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +193,8 @@ def _condition_remarks(runs: pd.DataFrame) -> Iterator[Remark]:
     for column, kind in columns.items():
         before = runs[column].shift()
         for row in runs[(runs[column] != before) & before.notna()].index:
-            words = f"{before[row]} before, {runs.loc[row, column]} since"
-            yield Remark(str(runs.loc[row, "run_id"]), kind, words)
+            text = f"{before[row]} before, {runs.loc[row, column]} since"
+            yield Remark(str(runs.loc[row, "run_id"]), kind, text)
 
 
 def _outlier_remarks(runs: pd.DataFrame, values: Floats, levels: list[int]) -> Iterator[Remark]:
@@ -202,8 +202,8 @@ def _outlier_remarks(runs: pd.DataFrame, values: Floats, levels: list[int]) -> I
         begin = max(level for level in levels if level <= run)
         end = min((level for level in levels if level > run), default=len(values))
         away = _percent(values[run] - float(np.median(values[begin:end])))
-        words = f"{away:+.1f} % from its level"
-        yield Remark(str(runs["run_id"].iloc[run]), Kind.OUTLIER, words)
+        text = f"{away:+.1f} % from its level"
+        yield Remark(str(runs["run_id"].iloc[run]), Kind.OUTLIER, text)
 
 
 def _gap_remarks(runs: pd.DataFrame) -> Iterator[Remark]:
@@ -211,8 +211,8 @@ def _gap_remarks(runs: pd.DataFrame) -> Iterator[Remark]:
     gaps: Any = times.diff().dt.total_seconds() / 86_400
     long = gaps > max(_LONG_GAP * float(gaps.median()), 1.0)  # all False for a single run
     for row in gaps[long].index:
-        words = f"{gaps[row]:.0f} days without a run"
-        yield Remark(str(runs.loc[row, "run_id"]), Kind.GAP, words)
+        text = f"{gaps[row]:.0f} days without a run"
+        yield Remark(str(runs.loc[row, "run_id"]), Kind.GAP, text)
 
 
 def _change(series: TrackedSeries, runs: pd.DataFrame, step: LevelStep) -> LevelChange:

@@ -57,7 +57,7 @@ def headline_row(rows: pd.DataFrame, candidate: str) -> Any:
 def _where(row: Any, several: bool) -> str:
     """Return of which load a row is; the workload is named where there are several."""
     what = f"the whole load of {series_name(row.workload)}" if several else "the whole load"
-    return f"over {what} at {threads_words(row.nr_threads)}"
+    return f"over {what} at {threads_text(row.nr_threads)}"
 
 
 def _of_load(row: Any, candidate: str, baseline: str, where: str, smallest: float) -> str:
@@ -146,7 +146,7 @@ def number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 1 else f"{value:.2f}"
 
 
-def threads_words(count: int) -> str:
+def threads_text(count: int) -> str:
     """Return "1 thread" or "64 threads"."""
     return f"{count} thread" if count == 1 else f"{count} threads"
 

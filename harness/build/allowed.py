@@ -31,10 +31,10 @@ def refusal(name: str, executable: bool, patterns: Sequence[str]) -> str:
 
 @functools.cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    words = []
+    parts = []
     for part in re.split(r"(\*\*/|\*\*|[*?])", pattern):
-        words.append(_MEANINGS.get(part) or re.escape(part))
-    return re.compile("".join(words), re.DOTALL)
+        parts.append(_MEANINGS.get(part) or re.escape(part))
+    return re.compile("".join(parts), re.DOTALL)
 
 
 _MEANINGS = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}

@@ -80,7 +80,7 @@ FIXED_DATES = {"GIT_AUTHOR_DATE": _ENVIRONMENT["GIT_COMMITTER_DATE"]}
 
 def run_git(
     runner: Runner,
-    words: Sequence[str],
+    arguments: Sequence[str],
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
@@ -93,7 +93,7 @@ def run_git(
     """
     settings = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
     environment = {**_ENVIRONMENT, **_user_environment(runner), **(env or {})}
-    argv = ["git", *settings, *words]
+    argv = ["git", *settings, *arguments]
     if view:
         argv = contained_argv(argv, view, runner, environment=environment)
     done = runner.run(
@@ -109,14 +109,14 @@ def run_git(
 
 def run_outside(
     runner: Runner,
-    words: Sequence[str],
+    arguments: Sequence[str],
     folder: Path,
     stdin: Path | None = None,
     view: SandboxPaths | None = None,
 ) -> Completed:
     """Run git in a folder that is no repository, whatever it lies in."""
     where = ["-C", str(folder), "--git-dir=/dev/null"]
-    return run_git(runner, [*where, *words], stdin=stdin, view=view)
+    return run_git(runner, [*where, *arguments], stdin=stdin, view=view)
 
 
 def _user_environment(runner: Runner) -> dict[str, str]:
@@ -131,8 +131,8 @@ _READ: dict[tuple[str | None, ...], dict[str, str]] = {}
 
 
 def _read_user_settings(runner: Runner) -> dict[str, str]:
-    words = ["config", "--includes", "--null", "--get-regexp", _USER_SETTINGS]
-    read = runner.run(["git", "--git-dir=/dev/null", *words], env={"LC_ALL": "C"})
+    arguments = ["config", "--includes", "--null", "--get-regexp", _USER_SETTINGS]
+    read = runner.run(["git", "--git-dir=/dev/null", *arguments], env={"LC_ALL": "C"})
     entries = read.output.split("\0") if read.returncode == 0 else []
     pairs = [entry.partition("\n")[::2] for entry in entries if "\n" in entry]
     found = {"GIT_CONFIG_COUNT": str(len(pairs))}
@@ -160,7 +160,7 @@ class Repository:
 
     def git(
         self,
-        *words: str,
+        *arguments: str,
         tree: Path | None = None,
         env: Mapping[str, str] | None = None,
         view: SandboxPaths | None = None,
@@ -174,7 +174,7 @@ class Repository:
             view = SandboxPaths(
                 (self.folder, *view.writable), (*self._alternates(), *view.readable)
             )
-        return run_git(self.runner, [*where, *words], env=env, view=view)
+        return run_git(self.runner, [*where, *arguments], env=env, view=view)
 
     def _alternates(self) -> list[Path]:
         """Return the folders with objects of others that are used here, and what those use in turn.
@@ -193,17 +193,17 @@ class Repository:
             waiting += new
         return found
 
-    def read(self, *words: str, env: Mapping[str, str] | None = None) -> str:
+    def read(self, *arguments: str, env: Mapping[str, str] | None = None) -> str:
         """Return what git says. Raises InputError with its last lines where it fails."""
-        done = self.git(*words, env=env)
+        done = self.git(*arguments, env=env)
         if done.returncode:
-            raise InputError(f"git {words[0]} in {self.folder.name}: {last_lines(done.output)}")
+            raise InputError(f"git {arguments[0]} in {self.folder.name}: {last_lines(done.output)}")
         return done.output.strip()
 
     def commit(self, ref: str) -> str | None:
         """Return the id of the commit that `ref` names here, or None."""
-        words = ["rev-parse", "--verify", "-q", "--end-of-options", f"{ref}^{{commit}}"]
-        done = self.git(*words)
+        arguments = ["rev-parse", "--verify", "-q", "--end-of-options", f"{ref}^{{commit}}"]
+        done = self.git(*arguments)
         return None if done.returncode else done.output.strip()
 
     def tree_of(self, commit: str) -> str:
@@ -290,8 +290,8 @@ def _share_objects(ours: Repository, place: Path, refs: Sequence[str]) -> str:
         replace_file(ours.folder / "shallow", cut)
     _share_promisor(ours, place)
     for ref in refs:
-        words = ["rev-parse", "--verify", "-q", "--end-of-options", f"{ref}^{{commit}}"]
-        done = ask_user_repository(place, words, ours.runner)
+        arguments = ["rev-parse", "--verify", "-q", "--end-of-options", f"{ref}^{{commit}}"]
+        done = ask_user_repository(place, arguments, ours.runner)
         if done.returncode == 0 and (found := ours.commit(done.output.strip())):
             return found
     advice = "`git fetch --tags` what is missing, or name another commit"
@@ -302,8 +302,8 @@ def _share_objects(ours: Repository, place: Path, refs: Sequence[str]) -> str:
 
 def _share_promisor(ours: Repository, place: Path) -> None:
     """Let `ours` fetch what a partial clone at `place` left at its server."""
-    words = ["config", "--get-regexp", r"^remote\..*\.promisor$", "^true$"]
-    promised = ask_user_repository(place, words, ours.runner)
+    arguments = ["config", "--get-regexp", r"^remote\..*\.promisor$", "^true$"]
+    promised = ask_user_repository(place, arguments, ours.runner)
     if promised.returncode:
         return
     name = promised.output.split(".", 1)[1].rpartition(".promisor")[0].splitlines()[0]
@@ -313,7 +313,7 @@ def _share_promisor(ours: Repository, place: Path) -> None:
         ours.read("config", f"remote.promisor.{key}", value)
 
 
-def ask_user_repository(place: Path, words: Sequence[str], runner: Runner) -> Completed:
+def ask_user_repository(place: Path, arguments: Sequence[str], runner: Runner) -> Completed:
     """Run git, for a question, on the user's repository at `place`; on none that it lies in.
 
     Raises InputError where there is none.
@@ -322,7 +322,7 @@ def ask_user_repository(place: Path, words: Sequence[str], runner: Runner) -> Co
         raise InputError(f"{place} is not there; expected a git repository")
     if not (place / ".git").exists() and not (place / "HEAD").is_file():
         raise InputError(f"{place} is no git repository")
-    return run_git(runner, words, cwd=place, env={"GIT_NO_LAZY_FETCH": "1"})
+    return run_git(runner, arguments, cwd=place, env={"GIT_NO_LAZY_FETCH": "1"})
 
 
 def _fetch(ours: Repository, place: str, refs: Sequence[str], alone: bool) -> str:
@@ -332,9 +332,9 @@ def _fetch(ours: Repository, place: str, refs: Sequence[str], alone: bool) -> st
         if re.fullmatch(r"[0-9a-f]{7,40}", ref) and (known := ours.commit(ref)):
             return known  # a commit id never changes its meaning
         depth = ["--depth=1"] if alone else []
-        words = ["fetch", "-q", "--no-tags", "--no-write-fetch-head", *depth]
-        words += ["--", place, f"+{ref}:{kept}"]
-        done = ours.git(*words)
+        arguments = ["fetch", "-q", "--no-tags", "--no-write-fetch-head", *depth]
+        arguments += ["--", place, f"+{ref}:{kept}"]
+        done = ours.git(*arguments)
         if done.returncode == 0 and (found := ours.commit(kept)):
             return found
         said = last_lines(done.output)

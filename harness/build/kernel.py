@@ -134,8 +134,8 @@ def ensure_kernel(
             try:
                 build_kernel(plan, pristine, folder, cache, runner, notify)
             except KernelBuildError as error:
-                words = f"kernel {spec.name} does not build: {error}"
-                raise KernelBuildError(words, _keep_log(plan, folder, cache)) from error
+                text = f"kernel {spec.name} does not build: {error}"
+                raise KernelBuildError(text, _keep_log(plan, folder, cache)) from error
     return load_built(entry, spec)
 
 
@@ -151,8 +151,8 @@ def _first_of_near_builds(
         if not is_contained(plan.spec) and not has_near_build(plan, cache):
             text = json.dumps(near_inputs(plan.inputs), sort_keys=True)
             name = f"near-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
-            words = "waiting for a build of the same source, to start from its objects"
-            held.enter_context(cache.lock(name, lambda: notify(words)))
+            message = "waiting for a build of the same source, to start from its objects"
+            held.enter_context(cache.lock(name, lambda: notify(message)))
             if has_near_build(plan, cache):
                 held.close()
         yield

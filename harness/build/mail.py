@@ -161,18 +161,18 @@ def plain_mail(content: bytes, runner: Runner) -> bytes:
     git finds no patch in it.
     """
     with scratch_folder("mail") as scratch:
-        given, words, patch = (scratch / name for name in ("mail", "words", "patch"))
+        given, message, patch = (scratch / name for name in ("mail", "message", "patch"))
         given.write_bytes(_unix(content))
         view = SandboxPaths((scratch,)) if can_contain(runner) else None
         for encoding in ("-u", "-n"):  # without a change where there is no such charset
-            argv = ["mailinfo", encoding, "--no-scissors", "words", "patch"]
+            argv = ["mailinfo", encoding, "--no-scissors", "message", "patch"]
             done = run_outside(runner, argv, scratch, given, view)
             if done.returncode == 0:
                 break
         diff = _unix(patch.read_bytes()) if patch.is_file() else b""
         if done.returncode or not DIFF.search(diff):
             raise InputError(f"git finds no patch in the mail: {last_lines(done.output)}")
-        body = words.read_bytes().decode("utf-8", "replace").encode("utf-8", "replace") + diff
+        body = message.read_bytes().decode("utf-8", "replace").encode("utf-8", "replace") + diff
     said = dict(re.findall(r"^(Author|Email|Subject|Date): (.*)$", done.output, re.MULTILINE))
     name = re.sub(r"[<>\"\\]", "", one_line(said.get("Author", ""), 200)).strip() or "Unknown"
     address = one_line(said.get("Email", ""), 200)

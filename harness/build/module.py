@@ -75,12 +75,12 @@ def describe_difference(ours: str, theirs: str) -> list[str]:
     The cases and parameters are read from the tables of the C file, the gate from the call on
     which workers wait for each other.
     """
-    words = []
+    parts = []
     for what, pattern in (("case", _CASE), ("parameter", _PARAMETER)):
         here, there = pattern.findall(ours), pattern.findall(theirs)
-        words += [f"a {what} more: {name}" for name in here if name not in there]
-        words += [f"no {what} {name}" for name in there if name not in here]
+        parts += [f"a {what} more: {name}" for name in here if name not in there]
+        parts += [f"no {what} {name}" for name in there if name not in here]
     gates = [{line.strip() for line in _GATE.findall(text)} for text in (ours, theirs)]
     if gates[0] != gates[1]:
-        words.append("another start gate for its workers")
-    return words or ["the same cases, parameters and start gate"]
+        parts.append("another start gate for its workers")
+    return parts or ["the same cases, parameters and start gate"]

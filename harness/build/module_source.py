@@ -54,8 +54,8 @@ def _member(digest: str, archive: Path, cache: Cache, runner: Runner) -> str:
     if not kept.is_file():
         if not archive.is_file():
             return ""
-        words = ["-O", "--occurrence=1", "--wildcards", f"*/{SOURCE_FILE}"]
-        done = runner.run(tar_argv(archive, *words))
+        arguments = ["-O", "--occurrence=1", "--wildcards", f"*/{SOURCE_FILE}"]
+        done = runner.run(tar_argv(archive, *arguments))
         if done.returncode:
             return ""
         replace_file(kept, done.output)

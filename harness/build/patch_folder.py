@@ -95,11 +95,11 @@ def _quilt_entries(folder: Path) -> list[tuple[str, int]]:
     entries = []
     text = read_bounded(folder / "series").decode("utf-8", "replace")
     for number, line in enumerate(text.splitlines(), start=1):
-        words = line.split("#")[0].split()
-        if not words:
+        parts = line.split("#")[0].split()
+        if not parts:
             continue
-        name, strip = words[0], 1
-        for word in words[1:]:
+        name, strip = parts[0], 1
+        for word in parts[1:]:
             level = re.fullmatch(r"-p(ab|\d)", word)
             if not level:
                 raise InputError(

@@ -137,20 +137,27 @@ def _readable(view: SandboxPaths) -> list[Path]:
 def _bubblewrap(
     argv: Sequence[str], view: SandboxPaths, environment: Mapping[str, str]
 ) -> list[str]:
-    words = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    words += ["--tmpfs", _INSIDE, "--proc", "/proc", "--dev", "/dev", "--clearenv"]
+    options = [
+        "bwrap",
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+    ]
+    options += ["--tmpfs", _INSIDE, "--proc", "/proc", "--dev", "/dev", "--clearenv"]
     for name in _SYSTEM:
         if Path(name).is_symlink():
-            words += ["--symlink", str(Path(name).readlink()), name]
+            options += ["--symlink", str(Path(name).readlink()), name]
         elif Path(name).is_dir():
-            words += ["--ro-bind", name, name]
+            options += ["--ro-bind", name, name]
     for path in _readable(view):
-        words += ["--ro-bind", str(path), str(path)]
+        options += ["--ro-bind", str(path), str(path)]
     for path in view.writable:
-        words += ["--bind", str(path), str(path)]
+        options += ["--bind", str(path), str(path)]
     for name, value in environment.items():
-        words += ["--setenv", name, value]
-    return [*words, "--", *argv]
+        options += ["--setenv", name, value]
+    return [*options, "--", *argv]
 
 
 # systemd's own process starts the unit, so it does not end with us unless this shell ends it: on
@@ -172,12 +179,12 @@ def _systemd(argv: Sequence[str], view: SandboxPaths, environment: Mapping[str, 
     system = [Path(name) for name in _SYSTEM if Path(name).is_dir()]
     properties += [f"BindReadOnlyPaths={path}" for path in (*system, *_readable(view))]
     properties += [f"BindPaths={path}" for path in view.writable]
-    words = ["--quiet", "--wait", "--pipe", "--collect", "--no-ask-password"]
-    words += [f"--uid={os.geteuid()}", f"--gid={os.getegid()}"]
-    words += [f"--property={one}" for one in properties]
-    words += [f"--setenv={name}={value}" for name, value in environment.items()]
+    options = ["--quiet", "--wait", "--pipe", "--collect", "--no-ask-password"]
+    options += [f"--uid={os.geteuid()}", f"--gid={os.getegid()}"]
+    options += [f"--property={one}" for one in properties]
+    options += [f"--setenv={name}={value}" for name, value in environment.items()]
     death_signal = ["setpriv", "--pdeathsig", "TERM", "--", "sh", "-c", _UNIT, "sh"]
-    return [*death_signal, *words, "--", *(word.replace("$", "$$") for word in argv)]
+    return [*death_signal, *options, "--", *(word.replace("$", "$$") for word in argv)]
 
 
 METHODS = (
@@ -202,13 +209,13 @@ def refusal_of(method: Method, runner: Runner) -> str:
         secret, own = folder / "secret", folder / "own"
         secret.write_text("secret", encoding="ascii")
         own.mkdir()
-        words = {
+        values = {
             "secret": shlex.quote(str(secret)),
             "own": shlex.quote(str(own)),
             "namespace": shlex.quote(str(Path("/proc/self/ns/pid").readlink())),
         }
         argv = method.wrap(
-            ["sh", "-c", _PROBE.format(**words)], SandboxPaths((own,)), _environment(None)
+            ["sh", "-c", _PROBE.format(**values)], SandboxPaths((own,)), _environment(None)
         )
         done = runner.run(argv, deadline_s=60)
     shown = "it shows what it should hide" if done.returncode == 1 else "no message"

@@ -117,8 +117,8 @@ def find_change(folder: Path, commit: str, patches: str, cache: Cache, runner: R
     return _kernel_sides(Sides(tree, repository, side, change))
 
 
-def _range_sides(tree: Path, words: str, cache: Cache, runner: Runner) -> Sides:
-    left, _, right = words.partition("..")
+def _range_sides(tree: Path, text: str, cache: Cache, runner: Runner) -> Sides:
+    left, _, right = text.partition("..")
     symmetric = right.startswith(".")
     right = right.removeprefix(".")
     repository, first = _commit_side(tree, left or "HEAD", cache, runner)
@@ -126,7 +126,7 @@ def _range_sides(tree: Path, words: str, cache: Cache, runner: Runner) -> Sides:
     if symmetric:
         common = repository.git("merge-base", first.commit, second.commit)
         if common.returncode:
-            raise InputError(f"{words}: the two have no commit in common")
+            raise InputError(f"{text}: the two have no commit in common")
         _, first = _commit_side(tree, common.output.strip(), cache, runner)
     return _checked(Sides(tree, repository, first, second))
 
@@ -213,8 +213,8 @@ def _working_tree_side(tree: Path, repository: Repository) -> Side:
 
 def _write_index(tree: Path, repository: Repository, index: Path) -> None:
     """Fill `index` from the user's, times included, and take over what their clone ignores."""
-    words = ["rev-parse", "--git-path", "index", "--git-path", "info/exclude"]
-    asked = ask_user_repository(tree, words, repository.runner)
+    arguments = ["rev-parse", "--git-path", "index", "--git-path", "info/exclude"]
+    asked = ask_user_repository(tree, arguments, repository.runner)
     if asked.returncode:
         raise InputError(f"looking into {tree}: {last_lines(asked.output)}")
     theirs, exclude = ((tree / line).resolve() for line in asked.output.splitlines())
@@ -232,10 +232,10 @@ def _write_index(tree: Path, repository: Repository, index: Path) -> None:
 def _refuse_many_untracked(
     tree: Path, repository: Repository, where: list[str], env: dict[str, str]
 ) -> None:
-    words = [*where, "ls-files", "-z", "--others", "--exclude-standard"]
+    arguments = [*where, "ls-files", "-z", "--others", "--exclude-standard"]
     sizes = {
         name: (tree / name).lstat().st_size
-        for name in repository.read(*words, env=env).split("\0")
+        for name in repository.read(*arguments, env=env).split("\0")
         if name and (tree / name).exists()
     }
     if sum(sizes.values()) > UNTRACKED_LIMIT:

@@ -77,10 +77,10 @@ def untar_argv(archive: Path, folder: Path) -> list[str]:
     return tar_argv(archive, "-C", str(folder), "--strip-components=1", "--no-same-owner")
 
 
-def tar_argv(archive: Path, *words: str) -> list[str]:
-    """Return the command that takes out of `archive` what `words` say; xz decodes on every CPU."""
+def tar_argv(archive: Path, *options: str) -> list[str]:
+    """Return the command that takes what `options` say out of `archive`; xz uses every CPU."""
     compressor = ["-I", "xz -T0"] if archive.suffix == ".xz" else []
-    return ["tar", "-x", *compressor, "-f", str(archive), *words]
+    return ["tar", "-x", *compressor, "-f", str(archive), *options]
 
 
 def _existing(spec: KernelSpec, key: str, name: str) -> Path:

@@ -155,7 +155,7 @@ def additions(
     ]
 
 
-def start_words(config: str, added: Sequence[str], dropped_modules: int) -> str:
+def describe_start(config: str, added: Sequence[str], dropped_modules: int) -> str:
     """Return what a kernel started from and what was changed in it, for people."""
     parts = [f"added: {', '.join(added)}" if added else "nothing added"]
     if dropped_modules:

@@ -129,8 +129,8 @@ def run_tuxmake(
             on_target(made)
 
     environment = {"PYTHONUNBUFFERED": "1", **({"PATH": path} if path else {})}
-    words = [*_DEATH_SIGNAL, *argv]
-    done = runner.run(words, env=environment, log=log, on_line=count, deadline_s=deadline_s)
+    arguments = [*_DEATH_SIGNAL, *argv]
+    done = runner.run(arguments, env=environment, log=log, on_line=count, deadline_s=deadline_s)
     if done.timed_out:
         raise KernelBuildError(f"the build was ended after {deadline_s:.0f} s")
     if done.returncode and "No space left on device" in done.output:

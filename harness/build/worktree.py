@@ -146,8 +146,8 @@ def _commit_tree(repository: Repository, pristine: Path) -> None:
     begin_repository(repository.folder, repository.runner)
     pack = ["-c", "core.bigFileThreshold=1", "-c", "core.compression=1"]
     links = ["-c", "core.symlinks=true"]
-    words = [*pack, *links, f"--work-tree={pristine}", "add", "--all", "--force", "."]
-    repository.read(*words)
+    arguments = [*pack, *links, f"--work-tree={pristine}", "add", "--all", "--force", "."]
+    repository.read(*arguments)
     tree = repository.read("write-tree")
     commit = commit_tree(repository, tree, "source")
     repository.read("update-ref", "refs/heads/source", commit)
@@ -156,8 +156,8 @@ def _commit_tree(repository: Repository, pristine: Path) -> None:
 
 def commit_tree(repository: Repository, tree: str, message: str, *parents: str) -> str:
     """Return the commit of the contents `tree`; the same words and contents are one commit."""
-    words = [word for parent in parents for word in ("-p", parent)]
-    return repository.read("commit-tree", tree, "-m", message, *words, env=FIXED_DATES)
+    arguments = [word for parent in parents for word in ("-p", parent)]
+    return repository.read("commit-tree", tree, "-m", message, *arguments, env=FIXED_DATES)
 
 
 def _patched(bare: Repository, recipe: KernelSpec) -> str:
@@ -171,8 +171,8 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
 
         def attempt(form: Path) -> Completed:
             view = SandboxPaths((scratch,), (form,)) if contained else None
-            words = ("apply", "--cached", "--whitespace=nowarn", str(form))
-            return bare.git(*words, env=index, view=view)
+            arguments = ("apply", "--cached", "--whitespace=nowarn", str(form))
+            return bare.git(*arguments, env=index, view=view)
 
         for name in recipe.patches:
             form, refused = first_applicable(recipe.place(name), attempt)
@@ -187,9 +187,16 @@ def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path, contain
     """Apply one patch in the worktree at `tree`, where git checks out only what it changes."""
     mail.write_bytes(patch.mail)
     form = ["--quiet", "--patch-format=mbox", "--no-scissors", "--whitespace=nowarn", "--keep-cr"]
-    words = ["am", *form, "--committer-date-is-author-date", f"-p{patch.strip}", "--", str(mail)]
+    argv = [
+        "am",
+        *form,
+        "--committer-date-is-author-date",
+        f"-p{patch.strip}",
+        "--",
+        str(mail),
+    ]
     view = SandboxPaths((tree.parent,)) if contained else None
-    done = repository.git(*words, tree=tree, view=view)
+    done = repository.git(*argv, tree=tree, view=view)
     if done.returncode:
         raise InputError(
             f"patch {patch.name} ({patch.title!r}) does not apply: "

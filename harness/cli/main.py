@@ -91,8 +91,8 @@ def main() -> None:
         status = _report(describe(error), ExitCode.FAILURE, debug)
         _drop_output()
     except Exception as error:  # the last resort: a traceback is for developers
-        words = f"internal error: {type(error).__name__}: {error}\n  --debug shows where"
-        status = _report(words, ExitCode.FAILURE, debug)
+        text = f"internal error: {type(error).__name__}: {error}\n  --debug shows where"
+        status = _report(text, ExitCode.FAILURE, debug)
     sys.exit(status)
 
 
@@ -118,10 +118,10 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _report(words: str, status: int, debug: bool) -> int:
+def _report(text: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    echo(f"vmapbench: {words}", err=True)
+    echo(f"vmapbench: {text}", err=True)
     return status
 
 

@@ -52,10 +52,10 @@ class Lines(Observer):
 
             self._say_once("noise", noise_advice([record.facts]))
 
-    def _say_once(self, topic: str, words: str) -> None:
+    def _say_once(self, topic: str, text: str) -> None:
         if topic not in self._said:
             self._said.add(topic)
-            self.say(words)
+            self.say(text)
 
     def build(self, build: BuildProgress) -> None:
         """Print each phase of a kernel build once."""
@@ -63,9 +63,9 @@ class Lines(Observer):
             self._building = (build.kernel, build.phase)
             self.say(f"{build.kernel}: {build.phase}")
 
-    def say(self, words: str) -> None:
+    def say(self, text: str) -> None:
         """Print one line."""
-        echo(words, err=True)
+        echo(text, err=True)
 
     def eta(self) -> str:
         """Return how long the rest will take, judging by the boots so far."""
@@ -94,10 +94,10 @@ class Bar(Lines):
         again = f" (attempt {attempt})" if attempt > 1 else ""
         self._running[job.position] = f"{job.kernel}, {job.workload}{again}"
 
-    def phase(self, words: str) -> None:
+    def phase(self, text: str) -> None:
         boots = list(self._running.values())
         what = boots[0] if len(boots) == 1 else f"{len(boots)} boots at once"
-        self._progress.update(self._task, description=one_line(f"{what}: {words}{self.eta()}"))
+        self._progress.update(self._task, description=one_line(f"{what}: {text}{self.eta()}"))
 
     def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
         super().boot_ended(job, record, left)
@@ -106,14 +106,14 @@ class Bar(Lines):
 
     def build(self, build: BuildProgress) -> None:
         """Show the progress of a kernel build."""
-        words = one_line(f"{build.kernel}: {build.phase}")
+        text = one_line(f"{build.kernel}: {build.phase}")
         self._progress.update(
-            self._task, description=words, completed=build.targets, total=build.total
+            self._task, description=text, completed=build.targets, total=build.total
         )
 
-    def say(self, words: str) -> None:
+    def say(self, text: str) -> None:
         """Print above the bar."""
-        self._progress.console.print(Text(visible(words)))
+        self._progress.console.print(Text(visible(text)))
 
 
 def columns() -> tuple[ProgressColumn, ...]:

@@ -108,8 +108,8 @@ def _refusal(what: str, line: str) -> InputError:
     return InputError(f"/proc/{what}: not understood: {line[:120]!r}")
 
 
-def _counts(line: str, words: str) -> list[int]:
-    counts = [int(word) for word in words.split()]
+def _counts(line: str, columns: str) -> list[int]:
+    counts = [int(word) for word in columns.split()]
     if len(counts) > _ORDERS:
         raise InputError(f"more than {_ORDERS} columns: {line[:120]!r}")
     return counts

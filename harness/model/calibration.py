@@ -95,24 +95,24 @@ def parse_lock_profile(text: str, system_map: str) -> Iterator[dict[str, Any]]:
     symbols = _Symbols(system_map)
     part: dict[str, Any] = {}
     for line in text.splitlines():
-        kind, *words = line.split()
+        kind, *fields = line.split()
         if kind == "part":
             if part:
                 yield part
-            part = {"work": [int(word) for word in words[1:4]], "sites": {}, "atomics": {}}
+            part = {"work": [int(word) for word in fields[1:4]], "sites": {}, "atomics": {}}
         elif kind == "lock":
-            caller, lock = int(words[0], 16), int(words[1], 16)
+            caller, lock = int(fields[0], 16), int(fields[1], 16)
             name = symbols.at(lock) if lock >= _IMAGE else ""
             key = (f"{symbols.at(caller)}", name)
             site = part["sites"].setdefault(key, {"addresses": set(), "counts": [0] * (5 + AGES)})
             site["addresses"].add(lock)
-            counts = [int(word) for word in words[2:]]
+            counts = [int(word) for word in fields[2:]]
             site["counts"] = [a + b for a, b in zip(site["counts"], counts, strict=True)]
         elif kind == "atomic":
-            address = int(words[0], 16)
+            address = int(fields[0], 16)
             counts_of = part["atomics"].setdefault(address >> _LINE_BITS, {})
             name = symbols.at(address).removesuffix("+0x0")
-            counts_of[name] = counts_of.get(name, 0) + int(words[1])
+            counts_of[name] = counts_of.get(name, 0) + int(fields[1])
     if part:
         yield part
 

@@ -45,12 +45,12 @@ def describe_state(allocator: Allocator, event: Event) -> Iterator[str]:
 
 def render_event(event: Event) -> str:
     """Return one line."""
-    words = [type(event).__name__.lower()]
+    parts = [type(event).__name__.lower()]
     for name, value in event._asdict().items():
         if name != "where":
             shown = hex(value) if name in ("address", "start", "end", "base") else value
-            words.append(f"{name}={shown}")
-    return " ".join(words)
+            parts.append(f"{name}={shown}")
+    return " ".join(parts)
 
 
 def _neighbours(allocator: Allocator, address: int) -> list[str]:

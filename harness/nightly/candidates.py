@@ -64,7 +64,7 @@ class Failed:
 
     candidate: str
     where: str
-    words: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -300,9 +300,9 @@ def describe_mailbox(box: Mailbox) -> str:
     return "; ".join(facts)
 
 
-def _some(words: Sequence[str]) -> str:
-    shown = ", ".join(words[:_SUBJECTS_SHOWN])
-    more = len(words) - _SUBJECTS_SHOWN
+def _some(parts: Sequence[str]) -> str:
+    shown = ", ".join(parts[:_SUBJECTS_SHOWN])
+    more = len(parts) - _SUBJECTS_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
 
 

@@ -72,8 +72,8 @@ class Deadline(Observer):
             raise DeadlineReached
         self.observer.boot_began(job, attempt)
 
-    def phase(self, words: str) -> None:
-        self.observer.phase(words)
+    def phase(self, text: str) -> None:
+        self.observer.phase(text)
 
     def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
         self.boots += 1

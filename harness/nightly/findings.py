@@ -146,7 +146,7 @@ def _context(
     place = runs.index(first.at_run)
     before = [_summary(store, run, line) for run in runs[max(0, place - 1) : place]]
     return (
-        *(f"Before: {words}" for words in before),
+        *(f"Before: {text}" for text in before),
         f"Since:  {_summary(store, first.at_run, line)}",
         "",
         "Which commit it was: vmapbench bisect GOOD BAD PLAYBOOK",

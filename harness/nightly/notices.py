@@ -112,9 +112,9 @@ def series_key(subject: Subject, revision: str, playbook: str) -> str:
 
 
 def series_notice(
-    key: str, subject: Subject, words: Sequence[str], text: str, runs: Sequence[str] = ()
+    key: str, subject: Subject, verdicts: Sequence[str], text: str, runs: Sequence[str] = ()
 ) -> Notice:
-    """Return the verdict on a series. `words`: of the comparison's rows; `text`: for a mail.
+    """Return the verdict on a series. `verdicts`: of the comparison's rows; `text`: for a mail.
 
     `runs`: lines on the two runs where there were two. `key`: see `series_key`.
     """
@@ -122,27 +122,27 @@ def series_notice(
     lines = [*wrapped(f"Measured: {subject.title}."), "", *runs, text]
     return Notice(
         key=key,
-        title=f"{subject.name} {_summary_of(words)} ({playbook})",
+        title=f"{subject.name} {_summary_of(verdicts)} ({playbook})",
         text="\n".join(lines),
         date=subject.night,
-        worse=Word.SLOWER in words,
+        worse=Word.SLOWER in verdicts,
         message_id=subject.message_id,
     )
 
 
-def difference_text(words: Iterable[str]) -> str:
+def difference_text(verdicts: Iterable[str]) -> str:
     """Return "slower", "faster" or "slower and faster"; empty where there is neither."""
-    return " and ".join(word for word in (Word.SLOWER, Word.FASTER) if word in set(words))
+    return " and ".join(word for word in (Word.SLOWER, Word.FASTER) if word in set(verdicts))
 
 
-def _summary_of(words: Sequence[str]) -> str:
+def _summary_of(verdicts: Sequence[str]) -> str:
     """Return the summary of the verdict words of a comparison's rows."""
-    if shown := difference_text(words):
+    if shown := difference_text(verdicts):
         return f"is {shown}"
-    undecided = [w for w in (Word.NOT_COMPARABLE, Word.TOO_FEW, Word.TOO_NOISY) if w in words]
-    if undecided or not words:
+    undecided = [w for w in (Word.NOT_COMPARABLE, Word.TOO_FEW, Word.TOO_NOISY) if w in verdicts]
+    if undecided or not verdicts:
         return f"is undecided: {', '.join(undecided) or 'nothing was compared'}"
-    alike = all(word == Word.ALIKE for word in words)
+    alike = all(word == Word.ALIKE for word in verdicts)
     return "makes no difference" if alike else "shows no difference"
 
 
@@ -157,17 +157,17 @@ def verdict_notice(
     return Notice(key, title, "\n".join(lines), subject.night, "", True, subject.message_id)
 
 
-def failure_key(where: str, words: str) -> str:
+def failure_key(where: str, text: str) -> str:
     """Return the key under which a failure is reported once."""
-    digest = hashlib.sha256(f"{where} {words}".encode("utf-8", "replace")).hexdigest()[:12]
+    digest = hashlib.sha256(f"{where} {text}".encode("utf-8", "replace")).hexdigest()[:12]
     return f"failure|{where}|{digest}"
 
 
-def failure_notice(where: str, words: str, night: str) -> Notice:
+def failure_notice(where: str, text: str, night: str) -> Notice:
     """Return the notice that a candidate cannot be built, or that a nightly run failed."""
-    lines = [f"The nightly run of {night} could not measure {where}:", "", *_indented(words)]
-    title = f"{where}: {words.splitlines()[0][:120] if words else 'failed'}"
-    return Notice(failure_key(where, words), title, "\n".join(lines), night, worse=True)
+    lines = [f"The nightly run of {night} could not measure {where}:", "", *_indented(text)]
+    title = f"{where}: {text.splitlines()[0][:120] if text else 'failed'}"
+    return Notice(failure_key(where, text), title, "\n".join(lines), night, worse=True)
 
 
 def failures_notice(candidate: str, failures: Sequence[tuple[str, str]], night: str) -> Notice:
@@ -175,10 +175,10 @@ def failures_notice(candidate: str, failures: Sequence[tuple[str, str]], night: 
     if len(failures) == 1:
         return failure_notice(*failures[0], night)
     lines = [f"The nightly run of {night} could not measure these of {candidate}:"]
-    for where, words in failures:
-        lines += ["", f"{where}:", *_indented(words)]
+    for where, text in failures:
+        lines += ["", f"{where}:", *_indented(text)]
     title = f"{candidate}: {len(failures)} series are not measured"
-    key = failure_key(candidate, " ".join(words for _, words in failures))
+    key = failure_key(candidate, " ".join(text for _, text in failures))
     return Notice(key, title, "\n".join(lines), night, worse=True)
 
 

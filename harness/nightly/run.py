@@ -129,8 +129,8 @@ class NightlyRun:
             title = next(w.revision.title for w in planned if w.job is job)
             second = f" ({claim_text(pair)})" if pair and needs_second_run(job, pair) else ""
             lines.append(f"{when}: {job.key}{second}, about {takes_s / 60:.0f} min: {title}")
-        lines += [f"not measured: {item.where}: {item.words}" for item in found.failed]
-        lines += [f"{candidate}: {words}" for candidate, words in found.notes.items()]
+        lines += [f"not measured: {item.where}: {item.reason}" for item in found.failed]
+        lines += [f"{candidate}: {text}" for candidate, text in found.notes.items()]
         lines += [f"not measured: {candidate}: it holds nothing" for candidate in found.empty]
         lines += [] if planned else ["nothing to measure in this run"]
         return NightlyPlan(tuple(lines), not found.failed and not found.empty)
@@ -140,8 +140,8 @@ class NightlyRun:
         state.save()
         found = self._find(state, self.folder / "kernels")
         planned = found.planned
-        for candidate, words in found.notes.items():
-            self.log(f"{candidate}: {words}")
+        for candidate, text in found.notes.items():
+            self.log(f"{candidate}: {text}")
         self._notify_failed(state, night, found.failed)
         interrupted = self._measure(state, night, planned)
         if interrupted:
@@ -154,11 +154,11 @@ class NightlyRun:
         self, state: NightlyState, night: NightlyRecord, failed: Sequence[Failed]
     ) -> None:
         """Report candidates that cannot be built, once, in one notice for each candidate."""
-        night.failures |= {item.where: item.words for item in failed}
+        night.failures |= {item.where: item.reason for item in failed}
         fresh: dict[str, list[tuple[str, str]]] = {}
         for item in failed:
-            if failure_key(item.where, item.words) not in state.reported:
-                fresh.setdefault(item.candidate, []).append((item.where, item.words))
+            if failure_key(item.where, item.reason) not in state.reported:
+                fresh.setdefault(item.candidate, []).append((item.where, item.reason))
         for candidate, items in fresh.items():
             self._notify(state, [failures_notice(candidate, items, night.date)])
             state.reported |= {failure_key(*item): night.date for item in items}

@@ -35,14 +35,14 @@ def judge_series(
     """
     assert report.comparison is not None
     rows = report.comparison.rows
-    words = [Word(word) for word in rows.loc[rows["metric"] != Metric.MAX, "word"]]
+    verdicts = [Word(word) for word in rows.loc[rows["metric"] != Metric.MAX, "word"]]
     key = series_key(subject, work.revision.id, work.playbook.name)
     text = render_mail(View(report))
     if first is None or first.comparison is None or pair.claim is None:
         if shown := list(claimed(rows)["word"]):
             pair.claim = Claim(report.run.id, night.date, difference_text(shown))
             return None
-        return series_notice(key, subject, words, text), False
+        return series_notice(key, subject, verdicts, text), False
     found = confirmed(first.comparison.rows, rows)
     again = found[found["confirmed"]]
     if again.empty and bool(found["p_again"].isna().any()):

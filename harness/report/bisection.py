@@ -219,12 +219,12 @@ def _table(outcome: BisectionResult) -> list[str]:
 def _costs(outcome: BisectionResult) -> list[str]:
     counts = boot_counts(outcome)
     steps = step_count(outcome.plan.commits)
-    words = (
+    text = (
         f"{counts['all']} boots: {counts['of_good_and_bad']} of GOOD and BAD, "
         f"{counts['in_steps']} in {len(outcome.state.steps)} steps."
     )
     plain = f"{steps} steps x {outcome.plan.repeats} boots"
-    return [words, f"Plain bisection, GOOD and BAD aside: {plain}; without a bound on its errors."]
+    return [text, f"Plain bisection, GOOD and BAD aside: {plain}; without a bound on its errors."]
 
 
 def _percent(ratio: float) -> str:

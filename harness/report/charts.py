@@ -13,7 +13,7 @@ from harness.analysis.wording import (
     number,
     short_case,
     sweep_parameters,
-    threads_words,
+    threads_text,
 )
 from harness.report.drawing import (
     BETTER,
@@ -105,7 +105,7 @@ def _effect_text(effect: Effect, view: View) -> str:
 def size_text(effect: Effect) -> str:
     """Return "64 CPUs, 64 threads", with further parameters of the sweep."""
     more = sweep_parameters(effect.workload)
-    return ", ".join([f"{effect.cpus} CPUs", threads_words(effect.nr_threads), *more])
+    return ", ".join([f"{effect.cpus} CPUs", threads_text(effect.nr_threads), *more])
 
 
 def _ratio_title(view: View) -> str:
@@ -177,7 +177,7 @@ def draw_workers(view: View) -> Figure | None:
     )
     return Figure(
         "workers",
-        f"Time of each worker at {threads_words(threads)}",
+        f"Time of each worker at {threads_text(threads)}",
         "Each mark is one worker's time for one pass of a case, mean over boots, fastest first. "
         "A flat row means that all workers were served alike.",
         "; ".join(

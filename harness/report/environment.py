@@ -14,7 +14,7 @@ from harness.analysis.wording import (
     number,
     short_case,
     sweep_parameters,
-    threads_words,
+    threads_text,
 )
 from harness.text import visible
 
@@ -38,7 +38,7 @@ def environment() -> jinja2.Environment:
         "base_workload": base_workload,
         "sweep_parameters": sweep_parameters,
         "unbroken": unbroken,
-        "threads": threads_words,
+        "threads": threads_text,
         "si": si,
         "duration": duration,
         "percent": lambda share: NOTHING if pd.isna(share) else f"{share * 100:.1f} %",

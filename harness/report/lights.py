@@ -18,7 +18,7 @@ class Light:
 
     name: str
     state: str
-    words: str
+    text: str
 
 
 def validity_lights(view: View) -> list[Light]:
@@ -36,8 +36,8 @@ def validity_lights(view: View) -> list[Light]:
 def _completeness_light(view: View) -> Light:
     final = list(view.report.verdicts.values())
     measured = sum(verdict is Verdict.PASSED for verdict in final)
-    words = f"{measured} of {len(final)} planned boots measured"
-    return Light("Complete", "ok" if measured == len(final) else "fail", words)
+    text = f"{measured} of {len(final)} planned boots measured"
+    return Light("Complete", "ok" if measured == len(final) else "fail", text)
 
 
 def _verdict_light(view: View) -> Light:
@@ -58,11 +58,11 @@ def _noise_light(view: View) -> Light:
     noisy = sum(boot.verdict is Verdict.NOISY for boot in view.report.boots)
     lost = sum(verdict is Verdict.NOISY for verdict in view.report.verdicts.values())
     if lost:
-        words = f"{lost} planned boots never had a quiet host{_noisy_programs(view)}"
-        return Light("Noise gate", "fail", words)
+        text = f"{lost} planned boots never had a quiet host{_noisy_programs(view)}"
+        return Light("Noise gate", "fail", text)
     if noisy:
-        words = f"{noisy} boots were disturbed and repeated{_noisy_programs(view)}"
-        return Light("Noise gate", "warn", words)
+        text = f"{noisy} boots were disturbed and repeated{_noisy_programs(view)}"
+        return Light("Noise gate", "warn", text)
     return Light("Noise gate", "ok", "every boot within the limits for other load, steal, heat")
 
 
@@ -98,10 +98,10 @@ def _steady_light(view: View) -> Light:
     if share <= _FEW:
         return Light("Steady state", "ok", f"the first purge comes early in the loops{after}")
     if share < 1:
-        words = f"up to {share:.0%} of the loops ran before the first purge fills the nodes' pools"
-        return Light("Steady state", "warn", words + after)
-    words = "loads may end before the first purge: the nodes' pools stay empty"
-    return Light("Steady state", "warn", words + after)
+        text = f"up to {share:.0%} of the loops ran before the first purge fills the nodes' pools"
+        return Light("Steady state", "warn", text + after)
+    text = "loads may end before the first purge: the nodes' pools stay empty"
+    return Light("Steady state", "warn", text + after)
 
 
 def has_native_times(view: View) -> bool:
@@ -134,11 +134,11 @@ def _machine_light(view: View) -> Light:
     of = next((f"{facts['architecture']} " for facts in kernels if "architecture" in facts), "")
     size = f"{_most_cpus(view)} {of}vCPUs on {_host_cores(view)} cores"
     if _overcommitted(view):
-        words = f"{size}: times do not stand for a real machine of that size"
-        return Light("Machine", "fail", words + _why_not_kvm(view))
+        text = f"{size}: times do not stand for a real machine of that size"
+        return Light("Machine", "fail", text + _why_not_kvm(view))
     if _emulated(view):
-        words = f"{size}, instructions emulated (TCG): no native times"
-        return Light("Machine", "warn", words + _why_not_kvm(view))
+        text = f"{size}, instructions emulated (TCG): no native times"
+        return Light("Machine", "warn", text + _why_not_kvm(view))
     return Light("Machine", "ok", f"{_most_cpus(view)} CPUs, a core for each")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.analysis.judging import Word
-from harness.analysis.wording import short_case, threads_words
+from harness.analysis.wording import short_case, threads_text
 from harness.report.environment import duration
 from harness.report.lights import validity_lights
 from harness.report.rows import Effect
@@ -36,7 +36,7 @@ def _blocks(view: View) -> Iterator[tuple[str, list[Effect]]]:
         found.setdefault((effect.kernel, effect.cpus, effect.nr_threads), []).append(effect)
     for (kernel, cpus, threads), effects in found.items():
         sides = f"{view.label(kernel)} against {view.label(view.baseline)}"
-        yield f"{sides}, {cpus} CPUs, {threads_words(threads)}", effects
+        yield f"{sides}, {cpus} CPUs, {threads_text(threads)}", effects
 
 
 def _table(effects: Sequence[Effect], view: View) -> list[str]:
@@ -110,7 +110,7 @@ def _notes(view: View) -> list[str]:
     lines += _lines(f"Kernels: {', '.join(view.kernel_descriptions)}.")
     for light in validity_lights(view):
         if light.state != "ok" and light.name != "Machine":  # stands above
-            lines += _lines(f"{light.name}: {light.words}.")
+            lines += _lines(f"{light.name}: {light.text}.")
     return [*lines, f"vmapbench {view.report.run.harness}, run {view.report.run.id}"]
 
 

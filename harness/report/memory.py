@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from harness.analysis.memory import UNUSABLE
-from harness.analysis.wording import threads_words
+from harness.analysis.wording import threads_text
 from harness.report.drawing import Figure, by_kernel, column_width, columns_for, draw, facetted
 from harness.report.view import View
 
@@ -135,4 +135,4 @@ def _largest(view: View, group: str) -> pd.DataFrame:
 
 def _where(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
-    return f"{first['workload']}, {threads_words(int(first['nr_threads']))}"
+    return f"{first['workload']}, {threads_text(int(first['nr_threads']))}"

@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.build.kconfig import critical_differences
-from harness.build.start_config import start_words
+from harness.build.start_config import describe_start
 from harness.report import charts, memory, profile, published, resources, scaling
 from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
@@ -99,7 +99,7 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
         "boots": list(enumerate(report.boots, start=1))[:_BOOTS_SHOWN],
         "jobs": {job.position: job for job in report.jobs},
         "machine": _machine(report),
-        "start_words": start_words,
+        "describe_start": describe_start,
         "critical": critical_differences(report.run.critical),
         "config_diff": dict(list(differences.items())[:_CONFIG_ROWS_SHOWN]),
         "config_diff_count": len(differences),

@@ -177,9 +177,9 @@ def error_text(curves: list[Expected]) -> str:
     speeds = [error for expected in curves for error in expected.per_s_errors]
     if not ratios:
         return ""
-    words = f"Off by {_median(ratios)} on ratios"
+    text = f"Off by {_median(ratios)} on ratios"
     more = f" and {_median(speeds)} on throughput" if speeds else ""
-    return f"{words}{more} (median over {len(ratios)} {'point' if len(ratios) == 1 else 'points'})."
+    return f"{text}{more} (median over {len(ratios)} {'point' if len(ratios) == 1 else 'points'})."
 
 
 def published_text(found: PublishedRatio) -> str:

@@ -84,7 +84,7 @@ def machine_model(view: View) -> str | None:
     if not has_native_times(view):
         return None
     cpu = str(view.report.run.host.get("cpu") or "")
-    return next((model for words, model in _MODEL_OF_CPU.items() if words in cpu), None)
+    return next((model for name, model in _MODEL_OF_CPU.items() if name in cpu), None)
 
 
 def predictable(view: View) -> list[Throughput]:
@@ -125,12 +125,17 @@ def designed_nodes(view: View, kernel: str, cpus: int) -> int:
     0 where its release is not known.
     """
     facts = view.report.run.kernels.get(kernel, {})
-    words = [*(view.plan["target"].get("boot_parameters") or ()), *facts.get("boot_parameters", ())]
+    parameters = [
+        *(view.plan["target"].get("boot_parameters") or ()),
+        *facts.get("boot_parameters", ()),
+    ]
     release = re.match(r"(\d+)\.(\d+)", str(facts.get("release")))
     if release is None:
         return 0
     before = (int(release[1]), int(release[2])) < _FIRST_WITH_NODES
-    caps = [int(word.partition("=")[2]) for word in words if re.fullmatch(r"vmap_nodes=\d+", word)]
+    caps = [
+        int(word.partition("=")[2]) for word in parameters if re.fullmatch(r"vmap_nodes=\d+", word)
+    ]
     return 1 if before else min(cpus, _MOST_NODES, *caps)
 
 

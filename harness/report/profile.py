@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from harness.analysis.wording import threads_words
+from harness.analysis.wording import threads_text
 from harness.report.drawing import INK, SOFT, WIDTH, Figure, by_kernel, draw
 from harness.report.view import View
 from harness.targets.simulated.profile import SLOW_PATHS
@@ -116,7 +116,7 @@ def draw_profile(view: View, profiles: Sequence[KernelProfile]) -> Figure | None
             **by_kernel(view.kernels, view.label, [profile.kernel for profile in profiles]),
         ),
     ).properties(width=WIDTH - 250, height=alt.Step(21))
-    threads = threads_words(profiles[0].nr_threads)
+    threads = threads_text(profiles[0].nr_threads)
     return Figure(
         "profile",
         f"What changed in the profile, {threads}",

@@ -107,8 +107,8 @@ def command_lines(report: RunReport) -> dict[str, str]:
 
 
 def _one_option_a_line(argv: Sequence[str]) -> str:
-    words = [shlex.quote(visible(word)) for word in argv]
-    return " ".join(f"\\\n  {word}" if word.startswith("-") else word for word in words)
+    parts = [shlex.quote(visible(word)) for word in argv]
+    return " ".join(f"\\\n  {word}" if word.startswith("-") else word for word in parts)
 
 
 def parse_config(text: str) -> dict[str, str]:

@@ -128,8 +128,8 @@ def _pairs(
             continue
         same = point.startswith(f"p:{posted.nr_pages} h:{int(posted.use_huge)} ")
         if same and short_name(effect.case) == short_name(posted.case):
-            words = f"{source}, {posted.column}" if posted.column else source
-            yield PublishedRow(words, posted, effect, point)
+            text = f"{source}, {posted.column}" if posted.column else source
+            yield PublishedRow(text, posted, effect, point)
 
 
 def points_of(found: Sequence[PublishedRow]) -> list[tuple[str, str, str, int, float]]:

@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 
 from harness.analysis.times import WHOLE_LOAD
-from harness.analysis.wording import number, short_case, threads_words
+from harness.analysis.wording import number, short_case, threads_text
 from harness.report.drawing import (
     SERIES,
     SOFT,
@@ -66,7 +66,7 @@ def draw_nodes(view: View, prediction: RunPrediction | None) -> Figure | None:
     ).properties(width=column_width(columns), height=160)
     return Figure(
         "nodes",
-        f"Throughput over the number of nodes, {threads_words(view.most_threads)}",
+        f"Throughput over the number of nodes, {threads_text(view.most_threads)}",
         "Loops per second of all workers against the vmap nodes that the kernel really had, on log "
         "scales; where the line is flat, more nodes no longer help. Bars are 95 % intervals."
         + (" Dashed: predicted from one CPU." if any(predicted) else ""),

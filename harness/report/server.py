@@ -56,22 +56,22 @@ class Pages:
 
     def answer(self, path: str) -> tuple[str, str] | None:
         """Return the type and the text at a decoded path, None when there is nothing."""
-        words = [word for word in path.split("/") if word]
+        parts = [word for word in path.split("/") if word]
         runs = self._store.list_runs()
-        if words in ([], ["index.html"]):
+        if parts in ([], ["index.html"]):
             return _HTML, self._index(f"{runs['boots'].sum()} {runs['finished_at'].count()}")
         boots = dict(zip(runs["id"], runs["done"], strict=True))
-        if words[0] == "latest" and boots:
-            words[0] = str(runs["id"].iloc[-1])
-        if words[0] not in boots or len(words) > 2:
+        if parts[0] == "latest" and boots:
+            parts[0] = str(runs["id"].iloc[-1])
+        if parts[0] not in boots or len(parts) > 2:
             return None
         kinds: dict[str, Callable[[str], tuple[str, str]]] = {
             "index.html": lambda run: (_HTML, self._page(run, int(boots[run]))),
             "results.json": self._results,
             "samples.csv": self._samples,
         }
-        kind = kinds.get(words[1] if len(words) == 2 else "index.html")
-        return kind(words[0]) if kind else None
+        kind = kinds.get(parts[1] if len(parts) == 2 else "index.html")
+        return kind(parts[0]) if kind else None
 
     def _index(self, state: str) -> str:
         """Return the index. The answers in it come from files, which are written with the index."""
@@ -168,17 +168,17 @@ def _answer(
 ) -> tuple[HTTPStatus, str, str]:
     if not _is_ours(environ.get("HTTP_HOST", ""), names):
         # A name that somebody else points here would make us a site of theirs (DNS rebinding).
-        words = "call this server by its address or by the name of its machine\n"
-        return HTTPStatus.MISDIRECTED_REQUEST, _TEXT, words
+        text = "call this server by its address or by the name of its machine\n"
+        return HTTPStatus.MISDIRECTED_REQUEST, _TEXT, text
     if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
         return HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, "only GET and HEAD\n"
     path = environ["PATH_INFO"].encode("latin-1", "replace").decode("utf-8", "replace")
     try:
         found = pages.answer(path)
     except Exception as error:
-        words = visible(f"this page cannot be made: {type(error).__name__}: {error}\n")
-        notify(f"{one_line(path, 200)}: {words.strip()}")
-        return HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, words
+        text = visible(f"this page cannot be made: {type(error).__name__}: {error}\n")
+        notify(f"{one_line(path, 200)}: {text.strip()}")
+        return HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, text
     if found is None:
         return HTTPStatus.NOT_FOUND, _TEXT, "no such page; / lists all runs\n"
     return HTTPStatus.OK, *found

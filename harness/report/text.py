@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from harness.analysis.times import WHOLE_LOAD
-from harness.analysis.wording import NOTHING, number, short_case, threads_words
+from harness.analysis.wording import NOTHING, number, short_case, threads_text
 from harness.report.environment import duration, si
 from harness.report.lights import validity_lights
 from harness.report.rows import Effect
@@ -45,7 +45,7 @@ def render_markdown(view: View) -> str:
         lines.append("")
     lines += ["### Time of one pass, mean of the workers", "", *_pipes(_throughput_rows(view)), ""]
     lines += [
-        f"- {_escaped(light.name)}: {_escaped(light.words)}" for light in validity_lights(view)
+        f"- {_escaped(light.name)}: {_escaped(light.text)}" for light in validity_lights(view)
     ]
     lines += ["", f"Run `{view.report.run.id}`, vmapbench {view.report.run.harness}."]
     return _plain(lines)
@@ -62,7 +62,7 @@ def _by_size(view: View) -> list[tuple[str, list[Effect]]]:
     for effect in view.main_effects:
         found.setdefault((effect.workload, effect.cpus, effect.nr_threads), []).append(effect)
     return [
-        (f"{workload}, {cpus} CPUs, {threads_words(threads)}:", effects)
+        (f"{workload}, {cpus} CPUs, {threads_text(threads)}:", effects)
         for (workload, cpus, threads), effects in found.items()
     ]
 
@@ -92,7 +92,7 @@ def _remarks(view: View) -> list[str]:
     lines = []
     for light in validity_lights(view):
         if light.state != "ok":
-            lines += wrapped(f"{light.name}: {light.words}.")
+            lines += wrapped(f"{light.name}: {light.text}.")
     return [*lines, ""] if lines else []
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.changepoints import Kind, LevelChange, Track
-from harness.analysis.wording import change, series_name, short_case, threads_words
+from harness.analysis.wording import change, series_name, short_case, threads_text
 from harness.report.environment import duration
 
 WIDTH, HEIGHT = 860, 168
@@ -29,7 +29,7 @@ class TrendPoint:
     x: float
     y: float
     run_id: str
-    words: str
+    text: str
     state: str
     linked: bool
 
@@ -39,7 +39,7 @@ class Mark:
     """A vertical line at a run, with words: conditions that changed, runs that are missing."""
 
     x: float
-    words: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Tick:
     """A value on an axis."""
 
     at: float
-    words: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
             x=x_of(when),
             y=y_of(value),
             run_id=run,
-            words=_words(when, tell(value), boots, begun.get(run)),
+            text=_point_text(when, tell(value), boots, begun.get(run)),
             state=str(begun[run].direction) if run in begun else "outlier" if run in odd else "",
             linked=linked(run),
         )
@@ -130,9 +130,9 @@ def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
     breaks = track.breaks | {r.run_id for r in track.remarks if r.kind is Kind.GAP}
     of_run = {point.run_id: point for point in points}
     remarks = [r for r in track.remarks if r.kind is not Kind.OUTLIER and r.run_id in of_run]
-    marks = [Mark(of_run[r.run_id].x, f"{r.kind}: {r.words}") for r in remarks]
+    marks = [Mark(of_run[r.run_id].x, f"{r.kind}: {r.text}") for r in remarks]
     series = track.series
-    sizes = f"{series.cpus} CPUs, {threads_words(series.nr_threads)}"
+    sizes = f"{series.cpus} CPUs, {threads_text(series.nr_threads)}"
     sizes += f"; time over that of {series.baseline}, same run" if series.baseline else ""
     return Trend(
         name=f"trend-{number}",
@@ -161,9 +161,9 @@ def _sentence(track: Track) -> str:
     """Return the chart's text alternative."""
     runs, changes = track.runs, track.changes
     dates = [str(runs["started_at"].iloc[n])[:10] for n in (0, -1)]
-    words = f"{len(runs)} runs from {dates[0]} to {dates[1]}"
+    counted = f"{len(runs)} runs from {dates[0]} to {dates[1]}"
     found = "; ".join(f"{change.at[:10]} {change_text(change)}" for change in changes)
-    return f"{words}: {found or 'no change of level'}.{_limits(track)}"
+    return f"{counted}: {found or 'no change of level'}.{_limits(track)}"
 
 
 def _limits(track: Track) -> str:
@@ -182,10 +182,10 @@ def _share_text(share: float) -> str:
     return f"{share:.3f}"
 
 
-def _words(when: datetime, value: str, boots: int, change: LevelChange | None) -> str:
+def _point_text(when: datetime, value: str, boots: int, change: LevelChange | None) -> str:
     since = f"; {change_text(change)} from here" if change else ""
-    boots_words = f"{boots} boot{'' if boots == 1 else 's'}"
-    return f"{when:%Y-%m-%d %H:%M}: {value}, {boots_words}{since}"
+    boots_text = f"{boots} boot{'' if boots == 1 else 's'}"
+    return f"{when:%Y-%m-%d %H:%M}: {value}, {boots_text}{since}"
 
 
 def _lines(points: Sequence[TrendPoint], breaks: set[str]) -> Iterator[str]:

@@ -161,12 +161,12 @@ class View:
     def kernel_descriptions(self) -> list[str]:
         """Each kernel with its release, and with its summary where a label is shown."""
         facts = self.report.run.kernels
-        words = []
+        parts = []
         for name in self.kernels:
             known = facts.get(name, {})
             what = [
                 known.get("release", "not built"),
                 known.get("summary") if known.get("label") else "",
             ]
-            words.append(f"{self.label(name)} ({', '.join(filter(None, what))})")
-        return words
+            parts.append(f"{self.label(name)} ({', '.join(filter(None, what))})")
+        return parts

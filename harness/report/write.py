@@ -64,5 +64,5 @@ def _write(store: Store, report: RunReport, reports: Path) -> Written:
     with contextlib.suppress(IsADirectoryError):  # a folder of the user's is left as it is
         replace_link(reports / "latest", run_id)  # relative: the folder may be moved
     replace_file(reports / "index.html", render_index(store, reports))
-    words = published_text(reference) if reference else ""
-    return Written(view, folder / "index.html", words)
+    text = published_text(reference) if reference else ""
+    return Written(view, folder / "index.html", text)

@@ -64,12 +64,12 @@ class Options:
 
 @dataclass(frozen=True)
 class AbPlan:
-    """What will be measured where. `words`: on what, and why, for people."""
+    """What will be measured where. `where`: on what, and why, for people."""
 
     playbook: Playbook
     recipe: KernelSpec
     sides: Sides
-    words: str
+    where: str
     cache: Cache
     runner: Runner
 
@@ -78,7 +78,7 @@ class AbPlan:
         sides = (("base", self.sides.base), ("change", self.sides.change))
         return "\n".join(
             [
-                f"on {self.words}",
+                f"on {self.where}",
                 *(f"{role}: {side.word} ({side.commit[:12]} {side.title})" for role, side in sides),
             ]
         )
@@ -92,7 +92,7 @@ class AbPlan:
 
 def plan_ab(sides: Sides, options: Options, cache: Cache, runner: Runner) -> AbPlan:
     """Return what the options ask for. Raises InputError for what the tree's module lacks."""
-    target, words = choose_target(
+    target, message = choose_target(
         options, lambda: find_kvm(cache.folder, runner, options.arch), _cores()
     )
     parameters: dict[str, int | bool] = {
@@ -123,7 +123,7 @@ def plan_ab(sides: Sides, options: Options, cache: Cache, runner: Runner) -> AbP
     YAML(typ="safe").dump(document, stream)
     text = f"# Written by `vmapbench ab` in {sides.tree}.\n{stream.getvalue()}"
     playbook = parse_document(text, Playbook, FILE, name=Path(FILE).stem, text=text)
-    return AbPlan(playbook, side_recipe(sides, target, options), sides, words, cache, runner)
+    return AbPlan(playbook, side_recipe(sides, target, options), sides, message, cache, runner)
 
 
 def choose_target(
@@ -169,8 +169,8 @@ def choose_target(
         return _simulated(cpus, str(error))
     if not kvm.usable:
         return _simulated(cpus, f"KVM: {kvm.state}")
-    words = f"a KVM guest with {cpus} CPUs: this machine has {cores} cores"
-    return QemuSpec(kind="qemu", cpus=cpus), words
+    text = f"a KVM guest with {cpus} CPUs: this machine has {cores} cores"
+    return QemuSpec(kind="qemu", cpus=cpus), text
 
 
 def _simulated(cpus: int, why: str) -> tuple[SimulatedSpec, str]:

@@ -44,11 +44,11 @@ class Detect:
 
 @dataclass(frozen=True)
 class More:
-    """How many boots a side a run shall have. `pilot`: those that it has. `words`: why."""
+    """How many boots a side a run shall have. `pilot`: those that it has. `reason`: why."""
 
     pilot: int
     repeats: int
-    words: str
+    reason: str
 
 
 def plan_more(session: Session, run_id: str, detect: Detect) -> More:
@@ -68,14 +68,14 @@ def plan_more(session: Session, run_id: str, detect: Detect) -> More:
     affordable = pilot + max(0, int((detect.within_s - spent_s) / (spent_s / pilot)))
     repeats = max(pilot, min(needed or _MOST, affordable, _MOST))
     takes = f"over {_MOST}" if needed is None or needed > _MOST else str(needed)
-    words = (
+    text = (
         f"{detect.effect:.1%} takes {takes} boots of each side: those of the pilot spread by "
         f"{rows['spread'].max():.1%}, {rows['upper_spread'].max():.1%} is planned for"
     )
     if (needed or _MOST + 1) > repeats:
         within = f"{detect.within_s / 60:.3g} min are time for {repeats}"
-        words += f"; {within}, which see a larger change only"
-    return More(pilot, repeats, words)
+        text += f"; {within}, which see a larger change only"
+    return More(pilot, repeats, text)
 
 
 def refuse_too_small(detect: Detect, playbook: Playbook) -> None:

@@ -169,10 +169,10 @@ def _boot_built_kernel(target: QemuTarget, environment: Environment) -> None:
         return
     with scratch_folder("doctor") as folder:
         request = BootRequest(kernel, 2, (), 512, 10.0, folder)
-        words = f"booting Linux {kernel.release} under KVM"
-        environment.notify(words)
+        text = f"booting Linux {kernel.release} under KVM"
+        environment.notify(text)
         try:
-            target.boot(request, lambda phase: environment.notify(f"{words}: {phase}"))
+            target.boot(request, lambda phase: environment.notify(f"{text}: {phase}"))
         except InfrastructureError as error:
             environment.notify(str(error))
 

@@ -15,7 +15,7 @@ class Observer:
     def boot_began(self, job: JobRecord, attempt: int) -> None:
         """A boot begins; `attempt` counts from 1."""
 
-    def phase(self, words: str) -> None:
+    def phase(self, text: str) -> None:
         """A boot in progress enters a phase."""
 
     def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:

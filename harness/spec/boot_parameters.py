@@ -27,10 +27,10 @@ _OF_INIT = (
 )
 
 
-def split_words(line: str) -> list[str]:
+def split_command_line(line: str) -> list[str]:
     """Return the words of a command line that the kernel takes, quotes and all; none after `--`."""
-    words = _WORD.findall(line)
-    return words[: words.index("--")] if "--" in words else words
+    parts = _WORD.findall(line)
+    return parts[: parts.index("--")] if "--" in parts else parts
 
 
 def name_of(word: str) -> str:

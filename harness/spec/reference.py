@@ -99,9 +99,9 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _title(model: type[BaseModel]) -> str:
-    words = (model.__doc__ or model.__name__).strip().split("\n")[0]
+    text = (model.__doc__ or model.__name__).strip().split("\n")[0]
     name = model.__name__.removesuffix("Spec")
-    return f"{name}: {words}"
+    return f"{name}: {text}"
 
 
 def _table(model: type[BaseModel], top: bool = False) -> str:
@@ -148,8 +148,8 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(inner[0])}"
     if origin is dict:
         return f"mapping of {_type(inner[0])} to {_type(inner[1])}"
-    words = {bool: "bool", int: "integer", float: "number", str: "text", Path: "path"}
-    return words.get(annotation) or str(annotation.__name__).removesuffix("Spec")
+    names = {bool: "bool", int: "integer", float: "number", str: "text", Path: "path"}
+    return names.get(annotation) or str(annotation.__name__).removesuffix("Spec")
 
 
 def _write(root: Path) -> None:

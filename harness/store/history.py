@@ -122,7 +122,7 @@ def _lines(of_run: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 def _line_rows(of_run: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     for run_id, run in of_run.items():
         machine = run["machine"]
-        host, digest = host_words(run["host"], machine)
+        host, digest = host_label(run["host"], machine)
         base = run["plan"]["baseline"]
         base_facts = run["kernels"].get(base, {})
         base_line = str(base_facts.get("line") or base)
@@ -135,18 +135,18 @@ def _line_rows(of_run: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, .
             yield run_id, name, run["started_at"], host, digest, line, toolchain, *compared
 
 
-def host_words(host: Mapping[str, Any], machine: Mapping[str, Any]) -> tuple[str, str]:
+def host_label(host: Mapping[str, Any], machine: Mapping[str, Any]) -> tuple[str, str]:
     """Return what measured, for people, and a digest of its facts. A lab host is itself."""
     kind = str(machine.get("kind", ""))
     facts = {name: value for name, value in machine.items() if name not in _NOT_THE_HOST}
     if kind == "ssh":
-        words = str(machine.get("host", "lab host"))
+        text = str(machine.get("host", "lab host"))
     elif kind == "simulated":
-        words = f"simulated {str(machine.get('clock', '')).rpartition('model ')[2]}"
+        text = f"simulated {str(machine.get('clock', '')).rpartition('model ')[2]}"
     else:
         facts["id"] = host.get("id")
-        words = f"{host.get('cpu') or 'host'} {machine.get('accelerator', '')}".strip()
-    return words, _digest(json.dumps(facts, sort_keys=True, default=str))
+        text = f"{host.get('cpu') or 'host'} {machine.get('accelerator', '')}".strip()
+    return text, _digest(json.dumps(facts, sort_keys=True, default=str))
 
 
 def _digest(text: str) -> str:

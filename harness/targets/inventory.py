@@ -145,9 +145,9 @@ def _paging_levels(flags: list[str]) -> str:
 def _model(cpuinfo: str) -> tuple[str, str]:
     """Return which CPU it is, and its stepping, as its architecture says them; else nothing."""
     for arch in ARCHITECTURES.values():
-        words = [_field(cpuinfo, line) for line in arch.cpu_lines]
-        if words and all(words):
-            cpu = " ".join(words)
+        values = [_field(cpuinfo, line) for line in arch.cpu_lines]
+        if values and all(values):
+            cpu = " ".join(values)
             stepping = " ".join(_field(cpuinfo, line) for line in arch.stepping_lines).strip()
             return arch.cpu_names.get(cpu, cpu), stepping
     return "", ""

@@ -209,9 +209,9 @@ def _ending_of(event: Mapping[str, Any], child: Child, folder: Path) -> Ending:
 
 def _died(child: Child, folder: Path, why: str = "") -> InfrastructureError:
     status = child.wait(1)
-    words = _read(folder / "qemu.log").decode(errors="replace").strip().splitlines()[-5:]
+    parts = _read(folder / "qemu.log").decode(errors="replace").strip().splitlines()[-5:]
     how = "gives no answer" if status is None else f"ended by itself with status {status}"
-    said = "".join(f"\n    {word}" for word in words)
+    said = "".join(f"\n    {word}" for word in parts)
     return InfrastructureError(f"QEMU {how}{why}\n  log: {folder / 'qemu.log'}{said}")
 
 

@@ -168,8 +168,8 @@ class _Document:
         ]
         self._missing -= listed
         if left > listed:
-            words = f"and {left - listed:,} more without a result"
-            missing.append(KtapResult(next(absent), words, KtapStatus.MISSING))
+            text = f"and {left - listed:,} more without a result"
+            missing.append(KtapResult(next(absent), text, KtapStatus.MISSING))
         return (*level.results, *missing)
 
 
@@ -187,8 +187,8 @@ def parse_ktap(text: str) -> tuple[KtapResult, ...]:
     document = _Document()
     for number, (indent, body) in enumerate(_ktap_lines(strip_colour(text), begin)):
         if number == _RESULTS:
-            words = f"more than {_RESULTS:,} lines of KTAP: the others were not read"
-            return (*top, *document.close(), KtapResult(0, words, KtapStatus.MISSING))
+            message = f"more than {_RESULTS:,} lines of KTAP: the others were not read"
+            return (*top, *document.close(), KtapResult(0, message, KtapStatus.MISSING))
         begins = body[0] in "KT"  # of a version line
         if begins and document.levels and indent <= document.levels[0].indent:
             top += document.close()

@@ -29,8 +29,8 @@ def parse_module_source(text: str) -> ModuleInfo | None:
     """
     parameters, defaults = {}, {}
     for found in _PARAMETER.finditer(_COMMENT.sub("", text)):
-        name, words = found["name"], "".join(_STRING.findall(found["words"]))
-        parameters[name] = Parameter(name, found["type"], words.replace("\\t", "\t"))
+        name, description = found["name"], "".join(_STRING.findall(found["words"]))
+        parameters[name] = Parameter(name, found["type"], description.replace("\\t", "\t"))
         initial = found["initial"]
         if initial in _INITIAL or initial.lstrip("-").isdigit():
             defaults[name] = _INITIAL[initial] if initial in _INITIAL else int(initial)

@@ -110,7 +110,7 @@ class _Log:
     def __init__(self, text: str):
         self.text = text
         asked = {row.given for row in CONDITIONS if row.given}
-        self.given = {words for words in asked if words in text}
+        self.given = {phrase for phrase in asked if phrase in text}
         self.unmarked_to = 0  # where no line of a stack begins before, from the last report on
 
     @functools.cached_property
@@ -138,11 +138,11 @@ def _trie(starts: Iterable[str]) -> str:
     for start in starts:
         branches.setdefault(start[:1], []).append(start[1:])
     ends_here = branches.pop("", None)
-    words = [re.escape(head) + _trie(tails) for head, tails in branches.items()]
-    pattern = "|".join(words)
+    patterns = [re.escape(head) + _trie(tails) for head, tails in branches.items()]
+    pattern = "|".join(patterns)
     if ends_here:
-        return f"(?:{pattern})?" if words else ""
-    return pattern if len(words) == 1 else f"(?:{pattern})"
+        return f"(?:{pattern})?" if patterns else ""
+    return pattern if len(patterns) == 1 else f"(?:{pattern})"
 
 
 _BY_LENGTH = sorted({row.start for row in CONDITIONS}, key=len, reverse=True)

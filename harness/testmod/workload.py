@@ -76,11 +76,11 @@ class Workload:
 
     def render_parameters(self) -> str:
         """Return the parameter string of finit_module."""
-        words = []
+        parts = []
         for name, value in self.parameters.items():
             shown = {True: "Y", False: "N"}[value] if isinstance(value, bool) else value
-            words.append(f"{name}={shown}")
-        return " ".join(words)
+            parts.append(f"{name}={shown}")
+        return " ".join(parts)
 
     def held_kib(self, cpus: int, page_size: int = PAGE_SIZE) -> int:
         """Return what all workers hold at the peak of the greediest selected case, in KiB."""
@@ -190,13 +190,13 @@ def unlike_defaults(modules: Mapping[str, ModuleInfo]) -> dict[str, dict[str, st
     shared = set.intersection(*(set(module.parameters) for module in modules.values()))
     found = {}
     for name in sorted(shared - {"sequential_test_order"}):
-        said = {kernel: _default_in_words(name, module) for kernel, module in modules.items()}
+        said = {kernel: _default_text(name, module) for kernel, module in modules.items()}
         if "" not in said.values() and len(set(said.values())) > 1:
             found[name] = said
     return found
 
 
-def _default_in_words(name: str, module: ModuleInfo) -> str:
+def _default_text(name: str, module: ModuleInfo) -> str:
     if name == "run_test_mask":
         mask = default_mask(module)
         return "all cases" if mask == _every_case(module) else f"mask {mask}"

@@ -62,7 +62,7 @@ def test_a_run_gets_as_many_boots_as_the_change_takes(pilot, tmp_path):
     session, run_id = pilot(0.05)
     more = plan_more(session, run_id, Detect(0.05, 600))
     assert 5 < more.repeats < 40
-    assert more.words.startswith(f"5.0% takes {more.repeats} boots of each side")
+    assert more.reason.startswith(f"5.0% takes {more.repeats} boots of each side")
     before = boots(session, run_id)[1]
     assert not extend_run(session, run_id, more.repeats, tmp_path / "fake.yaml").interrupted
     records, jobs, run = boots(session, run_id)
@@ -81,18 +81,18 @@ def test_the_time_bounds_the_boots_and_it_is_said(pilot):
     session, run_id = pilot(0.3)
     bounded = plan_more(session, run_id, Detect(0.03, 2))
     assert 5 < bounded.repeats <= 10
-    assert f"0.0333 min are time for {bounded.repeats}, which see a larger" in bounded.words
+    assert f"0.0333 min are time for {bounded.repeats}, which see a larger" in bounded.reason
     out_of_time = plan_more(session, run_id, Detect(0.03, 0.5))
     assert out_of_time.repeats == out_of_time.pilot == 5
     endless = plan_more(session, run_id, Detect(0.006, 1e9))
-    assert (endless.repeats, "takes over 1000 boots" in endless.words) == (1000, True)
+    assert (endless.repeats, "takes over 1000 boots" in endless.reason) == (1000, True)
 
 
 def test_a_pilot_that_says_nothing_ends_there(pilot):
     session, run_id = pilot(0, ["no summary"] * 10)
     more = plan_more(session, run_id, Detect(0.03, 600))
     assert more.repeats == more.pilot
-    assert "no kernel with two boots that passed" in more.words
+    assert "no kernel with two boots that passed" in more.reason
 
 
 def test_a_change_that_is_no_news_is_refused():

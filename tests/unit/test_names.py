@@ -36,6 +36,24 @@ def test_a_class_name_that_two_modules_define_is_found() -> None:
     assert defined_twice({"a.py": texts["a.py"]}) == {}
 
 
+def variables_called_words(texts: Mapping[str, str]) -> list[str]:
+    """Return where a variable or parameter is `words`: that tells neither what it holds nor how."""
+    return [
+        f"{name}:{node.lineno}"
+        for name, text in texts.items()
+        for node in ast.walk(ast.parse(text))
+        if (isinstance(node, ast.arg) and node.arg == "words")
+        or (isinstance(node, ast.Name) and node.id == "words" and isinstance(node.ctx, ast.Store))
+    ]
+
+
+def test_variables_are_called_what_they_hold() -> None:
+    found = {place.split(":")[0] for place in variables_called_words(text_of(HARNESS))}
+    assert found == {"harness/nightly/state.py"}  # a key of the state that is kept in files
+    places = variables_called_words({"a.py": "def f(words): ...\nwords = 1\nwords()"})
+    assert sorted(places) == ["a.py:1", "a.py:2"]
+
+
 # Each with what stands in its place. They are matched as whole words, in any case, in names (which
 # are split at `_` and at capitals), comments, docstrings and messages.
 NOT_OURS = {

@@ -98,7 +98,7 @@ def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bo
     """Carry out the comparison, and say the answer."""
     import datetime as dt
 
-    from harness.build.start_config import start_words
+    from harness.build.start_config import describe_start
     from harness.cli.progress import show_progress
     from harness.run.begin import new_run_id
     from harness.run.detect import extend_run, plan_more
@@ -114,7 +114,7 @@ def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bo
         ended = session.run(file, run_id=run_id)
     if wanted and not ended.interrupted:
         more = plan_more(session, run_id, wanted)
-        echo(more.words, err=True)
+        echo(more.reason, err=True)
         if more.repeats > more.pilot:
             with show_progress(live=sys.stderr.isatty()) as observer:
                 session = replace(session, observer=observer, build_progress=observer.build)
@@ -122,8 +122,8 @@ def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bo
     written = show_run(session, ended, reports, as_json)
     if plan.recipe.config:
         facts = next(iter(written.report.run.kernels.values()))
-        words = start_words(plan.recipe.config, facts["added"], facts["dropped_modules"])
-        echo(f"config: {words}", err=as_json)
+        text = describe_start(plan.recipe.config, facts["added"], facts["dropped_modules"])
+        echo(f"config: {text}", err=as_json)
     echo(f"table: vmapbench report {run_id} --format list --reports {reports}", err=True)
     echo(f"again: vmapbench run {file} --kernels {session.kernels}", err=True)
     if is_bad(written) or written.view.shows_slower:

@@ -28,7 +28,7 @@ def command(
     from harness.build.kernel import ensure_kernel, find_built
     from harness.build.plan import plan_build
     from harness.build.sandbox import is_contained
-    from harness.build.start_config import start_words
+    from harness.build.start_config import describe_start
     from harness.process import SubprocessRunner
     from harness.spec.kernel import load_kernel_spec
 
@@ -50,7 +50,7 @@ def command(
                 row = {"kernel": spec.name, "release": built.release, "key": built.key}
                 row |= {"folder": str(built.folder), "contained": built.contained}
                 if spec.config:
-                    row["config"] = start_words(spec.config, built.added, built.dropped_modules)
+                    row["config"] = describe_start(spec.config, built.added, built.dropped_modules)
                 rows.append(row)
     if as_json:
         echo(json.dumps(rows, indent=2))

@@ -32,8 +32,8 @@ def command(
     from harness.process import SubprocessRunner
     from harness.run.doctor import Environment, examine
 
-    def notify(words: str) -> None:
-        echo(words, err=True)
+    def notify(text: str) -> None:
+        echo(text, err=True)
 
     environment = Environment(SubprocessRunner(), cache_folder(), reports, notify)
     rows = examine(environment, again=again)

@@ -137,8 +137,8 @@ def _measured_on(host: str | None) -> Iterator[tuple[str, str, float, "Measure"]
     about = _cpu_of(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
     program = ensure_measure(cache_folder(), runner)
 
-    def run_here(words: Sequence[str]) -> str:
-        return runner.run([str(program), *words], deadline_s=_LONGEST_S, check=True).output
+    def run_here(arguments: Sequence[str]) -> str:
+        return runner.run([str(program), *arguments], deadline_s=_LONGEST_S, check=True).output
 
     yield about, about, round(os.getloadavg()[0], 2), run_here
 
@@ -161,8 +161,8 @@ def _on_lab_host(host: str, runner: "Runner") -> Iterator[tuple[str, float, "Mea
             raise InputError(f"host {host}: mktemp -d says {folder[:80]!r}")
         place = f"{folder}/measure"
 
-        def run_there(words: Sequence[str]) -> str:
-            return shell.run([place, *words], timeout_s=_LONGEST_S, check=True).stdout
+        def run_there(arguments: Sequence[str]) -> str:
+            return shell.run([place, *arguments], timeout_s=_LONGEST_S, check=True).stdout
 
         try:
             shell.put(program, place, 0o755)

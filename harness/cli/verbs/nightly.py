@@ -61,7 +61,7 @@ def command(
     night = NightlyRun(spec, session, Clock(), send, observer.say)
     if dry_run:
         plan, unset = night.plan(), missing_secrets(spec.notices, os.environ)
-        echo("\n".join([*plan.lines, *(f"notices: {words}" for words in unset)]))
+        echo("\n".join([*plan.lines, *(f"notices: {text}" for text in unset)]))
         raise typer.Exit(ExitCode.OK if plan.whole and not unset else ExitCode.BAD_VERDICT)
     outcome = night.run()
     for error in outcome.errors:
@@ -73,7 +73,7 @@ def command(
 class _Silent(Lines):
     """For cron, where every line is a mail."""
 
-    def say(self, words: str) -> None:
+    def say(self, text: str) -> None:
         """Keep quiet."""
 
 

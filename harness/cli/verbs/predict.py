@@ -104,13 +104,13 @@ def parse_nodes(text: str) -> int | None:
 
 def parse_sweep(text: str) -> tuple[str, list[float]]:
     """Return the parameter and its values; a range has nine steps."""
-    name, _, words = text.partition("=")
+    name, _, parts = text.partition("=")
     try:
-        if ".." in words:
-            low, high = (float(word) for word in words.split(".."))
+        if ".." in parts:
+            low, high = (float(word) for word in parts.split(".."))
             values = [low + (high - low) * step / 8 for step in range(9)]
         else:
-            values = [float(word) for word in words.split(",")]
+            values = [float(word) for word in parts.split(",")]
     except ValueError as error:
         raise InputError(f"--sweep {text}: expected NAME=LOW..HIGH or NAME=V,V,...") from error
     if any(value < 0 for value in values):

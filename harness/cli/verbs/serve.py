@@ -50,5 +50,5 @@ def command(
             server.close()
 
 
-def _notify(words: str) -> None:
-    echo(words, err=True)
+def _notify(text: str) -> None:
+    echo(text, err=True)

@@ -24,6 +24,6 @@ def write(source: RunSource, stream: BinaryIO) -> None:
 
 def _quoted(values: tuple[object, ...]) -> str:
     line = io.StringIO()
-    words = [escaped_line(value) if isinstance(value, str) else value for value in values]
-    csv.writer(line, lineterminator="").writerow(words)
+    parts = [escaped_line(value) if isinstance(value, str) else value for value in values]
+    csv.writer(line, lineterminator="").writerow(parts)
     return line.getvalue()

@@ -62,9 +62,9 @@ class LockProfileTarget(QemuTarget):
         """Return the machine, the plugin included."""
         library = ensure_lock_plugin(request.folder, self._runner)
         symbols = request.kernel.system_map.read_text(encoding="ascii", errors="replace")
-        words = [f"lock={address}" for address in lock_functions(symbols)]
+        options = [f"lock={address}" for address in lock_functions(symbols)]
         out = str(request.folder / PROFILE).replace(",", ",,")
-        plugin = f"file={library},{','.join(words)},out={out}"
+        plugin = f"file={library},{','.join(options)},out={out}"
         guest = super().guest(request)
         return replace(
             guest,

@@ -44,8 +44,14 @@ def common_parameters(arch: Architecture) -> tuple[str, ...]:
     `log_buf_len`: 64 workers x 12 lines overflow the default buffer, 512 x 13 fill a third of this
     one; the kernel clears it, which an emulated CPU takes long for.
     """
-    words = (f"console={arch.console}", "loglevel=6", "panic=-1", "oops=panic", "log_buf_len=2M")
-    return (*words, *arch.boot_parameters)
+    always = (
+        f"console={arch.console}",
+        "loglevel=6",
+        "panic=-1",
+        "oops=panic",
+        "log_buf_len=2M",
+    )
+    return (*always, *arch.boot_parameters)
 
 
 @dataclass(frozen=True)

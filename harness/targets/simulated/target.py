@@ -192,7 +192,7 @@ class SimulatedTarget:
             **dict(self._simulation.switches),
         }
         counted = [("count", f"{address:x}") for address in self._simulation.counted]
-        words = ",".join(f"{name}={value}" for name, value in [*options.items(), *counted])
+        text = ",".join(f"{name}={value}" for name, value in [*options.items(), *counted])
         folder = str(request.folder).replace(",", ",,")
         guest = Guest(
             cpus=request.cpus,
@@ -211,7 +211,7 @@ class SimulatedTarget:
                 # Guests of many workers hold pages that nobody touches: more than the host has.
                 *("-object", f"memory-backend-ram,id=ram,size={request.memory_mib}M,reserve=off"),
                 *("-machine", "memory-backend=ram"),
-                *("-plugin", f"file={plugin},{words},out={folder}"),
+                *("-plugin", f"file={plugin},{text},out={folder}"),
             ),
         )
         argv = qemu_argv(guest, request.folder / "console.log", request.folder / "report", monitor)

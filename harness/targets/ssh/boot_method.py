@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness.spec.boot_parameters import is_ours, name_of, split_words
+from harness.spec.boot_parameters import is_ours, name_of, split_command_line
 from harness.spec.host import BootSpec
 from harness.targets.ssh.shell import Shell
 
@@ -71,7 +71,7 @@ def trial_command_line(known_good: str, additions: Sequence[str]) -> str:
     dropped = ("BOOT_IMAGE", "crashkernel", "quiet", "splash")
     kept = [
         word
-        for word in split_words(known_good)
+        for word in split_command_line(known_good)
         if name_of(word) not in dropped and not is_ours(word)
     ]
     return " ".join([*kept, *additions])

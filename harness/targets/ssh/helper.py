@@ -57,11 +57,11 @@ def digest(spec: HostSpec) -> str:
     return hashlib.sha256(render_helper(spec).encode()).hexdigest()
 
 
-def root_argv(spec: HostSpec, words: Sequence[str]) -> tuple[str, ...]:
+def root_argv(spec: HostSpec, parts: Sequence[str]) -> tuple[str, ...]:
     """Return the command that runs a verb and its words as root on this host."""
     if spec.sudo:
-        return ("sudo", "-n", "--", PATH, *words)
-    return ("sh", "-c", render_helper(spec), _NAME, *words)
+        return ("sudo", "-n", "--", PATH, *parts)
+    return ("sh", "-c", render_helper(spec), _NAME, *parts)
 
 
 def render_sudoers(spec: HostSpec, account: str) -> str:

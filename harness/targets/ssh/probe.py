@@ -225,7 +225,7 @@ def _network_drivers(shell: Shell) -> dict[str, str]:
     """Return the driver of each device that a default route goes through (/proc/net/route)."""
     lines = shell.run(["cat", "/proc/net/route"]).stdout.splitlines()[1:]
     fields = [line.split() for line in lines]
-    devices = {words[0] for words in fields if len(words) > 1 and words[1] == "00000000"}
+    devices = {parts[0] for parts in fields if len(parts) > 1 and parts[1] == "00000000"}
     found = {}
     for device in sorted(devices):
         link = shell.run(["readlink", "-e", f"/sys/class/net/{device}/device/driver"]).stdout
@@ -258,8 +258,8 @@ def _topology(host: _Host) -> Iterator[Row]:
         remedy = "fix the host file, or look whether SMT or a CPU is switched off"
         yield Row("topology", Health.FAIL, "; ".join(wrong), remedy)
     else:
-        words = ", ".join(f"{value} {key}" for key, value in found.items())
-        yield Row("topology", Health.OK, words)
+        text = ", ".join(f"{value} {key}" for key, value in found.items())
+        yield Row("topology", Health.OK, text)
 
 
 def _recovery(host: _Host) -> Iterator[Row]:

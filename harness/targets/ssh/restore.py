@@ -65,10 +65,10 @@ def known_good(running: Running) -> bool:
     return not running.nonce
 
 
-def restart(shell: Shell, words: tuple[str, ...]) -> None:
+def restart(shell: Shell, parts: tuple[str, ...]) -> None:
     """Have the host reboot; the connection may be lost before it can answer."""
     with contextlib.suppress(ConnectionLostError):
-        shell.run(words, root=True, timeout_s=30)
+        shell.run(parts, root=True, timeout_s=30)
 
 
 def restore_known_good(

@@ -75,5 +75,5 @@ def stage_trial(shell: Shell, request: BootRequest, guard: Path) -> None:
     }
     shell.run(["prepare"], root=True, check=True)
     for name, content in contents.items():
-        words = ["put", name, hashlib.sha256(content).hexdigest()]
-        shell.run(words, root=True, stdin=content, check=True, timeout_s=_COPY_S)
+        parts = ["put", name, hashlib.sha256(content).hexdigest()]
+        shell.run(parts, root=True, stdin=content, check=True, timeout_s=_COPY_S)

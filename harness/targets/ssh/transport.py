@@ -230,9 +230,9 @@ def explained(spec: HostSpec, doing: str) -> Iterator[None]:
             ) from error
         raise ConnectionLostError(f"{doing} {where}: {error}") from error
     except (OSError, EOFError) as error:
-        words = str(error) or type(error).__name__
+        text = str(error) or type(error).__name__
         raise ConnectionLostError(
-            f"{doing} {where}: {words}; vmapbench host check {spec.name}"
+            f"{doing} {where}: {text}; vmapbench host check {spec.name}"
         ) from error
 
 

@@ -148,8 +148,8 @@ class TrialRun:
         """Load the module once and return the wall time of the call in ns."""
         self._confirm()
         result = f"{trial_folder(self._spec)}/result.{number}"
-        words = ["load", str(number), *parameters.split()]
-        loading = self._shell.follow(words, self.log.note, root=True)
+        parts = ["load", str(number), *parameters.split()]
+        loading = self._shell.follow(parts, self.log.note, root=True)
         load_ns, said = parse_result(self._shell.name, self._await_result(loading, result))
         if said not in _EXPECTED_WORDS:
             raise TrialEndedError(
@@ -210,18 +210,18 @@ class TrialRun:
         self._confirm()
         self._follow()
 
-    def _why_lost(self, words: str) -> tuple[Verdict, str]:
+    def _why_lost(self, text: str) -> tuple[Verdict, str]:
         """Return the verdict on a trial that went away; the log may know why."""
         if self.crashed:
             return Verdict.CRASHED, f"the kernel crashed: {self.log.crash}"
-        return Verdict.INTERRUPTED, words.splitlines()[0]
+        return Verdict.INTERRUPTED, text.splitlines()[0]
 
     def _read_memory(self, moment: str, facts: dict[str, Any]) -> None:
         """Add a reading of the memory to `facts`, and what of it could not be read."""
         reading: dict[str, Any] = {"moment": moment}
         for path in FILES:
-            words, root = _HOW_TO_READ.get(path, (("cat", path), False))
-            done = self._shell.run(words, root=root)
+            argv, root = _HOW_TO_READ.get(path, (("cat", path), False))
+            done = self._shell.run(argv, root=root)
             fault = done.stderr.strip()[-200:] if done.returncode else ""
             fault = fault or add_file(reading, path, done.stdout)
             if fault:

@@ -132,7 +132,7 @@ def misfits(name: str, arch: Architecture) -> list[str]:
     return [f"tuning: {name} is for {profiles[name].architecture}; for {arch.name}: {known}"]
 
 
-def tune_words(profile: TuningProfile, lease_s: int) -> tuple[str, ...]:
+def tune_argv(profile: TuningProfile, lease_s: int) -> tuple[str, ...]:
     """Return the verb of the helper, and the words that set the knobs of a profile. Pure."""
     return ("tune", str(lease_s), *(f"{name}={value}" for name, value in profile.knobs.items()))
 
@@ -175,7 +175,7 @@ def apply_tuning(shell: Shell, name: str, lease_s: int) -> Tuned:
     """
     data = load_tuning()
     profile = find_profile(name, data)
-    done = shell.run(tune_words(profile, lease_s), root=True, timeout_s=120)
+    done = shell.run(tune_argv(profile, lease_s), root=True, timeout_s=120)
     if done.returncode:
         raise ToolError(f"host {shell.name}: cannot tune it: {done.stderr.strip()[-300:]}")
     return Tuned(name, parse_rows(done.stdout, profile, data))

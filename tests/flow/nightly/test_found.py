@@ -83,9 +83,9 @@ def test_a_base_commit_that_is_not_there_is_named(workplace, found):
     (file,) = queue(workplace, base).iterdir()
     file.write_text(file.read_text().replace(base, "ab" * 20))
     (failed,) = found(patches="queue", git="linux")
-    assert f"base-commit {'ab' * 20}: " in failed.words
-    assert "has no commit" in failed.words
-    assert "next: fetch it into that repository" in failed.words
+    assert f"base-commit {'ab' * 20}: " in failed.reason
+    assert "has no commit" in failed.reason
+    assert "next: fetch it into that repository" in failed.reason
 
 
 def test_without_a_base_the_users_checkout_changes_nothing(workplace, found):
@@ -111,7 +111,7 @@ def test_prerequisite_patches_are_said_whether_the_series_applies_or_not(workpla
     assert "without the 1 prerequisite patch that it names" in revision.title
     file.write_text(file.read_text().replace("-\treturn 1;", "-\treturn 7;"))
     (failed,) = found(patches="queue", git="linux")
-    assert f"it needs other patches first: {'cd' * 6}" in failed.words
+    assert f"it needs other patches first: {'cd' * 6}" in failed.reason
 
 
 @pytest.mark.parametrize("kind", ["depth", "blanks", "worktree"])
@@ -143,8 +143,8 @@ def test_branches_of_clones_of_every_kind(workplace, found, kind):
 @pytest.mark.parametrize("said", ["git: /none/linux", "git: ./none", "git: file:///none"])
 def test_a_repository_that_is_not_there_is_not_there(workplace, found, said):
     (failed,) = found(branch="main", git=said.partition(" ")[2])
-    assert "is not there; expected a git repository" in failed.words
-    assert "access rights" not in failed.words
+    assert "is not there; expected a git repository" in failed.reason
+    assert "access rights" not in failed.reason
 
 
 def mailed(workplace, *names):

@@ -1,7 +1,7 @@
 """The history of runs as the store keeps them, through to the change points."""
 
 from harness.analysis.changepoints import HISTORY, Direction, Kind, find_changes, follow
-from harness.store.history import host_words, load_history
+from harness.store.history import host_label, load_history
 from harness.verdict import Verdict
 from tests.synthetic_history import keep_night
 
@@ -61,10 +61,10 @@ def test_another_compiler_workload_or_host_is_shown_and_no_alarm(store):
 
 def test_a_lab_host_is_its_own_machine_whoever_drives_it():
     machine = {"kind": "ssh", "host": "epyc-1", "host_cpus": 128, "known_good": "6.1"}
-    words = host_words({"id": "a laptop"}, machine)
+    words = host_label({"id": "a laptop"}, machine)
     assert words[0] == "epyc-1"
-    assert words == host_words({"id": "another laptop"}, machine | {"known_good": "6.12"})
-    assert words != host_words({"id": "a laptop"}, machine | {"host_cpus": 64})
+    assert words == host_label({"id": "another laptop"}, machine | {"known_good": "6.12"})
+    assert words != host_label({"id": "a laptop"}, machine | {"host_cpus": 64})
 
 
 def test_only_the_newest_runs_are_followed(store):

@@ -58,7 +58,7 @@ def test_a_change_of_conditions_is_shown_and_no_alarm(column, kind):
     (track,) = follow(history(nights=115, step_at=100, **conditions))
     assert track.changes == ()
     (remark,) = track.remarks
-    assert (remark.run_id, remark.kind, remark.words) == ("run-100", kind, "old before, new since")
+    assert (remark.run_id, remark.kind, remark.text) == ("run-100", kind, "old before, new since")
 
 
 def compared(step=0.06, **more):
@@ -102,7 +102,7 @@ def test_missing_nights_are_shown_and_a_step_across_them_is_found():
     rows = rows[~rows["run_id"].between("run-100", "run-104")]
     (track,) = follow(rows)
     gaps = [remark for remark in track.remarks if remark.kind is Kind.GAP]
-    assert [(gap.run_id, gap.words) for gap in gaps] == [("run-105", "6 days without a run")]
+    assert [(gap.run_id, gap.text) for gap in gaps] == [("run-105", "6 days without a run")]
     assert [change.at_run for change in track.changes] == ["run-105"]
 
 
@@ -113,7 +113,7 @@ def test_an_odd_night_is_shown_and_no_alarm():
     assert track.changes == ()
     (remark,) = track.remarks
     assert (remark.run_id, remark.kind) == ("run-020", Kind.OUTLIER)
-    assert remark.words.startswith("+4")
+    assert remark.text.startswith("+4")
 
 
 def test_one_odd_boot_of_three_does_not_move_its_night():

@@ -22,7 +22,7 @@ def steady(report, loops, loads=1):
     jobs = [replace(job, loads=[{}] * loads) for job in report.jobs]
     changed = replace(report, samples=report.samples.assign(loops=loops), jobs=jobs)
     (light,) = (each for each in validity_lights(View(changed)) if each.name == "Steady state")
-    return light.state, light.words
+    return light.state, light.text
 
 
 def test_a_load_that_ends_before_the_first_purge_says_so(report):

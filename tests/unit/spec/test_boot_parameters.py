@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from harness.errors import SpecError
-from harness.spec.boot_parameters import BootParameter, name_of, split_words, why_reserved
+from harness.spec.boot_parameters import BootParameter, name_of, split_command_line, why_reserved
 from harness.spec.document import Document, parse_document
 
 
@@ -53,12 +53,12 @@ def test_the_message_names_line_word_and_reason():
 
 def test_words_are_the_kernels():
     line = 'root=/dev/sda1 dyndbg="file a.c +p" "rdinit=/a b" quiet -- single panic=0'
-    words = split_words(line)
+    words = split_command_line(line)
     assert words == ["root=/dev/sda1", 'dyndbg="file a.c +p"', '"rdinit=/a b"', "quiet"]
     assert [name_of(word) for word in words] == ["root", "dyndbg", "rdinit", "quiet"]
 
 
 @given(st.text(alphabet='ab-_="\n \t.', max_size=40))
 def test_no_command_line_upsets_it(line):
-    words = split_words(line)
-    assert split_words(" ".join(words)) == words
+    words = split_command_line(line)
+    assert split_command_line(" ".join(words)) == words

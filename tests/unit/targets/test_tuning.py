@@ -17,7 +17,7 @@ from harness.targets.ssh.tuning import (
     load_tuning,
     misfits,
     parse_rows,
-    tune_words,
+    tune_argv,
     tuning_parameters,
 )
 
@@ -37,7 +37,7 @@ def test_every_profile_that_comes_along_is_whole():
     for name in data.profiles:
         profile = find_profile(name, data)
         assert set(profile.knobs) <= set(data.knobs), name
-        assert all(re.fullmatch("[A-Za-z0-9_.,:=+-]+", word) for word in tune_words(profile, 9))
+        assert all(re.fullmatch("[A-Za-z0-9_.,:=+-]+", word) for word in tune_argv(profile, 9))
     assert not find_profile("none", data).knobs
     assert find_profile("threadripper", data).knobs["governor"] == "performance"
 
@@ -65,7 +65,7 @@ def test_isolation_is_asked_for_on_the_command_line():
 
 
 def test_the_helper_is_told_what_to_set():
-    assert tune_words(FAST, 60) == ("tune", "60", "governor=performance")
+    assert tune_argv(FAST, 60) == ("tune", "60", "governor=performance")
 
 
 @pytest.mark.parametrize(

@@ -111,8 +111,8 @@ def measure_machine(measure: Measure, say: Callable[[str], None]) -> Measurement
     complexes = len({cpu.complex for cpu in cpus})
     for count in sorted({max(2, complexes), len(cpus)}) if len(cpus) > 1 else ():
         say(f"{count} CPUs on one line")
-        words = [str(cpu.number) for cpu in spread_out(cpus)[:count]]
-        contended[count] = parse_values(measure(["contended", *words]))["contended_ns"]
+        parts = [str(cpu.number) for cpu in spread_out(cpus)[:count]]
+        contended[count] = parse_values(measure(["contended", *parts]))["contended_ns"]
     return Measurement(cpus, core, transfers, latencies, contended)
 
 
@@ -175,12 +175,12 @@ def arbitration_of(found: Measurement) -> tuple[Arbitration, str]:
     if topology.complexes_per_die * topology.dies < 2 or topology.cores_per_complex < 2:
         return "first-come", "a machine without complexes of several cores: the order is the same"
     few, many = found.contended[min(found.contended)], found.contended[max(found.contended)]
-    words = (
+    text = (
         f"an update of one line takes {few:.1f} ns where {min(found.contended)} CPUs want it, one "
         f"of each complex, and {many:.1f} ns with {max(found.contended)}, all of them; less than "
         "half counts as nearest-first"
     )
-    return ("nearest-first" if many < few / 2 else "first-come"), words
+    return ("nearest-first" if many < few / 2 else "first-come"), text
 
 
 def model_of(
