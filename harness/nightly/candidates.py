@@ -39,7 +39,7 @@ _SUBJECTS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Revision:
-    """One kernel to measure. `kernel`: its name, the same every night; `id`: its contents.
+    """One kernel to measure. `kernel`: its name, the same in every nightly run; `id`: its contents.
 
     `baseline`: the name of what it is compared with; both kernel files are in `folder`. `commits`:
     those of a branch since last time, one line each. `message_id`: of a series that was sent.

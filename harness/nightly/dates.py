@@ -9,15 +9,15 @@ from harness.nightly.state import NightlyRecord, NightlyState, PairRecord
 
 
 def nightly_date(now: dt.datetime) -> str:
-    """Return the date on which the night began: from noon to noon, in the clock's own zone."""
+    """Return the date of a nightly run: from noon to noon, in the clock's own zone."""
     return (now - dt.timedelta(hours=12)).date().isoformat()
 
 
-def missed_runs(last: str, night: str) -> int:
+def missed_runs(last: str, date: str) -> int:
     """Return how many nightly runs are missing between two dates."""
     if not last:
         return 0
-    days = (dt.date.fromisoformat(night) - dt.date.fromisoformat(last)).days
+    days = (dt.date.fromisoformat(date) - dt.date.fromisoformat(last)).days
     return max(0, days - 1)
 
 
@@ -26,16 +26,16 @@ def open_record(state: NightlyState, clock: Clock) -> NightlyRecord:
     date = nightly_date(clock.now())
     if state.nights and state.nights[-1].date == date:
         return state.nights[-1]
-    for night in state.nights:
-        night.ended = night.ended or "cut short"
+    for record in state.nights:
+        record.ended = record.ended or "cut short"
     state.nights.append(clock.begin(date))
     return state.nights[-1]
 
 
-def forget_fixed(state: NightlyState, night: NightlyRecord) -> None:
+def forget_fixed(state: NightlyState, record: NightlyRecord) -> None:
     """Forget failures that did not recur, so that the next occurrence is reported again."""
     for key in [key for key in state.reported if key.startswith("failure|")]:
-        if key.split("|")[1] not in night.failures and state.reported[key] != night.date:
+        if key.split("|")[1] not in record.failures and state.reported[key] != record.date:
             del state.reported[key]
 
 

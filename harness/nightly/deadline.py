@@ -45,11 +45,11 @@ class Clock:
         began = self.now().isoformat(timespec="seconds")
         return NightlyRecord(date, began, uptime_s=self.uptime_s(), boot_id=self.boot_id())
 
-    def elapsed_s(self, night: NightlyRecord) -> float:
-        """Return how long ago `night` began, by time of day only where the machine restarted."""
-        if night.boot_id and night.boot_id == self.boot_id():
-            return self.uptime_s() - night.uptime_s
-        return max(0.0, (self.now() - dt.datetime.fromisoformat(night.began)).total_seconds())
+    def elapsed_s(self, record: NightlyRecord) -> float:
+        """Return how long ago `record` began, by time of day only where the machine restarted."""
+        if record.boot_id and record.boot_id == self.boot_id():
+            return self.uptime_s() - record.uptime_s
+        return max(0.0, (self.now() - dt.datetime.fromisoformat(record.began)).total_seconds())
 
 
 @dataclass

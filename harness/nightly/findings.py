@@ -22,7 +22,7 @@ def run_notices(
     report: RunReport,
     first: RunReport | None,
     work: PlannedJob,
-    night: NightlyRecord,
+    record: NightlyRecord,
     spec: NightlySpec,
     state: NightlyState,
 ) -> list[Notice]:
@@ -31,7 +31,7 @@ def run_notices(
     `first`: of a second run, the one whose difference it confirms or not.
     """
     revision, playbook = work.revision, work.playbook.name
-    subject = _subject(work, night)
+    subject = _subject(work, record)
     page = f"{report.run.id}/index.html"
     bad = {
         kernel: found
@@ -40,27 +40,29 @@ def run_notices(
     }
     notices = []
     for kernel, (verdict, reason) in bad.items():
-        who = subject if kernel == revision.kernel else Subject(kernel, kernel, night.date)
+        who = subject if kernel == revision.kernel else Subject(kernel, kernel, record.date)
         what = revision.id if kernel == revision.kernel else ""
         notices.append(verdict_notice(who, what, playbook, verdict.value, reason))
-        night.worse = night.worse or notices[-1].key not in state.reported
+        record.worse = record.worse or notices[-1].key not in state.reported
     if revision.series and series_key(subject, revision.id, playbook) not in state.reported:
         pair, series = state.pairs[work.job.key], None
         if not bad and report.comparison is not None:
-            series = judge_series(report, first, work, subject, pair, night)
+            series = judge_series(report, first, work, subject, pair, record)
         elif pair.claim is not None:
             series = undecided(work, subject, pair, "a boot failed in each")
-        notices += _on_series(series, spec, state, night)
+        notices += _on_series(series, spec, state, record)
     for notice in notices:
         notice.page = page
     return notices
 
 
-def gate_notice(work: PlannedJob, reason: str, night: NightlyRecord, state: NightlyState) -> Notice:
+def gate_notice(
+    work: PlannedJob, reason: str, record: NightlyRecord, state: NightlyState
+) -> Notice:
     """Return the notice that a kernel did not pass the gate, and is not measured."""
-    subject = _subject(work, night)
+    subject = _subject(work, record)
     notice = verdict_notice(subject, work.revision.id, "gate", "not correct", reason)
-    night.worse = night.worse or notice.key not in state.reported
+    record.worse = record.worse or notice.key not in state.reported
     return notice
 
 
@@ -68,36 +70,36 @@ def unconfirmed_notices(
     work: PlannedJob,
     pair: PairRecord,
     reason: str,
-    night: NightlyRecord,
+    record: NightlyRecord,
     spec: NightlySpec,
     state: NightlyState,
 ) -> list[Notice]:
     """Return the notice on a series whose second run failed `MOST_TRIES` times."""
-    found = undecided(work, _subject(work, night), pair, one_line(reason, 200))
-    return _on_series(found, spec, state, night)
+    found = undecided(work, _subject(work, record), pair, one_line(reason, 200))
+    return _on_series(found, spec, state, record)
 
 
 def _on_series(
     found: tuple[Notice, bool] | None,
     spec: NightlySpec,
     state: NightlyState,
-    night: NightlyRecord,
+    record: NightlyRecord,
 ) -> list[Notice]:
     """Return the notice on a series; one without a difference is only recorded as reported."""
     if found is None:
         return []
     notice, difference = found
-    night.worse = night.worse or notice.worse
+    record.worse = record.worse or notice.worse
     if difference or spec.notices.verdicts:
         return [notice]
-    state.reported[notice.key] = night.date
+    state.reported[notice.key] = record.date
     return []
 
 
 def history_notices(
-    store: Store, state: NightlyState, planned: Sequence[PlannedJob], night: NightlyRecord
+    store: Store, state: NightlyState, planned: Sequence[PlannedJob], record: NightlyRecord
 ) -> list[Notice]:
-    """Return the changes of level that the runs of this night confirmed.
+    """Return the changes of level that the runs of this nightly run confirmed.
 
     Of baselines and branches: a series is judged against its base, once.
     """
@@ -108,23 +110,23 @@ def history_notices(
     if history.empty:
         return []
     dates = history[["run_id", "started_at"]].drop_duplicates()
-    nights = {date: n for n, date in enumerate(sorted(set(dates["started_at"].str[:10])))}
+    days = {date: n for n, date in enumerate(sorted(set(dates["started_at"].str[:10])))}
     order = {
-        run: nights[at[:10]] for run, at in zip(dates["run_id"], dates["started_at"], strict=True)
+        run: days[at[:10]] for run, at in zip(dates["run_id"], dates["started_at"], strict=True)
     }
     newest = max(order.values())
     changes = [c for c in find_changes(history) if newest - order[c.found_run] <= SETTLED]
-    subjects = {work.revision.kernel: _subject(work, night) for work in planned}
+    subjects = {work.revision.kernel: _subject(work, record) for work in planned}
     subjects = {
         line: Subject(
-            s.name, s.title, s.night, s.message_id, _context(store, changes, line, history)
+            s.name, s.title, s.date, s.message_id, _context(store, changes, line, history)
         )
         for line, s in subjects.items()
     }
     notices = change_notices(changes, order, state.reported, subjects, baselines)
     for notice in notices:
         notice.page = f"{_last_run(history, notice)}/index.html"
-        night.worse = night.worse or notice.worse
+        record.worse = record.worse or notice.worse
     return notices
 
 
@@ -166,13 +168,13 @@ def _bad_boots(report: RunReport, kernel: str) -> tuple[Verdict, str] | None:
     return verdict, next((boot.reason for boot in boots if boot.verdict is verdict), "")
 
 
-def _subject(work: PlannedJob, night: NightlyRecord) -> Subject:
+def _subject(work: PlannedJob, record: NightlyRecord) -> Subject:
     revision = work.revision
     context = ("New since the last nightly run:", *(f"  {line}" for line in revision.commits))
     return Subject(
         revision.kernel,
         revision.title,
-        night.date,
+        record.date,
         revision.message_id,
         context if revision.commits else (),
     )

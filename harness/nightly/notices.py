@@ -24,7 +24,7 @@ class Subject:
 
     name: str
     title: str
-    night: str
+    date: str
     message_id: str = ""
     context: tuple[str, ...] = ()
 
@@ -86,7 +86,7 @@ def _change_notice(
 ) -> Notice:
     largest = max(changes, key=lambda change: abs(change.size_percent))
     title = f"{subject.name} is {largest.direction}: {_size(largest)} since {largest.at[:10]}"
-    lines = wrapped(f"{title}; confirmed by the nightly run of {subject.night}.")
+    lines = wrapped(f"{title}; confirmed by the nightly run of {subject.date}.")
     if machine:
         lines += ["", *wrapped("This is the baseline, which nobody changed: look at the machine.")]
     lines += ["", "  change    95 % interval       since       what"]
@@ -99,7 +99,7 @@ def _change_notice(
     lines += ["", "Percentages are of the time before: above 0 takes longer."]
     lines += ["", *subject.context] if subject.context else []
     worse = largest.direction is Direction.SLOWER
-    return Notice(key, title, "\n".join(lines), subject.night, worse=worse)
+    return Notice(key, title, "\n".join(lines), subject.date, worse=worse)
 
 
 def _size(change: LevelChange) -> str:
@@ -124,7 +124,7 @@ def series_notice(
         key=key,
         title=f"{subject.name} {_summary_of(verdicts)} ({playbook})",
         text="\n".join(lines),
-        date=subject.night,
+        date=subject.date,
         worse=Word.SLOWER in verdicts,
         message_id=subject.message_id,
     )
@@ -154,7 +154,7 @@ def verdict_notice(
     lines = [*wrapped(f"Measured: {subject.title}."), "", f"Verdict: {verdict}", *wrapped(reason)]
     lines += ["", *subject.context] if subject.context else []
     key = f"verdict|{subject.name}|{revision}|{playbook}|{verdict}"
-    return Notice(key, title, "\n".join(lines), subject.night, "", True, subject.message_id)
+    return Notice(key, title, "\n".join(lines), subject.date, "", True, subject.message_id)
 
 
 def failure_key(where: str, text: str) -> str:
@@ -163,23 +163,23 @@ def failure_key(where: str, text: str) -> str:
     return f"failure|{where}|{digest}"
 
 
-def failure_notice(where: str, text: str, night: str) -> Notice:
+def failure_notice(where: str, text: str, date: str) -> Notice:
     """Return the notice that a candidate cannot be built, or that a nightly run failed."""
-    lines = [f"The nightly run of {night} could not measure {where}:", "", *_indented(text)]
+    lines = [f"The nightly run of {date} could not measure {where}:", "", *_indented(text)]
     title = f"{where}: {text.splitlines()[0][:120] if text else 'failed'}"
-    return Notice(failure_key(where, text), title, "\n".join(lines), night, worse=True)
+    return Notice(failure_key(where, text), title, "\n".join(lines), date, worse=True)
 
 
-def failures_notice(candidate: str, failures: Sequence[tuple[str, str]], night: str) -> Notice:
+def failures_notice(candidate: str, failures: Sequence[tuple[str, str]], date: str) -> Notice:
     """Return one notice for all failures (where, words) of one candidate."""
     if len(failures) == 1:
-        return failure_notice(*failures[0], night)
-    lines = [f"The nightly run of {night} could not measure these of {candidate}:"]
+        return failure_notice(*failures[0], date)
+    lines = [f"The nightly run of {date} could not measure these of {candidate}:"]
     for where, text in failures:
         lines += ["", f"{where}:", *_indented(text)]
     title = f"{candidate}: {len(failures)} series are not measured"
     key = failure_key(candidate, " ".join(text for _, text in failures))
-    return Notice(key, title, "\n".join(lines), night, worse=True)
+    return Notice(key, title, "\n".join(lines), date, worse=True)
 
 
 def _indented(text: str) -> list[str]:

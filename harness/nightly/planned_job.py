@@ -24,20 +24,20 @@ class PlannedJob:
     playbook: Playbook
 
 
-def render_playbook(work: PlannedJob, night: str, second: bool = False) -> str:
-    """Return the playbook of a job that was begun in `night`; no two jobs have the same text.
+def render_playbook(work: PlannedJob, date: str, second: bool = False) -> str:
+    """Return the playbook of a job of the nightly run of `date`; no two jobs have the same text.
 
-    The order of the boots is another one every night, and in a `second` run of the same night.
+    The order of the boots is another one on every date, and in a `second` run of the same date.
     """
     revision = work.revision
     plain = work.playbook.model_dump(mode="json", exclude={"name", "text"})
     plain |= {"kernels": [revision.baseline, revision.kernel], "baseline": revision.baseline}
-    plain["seed"] = work.playbook.seed + 2 * dt.date.fromisoformat(night).toordinal() + second
+    plain["seed"] = work.playbook.seed + 2 * dt.date.fromisoformat(date).toordinal() + second
     if not plain["question"]:
         plain["question"] = one_line(f"Does anything change with {revision.title}?")
     stream = io.StringIO()
     YAML(typ="safe").dump(plain, stream)
-    which = f"night of {night}{', second run' if second else ''}"
+    which = f"nightly run of {date}{', second run' if second else ''}"
     head = f"# {which}: {work.job.key} {revision.id}, {revision.title}"
     return f"{one_line(head, 400)}\n{stream.getvalue()}"
 

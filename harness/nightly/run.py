@@ -98,15 +98,16 @@ class NightlyRun:
             self.folder / "lock", f"{self.folder}: another vmapbench is running it"
         ):
             state = load_state(self.folder / "state.json")
-            night = open_record(state, self.clock)
-            if night.ended:
+            record = open_record(state, self.clock)
+            if record.ended:
                 errors = self._deliver(state)
-                return NightlyResult(f"{night.summary} (done before)", 3 if errors else 0, errors)
+                return NightlyResult(f"{record.summary} (done before)", 3 if errors else 0, errors)
             try:
-                return self._run(state, night)
+                return self._run(state, record)
             except VmapbenchError as error:
                 self._notify(
-                    state, [failure_notice(f"nightly run {self.spec.name}", str(error), night.date)]
+                    state,
+                    [failure_notice(f"nightly run {self.spec.name}", str(error), record.date)],
                 )
                 self._deliver(state)
                 raise
@@ -114,13 +115,13 @@ class NightlyRun:
     def plan(self) -> NightlyPlan:
         """Return what this run would do; changes no state, boots nothing."""
         state = load_state(self.folder / "state.json")
-        night = open_record(state, self.clock)
+        record = open_record(state, self.clock)
         with scratch_folder("nightly") as scratch:
             found = self._find(state, scratch)
         planned = found.planned
-        lines = [f"nightly run of {night.date}, {self.spec.budget_h:g} h"]
-        left_s = self._left_s(night)
-        for number, job in enumerate(ranked([w.job for w in planned], state.pairs, night.done)):
+        lines = [f"nightly run of {record.date}, {self.spec.budget_h:g} h"]
+        left_s = self._left_s(record)
+        for number, job in enumerate(ranked([w.job for w in planned], state.pairs, record.done)):
             pair = state.pairs.get(job.key)
             fit = fits(job, pair, left_s, first=number == 0)
             takes_s = pair.elapsed_s if pair and pair.elapsed_s else job.expected_s
@@ -135,37 +136,37 @@ class NightlyRun:
         lines += [] if planned else ["nothing to measure in this run"]
         return NightlyPlan(tuple(lines), not found.failed and not found.empty)
 
-    def _run(self, state: NightlyState, night: NightlyRecord) -> NightlyResult:
-        missed = missed_runs(state.nights[-2].date if len(state.nights) > 1 else "", night.date)
+    def _run(self, state: NightlyState, record: NightlyRecord) -> NightlyResult:
+        missed = missed_runs(state.nights[-2].date if len(state.nights) > 1 else "", record.date)
         state.save()
         found = self._find(state, self.folder / "kernels")
         planned = found.planned
         for candidate, text in found.notes.items():
             self.log(f"{candidate}: {text}")
-        self._notify_failed(state, night, found.failed)
-        interrupted = self._measure(state, night, planned)
+        self._notify_failed(state, record, found.failed)
+        interrupted = self._measure(state, record, planned)
         if interrupted:
-            return NightlyResult(f"nightly {self.spec.name} {night.date}: interrupted", 130)
+            return NightlyResult(f"nightly {self.spec.name} {record.date}: interrupted", 130)
         with contextlib.closing(self.session.open_store()) as store:
-            self._notify(state, history_notices(store, state, planned, night))
-        return self._close(state, night, planned, missed)
+            self._notify(state, history_notices(store, state, planned, record))
+        return self._close(state, record, planned, missed)
 
     def _notify_failed(
-        self, state: NightlyState, night: NightlyRecord, failed: Sequence[Failed]
+        self, state: NightlyState, record: NightlyRecord, failed: Sequence[Failed]
     ) -> None:
         """Report candidates that cannot be built, once, in one notice for each candidate."""
-        night.failures |= {item.where: item.reason for item in failed}
+        record.failures |= {item.where: item.reason for item in failed}
         fresh: dict[str, list[tuple[str, str]]] = {}
         for item in failed:
             if failure_key(item.where, item.reason) not in state.reported:
                 fresh.setdefault(item.candidate, []).append((item.where, item.reason))
         for candidate, items in fresh.items():
-            self._notify(state, [failures_notice(candidate, items, night.date)])
-            state.reported |= {failure_key(*item): night.date for item in items}
+            self._notify(state, [failures_notice(candidate, items, record.date)])
+            state.reported |= {failure_key(*item): record.date for item in items}
         state.save()
 
-    def _left_s(self, night: NightlyRecord) -> float:
-        return self.spec.budget_h * 3600 - self.clock.elapsed_s(night)
+    def _left_s(self, record: NightlyRecord) -> float:
+        return self.spec.budget_h * 3600 - self.clock.elapsed_s(record)
 
     def _find(self, state: NightlyState, folder: Path) -> FoundJobs:
         """Find the jobs of this run; the files of their kernels are written to `folder`."""
@@ -195,24 +196,24 @@ class NightlyRun:
         return FoundJobs(planned, list(failed.values()), finder.notes, sorted(empty))
 
     def _measure(
-        self, state: NightlyState, night: NightlyRecord, planned: Sequence[PlannedJob]
+        self, state: NightlyState, record: NightlyRecord, planned: Sequence[PlannedJob]
     ) -> bool:
         """Measure until all is done or the deadline; return whether the user interrupted it."""
-        deadline = Deadline(self.session.observer, lambda: self._left_s(night))
+        deadline = Deadline(self.session.observer, lambda: self._left_s(record))
         by_job = {(work.job.key, work.job.revision): work for work in planned}
         while True:
-            left = ranked([work.job for work in planned], state.pairs, night.done)
-            left_s = self._left_s(night)
+            left = ranked([work.job for work in planned], state.pairs, record.done)
+            left_s = self._left_s(record)
             fitting = (
                 job
                 for job in left
-                if fits(job, state.pairs.get(job.key), left_s, first=not night.done)
+                if fits(job, state.pairs.get(job.key), left_s, first=not record.done)
             )
             job = next(fitting, None)
             if job is None:
                 break
             try:
-                if self._measure_one(state, night, by_job[job.key, job.revision], deadline):
+                if self._measure_one(state, record, by_job[job.key, job.revision], deadline):
                     return True
             except DeadlineReached:
                 self.log("the time budget is used up")
@@ -220,12 +221,12 @@ class NightlyRun:
         for job in left:
             pair = state.pairs.setdefault(job.key, PairRecord())
             if pair.begun or pair.revision != job.revision:
-                pair.waiting_since = pair.waiting_since or night.date
+                pair.waiting_since = pair.waiting_since or record.date
         state.save()
         return False
 
     def _measure_one(
-        self, state: NightlyState, night: NightlyRecord, work: PlannedJob, deadline: Deadline
+        self, state: NightlyState, record: NightlyRecord, work: PlannedJob, deadline: Deadline
     ) -> bool:
         """Measure one candidate on one playbook; return whether the user interrupted it."""
         pair = state.pairs.setdefault(work.job.key, PairRecord())
@@ -233,34 +234,34 @@ class NightlyRun:
             pair.begun, pair.begun_revision = "", work.job.revision
         second = needs_second_run(work.job, pair)
         pair.claim = pair.claim if second else None
-        pair.begun = pair.begun or render_playbook(work, night.date, second)
+        pair.begun = pair.begun or render_playbook(work, record.date, second)
         state.save()
         self.log(f"{work.job.key}: {work.revision.title}")
         try:
-            correct = self._passes_gate(state, night, work)
+            correct = self._passes_gate(state, record, work)
             run_id = self._finished_run(work, pair, deadline) if correct else ""
         except DeadlineReached:
             raise
         except VmapbenchError as error:
-            night.failures[work.job.key] = str(error)
-            self._notify(state, [failure_notice(work.job.key, str(error), night.date)])
+            record.failures[work.job.key] = str(error)
+            self._notify(state, [failure_notice(work.job.key, str(error), record.date)])
             if isinstance(error, InputError):
                 pair.begun = ""  # it would fail again: start over
             if pair.claim is not None:
                 self._notify(
-                    state, unconfirmed_notices(work, pair, str(error), night, self.spec, state)
+                    state, unconfirmed_notices(work, pair, str(error), record, self.spec, state)
                 )
             run_id = ""
         if run_id is None:
             return True
         if run_id:
-            self._finish(state, night, work, pair, run_id)
-        night.done += [] if work.job.done in night.done else [work.job.done]
+            self._finish(state, record, work, pair, run_id)
+        record.done += [] if work.job.done in record.done else [work.job.done]
         state.save()
         return False
 
-    def _passes_gate(self, state: NightlyState, night: NightlyRecord, work: PlannedJob) -> bool:
-        """Return whether a kernel passes the gate of this file; it is tried once, not each night.
+    def _passes_gate(self, state: NightlyState, record: NightlyRecord, work: PlannedJob) -> bool:
+        """Return whether a kernel passes the gate of this file; it is tried once.
 
         Raises VmapbenchError where it cannot be tried.
         """
@@ -269,7 +270,7 @@ class NightlyRun:
         if not self.spec.gate:
             return True
         if key not in state.gates:
-            name = f"{night.date}-{revision.kernel}-{secrets.token_hex(2)}"
+            name = f"{record.date}-{revision.kernel}-{secrets.token_hex(2)}"
             rows = self.gate(
                 load_kernel_spec(revision.kernel, revision.folder),
                 only(self.spec.gate),
@@ -283,7 +284,7 @@ class NightlyRun:
             state.gates[key] = "; ".join(bad)
             state.save()
         if state.gates[key]:
-            self._notify(state, [gate_notice(work, state.gates[key], night, state)])
+            self._notify(state, [gate_notice(work, state.gates[key], record, state)])
         return not state.gates[key]
 
     def _finished_run(self, work: PlannedJob, pair: PairRecord, deadline: Deadline) -> str | None:
@@ -309,7 +310,7 @@ class NightlyRun:
     def _finish(
         self,
         state: NightlyState,
-        night: NightlyRecord,
+        record: NightlyRecord,
         work: PlannedJob,
         pair: PairRecord,
         run_id: str,
@@ -321,13 +322,13 @@ class NightlyRun:
             if before is not None and before.run_id != run_id:
                 with contextlib.suppress(InputError):  # no longer in the store: start over
                     first = collect_report(store, before.run_id)
-        notices = run_notices(written.report, first, work, night, self.spec, state)
+        notices = run_notices(written.report, first, work, record, self.spec, state)
         self._notify(state, notices)
         self._log_claim(before, pair.claim, run_id)
         if pair.revision != work.job.revision:
             pair.nights = 0
-        pair.nights += pair.night != night.date or not pair.nights
-        pair.revision, pair.night = work.job.revision, night.date
+        pair.nights += pair.night != record.date or not pair.nights
+        pair.revision, pair.night = work.job.revision, record.date
         pair.elapsed_s = sum(boot.elapsed_s for boot in written.report.boots)
         pair.begun, pair.waiting_since = "", ""
 
@@ -380,13 +381,13 @@ class NightlyRun:
         return tuple(dict.fromkeys(errors))
 
     def _close(
-        self, state: NightlyState, night: NightlyRecord, planned: Sequence[PlannedJob], missed: int
+        self, state: NightlyState, record: NightlyRecord, planned: Sequence[PlannedJob], missed: int
     ) -> NightlyResult:
         errors = self._deliver(state)
-        forget_fixed(state, night)
+        forget_fixed(state, record)
         move_tips(state, planned)
-        done, wanted = len(night.done), len(planned)
-        minutes = self.clock.elapsed_s(night) / 60
+        done, wanted = len(record.done), len(planned)
+        minutes = self.clock.elapsed_s(record) / 60
         unsettled = sum(
             needs_second_run(w.job, state.pairs.get(w.job.key, PairRecord())) for w in planned
         )
@@ -394,15 +395,15 @@ class NightlyRun:
             f"{done} of {wanted} measured",
             *([f"{wanted - done} carried over"] if wanted > done else []),
             *([f"{unsettled} to be confirmed"] if unsettled else []),
-            f"{night.news} news",
-            *([f"{len(night.failures)} failed"] if night.failures else []),
+            f"{record.news} news",
+            *([f"{len(record.failures)} failed"] if record.failures else []),
             *([f"{missed} nightly runs missed before"] if missed else []),
             *([f"{len(errors)} notices not delivered"] if errors else []),
         ]
-        night.summary = (
-            f"nightly {self.spec.name} {night.date}: {', '.join(facts)}; {minutes:.0f} min"
+        record.summary = (
+            f"nightly {self.spec.name} {record.date}: {', '.join(facts)}; {minutes:.0f} min"
         )
-        night.ended = self.clock.now().isoformat(timespec="seconds")
+        record.ended = self.clock.now().isoformat(timespec="seconds")
         state.save()
-        worse = bool(night.failures) or night.worse
-        return NightlyResult(night.summary, 3 if errors else int(worse), errors)
+        worse = bool(record.failures) or record.worse
+        return NightlyResult(record.summary, 3 if errors else int(worse), errors)

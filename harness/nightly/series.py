@@ -27,7 +27,7 @@ def judge_series(
     work: PlannedJob,
     subject: Subject,
     pair: PairRecord,
-    night: NightlyRecord,
+    record: NightlyRecord,
 ) -> tuple[Notice, bool] | None:
     """Return the notice on a series and whether it shows a difference; None while it waits.
 
@@ -40,15 +40,15 @@ def judge_series(
     text = render_mail(View(report))
     if first is None or first.comparison is None or pair.claim is None:
         if shown := list(claimed(rows)["word"]):
-            pair.claim = Claim(report.run.id, night.date, difference_text(shown))
+            pair.claim = Claim(report.run.id, record.date, difference_text(shown))
             return None
         return series_notice(key, subject, verdicts, text), False
     found = confirmed(first.comparison.rows, rows)
     again = found[found["confirmed"]]
     if again.empty and bool(found["p_again"].isna().any()):
         return undecided(work, subject, pair, "it could not be compared")
-    runs = [f"First run:  {pair.claim.run_id}, night of {pair.claim.night}"]
-    runs += [f"Second run: {report.run.id}, night of {night.date}", ""]
+    runs = [f"First run:  {pair.claim.run_id}, nightly run of {pair.claim.night}"]
+    runs += [f"Second run: {report.run.id}, nightly run of {record.date}", ""]
     lines = [*_both_runs(found, pair.claim), "", *runs, "The second run:", ""]
     pair.claim = None
     said = [Word(word) for word in again["word"]] or [Word.NO_DIFFERENCE]

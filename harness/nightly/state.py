@@ -46,7 +46,7 @@ class NightlyRecord:
 class Claim:
     """A difference that one run shows and a second one has to confirm before it is reported.
 
-    `run_id`: of the first run, in the night `night`; `words`: "slower", "faster" or both;
+    `run_id`: of the first run, on the date `night`; `words`: "slower", "faster" or both;
     `tries`: second runs without a decision, as a boot failed in them.
     """
 
@@ -58,7 +58,7 @@ class Claim:
 
 @dataclass
 class PairRecord:
-    """One candidate on one playbook. `revision`: last one measured whole, in the night `night`.
+    """One candidate on one playbook. `revision`: last one measured whole, on the date `night`.
 
     `begun`: playbook text of a run of `begun_revision` that was not finished, else empty.
     `claim`: what waits for a second run of `revision`.
@@ -107,7 +107,7 @@ class NightlyState:
     tips: dict[str, str] = field(default_factory=dict)  # branch candidate -> last commit taken up
     reported: dict[str, str] = field(
         default_factory=dict
-    )  # key of a notice -> the night it was made
+    )  # key of a notice -> the date of the run that made it
     outbox: list[Notice] = field(default_factory=list)
     gates: dict[str, str] = field(default_factory=dict)  # kernel|contents -> why not, or ""
 

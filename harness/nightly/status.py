@@ -9,8 +9,8 @@ def status(state: NightlyState) -> dict[str, Any]:
     """Return the last nightly runs and everything that is pending, as JSON values."""
     return {
         "nights": [
-            {"date": night.date, "ended": night.ended, "summary": night.summary}
-            for night in state.nights[-7:]
+            {"date": record.date, "ended": record.ended, "summary": record.summary}
+            for record in state.nights[-7:]
         ],
         "to_confirm": [
             {"key": key, **vars(pair.claim)}
@@ -29,8 +29,8 @@ def status_lines(state: NightlyState) -> list[str]:
     if not state.nights:
         return ["no nightly run yet"]
     lines = [
-        night.summary or f"nightly run of {night.date}: {night.ended or 'running'}"
-        for night in state.nights[-7:]
+        record.summary or f"nightly run of {record.date}: {record.ended or 'running'}"
+        for record in state.nights[-7:]
     ]
     found = status(state)
     lines += [

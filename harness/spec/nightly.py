@@ -1,4 +1,4 @@
-"""What is measured every night: one file, read by `vmapbench nightly`. No secrets in it."""
+"""What nightly runs measure: one file, read by `vmapbench nightly`. No secrets in it."""
 
 import re
 from pathlib import Path
@@ -46,7 +46,7 @@ class CandidateSpec(Document):
     `message_id` is also taken as an archive's address of the mail, or in angle brackets.
     `git`: a repository, by default that of the baseline's source. `base`: what series are applied
     to, by default their `base-commit:`, else the baseline's source. `commits: each` measures every
-    new commit of a branch, `tip` the last one of the night. Relative paths start at the file.
+    new commit of a branch, `tip` the last one of the day. Relative paths start at the file.
     """
 
     name: Name
@@ -172,7 +172,7 @@ class NoticesSpec(Document):
 
 
 class NightlySpec(Document):
-    """One night: every candidate against the baseline of every playbook, within a budget."""
+    """A nightly run: every candidate against the baseline of every playbook, within a budget."""
 
     version: Literal[1]
     """Of the format. Example: `1`"""
@@ -187,7 +187,7 @@ class NightlySpec(Document):
     `[memory, races]`
     """
     budget_h: Annotated[float, Field(gt=0, le=24)] = 8.0
-    """Hours that a night may take. Example: `8`"""
+    """Hours that a nightly run may take. Example: `8`"""
     at: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = "01:00"
     """When it begins, local time. Example: `"01:00"`"""
     notices: NoticesSpec = NoticesSpec()
@@ -212,7 +212,7 @@ class NightlySpec(Document):
 
 
 def is_nightly(path: Path) -> bool:
-    """Return whether a file is meant as a night: it names candidates."""
+    """Return whether a file is meant for nightly runs: it names candidates."""
     try:
         with path.open(encoding="utf-8", errors="replace") as stream:
             return any(line.startswith("candidates:") for line in stream.read(1 << 17).splitlines())
@@ -221,5 +221,5 @@ def is_nightly(path: Path) -> bool:
 
 
 def load_nightly(path: Path) -> NightlySpec:
-    """Return the night that `path` describes. Raises InputError or SpecError."""
+    """Return the nightly runs that `path` describes. Raises InputError or SpecError."""
     return load_document(path, NightlySpec, name=path.stem, folder=str(path.parent.resolve()))

@@ -19,7 +19,7 @@ from harness.store.shapes import BOOT_FACTS, HOST, KERNEL_FACTS, PLAN, check_tim
 from harness.store.store import Store
 from harness.verdict import Verdict
 
-_RUNS = 1000  # newest runs that are followed: more than two years of nights
+_RUNS = 1000  # newest runs that are followed: more than two years of nightly runs
 _NOT_THE_HOST = ("qemu", "clock", "known_good", "boot")  # facts of a machine that may change
 
 

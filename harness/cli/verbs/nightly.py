@@ -58,12 +58,12 @@ def command(
     observer = _Silent() if quiet else Lines()
     session = Session(kernels, reports, observer, observer.build)
     send = channels(spec.notices, os.environ)
-    night = NightlyRun(spec, session, Clock(), send, observer.say)
+    nightly = NightlyRun(spec, session, Clock(), send, observer.say)
     if dry_run:
-        plan, unset = night.plan(), missing_secrets(spec.notices, os.environ)
+        plan, unset = nightly.plan(), missing_secrets(spec.notices, os.environ)
         echo("\n".join([*plan.lines, *(f"notices: {text}" for text in unset)]))
         raise typer.Exit(ExitCode.OK if plan.whole and not unset else ExitCode.BAD_VERDICT)
-    outcome = night.run()
+    outcome = nightly.run()
     for error in outcome.errors:
         echo(f"vmapbench: {error}", err=True)
     echo(outcome.summary)

@@ -287,8 +287,8 @@ def test_a_series_that_is_slower_is_reported_once_a_second_run_confirms_it(workp
     assert notice.title.endswith("is slower (quick)")
     assert notice.message_id == "value-9@b.example"
     assert max(map(len, notice.text.splitlines())) <= 72
-    assert f"First run:  {first}, night of 2026-01-01" in notice.text
-    assert f"Second run: {second}, night of 2026-01-01" in notice.text
+    assert f"First run:  {first}, nightly run of 2026-01-01" in notice.text
+    assert f"Second run: {second}, nightly run of 2026-01-01" in notice.text
     assert "Of 2 that the first run shows slower" in notice.text
     assert page.parent.name == second
     workplace.next_night()
@@ -342,8 +342,8 @@ def test_a_second_run_that_the_night_is_too_short_for_is_the_next_nights_first(w
     outcome = workplace.night(file).run()
     assert outcome.exit_code == 1
     ((notice, _),) = workplace.sent
-    assert "night of 2026-01-01" in notice.text
-    assert "night of 2026-01-02" in notice.text
+    assert "nightly run of 2026-01-01" in notice.text
+    assert "nightly run of 2026-01-02" in notice.text
     assert not [line for line in status_lines(state(workplace)) if line.startswith("to be")]
 
 
