@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from harness.build.kernel import BuildProgress
 from harness.cli.progress import Bar, columns
 from harness.console import shown
 from harness.records import JobRecord
@@ -27,8 +28,12 @@ def test_the_bar_shows_a_workload_as_it_is_and_obeys_nobody():
         bar = Bar(progress)
         bar.boot_began(JobRecord(0, "a", "w[nr_threads=4]", 1, 4, (), 0, 1.0), 1)
         bar.phase(f"[bold]{_TITLE}booting")
+        progress.refresh()
         bar.say(f"host says {_TITLE}[red]")
+        bar.build(BuildProgress("a", f"{_TITLE}[blue]compiling", 1, 2))
+        progress.refresh()
     shown = screen.getvalue()
+    assert "[blue]compiling" in shown
     assert "w[nr_threads=4]: [bold]" in shown
     assert "[red]" in shown
     assert "\x1b]0;" not in shown

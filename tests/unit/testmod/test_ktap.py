@@ -91,6 +91,15 @@ def test_plans_of_billions_inside_each_other_are_bounded_together():
     assert len(results) < 3 * 3_000 + 1_000
 
 
+def test_tests_inside_each_other_without_end_are_bounded():
+    lines = [f"{' ' * n}1..1" for n in range(900)]
+    lines += [f"{' ' * n}ok 1 a" for n in reversed(range(900))]
+    level, deep = parse_ktap("KTAP version 1\n" + "\n".join(lines)), 0
+    while level:
+        level, deep = [below for test in level for below in test.subtests], deep + 1
+    assert deep == ktap._DEPTH
+
+
 def test_more_lines_than_any_test_suite_has_are_not_read_and_that_is_said(monkeypatch):
     monkeypatch.setattr(ktap, "_RESULTS", 100)
     results = parse_ktap("KTAP version 1\n" + "ok 1 a\n" * 1_000)
