@@ -239,3 +239,11 @@ def test_no_header_of_ours_comes_from_a_mail(smtp, hostile):
     assert "Reply-To" not in mail
     assert "X-Injected" not in mail
     assert "\N{REPLACEMENT CHARACTER}.patch" in mail.get_payload(decode=True).decode()
+
+
+def test_a_webhook_gets_no_character_that_utf_8_cannot_hold(hook):
+    url = f"http://127.0.0.1:{hook.server_port}/notify"
+    send = channels(NoticesSpec(webhook=WebhookSpec(url=url)), {})["webhook"]
+    send(replace(LETTER, key="\udcff|a", title="\udcff", text="\udcff.patch"), None)
+    ((_, body),) = hook.taken
+    json.dumps(body, ensure_ascii=False).encode()
