@@ -313,6 +313,7 @@ from pathlib import Path
 from harness.process import SubprocessRunner
 from harness.spec.host import load_host_file
 from harness.targets.base import BootRequest
+from harness.targets.ssh.spec import SshSpec
 from harness.targets.ssh.target import SshTarget
 from tests.flow.fakes import fake_kernel
 folder, machine, phase = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
