@@ -2,8 +2,7 @@
 
     ended = session.run(file, run_id=run_id)                # the pilot
     more = plan_more(session, run_id, Detect(0.03, 1200.0))
-    if more.repeats > more.pilot:
-        ended = extend_run(session, run_id, more.repeats, file)
+    ended = extend_within(session, run_id, more, Detect(0.03, 1200.0), file)
 
 The pilot's boots count. From them only the spread is taken, for which the sides are pooled by
 themselves, never the difference: the verdict stays what it would be with a number of boots that
@@ -64,8 +63,7 @@ def plan_more(session: Session, run_id: str, detect: Detect) -> More:
         return More(pilot, pilot, str(error).partition("\n")[0])
     rows = rows[rows["metric"] != Metric.MAX]
     needed = None if rows["boots"].isna().any() else int(rows["boots"].max())
-    spent_s = _span_s(boots)
-    affordable = pilot + max(0, int((detect.within_s - spent_s) / (spent_s / pilot)))
+    affordable = pilot + _affordable(boots, pilot, detect.within_s)
     repeats = max(pilot, min(needed or _MOST, affordable, _MOST))
     takes = f"over {_MOST}" if needed is None or needed > _MOST else str(needed)
     text = (
@@ -85,6 +83,26 @@ def refuse_too_small(detect: Detect, playbook: Playbook) -> None:
             f"--detect: a change of {detect.effect:.2%} is not reported: nothing up to "
             f"{playbook.smallest_effect:.2%} is called faster or slower"
         )
+
+
+def extend_within(
+    session: Session, run_id: str, more: More, detect: Detect, file: Path
+) -> RunResult | None:
+    """Go on with a run until each side has `more.repeats` boots, or the time is up.
+
+    Half of what the pace so far leaves time for is made at once, since boots become slower on a
+    machine that gets busy. Whether to go on follows from the clock, never from what was measured.
+    Returns None where there was no time for any.
+    """
+    done, ended = more.pilot, None
+    while done < more.repeats and not (ended and ended.interrupted):
+        with contextlib.closing(session.open_store()) as store:
+            room = _affordable(store.boots(run_id), done, detect.within_s)
+        if not room:
+            break
+        done = min(more.repeats, done + max(1, room // 2))
+        ended = extend_run(session, run_id, done, file)
+    return ended
 
 
 def extend_run(session: Session, run_id: str, repeats: int, file: Path) -> RunResult:
@@ -113,7 +131,13 @@ def with_repeats(text: str, repeats: int, name: str) -> Playbook:
     return parse_document(changed, Playbook, f"{name}.yaml", name=name, text=changed)
 
 
-def _span_s(boots: Sequence[BootRecord]) -> float:
+def _affordable(boots: Sequence[BootRecord], repeats: int, within_s: float) -> int:
+    """Return for how many more repeats there is time at the pace of those that were made."""
+    spent_s = span_s(boots)
+    return max(0, int((within_s - spent_s) / (spent_s / repeats)))
+
+
+def span_s(boots: Sequence[BootRecord]) -> float:
     """Return the seconds from the beginning of the first boot to the end of the last one."""
     began = [dt.datetime.fromisoformat(boot.started_at).timestamp() for boot in boots]
     ended = [at + boot.elapsed_s for at, boot in zip(began, boots, strict=True)]

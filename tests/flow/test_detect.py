@@ -1,12 +1,21 @@
 """As many boots as a change takes to be seen, with generated boot times instead of boots."""
 
 import random
+import time
 
 import pytest
 
 from harness.cli.options import seconds, share
 from harness.errors import InputError
-from harness.run.detect import Detect, extend_run, plan_more, refuse_too_small, with_repeats
+from harness.run.detect import (
+    Detect,
+    extend_run,
+    extend_within,
+    plan_more,
+    refuse_too_small,
+    span_s,
+    with_repeats,
+)
 from harness.run.plan import plan_jobs
 from harness.run.session import Session
 from harness.spec.playbook import load_playbook
@@ -86,6 +95,22 @@ def test_the_time_bounds_the_boots_and_it_is_said(pilot):
     assert out_of_time.repeats == out_of_time.pilot == 5
     endless = plan_more(session, run_id, Detect(0.006, 1e9))
     assert (endless.repeats, "takes over 1000 boots" in endless.reason) == (1000, True)
+
+
+def test_boots_that_become_slower_end_it_in_time(pilot, tmp_path):
+    session, run_id = pilot(0.3)
+    took_s = span_s(boots(session, run_id)[0])
+    detect = Detect(0.03, 3 * took_s)
+    more = plan_more(session, run_id, detect)
+    assert more.repeats in {14, 15}
+    target = session.target()
+    quick = target.boot
+    target.boot = lambda *words: time.sleep(took_s / 2) or quick(*words)
+    assert not extend_within(session, run_id, more, detect, tmp_path / "fake.yaml").interrupted
+    records, jobs, run = boots(session, run_id)
+    assert len(records) == len(jobs) == 2 * run.plan["repeats"] < 2 * more.repeats
+    assert run.finished_at is not None
+    assert extend_within(session, run_id, more, detect, tmp_path / "fake.yaml") is None
 
 
 def test_a_pilot_that_says_nothing_ends_there(pilot):

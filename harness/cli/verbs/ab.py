@@ -101,7 +101,7 @@ def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bo
     from harness.build.start_config import describe_start
     from harness.cli.progress import show_progress
     from harness.run.begin import new_run_id
-    from harness.run.detect import extend_run, plan_more
+    from harness.run.detect import extend_within, plan_more
     from harness.run.session import Session
 
     run_id = new_run_id(plan.playbook, dt.datetime.now(dt.UTC))
@@ -118,7 +118,7 @@ def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bo
         if more.repeats > more.pilot:
             with show_progress(live=sys.stderr.isatty()) as observer:
                 session = replace(session, observer=observer, build_progress=observer.build)
-                ended = extend_run(session, run_id, more.repeats, file)
+                ended = extend_within(session, run_id, more, wanted, file) or ended
     written = show_run(session, ended, reports, as_json)
     if plan.recipe.config:
         facts = next(iter(written.report.run.kernels.values()))
