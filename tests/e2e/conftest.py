@@ -12,6 +12,7 @@ from harness.spec.architecture import architecture
 from harness.spec.kernel import load_kernel_spec
 from tests.e2e.lab_bench import Bench
 from tests.e2e.lab_box import LabBox, ensure_image
+from tests.e2e.lab_image import PC
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 
@@ -58,14 +59,16 @@ def screenshots():
     return folder
 
 
-@pytest.fixture(scope="session")
-def image(tmp_path_factory):
-    return ensure_image(tmp_path_factory.mktemp("settling"))
+@pytest.fixture(scope="module")
+def machine():
+    """What the box of a module's tests is."""
+    return PC
 
 
 @pytest.fixture(scope="module")
-def box(image, tmp_path_factory):
+def box(machine, tmp_path_factory):
     """One machine for all tests: each must leave it as it found it."""
+    image = ensure_image(tmp_path_factory.mktemp("settling"), machine)
     box = LabBox(image, tmp_path_factory.mktemp("box"))
     try:
         box.as_root().close()

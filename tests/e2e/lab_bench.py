@@ -9,7 +9,6 @@ from pathlib import Path
 
 from harness.build.cache import cache_folder
 from harness.process import SubprocessRunner
-from harness.spec.architecture import X86_64
 from harness.targets.ssh.spec import SshSpec
 from harness.targets.ssh.target import make_target
 from tests.e2e.lab_box import LabBox
@@ -40,18 +39,21 @@ class Bench:
         (folder / "kernels").mkdir()
         for name in ("fragments", "patches"):
             (folder / "kernels" / name).symlink_to(KERNELS / name)
-        for name in ("lab-vmap-nodes", "lab-single-node"):
+        self.machine = box.image.machine
+        for name in self.machine.kernels:
             (folder / "kernels" / f"{name}.yaml").write_text((KERNELS / f"{name}.yaml").read_text())
-        good = (KERNELS / "lab-vmap-nodes.yaml").read_text()
+        good = (KERNELS / f"{self.machine.kernels[0]}.yaml").read_text()
         for name, words in FAULTS.items():
             text = f"{good}boot_parameters: {json.dumps(words)}\n"
             (folder / "kernels" / f"{name}.yaml").write_text(text)
         (folder / "playbooks" / "hosts").mkdir(parents=True)
         self.connect_to_box()
 
-    def connect_to_box(self, method="kexec", tuning="generic-x86", **more):
+    def connect_to_box(self, method="kexec", **more):
         """Write the host file."""
-        text = self.box.host_text(boot=self.box.boot_text(method), tuning=tuning, **more)
+        text = self.box.host_text(
+            boot=self.box.boot_text(method), tuning=self.machine.tuning, **more
+        )
         (self.folder / "playbooks" / "hosts" / "box.yaml").write_text(text)
 
     def playbook(self, *kernels, load=LOAD, repeats=1):
@@ -73,7 +75,7 @@ class Bench:
     def target(self):
         """Return the box as a target of this process; the host file is found from the folder."""
         spec = SshSpec(kind="ssh", host="box", cpus=2)
-        return make_target(spec, cache_folder(), SubprocessRunner(), X86_64)
+        return make_target(spec, cache_folder(), SubprocessRunner(), self.machine.arch)
 
     def argv(self, *words):
         return [sys.executable, "-m", "harness.cli.main", *map(str, words)]

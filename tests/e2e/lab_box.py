@@ -14,7 +14,7 @@ from harness.spec.host import HostSpec, load_host_file
 from harness.targets.ssh.helper import PATH, render_helper, render_sudoers
 from harness.targets.ssh.transport import ConnectionLostError, HostShell
 from tests.e2e import qmp
-from tests.e2e.lab_image import ACCOUNT, LabImage, ensure_raw_image
+from tests.e2e.lab_image import ACCOUNT, LabImage, LabMachine, ensure_raw_image
 
 SUDOERS = "/etc/sudoers.d/vmapbench"
 _FIRST_START_S = 400  # what a start may take before one was measured
@@ -36,7 +36,7 @@ class LabBox:
         self.start_s = 0.0  # from power-on until the account can log in
         self._log = (folder / "qemu.log").open("wb")
         self.process = subprocess.Popen(
-            box_argv(image.disk, self.port, self.monitor, self.serial, keep=keep),
+            box_argv(image, self.port, self.monitor, self.serial, keep=keep),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -117,28 +117,24 @@ class LabBox:
         self._sockets.cleanup()
 
 
-def box_argv(disk: Path, port: int, monitor: Path, serial: Path, *, keep: bool) -> list[str]:
-    """Return the QEMU command of a box.
-
-    One thread for both CPUs: with one each, QEMU 10.0 has ended itself as the guest set up its PCI
-    devices (system/physmem.c, iotlb_to_section: assertion failed).
-    """
+def box_argv(image: LabImage, port: int, monitor: Path, serial: Path, *, keep: bool) -> list[str]:
+    """Return the QEMU command of a box."""
+    drive = f"file={image.disk},format=raw,id=disk,if=none,cache=unsafe"
     return [
-        *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
-        *("-machine", "q35,hpet=on", "-cpu", "max,-hypervisor", "-accel", "tcg,thread=single"),
-        *("-smp", "2", "-m", "1024"),
-        "-drive",
-        f"file={disk},format=raw,if=virtio,cache=unsafe,snapshot={'off' if keep else 'on'}",
+        *(image.machine.arch.qemu, "-nodefaults", "-no-user-config", "-display", "none"),
+        *("-smp", "2", "-m", "1024", *image.machine.qemu),
+        *("-drive", f"{drive},snapshot={'off' if keep else 'on'}"),
+        *("-device", "virtio-blk-pci,drive=disk,bootindex=0"),
         *("-netdev", f"user,id=user0,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
         *("-device", "virtio-net-pci,netdev=user0,id=net0,romfile="),
-        *("-device", "virtio-rng-pci", "-device", "i6300esb"),
+        *("-device", "virtio-rng-pci"),
         *("-serial", f"file:{serial}", "-qmp", f"unix:{monitor},server=on,wait=off"),
     ]
 
 
-def ensure_image(scratch: Path) -> LabImage:
+def ensure_image(scratch: Path, machine: LabMachine) -> LabImage:
     """Return the image: made, started once, settled, with GRUB's menu by update-grub itself."""
-    raw = ensure_raw_image()
+    raw = ensure_raw_image(machine)
     cache, key = Cache(cache_folder()), f"{raw.folder.name}-settled"
     entry = cache.place("lab-disk", key)
     with cache.lock(f"lab-disk-{key}", lambda: None):
@@ -146,8 +142,8 @@ def ensure_image(scratch: Path) -> LabImage:
             with cache.attempt("lab-disk", key) as folder:
                 argv = ["cp", "-r", "--sparse=always", "--reflink=auto", f"{raw.folder}/.", folder]
                 subprocess.run(argv, check=True)
-                _settle(LabImage(folder), scratch)
-    return LabImage(entry)
+                _settle(LabImage(folder, machine), scratch)
+    return LabImage(entry, machine)
 
 
 def _settle(image: LabImage, scratch: Path) -> None:
