@@ -11,7 +11,7 @@ from harness.analysis.statistics import ALPHA
 
 UNUSABLE = "unusable for a huge page"
 _HUGE_ORDER = 9  # of a 2 MiB page among 4 KiB ones, where a reading names none
-_UNITS = {"meminfo_kib": "KiB", "free_pages": "pages", "pageblocks": "blocks"}
+_UNITS = {"meminfo_kib": "KiB", "pageblocks": "blocks"}  # of groups that stay as they were read
 COLUMNS = [
     *("workload", "cpus", "nr_threads", "kernel", "moment", "group", "what", "unit"),
     *("mean", "low", "high", "boots"),
@@ -59,9 +59,9 @@ def memory_rows(boots: Iterable[BootMemory]) -> pd.DataFrame:
 
 def _quantities(reading: Mapping[str, Any]) -> Iterator[tuple[str, str, str, float]]:
     """Yield group, what, unit and value of each quantity in a reading."""
-    for group in ("meminfo_kib", "pageblocks"):
+    for group, unit in _UNITS.items():
         for name, value in (reading.get(group) or {}).items():
-            yield group, name, _UNITS[group], value
+            yield group, name, unit, value
     for name, value in (reading.get("vmstat") or {}).items():
         yield "vmstat", name, "pages" if name.startswith("nr_") else "events", value
     blocks = reading.get("free_blocks") or []

@@ -10,9 +10,8 @@ from harness.guest.frames import parse_meminfo
 _ORDERS = 32  # more than any configuration has
 _COUNT = r"[0-9]{1,15}"
 _NODE = r"Node +[0-9]{1,5}, zone +(?P<zone>\w{1,20})"
-_BUDDY = re.compile(rf"{_NODE}(?P<counts>(?: +{_COUNT})+) *")
+_ROW = re.compile(rf"{_NODE}(?P<counts>(?: +{_COUNT})+) *")
 _FREE = re.compile(rf"{_NODE}, type +(?P<type>\w{{1,30}})(?P<counts>(?: +>?{_COUNT})+) *")
-_BLOCKS = re.compile(rf"{_NODE}(?P<counts>(?: +{_COUNT})+) *")
 _ORDER = re.compile(r"Page block order: ([0-9]{1,2})")
 _TYPES = re.compile(r"Number of blocks type (?P<types>(?: +\w{1,30})+) *")
 _COUNTER = re.compile(rf"(\w{{1,60}}) ({_COUNT})")
@@ -25,7 +24,7 @@ def parse_buddyinfo(text: str) -> list[int]:
 
     Raises InputError for anything that mm/vmstat.c does not print (frag_show_print).
     """
-    rows = [_counts(line, _match(_BUDDY, line, "buddyinfo")["counts"]) for line in _lines(text)]
+    rows = [_counts(line, _match(_ROW, line, "buddyinfo")["counts"]) for line in _lines(text)]
     return _summed(rows, "buddyinfo")
 
 
@@ -49,7 +48,7 @@ def parse_pagetypeinfo(text: str) -> dict[str, Any]:
         if head := _TYPES.fullmatch(line):
             types = head["types"].split()
         elif types:
-            counts = _counts(line, _match(_BLOCKS, line, "pagetypeinfo")["counts"])
+            counts = _counts(line, _match(_ROW, line, "pagetypeinfo")["counts"])
             if len(counts) != len(types):
                 raise _refusal("pagetypeinfo", line)
             for name, count in zip(types, counts, strict=True):

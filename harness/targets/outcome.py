@@ -69,10 +69,7 @@ def _verdict(
     if ending is Ending.DEADLINE:
         return Verdict.TIMED_OUT, f"still running {waited_s:.0f} s after its start"
     if ending is Ending.FLOOD:
-        return (
-            Verdict.TIMED_OUT,
-            f"it printed more than any log has ({waited_s:.0f} s after its start)",
-        )
+        return Verdict.TIMED_OUT, f"it {ending} ({waited_s:.0f} s after its start)"
     for number, fields in enumerate(load_fields, start=1):
         error = _integer(fields.get("errno"))
         if error not in _EXPECTED_ERRORS:
