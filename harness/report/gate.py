@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from harness.run.gate import GateRow, shortened
+from harness.run.gate import GateRow
 from harness.testmod.verdicts import Finding
 from harness.text import escaped, escaped_line
 from harness.verdict import Verdict
 
 Rows = Sequence[GateRow]
+_REPORT_LINES = 12  # of a finding, where people read it
 
 
 def as_text(kernel: str, rows: Rows) -> str:
@@ -21,11 +22,10 @@ def as_text(kernel: str, rows: Rows) -> str:
         reason = f": {escaped_line(row.reason)}" if row.reason else ""
         lines.append(f"{row.check.name:<9} {row.verdict}{reason}")
         for finding in row.findings[:3]:
-            lines += [
-                f"    {escaped_line(line)}" for line in shortened(finding).excerpt.split("\n")
-            ]
+            report = finding.excerpt.splitlines()[:_REPORT_LINES] or [""]
+            lines += [f"    {escaped_line(line)}" for line in report]
         for finding in row.elsewhere:
-            first = shortened(finding, 1).excerpt
+            first = "".join(finding.excerpt.splitlines()[:1])
             lines.append(f"    not of vmalloc, so it does not count: {escaped_line(first)}")
         if not row.good:
             lines.append(f"    logs: {row.folder}")

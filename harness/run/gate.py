@@ -1,6 +1,6 @@
 """Is a kernel correct? Boots it with the kernel's own debugging, and says what that reports.
 
-    rows = run_gate(spec, folder, cache, runner, tell)
+    rows = run_gate(spec, CHECKS, folder, cache, runner, tell, build_progress)
 
 No number comes of it. Each check is a boot: every case of the module with small loops, under
 another set of checks or beside another disturbance. Checks that can share a kernel do.
@@ -8,7 +8,7 @@ another set of checks or beside another disturbance. Checks that can share a ker
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build.cache import Cache
@@ -307,8 +307,3 @@ def _trace_check(
 def only(names: Sequence[str]) -> tuple[Check, ...]:
     """Return the checks of these names, in the gate's order; all where none is named."""
     return tuple(check for check in CHECKS if not names or check.name in names)
-
-
-def shortened(finding: Finding, lines: int = 12) -> Finding:
-    """Return a finding whose report has at most `lines` lines."""
-    return replace(finding, excerpt="\n".join(finding.excerpt.splitlines()[:lines]))
