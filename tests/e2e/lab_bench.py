@@ -93,6 +93,33 @@ class Bench:
         status = self.start(*words).wait()
         return status, log.read_text()[before:]
 
+    def whole_cycle(self):
+        """Boot each kernel by another boot method; return the records of both boots.
+
+        To both the machine is the same, and it is back on its known-good kernel.
+        """
+        boots = []
+        for method, kernel in zip(("kexec", "grub"), self.machine.kernels, strict=True):
+            self.connect_to_box(method)
+            status, said = self.run("run", self.playbook(kernel))
+            assert status == 0, said
+            boots += self.boots()
+        assert [boot["verdict"] for boot in boots] == ["passed", "passed"]
+        assert ["vmap_nodes=1" in boot["facts"]["argv"] for boot in boots] == [False, True]
+        assert all(boot["facts"]["inventory"]["kernel"].startswith("6.12") for boot in boots)
+        assert boots[0]["facts"]["conditions"] == boots[1]["facts"]["conditions"]
+        assert self.on_known_good()
+        return boots
+
+    def fails_at_boot(self, kernel, verdict, said_last):
+        """Run a kernel that fails at boot: what it said last, the serial line tells, is kept."""
+        self.connect_to_box(console=json.dumps(["tail", "-n", "0", "-F", str(self.box.serial)]))
+        status, said = self.run("run", self.playbook(kernel))
+        assert status == 1, said
+        assert [boot["verdict"] for boot in self.boots()] == [verdict], self.boots()[0]["reason"]
+        assert said_last in self.seen()
+        assert self.on_known_good()
+
     def boots(self):
         """Return the records of the latest run's boots."""
         latest = json.loads((self.folder / "reports" / "latest" / "results.json").read_text())

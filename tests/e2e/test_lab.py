@@ -17,27 +17,15 @@ KNOBS = ("/proc/sys/kernel/randomize_va_space", "/sys/kernel/mm/transparent_huge
 
 
 def test_the_whole_cycle(bench):
-    """Each kernel by another boot method; to both the machine is the same."""
-    boots = []
-    for method, kernel in (("kexec", "lab-vmap-nodes"), ("grub", "lab-single-node")):
-        bench.connect_to_box(method)
-        status, said = bench.run("run", bench.playbook(kernel))
-        assert status == 0, said
-        boots += bench.boots()
-    assert [boot["verdict"] for boot in boots] == ["passed", "passed"]
-    assert ["vmap_nodes=1" in boot["facts"]["argv"] for boot in boots] == [False, True]
-    for boot in boots:
-        facts = boot["facts"]
-        assert facts["inventory"]["kernel"].startswith("6.12")
-        assert facts["tuning"]["knobs"]["address_randomisation"] == {
+    for boot in bench.whole_cycle():
+        knobs = boot["facts"]["tuning"]["knobs"]
+        assert knobs["address_randomisation"] == {
             "wanted": "0",
             "state": "set",
             "before": "2",
             "now": "0",
         }
-        assert facts["tuning"]["knobs"]["governor"]["state"] == "absent"
-    assert boots[0]["facts"]["conditions"] == boots[1]["facts"]["conditions"]
-    assert bench.on_known_good()
+        assert knobs["governor"]["state"] == "absent"
 
 
 def test_killed_in_each_phase_then_resumed_over_a_line_that_is_cut(bench):

@@ -1,6 +1,5 @@
 """An arm64 server as a lab host, for real: started by EFI, emulated, so it takes its time."""
 
-import json
 import shutil
 import subprocess
 
@@ -23,23 +22,11 @@ def machine(needs):
 
 
 def test_the_whole_cycle(bench):
-    """Each kernel by another boot method; to both the machine is the same."""
-    boots = []
-    for method, kernel in zip(("kexec", "grub"), bench.machine.kernels, strict=True):
-        bench.connect_to_box(method)
-        status, said = bench.run("run", bench.playbook(kernel))
-        assert status == 0, said
-        boots += bench.boots()
-    assert [boot["verdict"] for boot in boots] == ["passed", "passed"]
-    assert ["vmap_nodes=1" in boot["facts"]["argv"] for boot in boots] == [False, True]
-    for boot in boots:
-        assert boot["facts"]["inventory"]["kernel"].startswith("6.12")
+    for boot in bench.whole_cycle():
         assert boot["facts"]["inventory"]["cpu"] == "Neoverse-N1"
         knobs = boot["facts"]["tuning"]["knobs"]
         assert knobs["address_randomisation"]["state"] == "set"
         assert knobs["governor"]["state"] == "absent"
-    assert boots[0]["facts"]["conditions"] == boots[1]["facts"]["conditions"]
-    assert bench.on_known_good()
 
 
 @pytest.mark.parametrize(
@@ -50,10 +37,4 @@ def test_the_whole_cycle(bench):
     ],
 )
 def test_it_returns_from_a_kernel_that_hangs(bench, kernel, words):
-    console = json.dumps(["tail", "-n", "0", "-F", str(bench.box.serial)])
-    bench.connect_to_box(console=console)
-    status, said = bench.run("run", bench.playbook(kernel))
-    assert status == 1, said
-    assert [boot["verdict"] for boot in bench.boots()] == ["no boot"], bench.boots()[0]["reason"]
-    assert words in bench.seen()
-    assert bench.on_known_good()
+    bench.fails_at_boot(kernel, "no boot", words)

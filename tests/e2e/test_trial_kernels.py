@@ -4,7 +4,6 @@ Each time the host must return to its known-good kernel.
 """
 
 import contextlib
-import json
 from dataclasses import replace
 
 import pytest
@@ -26,14 +25,7 @@ from tests.e2e.lab_bench import LONG_LOAD
     ],
 )
 def test_a_kernel_that_fails_at_boot(bench, kernel, verdict, words):
-    """What it said last is kept, though only the serial line can tell."""
-    console = json.dumps(["tail", "-n", "0", "-F", str(bench.box.serial)])
-    bench.connect_to_box(console=console)
-    status, said = bench.run("run", bench.playbook(kernel))
-    assert status == 1, said
-    assert [boot["verdict"] for boot in bench.boots()] == [verdict], bench.boots()[0]["reason"]
-    assert words in bench.seen()
-    assert bench.on_known_good()
+    bench.fails_at_boot(kernel, verdict, words)
 
 
 def test_a_module_that_oopses(bench, built, tmp_path, monkeypatch):
