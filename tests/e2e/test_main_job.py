@@ -177,8 +177,8 @@ def test_killed_at_any_moment_a_run_goes_on_and_loses_nothing(playbook, tmp_path
         assert boots_kept(reports) >= kept
         kept = boots_kept(reports)
         process = started("run", "--resume", "latest", "--reports", reports)
-    process.communicate()
-    assert process.returncode == 0
+    output = process.communicate()[0].decode()
+    assert process.returncode == 0, output
     store = open_store(reports / "vmapbench.db")
     boots = store.boots_frame(store.resolve("latest"))
     store.close()
