@@ -5,6 +5,8 @@ quoted-printable. A record of JSON becomes the line that syslog would make of it
 """
 
 import codecs
+import gzip
+import io
 import json
 import quopri
 import re
@@ -15,6 +17,7 @@ from typing import Any
 from harness.errors import InputError
 
 TEXT_BYTES = 1 << 29  # of one log; a day of a chatty console has some ten million
+_PIECE_BYTES = 1 << 20  # unpacked at once
 _LINE_CHARACTERS = 8_192  # the kernel's longest line has 2,048 (PRINTK_MESSAGE_MAX)
 _BOMS = (  # that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -45,7 +48,7 @@ def decode_log(data: bytes) -> tuple[str, list[str]]:
 
     Raises InputError where it is larger than `TEXT_BYTES`, packed or not.
     """
-    data = _unpack(data)
+    data, remarks = _unpack(data)
     if len(data) > TEXT_BYTES:
         raise InputError(f"larger than {TEXT_BYTES >> 20} MiB: cut it in parts")
     if _QUOTED_PRINTABLE.search(data):
@@ -53,18 +56,24 @@ def decode_log(data: bytes) -> tuple[str, list[str]]:
     text = _decode(data).replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
     if _JSON.match(text):
         text = "\n".join(_json_lines(text))
-    return _with_bounded_lines(text)
+    text, cut = _with_bounded_lines(text)
+    return text, [*remarks, *cut]
 
 
-def _unpack(data: bytes) -> bytes:
+def _unpack(data: bytes) -> tuple[bytes, list[str]]:
+    """Return what is in `data` where that is gzip, at most a byte more than `TEXT_BYTES`."""
     if not data.startswith(b"\x1f\x8b"):
-        return data
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        unpacked = unpacker.decompress(data, TEXT_BYTES + 1)
-    except zlib.error as error:
-        raise InputError(f"not the gzip file that it begins as: {error}") from error
-    return unpacked
+        return data, []
+    unpacked, remarks = bytearray(), []
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        try:
+            while len(unpacked) <= TEXT_BYTES and (piece := file.read1(_PIECE_BYTES)):
+                unpacked += piece
+        except (EOFError, OSError, zlib.error) as error:
+            if not unpacked:
+                raise InputError(f"not the gzip file that it begins as: {error}") from error
+            remarks.append(f"the gzip file is damaged, what it has before was read: {error}")
+    return bytes(unpacked), remarks
 
 
 def _decode(data: bytes) -> str:

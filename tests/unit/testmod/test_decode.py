@@ -1,5 +1,6 @@
 import gzip
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -21,12 +22,25 @@ def test_any_unicode_and_any_end_of_line_is_one_text(encoding, ending):
 def test_gzip_is_unpacked_up_to_a_limit(monkeypatch):
     assert decode_log(gzip.compress(TEXT.encode())) == (TEXT, [])
     monkeypatch.setattr(decode, "TEXT_BYTES", 1 << 20)
-    bomb = gzip.compress(b"\n" * (8 << 20))
+    bomb = gzip.compress(b"\n" * (64 << 20))
+    tracemalloc.start()
     with pytest.raises(InputError, match="larger than 1 MiB: cut it in parts"):
         decode_log(bomb)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 16 << 20
 
 
-def test_a_damaged_gzip_file_is_named_one():
+def test_gzip_files_one_behind_the_other_are_one_log():
+    assert decode_log(gzip.compress(TEXT.encode()) * 3 + bytes(9)) == (TEXT * 3, [])
+
+
+def test_of_a_damaged_gzip_file_the_whole_part_is_read_and_the_damage_named():
+    packed = gzip.compress(TEXT.encode())
+    for damaged in (packed[:-9], packed[:-8] + b"\xff" * 8, packed + b"\x1f\x8b"):
+        text, (remark,) = decode_log(damaged)
+        assert text == TEXT
+        assert "gzip file is damaged" in remark
     with pytest.raises(InputError, match="not the gzip file"):
         decode_log(b"\x1f\x8b\x08damaged")
 
