@@ -22,6 +22,7 @@ _DATE = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
 _PRINTK_TIME = r"\[ {0,12}\d{1,10}\.\d{1,9}(?:,\d{1,6})?\] ?"
 _CALLER = r"\[ {0,12}[TC]\d{1,10}\] ?"
 _IDENT = r"[\w.-]{1,64} (?P<ident>[^\s:\[]{1,64})(?:\[\d{1,10}\])?: ?"
+_CI, _RFC_5424 = "CI (LAVA, GitHub), dmesg --time-format iso", "syslog, RFC 5424"
 _PIECES = {
     "printk": _PRINTK_TIME,
     "caller": _CALLER,
@@ -30,13 +31,13 @@ _PIECES = {
     "dmesg -T": r"\[\w{3} \w{3} {1,2}\d{1,2} \d\d:\d\d:\d\d \d{4}\] ",
     "dmesg -H": r"\[(?:\w{3}\d\d \d\d:\d\d| {0,8}\+\d{1,8}\.\d{1,9})\] ",
     "dmesg -x": r"(?P<facility>\w{3,8}) {0,6}:\w{3,6} {0,4}: ?",
-    "syslog, RFC 5424": (
+    _RFC_5424: (
         rf"1 {_DATE}(?:Z|[+-]\d\d:\d\d) \S{{1,64}} (?P<app>\S{{1,48}}) \S{{1,64}} \S{{1,32}} "
         r"(?:-|\[[^\]\n]{0,99}\]) "
     ),
     "journal": rf"[^\W\d]{{2,12}}\.? {{1,2}}\d{{1,2}} \d\d:\d\d:\d\d(?:\.\d{{1,9}})? {_IDENT}",
     "journal, ISO": rf"{_DATE}[+-]\d\d:?\d\d {_IDENT.replace('ident', 'iso_ident')}",
-    "CI (LAVA, GitHub), dmesg --time-format iso": rf"(?P<date>{_DATE}(?:Z|[+-]\d\d:?\d\d)? )",
+    _CI: rf"(?P<date>{_DATE}(?:Z|[+-]\d\d:?\d\d)? )",
     "CI (kunit.py, Buildkite)": r"\[\d\d:\d\d:\d\d\] ",
     "z/VM console": r"\d\d: (?=\[)",
     "ftrace console": (
@@ -46,6 +47,8 @@ _PIECES = {
     "kselftest, TAP diagnostics": r"# (?!Subtest:)",
 }
 _PREFIX = re.compile("(?:" + "|".join(_PIECES.values()) + "){0,16}")
+DATES = rf"(?:<\d{{1,4}}>)?(?:{_PIECES[_CI]}|{_PIECES[_RFC_5424]}){{1,4}}"
+"""The prefixes behind which no punctuation stands: the dates of CI systems, and RFC 5424."""
 _STAMP = re.compile(_PRINTK_TIME)
 _QUOTING = "### dt-test ### EXPECT"  # the kernel's devicetree self-test says what it will provoke
 _STAMPED_BEHIND_A_DATE = re.compile(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from harness.testmod.catalogue import CONDITIONS, Condition, Severity
-from harness.testmod.prefix import ci_dates_lines, is_kernels, message_of, strip_colour
+from harness.testmod.prefix import DATES, ci_dates_lines, is_kernels, message_of, strip_colour
 from harness.verdict import Verdict, worst
 
 __all__ = ["Finding", "Severity", "first_crash", "scan_console", "verdict_of"]
@@ -155,6 +155,8 @@ _STARTS = re.compile(
     rf"(?=[{''.join(sorted({re.escape(start[0]) for start in _ANCHORED}))}])"
     rf"(?=({_trie(_ANCHORED)}))"
 )
+# And behind a prefix that does not end so.
+_DATED_STARTS = re.compile(rf"\n{DATES}[ \t]{{0,64}}+(?=(?P<start>{_trie(_ANCHORED)}))")
 # For each start, the rows that may stand there: its own and those of shorter starts inside it.
 _ROWS = {
     start: [
@@ -186,7 +188,10 @@ def _hits(log: _Log, begin: int, end: int) -> Iterator[tuple[Condition, int]]:
 def _starts(text: str, begin: int, end: int) -> Iterator[tuple[int, str]]:
     """Yield where starts of rows stand, in order."""
     anchored = ((match.start(1), match[1]) for match in _STARTS.finditer(text, begin, end))
-    return heapq.merge(anchored, *(_places(start, text, begin, end) for start in _INSIDE))
+    dated = (
+        (match.start("start"), match["start"]) for match in _DATED_STARTS.finditer(text, begin, end)
+    )
+    return heapq.merge(anchored, dated, *(_places(start, text, begin, end) for start in _INSIDE))
 
 
 def _places(start: str, text: str, begin: int, end: int) -> Iterator[tuple[int, str]]:

@@ -166,6 +166,16 @@ Call Trace:
     assert verdict_of(scan_console(text.replace("align_shift", "fix_align"))) is Verdict.SPLAT
 
 
+def test_a_note_inside_a_report_without_a_heading_takes_no_splat_away():
+    heading = "[    5.0] refcount_t: underflow; use-after-free.\n"
+    warning = "[    5.0] WARNING: CPU: 0 PID: 51 at lib/refcount.c:28 refcount_warn_saturate"
+    assert heading in REFCOUNT
+    text = REFCOUNT.replace(heading, "").replace(f"{warning}+0xba/0x110\n", "")
+    text = text.replace("Call Trace:", "module verification failed: taints kernel\n Call Trace:")
+    findings = scan_console(text)
+    assert [(found.name, found.severity) for found in findings] == [("cut here", Severity.SPLAT)]
+
+
 def test_colour_does_not_hide_a_finding():
     text = "\x1b[32m[    1.2] \x1b[0m\x1b[33mBUG: \x1b[0m\x1b[31msoft lockup - CPU#3 stuck\x1b[0m\n"
     assert [found.name for found in scan_console(text)] == ["soft lockup"]
@@ -253,11 +263,34 @@ def test_what_another_than_the_kernel_says_is_no_finding(line):
     assert scan_console(f"[    0.0] Linux version 6.12\n{line}\n") == ()
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "2025-01-01T00:00:02 ",
+        "2025-01-01T00:00:02.1234567Z ",
+        "2025-01-01T00:00:02+01:00 ",
+        "<4>1 2025-01-01T00:00:01Z lab1 kernel - - - ",
+        "[12:34:56] ",
+    ],
+)
+def test_a_kernel_that_stamps_nothing_is_heard_behind_the_dates_of_others(prefix):
+    (found,) = scan_console(f"{prefix}Linux version 6.12\n{prefix}BUG: soft lockup - CPU#0\n")
+    assert found.name == "soft lockup"
+    assert scan_console(f"{prefix}page 2 BUG: soft lockup - CPU#0\n") == ()
+
+
 def test_a_kernel_s_line_behind_a_prompt_is_found():
     for prompt in ("login: ", "2025-01-01T00:00:01 root@board:~# "):
         text = f"2025-01-01T00:00:00 [    0.000000] Linux version 6.12\n{prompt}"
         text += "[   12.345678] BUG: soft lockup - CPU#0 stuck for 22s!\n"
         assert verdict_of(scan_console(text)) is Verdict.SPLAT
+
+
+def test_where_ci_dates_the_kernels_lines_what_it_says_itself_is_no_finding():
+    said = "2025-01-01T00:00:02 BUG: soft lockup - what this job looks for\n"
+    said += "2025-01-01T00:00:03 case: Kernel panic - not syncing: what it looks for\n"
+    kernel = "2025-01-01T00:00:00 [    0.000000] Linux version 6.12\n"
+    assert scan_console(kernel + said) == ()
 
 
 def test_a_self_test_that_quotes_what_it_provokes_says_nothing_of_the_kernel():
