@@ -42,6 +42,7 @@ HOSTILE = (
         "governor=a\n",
         "governor=/x",
         "x=1 y=2",
+        "x=..",
         "x=../y",
         "x/../../etc/shadow",
         "/etc/shadow",

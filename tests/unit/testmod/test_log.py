@@ -115,9 +115,12 @@ def test_a_line_broken_by_another_driver_is_joined_or_missing_but_never_wrong(ru
         assert set(found.totals) <= set(run.totals)
 
 
-def test_a_line_broken_between_words_is_joined():
-    text = "[ 1.0] Summary: fix_size_alloc_test passed: 1 fai" + NOISE
-    text += "led: 0 repeat: 1 loops: 20 avg: 495 usec\n[ 1.1] All test took worker0=7 cycles\n"
+@pytest.mark.parametrize("prefix", ["", "2025-01-01T00:00:00 ", "Nov 23 03:00:09 lab1 kernel: "])
+@pytest.mark.parametrize("worker", ["worker", "CPU"])
+def test_a_line_broken_between_words_is_joined(prefix, worker):
+    text = f"{prefix}[ 1.0] Summary: fix_size_alloc_test passed: 1 fai{NOISE}"
+    text += f"{prefix}led: 0 repeat: 1 loops: 20 avg: 495 usec\n"
+    text += f"{prefix}[ 1.1] All test took {worker}0={NOISE}{prefix}7 cycles\n"
     assert parse_log(text) == [
         ModuleLog((Sample(0, "fix_size_alloc_test", 1, 0, None, 1, 20, 495),), (WorkerTotal(0, 7),))
     ]
