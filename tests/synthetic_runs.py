@@ -107,6 +107,10 @@ def _boot(job, reports, target):
         "machine": {"kind": "qemu", "accelerator": "kvm"},
         "noise": {"other_share": 0.01, "steal_share": 0.0},
         "memory": [{"moment": name, **memory} for name in ("before", "after", "at rest")],
+        "latency_ns": [
+            {"case": CASES[0], "call": "alloc", "calls": 9, "p50": 640 + job.repeat}
+            | {"p99": 900, "p999": 1200, "max": 5000}
+        ],
         "vmap_nodes": 4 if target is None else 1 if job.kernel.endswith("old") else job.cpus,
     }
     if target:

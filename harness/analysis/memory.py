@@ -3,11 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
-from harness.analysis.statistics import ALPHA
+from harness.analysis.means import means_over_boots
 
 UNUSABLE = "unusable for a huge page"
 _HUGE_ORDER = 9  # of a 2 MiB page among 4 KiB ones, where a reading names none
@@ -47,14 +45,7 @@ def memory_rows(boots: Iterable[BootMemory]) -> pd.DataFrame:
     frame = pd.DataFrame(values, columns=[*key, "value"])
     if frame.empty:
         return pd.DataFrame(columns=COLUMNS)
-    grouped = frame.groupby(key, sort=False)["value"].agg(["mean", "std", "count"]).reset_index()
-    count = grouped["count"].to_numpy(dtype=float)
-    reach = np.full(len(grouped), np.nan)
-    many = count > 1
-    error = grouped["std"].to_numpy()[many] / np.sqrt(count[many])
-    reach[many] = stats.t.ppf(1 - ALPHA / 2, count[many] - 1) * error
-    grouped["low"], grouped["high"] = grouped["mean"] - reach, grouped["mean"] + reach
-    return grouped.rename(columns={"count": "boots"})[COLUMNS]
+    return means_over_boots(frame, key)[COLUMNS]
 
 
 def _quantities(reading: Mapping[str, Any]) -> Iterator[tuple[str, str, str, float]]:

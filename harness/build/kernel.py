@@ -41,6 +41,7 @@ class BuiltKernel:
     added: Sequence[str] = ()  # to the configuration it started from, for the harness's sake
     dropped_modules: int = 0  # of that configuration
     contained: bool = False  # its tree's programs run in a sandbox only, and who reads its files
+    own_modules: Path | None = None  # folder of vmapbench's own, where a playbook needs them
 
     @classmethod
     def at(

@@ -1,7 +1,8 @@
-"""test_vmalloc built from another tree, so that two kernels are measured by one module."""
+"""Modules built out of tree: another kernel's test_vmalloc, and vmapbench's own."""
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from harness.build.tree import OBJECTS
 from harness.build.tuxmake import first_error
 from harness.errors import InputError
 from harness.process import Runner
+from harness.testmod.own import own_sources
 
 SOURCE = Path("lib/test_vmalloc.c")
-_FORMAT = 1  # of the cache's entries; a change of how modules are built raises it
+_FORMAT = 2  # of the cache's entries; a change of how modules are built raises it
 _CASE = re.compile(r'^\s*\{\s*"(\w+)"\s*,', re.MULTILINE)
 _PARAMETER = re.compile(r"__param\(\s*\w+(?: \w+)*\s*,\s*(\w+)\s*,")
 _GATE = re.compile(r"^.*\b(?:down_read|wait_for_completion|wait_event\w*)\(.*$", re.MULTILINE)
@@ -32,30 +34,70 @@ def with_module_of(
     source = theirs.read_bytes()
     if ours.read_bytes() == source:
         return kernel
+    try:
+        built = build_modules(kernel, {SOURCE.name: source}, cache, runner)
+    except CompileError as error:
+        differences = describe_difference(
+            ours.read_text(errors="replace"), source.decode(errors="replace")
+        )
+        raise InputError(
+            f"module_source: same: test_vmalloc.c of {other.spec.name} does not "
+            f"compile for {kernel.spec.name}: {error}\n"
+            f"  {kernel.spec.name} has {'; '.join(differences)}\n"
+            "  next: leave module_source out; the cases of both are compared then"
+        ) from error
+    return replace(kernel, module=built / "test_vmalloc.ko")
+
+
+def with_own_modules(kernel: BuiltKernel, cache: Cache | Path, runner: Runner) -> BuiltKernel:
+    """Return `kernel` with vmapbench's own modules, built against its tree.
+
+    Raises InputError where one does not compile.
+    """
+    try:
+        built = build_modules(kernel, own_sources(), cache, runner)
+    except CompileError as error:
+        raise InputError(
+            f"vmapbench's own modules do not compile for {kernel.spec.name}: {error}\n"
+            "  next: leave out workloads that name vmapbench_cases or fragment memory"
+        ) from error
+    return replace(kernel, own_modules=built)
+
+
+class CompileError(Exception):
+    """A module does not compile; the first error of the compiler."""
+
+
+def build_modules(
+    kernel: BuiltKernel, sources: Mapping[str, bytes], cache: Cache | Path, runner: Runner
+) -> Path:
+    """Return the folder with a NAME.ko for each NAME.c of `sources` (name -> content).
+
+    Built once per kernel and content below `cache`. Raises CompileError.
+    """
     cache = cache if isinstance(cache, Cache) else Cache(cache)
-    key = hashlib.sha256(f"{_FORMAT} {kernel.key} ".encode() + source).hexdigest()[:32]
+    digest = hashlib.sha256(f"{_FORMAT} {kernel.key} ".encode())
+    for name, content in sorted(sources.items()):
+        digest.update(f"{name} {len(content)} ".encode() + content)
+    key = digest.hexdigest()[:32]
+    modules = [Path(name).stem for name in sources if name.endswith(".c")]
     entry = cache.place("modules", key)
     cache.hold(key)
     with cache.lock(key, lambda: None):
         if not entry.exists():
             with cache.attempt("modules", key) as folder:
-                (folder / "Kbuild").write_text("obj-m := test_vmalloc.o\n", encoding="ascii")
-                (folder / SOURCE.name).write_bytes(source)
-                argv, made = module_argv(kernel, folder), folder / "test_vmalloc.ko"
+                objects = " ".join(f"{name}.o" for name in modules)
+                (folder / "Kbuild").write_text(f"obj-m := {objects}\n", encoding="ascii")
+                for name, content in sources.items():
+                    (folder / name).write_bytes(content)
+                argv = module_argv(kernel, folder)
                 if kernel.contained:  # make runs programs of the kernel's tree
                     argv = contained_argv(argv, SandboxPaths((folder,), (kernel.tree,)), runner)
                 done = runner.run(argv, deadline_s=DEADLINE_S)
-                if done.returncode or made.is_symlink() or not made.is_file():
-                    differences = describe_difference(
-                        ours.read_text(errors="replace"), source.decode(errors="replace")
-                    )
-                    raise InputError(
-                        f"module_source: same: test_vmalloc.c of {other.spec.name} does not "
-                        f"compile for {kernel.spec.name}: {first_error(done.output)}\n"
-                        f"  {kernel.spec.name} has {'; '.join(differences)}\n"
-                        "  next: leave module_source out; the cases of both are compared then"
-                    )
-    return replace(kernel, module=entry / "test_vmalloc.ko")
+                made = [folder / f"{name}.ko" for name in modules]
+                if done.returncode or any(ko.is_symlink() or not ko.is_file() for ko in made):
+                    raise CompileError(first_error(done.output))
+    return entry
 
 
 def module_argv(kernel: BuiltKernel, folder: Path) -> list[str]:

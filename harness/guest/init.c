@@ -6,6 +6,7 @@
  *   nonce HEX           second line; makes the frame marks unforgeable by a kernel log
  *   write PATH VALUE    write VALUE to PATH (tracefs, sysfs)
  *   load PARAMETERS     load the module once, report errno and wall time of the call
+ *   fragment PARAMETERS load the module that fragments memory, which stays; report errno
  *   mark                execute the instruction that the simulated machine looks for
  *   sleep MILLISECONDS
  *   realtime PREFIX     give every task whose name begins so the policy SCHED_FIFO
@@ -48,6 +49,7 @@
 #include <unistd.h>
 
 #define MODULE "/vmapbench/module.ko"
+#define FRAGMENT "/vmapbench/fragment.ko"
 #define SCRIPT "/vmapbench/script"
 
 static char nonce[65] = "none";
@@ -222,16 +224,17 @@ static void send_file(char *arguments)
 	close(to);
 }
 
-static void load(const char *parameters)
+/* Load a module, and report under NAME how that went and how long it took. */
+static void load(const char *name, const char *path, const char *parameters)
 {
-	int fd = open(MODULE, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	long long began = now_ns();
 	long status = syscall(SYS_finit_module, fd, parameters, 0);
 	int error = status < 0 ? errno : 0;
 	long long elapsed = now_ns() - began;
 
 	close(fd);
-	framef("load", "errno=%d elapsed_ns=%lld", error, elapsed);
+	framef(name, "errno=%d elapsed_ns=%lld", error, elapsed);
 }
 
 /* Such a task runs as soon as it is woken, before any that a tick would have to preempt for it. */
@@ -407,7 +410,9 @@ static void carry_out(char *line)
 	} else if (!strcmp(verb, "write"))
 		write_file(arguments);
 	else if (!strcmp(verb, "load"))
-		load(arguments);
+		load("load", MODULE, arguments);
+	else if (!strcmp(verb, "fragment"))
+		load("fragment", FRAGMENT, arguments);
 	else if (!strcmp(verb, "mark"))
 		mark();
 	else if (!strcmp(verb, "sleep"))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.build.program import compile_once
 from harness.errors import ToolError
-from harness.guest.memory import FILES, moments
+from harness.guest.memory import FILES, UNFRAGMENTED, moments
 from harness.process import Runner
 from harness.spec.architecture import X86_64, Architecture
 
@@ -48,8 +48,12 @@ def render_cpio(entries: Iterable[CpioEntry]) -> bytes:
     return bytes(archive) + bytes(-len(archive) % 512)
 
 
-def base_archive(init: bytes, module: bytes) -> bytes:
-    """Return the part that every boot of one kernel shares."""
+def base_archive(init: bytes, module: bytes, fragment: bytes | None = None) -> bytes:
+    """Return the part that boots of one kernel and workload share.
+
+    `fragment`: the module that fragments memory, where there is one.
+    """
+    more = [] if fragment is None else [("vmapbench/fragment.ko", fragment)]
     folder = stat.S_IFDIR | 0o755
     folders = [CpioEntry(name, folder) for name in ("dev", "proc", "sys", "vmapbench")]
     return render_cpio(
@@ -58,7 +62,10 @@ def base_archive(init: bytes, module: bytes) -> bytes:
             # Without it the kernel gives init no stdin, stdout or stderr.
             CpioEntry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),
             CpioEntry("init", stat.S_IFREG | 0o755, init),
-            CpioEntry("vmapbench/module.ko", stat.S_IFREG | 0o644, module),
+            *(
+                CpioEntry(name, stat.S_IFREG | 0o644, content)
+                for name, content in (("vmapbench/module.ko", module), *more)
+            ),
         ]
     )
 
@@ -82,14 +89,21 @@ def render_script(nonce: str, lines: Sequence[str], arch: Architecture = X86_64)
 
 
 def measuring_script(
-    loads: Sequence[str], settle_ms: int = 500, lazily_freed: bool = True
+    loads: Sequence[str], settle_ms: int = 500, lazily_freed: bool = True, fragment: str = ""
 ) -> list[str]:
-    """Return the lines of a measuring boot: memory before, after each load and at rest; the log."""
-    before, *after, at_rest = [memory_lines(name, lazily_freed) for name in moments(len(loads))]
-    lines = ["collect /proc/cmdline", *before]
-    for parameters, memory in zip(loads, after, strict=True):
-        lines += [f"load {parameters}", *memory]
-    return [*lines, f"sleep {settle_ms}", *at_rest, "log"]
+    """Return the lines of a measuring boot: memory before, after each load and at rest; the log.
+
+    `fragment`: parameters of the module that fragments memory first, "" for none.
+    """
+    names = moments(len(loads))
+    memory = {name: memory_lines(name, lazily_freed) for name in (UNFRAGMENTED, *names)}
+    lines = ["collect /proc/cmdline"]
+    if fragment:
+        lines += [*memory[UNFRAGMENTED], f"fragment {fragment}"]
+    lines += memory[names[0]]
+    for parameters, name in zip(loads, names[1:-1], strict=True):
+        lines += [f"load {parameters}", *memory[name]]
+    return [*lines, f"sleep {settle_ms}", *memory[names[-1]], "log"]
 
 
 def memory_lines(moment: str, lazily_freed: bool) -> list[str]:

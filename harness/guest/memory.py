@@ -77,6 +77,10 @@ FILES: Mapping[str, Callable[[str], dict[str, Any]]] = {
 """What is read at each moment, and what each file becomes in a reading. One row a file."""
 
 
+UNFRAGMENTED = "unfragmented"
+"""The moment before memory is fragmented, where a workload asks for that."""
+
+
 def add_file(reading: dict[str, Any], path: str, text: str) -> str:
     """Add what the file `path` says to a reading; return why not, "" where it could be read."""
     try:

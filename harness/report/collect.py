@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.compare import Comparison, compare
+from harness.analysis.latency import COST_COLUMNS, BootLatency, cost_rows, latency_rows
 from harness.analysis.memory import BootMemory, memory_rows
 from harness.analysis.statistics import SMALLEST_EFFECT
+from harness.analysis.times import boot_times
 from harness.analysis.wording import headline_row
 from harness.records import BootRecord, JobRecord, RunRecord
 from harness.store.store import Store
@@ -47,6 +49,34 @@ class RunReport:
             BootMemory(job.workload, job.cpus, job.nr_threads, job.kernel, readings)
             for job, readings in passed
         )
+
+    @cached_property
+    def latencies(self) -> Sequence[BootLatency]:
+        """What the passed boots said of the times of their calls."""
+        jobs = {job.position: job for job in self.jobs}
+        return [
+            BootLatency(
+                *(job.workload, job.cpus, job.nr_threads, job.kernel, job.parameters),
+                boot.facts.get("latency_ns") or (),
+            )
+            for boot in self.boots
+            if boot.verdict is Verdict.PASSED and (job := jobs.get(boot.position))
+        ]
+
+    @cached_property
+    def latency(self) -> pd.DataFrame:
+        """Times of single calls; see `harness.analysis.latency.latency_rows`."""
+        return latency_rows(self.latencies)
+
+    @cached_property
+    def latency_cost(self) -> pd.DataFrame:
+        """What timing the calls cost; see `harness.analysis.latency.cost_rows`."""
+        if self.latency.empty:
+            return pd.DataFrame(columns=COST_COLUMNS)
+        frame = self.boots_frame
+        passed = frame[frame["verdict"] == Verdict.PASSED.value]
+        samples = self.samples[self.samples["boot"].isin(passed["boot"])]
+        return cost_rows(self.latencies, boot_times(samples, passed))
 
     @property
     def answer(self) -> str:
@@ -143,12 +173,17 @@ def as_document(report: RunReport) -> dict[str, Any]:
         "verdict": report.verdict.value,
         "headline": _headline(report),
         "comparison": comparison_document(report.comparison),
-        "memory": json.loads(report.memory.to_json(orient="records")),
+        "memory": _records(report.memory),
+        "latency": {"rows": _records(report.latency), "cost": _records(report.latency_cost)},
         "boots": [
             {**asdict(boot), "verdict": boot.verdict.value, "samples": None}
             for boot in report.boots
         ],
     }
+
+
+def _records(frame: pd.DataFrame) -> Any:
+    return json.loads(frame.to_json(orient="records"))
 
 
 def _headline(report: RunReport) -> dict[str, Any]:

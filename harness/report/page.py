@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from harness.build.kconfig import critical_differences
 from harness.build.start_config import describe_start
-from harness.report import charts, memory, profile, published, resources, scaling
+from harness.report import charts, latency, memory, profile, published, resources, scaling
 from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
 from harness.report.environment import environment
@@ -86,6 +86,8 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
         "difference_svg": Markup(difference.svg) if difference else "",  # noqa: S704
         "profiles": profiles,
         "memory": memory.free_rows(view),
+        "latencies": latency.latency_table(view),
+        "latency_cost": latency.cost_sentences(view),
         "profile_rows": profile.share_rows(profiles, "self_share"),
         "wait_rows": profile.share_rows(profiles, "waits"),
         "published": published,

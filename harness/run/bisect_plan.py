@@ -8,13 +8,12 @@ from harness.analysis.bisection import step_count
 from harness.analysis.bisection_ends import SearchBounds
 from harness.analysis.times import WHOLE_LOAD
 from harness.build.kernel import BuiltKernel
-from harness.build.module import with_module_of
 from harness.build.source_range import SourceRange, commit_range, patch_range
 from harness.errors import InputError
 from harness.records import JobRecord
 from harness.run.plan import plan_jobs, planned_request, point_names
 from harness.run.prepare import BuildKernel
-from harness.run.session import Session
+from harness.run.session import Session, module_builder
 from harness.spec.kernel import GitSource, KernelSpec, TreeSource, load_kernel_spec
 from harness.spec.playbook import Playbook
 
@@ -126,12 +125,9 @@ def change_builder(plan: BisectPlan, session: Session) -> BuildKernel:
     """Return the function that builds the kernel of a change by its name."""
 
     def build(name: str) -> BuiltKernel:
-        built = session.built(plan.spec(name))
-        if name == plan.playbook.baseline or plan.playbook.module_source == "own":
-            return built
-        return with_module_of(built, build(plan.playbook.baseline), session.cache, session.runner)
+        return session.built(plan.spec(name))
 
-    return build
+    return module_builder(build, plan.playbook, session)
 
 
 def stored_request(plan: BisectPlan) -> dict[str, Any]:

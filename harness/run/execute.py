@@ -21,6 +21,7 @@ from harness.run.prepare import Prepared
 from harness.store.store import Store
 from harness.targets.base import BootRequest, BootResult, Target
 from harness.testmod.catalogue import Severity
+from harness.testmod.latency import parse_latencies
 from harness.testmod.verdicts import scan_console
 from harness.testmod.workload import steady_loops
 from harness.verdict import Verdict
@@ -205,6 +206,7 @@ def _boot_once(run: Execution, prepared: Prepared, job: JobRecord, attempt: int)
         "noise": noise.facts(),
         "noise_limits_needed": noise.limits_needed(limits) if excess else {},
         "memory_mib": request.memory_mib,
+        "latency_ns": parse_latencies(log),
         "findings": [asdict(finding) for finding in findings],
         "reached_init": result.reached_init,
         "last_line": "" if result.reached_init else _last_line(log),
@@ -223,13 +225,14 @@ def _boot_once(run: Execution, prepared: Prepared, job: JobRecord, attempt: int)
 
 def _request(job: JobRecord, prepared: Prepared, folder: Path) -> BootRequest:
     return BootRequest(
-        kernel=prepared.kernels[job.kernel],
+        kernel=prepared.kernel_for(job),
         cpus=job.cpus,
         loads=tuple(load.render_parameters() for load in prepared.workloads(job)),
         memory_mib=prepared.memory_mib(job),
         expected_s=job.expected_s * len(job.loads),
         folder=folder,
         repeat=job.repeat,
+        fragment=prepared.fragment_parameters(job),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from harness.records import Sample
 from harness.targets.base import BootResult
 from harness.testmod.catalogue import Severity
+from harness.testmod.latency import missing_latencies, parse_latencies
 from harness.testmod.log import missing_lines, parse_log, unexpected_failures
 from harness.testmod.prefix import message_of
 from harness.testmod.verdicts import Finding, verdict_of
@@ -39,6 +40,8 @@ def judge_boot(
     if missing:
         more = f" (and {len(missing) - 3} more)" if len(missing) > 3 else ""
         return Verdict.INCOMPLETE, "; ".join(missing[:3]) + more, ()
+    if missing := missing_latencies(parse_latencies(result.kernel_log), workload):
+        return Verdict.INCOMPLETE, "; ".join(missing[:3]), ()
     odd = [item for item in run.summaries if not _as_asked(item, workload)]
     if odd:
         return Verdict.INCOMPLETE, f"the log has counts that were not asked for: {odd[0]}", ()

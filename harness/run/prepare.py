@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.build.kconfig import critical_differences
@@ -13,6 +13,7 @@ from harness.run.plan import merge_faults, plan_jobs
 from harness.spec.playbook import Playbook
 from harness.targets.base import Target
 from harness.testmod.modinfo import ModuleInfo, parse_modinfo
+from harness.testmod.own import CASES, cases_module
 from harness.testmod.workload import Workload, check_workload, unlike_defaults
 
 BuildKernel = Callable[[str], BuiltKernel]
@@ -37,8 +38,24 @@ class Prepared:
         """Return the loads of a job, in order. Raises InputError with every fault, a line each."""
         point = (job.kernel, job.workload)
         if point not in self.checked:
-            self.checked[point] = tuple(_checked(job.loads, self.modules[job.kernel]))
+            self.checked[point] = tuple(_checked(job.loads, self._module(job)))
         return self.checked[point]
+
+    def kernel_for(self, job: JobRecord) -> BuiltKernel:
+        """Return the kernel of a job, with the module that its workload names."""
+        kernel, name = self.kernels[job.kernel], self.playbook.workload(job.workload).module
+        if name == CASES and kernel.own_modules:
+            return replace(kernel, module=kernel.own_modules / f"{CASES}.ko")
+        return kernel
+
+    def fragment_parameters(self, job: JobRecord) -> str:
+        """Return the parameters of the module that fragments memory first, "" for none."""
+        fragment = self.playbook.workload(job.workload).fragment
+        return f"order={fragment.order} percent={fragment.percent}" if fragment else ""
+
+    def _module(self, job: JobRecord) -> ModuleInfo:
+        own = self.playbook.workload(job.workload).module == CASES
+        return cases_module() if own else self.modules[job.kernel]
 
     def memory_mib(self, job: JobRecord) -> int:
         """Return the memory of a job's guest: what the playbook says, or what its cases hold."""
@@ -46,7 +63,13 @@ class Prepared:
         if given or job.kernel in self.broken:
             return given or 1
         page_size = self.kernels[job.kernel].page_size
-        return max(load.memory_mib(job.cpus, page_size) for load in self.workloads(job))
+        needed = max(load.memory_mib(job.cpus, page_size) for load in self.workloads(job))
+        return int(needed / (1 - self._share_kept(job)))
+
+    def _share_kept(self, job: JobRecord) -> float:
+        """Return the share of the free memory that is kept to fragment it."""
+        fragment = self.playbook.workload(job.workload).fragment
+        return fragment.percent / 100 / 2**fragment.order if fragment else 0.0
 
 
 def _checked(loads: Sequence[Mapping[str, Any]], module: ModuleInfo) -> list[Workload]:
@@ -114,6 +137,7 @@ def _unlike_defaults(prepared: Prepared) -> list[str]:
             job.workload: None
             for job in prepared.jobs
             if any(name not in load for load in job.loads)
+            and prepared.playbook.workload(job.workload).module != CASES
         }
         faults += [
             f"{workload}: it names no {name}, and the modules' defaults differ: {values}; "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.build.cache import Cache, cache_folder
 from harness.build.kernel import BuildProgress, BuiltKernel, ensure_kernel
-from harness.build.module import with_module_of
+from harness.build.module import with_module_of, with_own_modules
 from harness.build.module_source import source_module
 from harness.build.patches import flat_name
 from harness.build.stack import locate_stack
@@ -25,7 +25,7 @@ from harness.run.execute import Execution, ReadHost, run_pending
 from harness.run.noise import read_host_state
 from harness.run.observer import Observer
 from harness.run.plan import merge_faults, plan_jobs, planned_request
-from harness.run.prepare import Prepared, prepare
+from harness.run.prepare import BuildKernel, Prepared, prepare
 from harness.spec.architecture import Architecture
 from harness.spec.document import parse_document
 from harness.spec.kernel import KernelSpec, load_kernel_spec, one_architecture
@@ -34,6 +34,7 @@ from harness.spec.shipped import find_playbook
 from harness.spec.target import TargetSpec
 from harness.store.store import Store, open_store
 from harness.targets.base import Target
+from harness.testmod.own import CASES, cases_module
 from harness.testmod.workload import check_workload
 
 
@@ -197,12 +198,22 @@ class Session:
 
     def _builder(self, playbook: Playbook) -> Callable[[str], BuiltKernel]:
         """Return what builds a kernel of `playbook`, with the module that is asked for."""
-        build = self.build_kernel
+        return module_builder(self.build_kernel, playbook, self)
 
-        def build_with_baselines_module(name: str) -> BuiltKernel:
-            return with_module_of(build(name), build(playbook.baseline), self.cache, self.runner)
 
-        return build if playbook.module_source == "own" else build_with_baselines_module
+def module_builder(build: BuildKernel, playbook: Playbook, session: Session) -> BuildKernel:
+    """Return `build` with the modules that a playbook asks for, built against each kernel."""
+
+    def build_all(name: str) -> BuiltKernel:
+        kernel = build(name)
+        if playbook.module_source == "same":
+            baseline = build(playbook.baseline)
+            kernel = with_module_of(kernel, baseline, session.cache, session.runner)
+        if playbook.needs_own_modules:
+            kernel = with_own_modules(kernel, session.cache, session.runner)
+        return kernel
+
+    return build_all
 
 
 def keep_inputs(prepared: Prepared, folder: Path) -> None:
@@ -258,11 +269,13 @@ def refuse_unknown_parameters(playbook: Playbook, kernels: Path, runner: Runner)
     planned = [job for job in plan_jobs(playbook) if not job.repeat]
     for name in playbook.kernels:
         taken_from = name if playbook.module_source == "own" else playbook.baseline
-        module = source_module(load_kernel_spec(taken_from, kernels), cache, runner)
-        if module is None:
-            continue
+        kernels_own = source_module(load_kernel_spec(taken_from, kernels), cache, runner)
         checked = [(job, load) for job in planned if job.kernel == name for load in job.loads]
         for job, load in checked:
+            own = playbook.workload(job.workload).module == CASES
+            module = cases_module() if own else kernels_own
+            if module is None:
+                continue
             try:
                 check_workload(load, module)
             except InputError as error:

@@ -24,6 +24,17 @@ else:
     AnyTarget = Annotated[Union[target_specs()], Field(discriminator="kind")]  # noqa: UP007
 
 
+class FragmentSpec(Document):
+    """Free memory is broken into small blocks before the load, and stays so: single pages that
+    cannot be moved are kept in it, the same way in each boot.
+    """
+
+    order: Annotated[int, Field(ge=1, le=10)] = 4
+    """One page of each group of 2^order is kept, so no free block is as large. Example: `4`"""
+    percent: Annotated[int, Field(ge=1, le=95)] = 80
+    """Share of the free memory that is fragmented. Example: `80`"""
+
+
 class WorkloadSpec(Document):
     """Parameters of one load of test_vmalloc. A sweep makes one workload of each combination.
 
@@ -34,6 +45,10 @@ class WorkloadSpec(Document):
 
     name: Name
     """What the workload is called in results. Example: `fix-size`"""
+    module: Literal["test_vmalloc", "vmapbench_cases"] = "test_vmalloc"
+    """The module whose cases run: the kernel's own, or vmapbench's. Example: `vmapbench_cases`"""
+    fragment: FragmentSpec | None = None
+    """Fragments the free memory first. Example: `{order: 4, percent: 80}`"""
     parameters: dict[str, ParameterValue] = Field(default_factory=dict)
     """Parameters of the module; the word `cpus` stands for the CPU count. Example: `{nr_threads:
     cpus, run_test_mask: 7}`
@@ -106,6 +121,16 @@ class Playbook(Document):
     """A playbook for machines that cannot be the target. Example: `smoke`"""
     text: str = ""  # the file as it was read, kept with the results
     """The file as it was read."""
+
+    def workload(self, point: str) -> WorkloadSpec:
+        """Return the workload that a point of its sweep (`name[nr_pages=4]`) belongs to."""
+        name = point.partition("[")[0]
+        return next(workload for workload in self.workloads if workload.name == name)
+
+    @property
+    def needs_own_modules(self) -> bool:
+        """Whether a workload needs modules that come with vmapbench, not with the kernel."""
+        return any(w.fragment or w.module != "test_vmalloc" for w in self.workloads)
 
     def line_of(self, key: str) -> int:
         """Return the line of the file that sets `key` first, 1 where none does."""

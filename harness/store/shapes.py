@@ -109,6 +109,16 @@ class _Memory(_Shape):
     vmstat: dict[str, _Count] | None = None
 
 
+class _Latency(_Shape):
+    case: str
+    call: str
+    calls: _Count
+    p50: _Count
+    p99: _Count
+    p999: _Count
+    max: _Count
+
+
 class BootFacts(_Shape):
     """What the harness and the guest said of a boot."""
 
@@ -117,6 +127,7 @@ class BootFacts(_Shape):
     noise: _NoiseFacts | None = None
     findings: list[_Finding] | None = None
     memory: list[_Memory] | None = None
+    latency_ns: list[_Latency] | None = None
     conditions: _Words | None = None
     stack: _Words | None = None
     inventory_changes: list[str] | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.build.kernel import BuiltKernel
+from harness.testmod.own import FRAGMENT
 from harness.verdict import Verdict
 
 Progress = Callable[[str], None]
@@ -18,7 +19,8 @@ class BootRequest:
 
     `loads`: one module parameter string each ("nr_threads=2 run_test_mask=7").
     `expected_s`: how long the loads take together, as far as anyone knows. `repeat`: how many boots
-    like this one come before it, for targets whose boots would else be identical.
+    like this one come before it, for targets whose boots would else be identical. `fragment`:
+    parameters of the module that fragments memory before the first load, "" for none.
     """
 
     kernel: BuiltKernel
@@ -28,6 +30,13 @@ class BootRequest:
     expected_s: float
     folder: Path  # where logs and the command line of this boot go; exists and is empty
     repeat: int = 0
+    fragment: str = ""
+
+    @property
+    def fragment_module(self) -> Path | None:
+        """The module that fragments memory, where this boot loads it."""
+        folder = self.kernel.own_modules
+        return folder / f"{FRAGMENT}.ko" if self.fragment and folder else None
 
 
 @dataclass(frozen=True)

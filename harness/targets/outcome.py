@@ -70,6 +70,11 @@ def _verdict(
         return Verdict.TIMED_OUT, f"still running {waited_s:.0f} s after its start"
     if ending is Ending.FLOOD:
         return Verdict.TIMED_OUT, f"it {ending} ({waited_s:.0f} s after its start)"
+    for frame in frames:
+        error = _integer(parse_fields(frame.content).get("errno"))
+        if frame.name == "fragment" and error:
+            name = errno.errorcode.get(error, str(error))
+            return Verdict.MODULE_MISSING, f"the module that fragments memory failed with {name}"
     for number, fields in enumerate(load_fields, start=1):
         error = _integer(fields.get("errno"))
         if error not in _EXPECTED_ERRORS:

@@ -47,6 +47,10 @@ def _nothing(_: int) -> int:
     return 0
 
 
+def _nothing_kib(_: LoadSize) -> int:
+    return 0
+
+
 @dataclass(frozen=True)
 class Case:
     """One case of the module.
@@ -127,5 +131,24 @@ CASES: tuple[Case, ...] = (
     Case("vrealloc_test", 4096),  # one page, grown to four and shrunk again
 )
 
-BY_NAME = {case.name: case for case in CASES}
+
+def _area(size: LoadSize) -> int:
+    return size.kib(size.area_pages)
+
+
+def _ring(size: LoadSize) -> int:
+    return size.kib(65 * size.area_pages)  # what a worker has handed over and nobody has freed
+
+
+OWN_CASES: tuple[Case, ...] = (
+    Case("vmalloc_test", 1, _area),
+    Case("vmap_test", 2, _area),
+    Case("map_only_test", 4, _area),
+    Case("ioremap_test", 8, _nothing_kib),
+    Case("remote_free_test", 16, _ring),
+    Case("mixed_sizes_test", 32, lambda size: size.kib(8_000)),  # 256 areas: 2,900 + 5 sigma
+)
+"""Of vmapbench_cases (harness/testmod/own)."""
+
+BY_NAME = {case.name: case for case in (*CASES, *OWN_CASES)}
 BY_SHORT_NAME = {case.short: case for case in CASES}

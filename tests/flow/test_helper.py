@@ -25,6 +25,7 @@ VERBS = {
     "kmsg": (),
     "dmesg": (),
     "pagetypes": (),
+    "fragment": ("order=4", "percent=80"),
     "pstore": (),
     "tune": ("60", "governor=performance"),
     "restore": (),
@@ -87,7 +88,7 @@ def refused(stand, *words, stdin=b"x"):
 def test_every_verb_of_the_text_is_tried_here():
     text = render_helper(host_spec())
     (listed,) = [line for line in text.split("\n") if line.startswith("prepare | ")]
-    named = {*listed.split(")")[0].split(" | "), "put", "load", "tune"}
+    named = {*listed.split(")")[0].split(" | "), "put", "load", "fragment", "tune"}
     assert named | {"arm", "disarm", "armed", "inspect", "start"} == set(VERBS)
 
 
@@ -121,6 +122,9 @@ def test_a_hostile_word_is_refused_wherever_it_stands(stand, verb):
         ("load", "1", "--force"),
         ("load", "1", "=x"),
         ("load", "1234567"),
+        ("fragment",),
+        ("fragment", "order"),
+        ("fragment", "-f"),
         ("tune", "soon"),
         ("tune", "60", "modprobe=x"),
         ("tune", "60", "governor"),
@@ -264,6 +268,18 @@ def test_a_module_is_loaded_in_a_trial_only(staged):
     assert staged.called() == [f"insmod {staged.trial}/module.ko nr_threads=2 run_test_mask=7"]
     result = (staged.trial / "result.1").read_text()
     assert result == "elapsed_ns=42 Resource temporarily unavailable\n"
+
+
+def test_memory_is_fragmented_in_a_trial_only(staged):
+    assert refused(staged, "fragment", "order=4")
+    staged.runs(TRIAL)
+    staged.program("insmod", "exit 0")
+    assert staged.run("fragment", "order=4", "percent=80").returncode == 0
+    assert staged.called() == [f"insmod {staged.trial}/fragment.ko order=4 percent=80"]
+    staged.program("insmod", "echo insmod: ERROR: Invalid argument >&2; exit 1")
+    failed = staged.run("fragment", "order=99")
+    assert failed.returncode == 1
+    assert b"was not loaded" in failed.stderr
 
 
 def test_sudo_understands_the_file(tmp_path):

@@ -251,7 +251,7 @@ class QemuTarget:
 
     def script(self, request: BootRequest) -> Sequence[str]:
         """Return the lines that the guest's init carries out."""
-        return measuring_script(request.loads)
+        return measuring_script(request.loads, fragment=request.fragment)
 
     def limits(self, request: BootRequest) -> BootLimits:
         """Return how long each phase may take; TCG boots slow down with the vCPUs."""
@@ -305,7 +305,8 @@ def write_initramfs(
     nonce = new_nonce()
     init = ensure_init(cache, runner, arch)
     script = render_script(nonce, lines, arch)
-    archive = base_archive(init.read_bytes(), request.kernel.module.read_bytes())
+    fragment = request.fragment_module.read_bytes() if request.fragment_module else None
+    archive = base_archive(init.read_bytes(), request.kernel.module.read_bytes(), fragment)
     (request.folder / "initramfs").write_bytes(archive + script_archive(script))
     return nonce
 

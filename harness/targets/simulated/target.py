@@ -163,7 +163,7 @@ class SimulatedTarget:
 
     def script(self, request: BootRequest) -> Sequence[str]:
         """Return the lines that the guest's init carries out."""
-        return marked_script(request.loads)
+        return marked_script(request.loads, request.fragment)
 
     def limits(self, request: BootRequest) -> BootLimits:
         """Return how long each phase may take on the host; `expected_s` is host time as well.
@@ -224,11 +224,11 @@ def _marks(request: BootRequest) -> int:
     return 2 * len(request.loads)  # before and after each load
 
 
-def marked_script(loads: Sequence[str]) -> list[str]:
+def marked_script(loads: Sequence[str], fragment: str = "") -> list[str]:
     """Return init's script with a mark for the simulator before and after each load."""
     lines: list[str] = []
     # The kernel lists lazily freed areas one by one, which is long in virtual time.
-    for line in measuring_script(loads, lazily_freed=False):
+    for line in measuring_script(loads, lazily_freed=False, fragment=fragment):
         lines += ["mark", line, "mark"] if line.startswith("load ") else [line]
     return lines
 

@@ -7,7 +7,7 @@
 # that the account has named.
 #
 #   prepare                      empties the folder of trials
-#   put kernel|module.ko|guard SHA256 <FILE   keeps a file of the next trial, if it arrived whole
+#   put kernel|module.ko|fragment.ko|guard SHA256 <FILE   keeps a file of the next trial, if whole
 #   arm METHOD <COMMAND-LINE     has the next start, and only that, be the trial's
 #   disarm METHOD                takes that back
 #   armed METHOD                 prints yes or no
@@ -15,6 +15,7 @@
 #   start METHOD                 leaves the running kernel for the trial
 #   confirm                      gives the trial's guard its next lease
 #   load NUMBER [NAME=VALUE ...] loads the trial's module once, in a trial kernel only
+#   fragment [NAME=VALUE ...]    loads the trial's module that fragments memory, likewise
 #   kmsg                         prints the kernel log as it grows
 #   dmesg                        prints the kernel log
 #   pagetypes                    prints how free memory is split by kind and order
@@ -56,7 +57,10 @@ prepare() {
 }
 
 put() { # name, digest
-    case $1 in kernel | module.ko | guard) ;; *) refuse "put takes kernel, module.ko or guard" ;; esac
+    case $1 in
+    kernel | module.ko | fragment.ko | guard) ;;
+    *) refuse "put takes kernel, module.ko, fragment.ko or guard" ;;
+    esac
     case $2 in *[!0-9a-f]*) refuse "a SHA-256 is 64 hexadecimal digits" ;; esac
     [ ${#2} -eq 64 ] || refuse "a SHA-256 is 64 hexadecimal digits"
     [ -d "$folder" ] || refuse "prepare comes first"
@@ -112,14 +116,23 @@ load_once='
         mv -- "$result.part" "$result"
 '
 
-load() { # number, parameters
-    in_trial || refuse "this is no trial kernel; the module is loaded in one only"
-    is_number "$1" || refuse "load takes a number"
-    number=$1
-    shift
+check_parameters() {
+    in_trial || refuse "this is no trial kernel; modules are loaded in one only"
     for word; do
         case $word in [A-Za-z_]*=*) ;; *) refuse "a parameter is NAME=VALUE" ;; esac
     done
+}
+
+fragment() { # parameters
+    check_parameters "$@"
+    insmod "$folder/fragment.ko" "$@" || fail "the module that fragments memory was not loaded"
+}
+
+load() { # number, parameters
+    is_number "$1" || refuse "load takes a number"
+    number=$1
+    shift
+    check_parameters "$@"
     setsid sh -c "$load_once" sh "$folder" "$number" "$@" </dev/null >/dev/null 2>&1 &
     wait $!
 }
@@ -255,7 +268,7 @@ case $verb in
 prepare | confirm | kmsg | dmesg | pagetypes | pstore | restore | reboot | reboot-now) takes 0 0 "$@" ;;
 put) takes 2 2 "$@" ;;
 arm | disarm | armed | inspect | start) takes 1 1 "$@" ;;
-load | tune) takes 1 99 "$@" ;;
+load | fragment | tune) takes 1 99 "$@" ;;
 *) refuse "no verb ${verb:-was given}" ;;
 esac
 case $verb in

@@ -73,6 +73,8 @@ def stage_trial(shell: Shell, request: BootRequest, guard: Path) -> None:
         "module.ko": request.kernel.module.read_bytes(),
         "guard": guard_archive(guard.read_bytes()),
     }
+    if request.fragment_module:
+        contents["fragment.ko"] = request.fragment_module.read_bytes()
     shell.run(["prepare"], root=True, check=True)
     for name, content in contents.items():
         parts = ["put", name, hashlib.sha256(content).hexdigest()]

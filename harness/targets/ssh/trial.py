@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InfrastructureError, ToolError
-from harness.guest.memory import FILES, add_file, moments
+from harness.guest.memory import FILES, UNFRAGMENTED, add_file, moments
 from harness.spec.host import HostSpec
 from harness.targets.base import BootRequest, Judgement, Progress
 from harness.targets.ssh.boot_method import Trial
@@ -25,6 +25,7 @@ GRACE_S = 60.0  # past the expected time, silence of this long is a hang
 _PANIC_LOG_S = 3.0  # after a crash, for what is still on its way
 _POLL_S = 0.2
 _AT_REST_S = 0.5  # as in a guest
+_FRAGMENT_S = 600.0  # a terabyte of single pages takes minutes
 _HOW_TO_READ = {"/proc/pagetypeinfo": (("pagetypes",), True)}  # which only root may read
 _RESULT = re.compile(r"elapsed_ns=([0-9]{1,15}) ([ -~]{0,200})\n?")  # eleven days at most
 _AFTER_RECONNECT_S = 5.0
@@ -78,6 +79,7 @@ class TrialRun:
         try:
             self._wait_for_boot(old_boot_id)
             facts |= self._prepare(self._shell)
+            self._fragment(facts)
             self._read_memory(before, facts)
             for number, parameters in enumerate(self._request.loads, start=1):
                 self._progress("testing")
@@ -156,6 +158,17 @@ class TrialRun:
                 Verdict.MODULE_MISSING, f"load {number} of the module failed: {said}"
             )
         return load_ns
+
+    def _fragment(self, facts: dict[str, Any]) -> None:
+        """Fragment the memory where the workload asks for that."""
+        if not self._request.fragment:
+            return
+        self._read_memory(UNFRAGMENTED, facts)
+        words = ["fragment", *self._request.fragment.split()]
+        done = self._shell.run(words, root=True, timeout_s=_FRAGMENT_S)
+        if done.returncode:
+            error = done.stderr.strip()[-200:]
+            raise TrialEndedError(Verdict.MODULE_MISSING, f"memory was not fragmented: {error}")
 
     def _await_result(self, loading: Following, result: str) -> str:
         """Return the content of the loader's file, across cuts of the connection."""

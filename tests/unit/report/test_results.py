@@ -37,6 +37,29 @@ def test_files_are_whole_and_latest_points_to_them(written):
     assert not [file for file in reports.rglob(".*") if file.is_file()]
 
 
+def test_free_pages_stand_on_the_page_and_in_the_results_with_units(written):
+    page = written.page.read_text()
+    assert 'id="figure-free-pages"' in page
+    assert "<svg" in page[page.index('id="figure-free-pages"') :]
+    table = page[page.index('id="memory-table"') :]
+    assert "102 ± 2" in table  # single pages of four boots: 100 to 103
+    rows = json.loads((written.page.parent / "results.json").read_text())["memory"]
+    single = [row for row in rows if row["group"] == "free_pages" and row["what"] == "0"]
+    assert {row["unit"] for row in single} == {"pages"}
+    assert {row["moment"] for row in single} == {"before", "after", "at rest"}
+    assert all(row["low"] < row["mean"] < row["high"] for row in single)
+
+
+def test_single_calls_stand_on_the_page_with_what_timing_them_cost(written):
+    page = written.page.read_text()
+    table = page[page.index('id="latency-table"') :]
+    assert "642 ± 2" in table
+    assert "What timing the calls cost is not known" in page
+    latency = json.loads((written.page.parent / "results.json").read_text())["latency"]
+    assert {row["unit"] for row in latency["rows"]} == {"ns"}
+    assert latency["cost"] == []
+
+
 def test_writing_again_gives_the_same_page(written):
     before = written.page.read_text()
     from harness.store.store import open_store

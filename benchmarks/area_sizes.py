@@ -1,0 +1,28 @@
+"""Writes harness/testmod/own/sizes.h: which sizes the vmalloc areas of a running machine have.
+
+    sudo cat /proc/vmallocinfo | python -m benchmarks.area_sizes > harness/testmod/own/sizes.h
+
+Counted are the areas with pages of their own (mm/vmalloc.c, vmalloc_info_show: `pages=N`), so not
+those of ioremap and vmap.
+"""
+
+import platform
+import re
+import sys
+from collections import Counter
+
+_PAGES = re.compile(r" pages=([0-9]{1,7})\b")
+
+
+def render(text: str, release: str) -> str:
+    """Return the rows of the table in vmapbench_cases.c, from the text of /proc/vmallocinfo."""
+    counts = Counter(int(pages) for pages in _PAGES.findall(text))
+    rows = "".join(f"{{ {pages}, {count} }},\n" for pages, count in sorted(counts.items()))
+    head = (
+        f"/* Pages of an area, and how many had as many: {counts.total()} areas on {release}. */\n"
+    )
+    return head + rows
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render(sys.stdin.read(), f"Linux {platform.release().split('-')[0]}"))

@@ -1,0 +1,81 @@
+"""Times of single calls, and what measuring them cost."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.means import means_over_boots
+from harness.analysis.statistics import compare_boots
+from harness.analysis.times import Metric
+
+_POINT = ["workload", "cpus", "nr_threads", "kernel"]
+COLUMNS = [*_POINT, "case", "call", "percentile", "unit", "mean", "low", "high", "boots"]
+COST_COLUMNS = [*_POINT, "case", "without", "change", "low", "high", "boots", "boots_without"]
+_PERCENTILES = ("p50", "p99", "p999", "max")
+_TIMED = "time_calls"  # the parameter of vmapbench_cases
+
+
+class BootLatency(NamedTuple):
+    """What one boot said of the times of its calls; `rows` as `harness.testmod.latency` has them.
+
+    `parameters`: of its load.
+    """
+
+    workload: str
+    cpus: int
+    nr_threads: int
+    kernel: str
+    parameters: Mapping[str, Any]
+    rows: Iterable[Mapping[str, Any]]
+
+
+def latency_rows(boots: Iterable[BootLatency]) -> pd.DataFrame:
+    """Return the mean over boots of each percentile, in ns, with its 95 % interval: `COLUMNS`."""
+    values = [
+        (*boot[:4], row["case"], row["call"], name, "ns", row[name])
+        for boot in boots
+        for row in boot.rows
+        for name in _PERCENTILES
+    ]
+    key = COLUMNS[:8]
+    frame = pd.DataFrame(values, columns=[*key, "value"])
+    return pd.DataFrame(columns=COLUMNS) if frame.empty else means_over_boots(frame, key)[COLUMNS]
+
+
+def cost_rows(boots: Iterable[BootLatency], times: pd.DataFrame) -> pd.DataFrame:
+    """Return by how much timing its calls made a case slower: `COST_COLUMNS`.
+
+    Held against the workload `without` that differs in `time_calls` only. `change`: of the mean
+    worker's time, 0.05 is 5 % more, with its 95 % interval. `times`: see `boot_times`. Rows only
+    where both have two boots.
+    """
+    timed: dict[tuple[Any, ...], Mapping[str, Any]] = {boot[:4]: boot.parameters for boot in boots}
+    without = {_identity(key, of): key[0] for key, of in timed.items() if not of.get(_TIMED)}
+    rows = []
+    mean = times[times["metric"] == Metric.MEAN.value]
+    for key, parameters in timed.items():
+        other = without.get(_identity(key, parameters))
+        if not parameters.get(_TIMED) or other is None:
+            continue
+        for case, of_case in mean.groupby("case", sort=False):
+            sides = [_times_of(of_case, (name, *key[1:])) for name in (other, key[0])]
+            if min(len(side) for side in sides) < 2:
+                continue
+            found = compare_boots(sides[0][None, :], sides[1][None, :], None, resolution=1.0)
+            change, low, high = (
+                1 / float(ratio[0]) - 1 for ratio in (found.ratio, found.high, found.low)
+            )
+            rows.append((*key, case, other, change, low, high, len(sides[1]), len(sides[0])))
+    return pd.DataFrame(rows, columns=COST_COLUMNS)
+
+
+def _identity(key: tuple[Any, ...], parameters: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what two points that differ in nothing but the timing have in common."""
+    others = sorted((name, str(value)) for name, value in parameters.items() if name != _TIMED)
+    return (*key[1:], tuple(others))
+
+
+def _times_of(times: pd.DataFrame, key: tuple[Any, ...]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    return times.loc[(times[_POINT] == list(key)).all(axis=1), "time_us"].to_numpy(dtype=float)

@@ -1,0 +1,57 @@
+"""Times of single calls as the page's table shows them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.report.view import View
+from harness.testmod.latency import PERCENTILES
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """One call of one case. `times`: percentile -> (mean, half of the 95 % interval), in ns."""
+
+    workload: str
+    cpus: int
+    nr_threads: int
+    kernel: str
+    case: str
+    call: str
+    times: Mapping[str, tuple[float, float]]
+    boots: int
+
+
+def latency_table(view: View) -> list[LatencyRow]:
+    """Return a row for each kernel, size, case and call that was timed."""
+    key = ["workload", "cpus", "nr_threads", "kernel", "case", "call"]
+    rows = []
+    for _, group in view.report.latency.groupby(key, sort=False):
+        first = next(group.itertuples())
+        reach = group["high"] - group["mean"]
+        found = zip(group["percentile"], group["mean"], reach, strict=True)
+        rows.append(
+            LatencyRow(
+                *(str(first.workload), int(str(first.cpus)), int(str(first.nr_threads))),
+                *(str(first.kernel), str(first.case), str(first.call)),
+                times={PERCENTILES[name]: (float(mean), float(half)) for name, mean, half in found},
+                boots=int(group["boots"].min()),
+            )
+        )
+    return rows
+
+
+def cost_sentences(view: View) -> list[str]:
+    """Return what timing the calls cost, a sentence for each case; that it is not known, else."""
+    if view.report.latency.empty:
+        return []
+    sentences = [
+        f"{row.case} on {view.label(str(row.kernel))}, {row.workload}: with its calls timed "
+        f"{float(str(row.change)):+.1%} time ({float(str(row.low)):+.1%} to "
+        f"{float(str(row.high)):+.1%}), against {row.without}, which does not time them."
+        for row in view.report.latency_cost.itertuples()
+    ]
+    unknown = (
+        "What timing the calls cost is not known: no workload differs from these in time_calls "
+        "alone. A sweep of time_calls: [false, true] tells."
+    )
+    return sentences or [unknown]
