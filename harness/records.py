@@ -7,10 +7,11 @@ made, whatever the store holds.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from harness.errors import StoreError
-from harness.verdict import Verdict
+from harness.verdict import Verdict, worst
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -115,3 +116,37 @@ class BootRecord:
     def __post_init__(self) -> None:
         """Raise StoreError for a folder that lies elsewhere."""
         _check_names(f"boot {self.position}: folder", self.folder.split("/"))
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run, its planned boots in order, and every boot that was tried, in order."""
+
+    run: RunRecord
+    jobs: Sequence[JobRecord]
+    boots: Sequence[BootRecord]
+
+    @cached_property
+    def job_of(self) -> Mapping[int, JobRecord]:
+        """Each planned boot, by its position."""
+        return {job.position: job for job in self.jobs}
+
+    @cached_property
+    def last_boots(self) -> Mapping[int, BootRecord]:
+        """The last attempt, which counts, at each planned boot that was tried; by position."""
+        return {boot.position: boot for boot in self.boots}
+
+    def outcome(self, job: JobRecord) -> tuple[Verdict, str]:
+        """Return what became of a planned boot, and why."""
+        boot = self.last_boots.get(job.position)
+        return (boot.verdict, boot.reason) if boot else (Verdict.MISSING, "it was never booted")
+
+    @property
+    def verdicts(self) -> Mapping[int, Verdict]:
+        """The verdict of each planned boot, by position."""
+        return {job.position: self.outcome(job)[0] for job in self.jobs}
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all planned boots."""
+        return worst(self.verdicts.values())

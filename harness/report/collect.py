@@ -16,22 +16,19 @@ from harness.analysis.memory import BootMemory, memory_rows
 from harness.analysis.statistics import SMALLEST_EFFECT
 from harness.analysis.times import boot_times
 from harness.analysis.wording import headline_row
-from harness.records import BootRecord, JobRecord, RunRecord
+from harness.records import BootRecord, RunRecord, StoredRun
 from harness.store.store import Store
 from harness.text import one_line
-from harness.verdict import Verdict, worst
+from harness.verdict import Verdict
 
 
 @dataclass(frozen=True)
-class RunReport:
+class RunReport(StoredRun):
     """A run with its comparison. Frames as in `harness.analysis.frames`.
 
     `comparison` is missing as long as the baseline has no boot.
     """
 
-    run: RunRecord
-    jobs: Sequence[JobRecord]
-    boots: Sequence[BootRecord]
     samples: pd.DataFrame
     boots_frame: pd.DataFrame
     comparison: Comparison | None
@@ -39,11 +36,10 @@ class RunReport:
     @cached_property
     def memory(self) -> pd.DataFrame:
         """What the passed boots read of their memory; see `harness.analysis.memory.memory_rows`."""
-        jobs = {job.position: job for job in self.jobs}
         passed = [
-            (jobs[boot.position], boot.facts.get("memory") or ())
+            (self.job_of[boot.position], boot.facts.get("memory") or ())
             for boot in self.boots
-            if boot.verdict is Verdict.PASSED and boot.position in jobs
+            if boot.verdict is Verdict.PASSED and boot.position in self.job_of
         ]
         return memory_rows(
             BootMemory(job.workload, job.cpus, job.nr_threads, job.kernel, readings)
@@ -86,31 +82,13 @@ class RunReport:
             return f"Nothing can be compared: {name} has not been booted yet."
         return self.comparison.answer
 
-    @property
-    def verdicts(self) -> Mapping[int, Verdict]:
-        """The final verdict of each planned boot: that of its last attempt, or missing."""
-        last = {boot.position: boot.verdict for boot in self.boots}
-        return {job.position: last.get(job.position, Verdict.MISSING) for job in self.jobs}
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worst of all planned boots."""
-        return worst(self.verdicts.values())
-
 
 def collect_report(store: Store, run_id: str) -> RunReport:
     """Return all there is of a run, analysed."""
-    run = store.load_run(run_id)
+    stored = store.stored_run(run_id)
     samples, boots = store.samples_frame(run_id), store.boots_frame(run_id)
-    records = store.boots(run_id)
-    return RunReport(
-        run=run,
-        jobs=store.jobs(run_id),
-        boots=records,
-        samples=samples,
-        boots_frame=boots,
-        comparison=compare_run(run, samples, boots, records),
-    )
+    comparison = compare_run(stored.run, samples, boots, stored.boots)
+    return RunReport(stored.run, stored.jobs, stored.boots, samples, boots, comparison)
 
 
 def compare_run(

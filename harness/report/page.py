@@ -99,7 +99,7 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
         "unmatched": unmatched,
         "discarded": discarded_boots(report, folder),
         "boots": list(enumerate(report.boots, start=1))[:_BOOTS_SHOWN],
-        "jobs": {job.position: job for job in report.jobs},
+        "job_of": report.job_of,
         "machine": _machine(report),
         "describe_start": describe_start,
         "critical": critical_differences(report.run.critical),

@@ -40,7 +40,7 @@ def load_profiles(view: View, folder: Path) -> list[KernelProfile]:
     Reads `profile.json` of each boot's folder; boots without one are left out.
     """
     report = view.report
-    jobs = {job.position: job for job in report.jobs}
+    jobs = report.job_of
     passed = [b for b in report.boots if b.verdict is Verdict.PASSED and b.position in jobs]
     most = max((jobs[boot.position].nr_threads for boot in passed), default=0)
     found: dict[str, list[Mapping[str, Any]]] = {}

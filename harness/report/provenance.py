@@ -42,7 +42,6 @@ class Discarded:
 
 def discarded_boots(report: RunReport, folder: Path) -> list[Discarded]:
     """Return every boot that was tried and gave no samples. `folder`: the run's."""
-    jobs = {job.position: job for job in report.jobs}
     booted = (Verdict.PASSED, Verdict.SKIPPED)
     left = [(n, b) for n, b in enumerate(report.boots) if b.verdict not in booted]
     found = []
@@ -59,8 +58,8 @@ def discarded_boots(report: RunReport, folder: Path) -> list[Discarded]:
             Discarded(
                 number=number + 1,
                 position=boot.position + 1,
-                kernel=jobs[boot.position].kernel,
-                workload=jobs[boot.position].workload,
+                kernel=report.job_of[boot.position].kernel,
+                workload=report.job_of[boot.position].workload,
                 verdict=boot.verdict.value,
                 reason=visible(boot.reason)[:_REASON_CHARACTERS],
                 started_at=boot.started_at,
@@ -98,11 +97,10 @@ def _cut_lines(text: str) -> str:
 
 def command_lines(report: RunReport) -> dict[str, str]:
     """Return the command of the first boot of each kernel, an option a line."""
-    jobs = {job.position: job.kernel for job in report.jobs}
     found: dict[str, str] = {}
     for boot in report.boots:
         if argv := boot.facts.get("argv"):
-            found.setdefault(jobs[boot.position], _one_option_a_line(argv))
+            found.setdefault(report.job_of[boot.position].kernel, _one_option_a_line(argv))
     return found
 
 

@@ -127,7 +127,7 @@ class View:
     @cached_property
     def reported_nodes(self) -> dict[tuple[str, int, int], int]:
         """How many vmap nodes a kernel reported, by (kernel, CPUs, threads)."""
-        job_of = {job.position: job for job in self.report.jobs}
+        job_of = self.report.job_of
         found = [
             (job_of[boot.position], boot.facts.get("vmap_nodes")) for boot in self.report.boots
         ]

@@ -13,7 +13,7 @@ from harness.report.page import render_page
 from harness.report.predicted_speedup import compare_published, expected_curves, published_text
 from harness.report.prediction import ensure_prediction
 from harness.report.view import View
-from harness.store.export import RunSource, csv
+from harness.store.export import csv
 from harness.store.store import Store
 
 
@@ -57,7 +57,7 @@ def _write(store: Store, report: RunReport, reports: Path) -> Written:
     document = json.dumps(as_document(report), indent=1, default=str, allow_nan=False)
     replace_file(folder / "results.json", document)
     with replacing(folder / "samples.csv") as stream:
-        csv.write(RunSource(store, run_id), stream)
+        csv.write(report, store, stream)
     view = View(report)
     reference = compare_published(view, expected_curves(view, ensure_prediction(view, folder)))
     replace_file(folder / "index.html", render_page(view, folder))

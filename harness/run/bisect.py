@@ -219,13 +219,11 @@ class Search:
 
     def _skipped(self) -> dict[int, str]:
         """Return the changes that cannot be tried, and why."""
-        kernels = {job.position: job.kernel for job in self.run.store.jobs(self.run.run_id)}
-        boots = self.run.store.boots(self.run.run_id)
-        last = {boot.position: boot for boot in boots}
+        stored = self.run.store.stored_run(self.run.run_id)
         found: dict[int, str] = {}
         spoiled: dict[int, int] = {}
-        for position, boot in last.items():
-            number, layout = self.plan.build_of(kernels[position])
+        for position, boot in stored.last_boots.items():
+            number, layout = self.plan.build_of(stored.job_of[position].kernel)
             why = f"{boot.verdict}: {boot.reason}".partition("\n")[0]
             why += f" (with layout {layout})" if layout else ""
             if boot.verdict.final and boot.verdict is not Verdict.PASSED:

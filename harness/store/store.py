@@ -15,7 +15,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from harness.errors import InputError, StoreError
-from harness.records import BootRecord, JobRecord, RunRecord, Sample, is_name
+from harness.records import BootRecord, JobRecord, RunRecord, Sample, StoredRun, is_name
 from harness.store import columns, schema
 from harness.store.connect import make_engine, migrate, transaction
 from harness.store.shapes import BOOT_FACTS, HOST, KERNEL_FACTS, LOADS, PLAN, check_time, from_json
@@ -184,6 +184,10 @@ class Store:
             check_time(row["finished_at"])
         known = {name: from_json(text, KERNEL_FACTS) for name, text in kernels}
         return RunRecord(**values, kernels=known)
+
+    def stored_run(self, run_id: str) -> StoredRun:
+        """Return a run by its exact id (see `resolve`), with its jobs and its boots."""
+        return StoredRun(self.load_run(run_id), self.jobs(run_id), self.boots(run_id))
 
     def list_runs(self) -> pd.DataFrame:
         """Return one row a run: id, started_at, finished_at, jobs, done, boots, passed.

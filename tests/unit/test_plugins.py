@@ -12,7 +12,7 @@ import harness
 EXPORT = '''"""LINES: a word."""
 
 
-def write(source, stream):
+def write(stored, store, stream):
     stream.write(b"written\\n")
 '''
 VERB = '''"""`vmapbench greet`."""

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,9 +12,7 @@ from rich.table import Table
 from harness.cli.options import ReportsOption
 from harness.cli.results import opened_store
 from harness.console import echo, shown
-
-if TYPE_CHECKING:
-    from harness.store.export import RunSource
+from harness.records import StoredRun
 
 
 def command(
@@ -23,26 +21,24 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a run: its kernels, every planned boot, and what became of it."""
-    from harness.store.export import RunSource
-
     with opened_store(reports) as store:
-        source = RunSource(store, store.resolve(run))
+        stored = store.stored_run(store.resolve(run))
         if as_json:
-            echo(json.dumps(_document(source), indent=2))
+            echo(json.dumps(_document(stored), indent=2))
         else:
-            _print(source, Console())
+            _print(stored, Console())
 
 
-def _document(source: "RunSource") -> dict[str, object]:
+def _document(stored: StoredRun) -> dict[str, object]:
     boots = []
-    for job in source.jobs:
-        verdict, reason = source.verdict(job)
+    for job in stored.jobs:
+        verdict, reason = stored.outcome(job)
         boots.append({**asdict(job), "verdict": verdict.value, "reason": reason})
-    return {"version": 1, "run": asdict(source.run), "boots": boots}
+    return {"version": 1, "run": asdict(stored.run), "boots": boots}
 
 
-def _print(source: "RunSource", console: Console) -> None:
-    run, host = source.run, source.run.host
+def _print(stored: StoredRun, console: Console) -> None:
+    run, host = stored.run, stored.run.host
     facts = Table(box=None, show_header=False)
     facts.add_row("run", shown(run.id))
     facts.add_row("question", shown(run.plan.get("question")))
@@ -55,16 +51,16 @@ def _print(source: "RunSource", console: Console) -> None:
         kernels.add_row(
             shown(name), shown(known.get("release")), shown(key), shown(known.get("summary"))
         )
-    for table in (facts, kernels, _boots(source)):
+    for table in (facts, kernels, _boots(stored)):
         console.print(table)
         console.print()
 
 
-def _boots(source: "RunSource") -> Table:
+def _boots(stored: StoredRun) -> Table:
     table = Table("boot", "kernel", "workload", "threads", "load", "verdict", "why", box=None)
-    for job in source.jobs:
-        verdict, reason = source.verdict(job)
-        boot = source.last_boots.get(job.position)
+    for job in stored.jobs:
+        verdict, reason = stored.outcome(job)
+        boot = stored.last_boots.get(job.position)
         load = f"{boot.load_ns / 1e9:.3f} s" if boot and boot.load_ns is not None else ""
         cells = (job.position, job.kernel, job.workload, job.nr_threads, load)
         style = "red" if verdict.bad else ""

@@ -5,15 +5,16 @@ import io
 from itertools import repeat
 from typing import BinaryIO
 
+from harness.records import StoredRun
 from harness.store.columns import NO_XFAILED, OF_BOOT, OF_SAMPLE
-from harness.store.export import RunSource
+from harness.store.store import Store
 from harness.text import escaped_line
 
 
-def write(source: RunSource, stream: BinaryIO) -> None:
+def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
     """Write every raw sample of the run; an empty `xfailed` means that the module does not tell."""
     stream.write((",".join([*OF_BOOT, *OF_SAMPLE]) + "\n").encode())
-    for boot, texts in source.store.sample_texts(source.run_id):
+    for boot, texts in store.sample_texts(stored.run.id):
         columns = [escaped_line(getattr(texts, name)).split(",") for name in OF_SAMPLE]
         at = OF_SAMPLE.index("xfailed")
         columns[at] = ["" if value == NO_XFAILED else value for value in columns[at]]

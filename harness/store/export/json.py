@@ -11,27 +11,28 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from harness.errors import StoreError
+from harness.records import StoredRun
 from harness.store.columns import NO_XFAILED, OF_SAMPLE
-from harness.store.export import RunSource
+from harness.store.store import Store
 
 _NO_NUMBER = re.compile(r"[^][0-9,-]")
 FORMAT, VERSION = "vmapbench-run", 1
 
 
-def write(source: RunSource, stream: BinaryIO) -> None:
+def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
     """Write the run; samples are lists of equal length, one a column."""
-    run = asdict(source.run)
+    run = asdict(stored.run)
     head = {
         "format": FORMAT,
         "version": VERSION,
         "kernels": run.pop("kernels"),
         "run": run,
-        "jobs": [asdict(job) for job in source.jobs],
+        "jobs": [asdict(job) for job in stored.jobs],
     }
     stream.write(_text(head)[:-1].encode() + b',"boots":[')
-    texts = source.store.sample_texts(source.run_id)
+    texts = store.sample_texts(stored.run.id)
     ahead = next(texts, None)
-    for number, boot in enumerate(source.boots):
+    for number, boot in enumerate(stored.boots):
         record = {"boot": number, **asdict(boot)}
         del record["samples"]
         columns = "null"

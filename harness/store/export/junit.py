@@ -4,8 +4,8 @@ from typing import BinaryIO
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from harness.records import JobRecord
-from harness.store.export import RunSource
+from harness.records import JobRecord, StoredRun
+from harness.store.store import Store
 from harness.text import escaped
 from harness.verdict import Verdict
 
@@ -17,23 +17,23 @@ _OUTCOMES = {
 }
 
 
-def write(source: RunSource, stream: BinaryIO) -> None:
+def write(stored: StoredRun, _store: Store, stream: BinaryIO) -> None:
     """Write the verdicts; what is the machinery's fault is an error, the kernel's a failure."""
-    document = JUnitXml(escaped(source.run_id))
-    for kernel in dict.fromkeys(job.kernel for job in source.jobs):
-        suite = TestSuite(escaped(f"{source.run_id}.{kernel}"))
-        suite.timestamp = source.run.started_at
-        for job in source.jobs:
+    document = JUnitXml(escaped(stored.run.id))
+    for kernel in dict.fromkeys(job.kernel for job in stored.jobs):
+        suite = TestSuite(escaped(f"{stored.run.id}.{kernel}"))
+        suite.timestamp = stored.run.started_at
+        for job in stored.jobs:
             if job.kernel == kernel:
-                suite.add_testcase(_case(source, job))
+                suite.add_testcase(_case(stored, job))
         document.add_testsuite(suite)
     document.update_statistics()  # type: ignore[no-untyped-call]
     document.write(stream)
 
 
-def _case(source: RunSource, job: JobRecord) -> TestCase:
-    verdict, reason = source.verdict(job)
-    boot = source.last_boots.get(job.position)
+def _case(stored: StoredRun, job: JobRecord) -> TestCase:
+    verdict, reason = stored.outcome(job)
+    boot = stored.last_boots.get(job.position)
     case = TestCase(
         escaped(f"{job.workload} boot {job.position}"),
         classname=escaped(f"vmapbench.{job.kernel}"),

@@ -6,9 +6,9 @@ import re
 from typing import Any, BinaryIO
 
 from harness.errors import InputError
-from harness.records import JobRecord
+from harness.records import JobRecord, StoredRun
 from harness.spec.architecture import X86_64
-from harness.store.export import RunSource
+from harness.store.store import Store
 from harness.verdict import Verdict
 
 _ORIGIN = "vmapbench"
@@ -23,34 +23,34 @@ _STATUS = {
 }
 
 
-def write(source: RunSource, stream: BinaryIO) -> None:
+def write(stored: StoredRun, _store: Store, stream: BinaryIO) -> None:
     """Write a checkout and a build a kernel, a test a planned boot. InputError without kcidb-io."""
     try:
         from kcidb_io.schema import V5_3  # noqa: PLC0415  (an extra)
     except ImportError as error:
         raise InputError("KCIDB needs kcidb-io: pip install 'vmapbench[kcidb]'") from error
-    broken = {job.kernel for job in source.jobs if source.verdict(job)[0] is Verdict.BUILD_FAILED}
-    names = dict.fromkeys([*source.run.kernels, *(job.kernel for job in source.jobs)])
+    broken = {job.kernel for job in stored.jobs if stored.outcome(job)[0] is Verdict.BUILD_FAILED}
+    names = dict.fromkeys([*stored.run.kernels, *(job.kernel for job in stored.jobs)])
     report = {
         **V5_3.new(),
-        "checkouts": [_checkout(source, name) for name in names],
-        "builds": [_build(source, name, name in broken) for name in names],
-        "tests": [_test(source, job) for job in source.jobs],
+        "checkouts": [_checkout(stored, name) for name in names],
+        "builds": [_build(stored, name, name in broken) for name in names],
+        "tests": [_test(stored, job) for job in stored.jobs],
     }
     report = json.loads(json.dumps(report).replace("\\u0000", "\\ufffd"))
     V5_3.validate_exactly(report)
     stream.write(json.dumps(report, indent=1).encode() + b"\n")
 
 
-def _id(source: RunSource, kind: str, name: str) -> str:
-    return f"{_ORIGIN}:{source.run_id}/{kind}/{name}"
+def _id(stored: StoredRun, kind: str, name: str) -> str:
+    return f"{_ORIGIN}:{stored.run.id}/{kind}/{name}"
 
 
-def _checkout(source: RunSource, name: str) -> dict[str, Any]:
-    facts = source.run.kernels.get(name, {})
+def _checkout(stored: StoredRun, name: str) -> dict[str, Any]:
+    facts = stored.run.kernels.get(name, {})
     patches = "\n".join(facts.get("patches", ()))
     return {
-        "id": _id(source, "checkout", name),
+        "id": _id(stored, "checkout", name),
         "origin": _ORIGIN,
         "comment": str(facts.get("summary") or name),
         "patchset_hash": hashlib.sha256(patches.encode()).hexdigest() if patches else "",
@@ -58,11 +58,11 @@ def _checkout(source: RunSource, name: str) -> dict[str, Any]:
     }
 
 
-def _build(source: RunSource, name: str, broken: bool) -> dict[str, Any]:
-    facts = source.run.kernels.get(name, {})
+def _build(stored: StoredRun, name: str, broken: bool) -> dict[str, Any]:
+    facts = stored.run.kernels.get(name, {})
     return {
-        "id": _id(source, "build", name),
-        "checkout_id": _id(source, "checkout", name),
+        "id": _id(stored, "build", name),
+        "checkout_id": _id(stored, "checkout", name),
         "origin": _ORIGIN,
         "architecture": facts.get("architecture") or X86_64.name,
         "config_name": name,
@@ -71,12 +71,12 @@ def _build(source: RunSource, name: str, broken: bool) -> dict[str, Any]:
     }
 
 
-def _test(source: RunSource, job: JobRecord) -> dict[str, Any]:
-    verdict, reason = source.verdict(job)
-    boot = source.last_boots.get(job.position)
+def _test(stored: StoredRun, job: JobRecord) -> dict[str, Any]:
+    verdict, reason = stored.outcome(job)
+    boot = stored.last_boots.get(job.position)
     test: dict[str, Any] = {
-        "id": _id(source, "boot", str(job.position)),
-        "build_id": _id(source, "build", job.kernel),
+        "id": _id(stored, "boot", str(job.position)),
+        "build_id": _id(stored, "build", job.kernel),
         "origin": _ORIGIN,
         "path": "test_vmalloc." + re.sub(r"[^\w-]+", "_", job.workload, flags=re.ASCII),
         "status": _STATUS.get(verdict, "FAIL"),

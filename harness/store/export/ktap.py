@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 import pandas as pd
 
-from harness.records import JobRecord, Sample
-from harness.store.export import RunSource
+from harness.records import JobRecord, Sample, StoredRun
+from harness.store.store import Store
 from harness.testmod.log import unexpected_failures
 from harness.text import escaped_line
 from harness.verdict import Verdict
@@ -24,19 +24,20 @@ _DIRECTIVES = {
 }
 
 
-def write(source: RunSource, stream: BinaryIO) -> None:
+def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
     """Write the verdicts, with the reason of a bad one as a diagnostic line above it."""
-    cases: dict[object, pd.DataFrame] = dict(iter(source.samples.groupby("boot")))
-    last = {boot.position: number for number, boot in enumerate(source.boots)}
-    stream.write(f"KTAP version 1\n# run: {escaped_line(source.run_id)}\n".encode())
-    stream.write(f"1..{len(source.jobs)}\n".encode())
-    for number, job in enumerate(source.jobs, start=1):
-        lines = [*_cases(cases.get(last.get(job.position))), *_boot(source, job, number)]
+    samples = store.samples_frame(stored.run.id)
+    cases: dict[object, pd.DataFrame] = dict(iter(samples.groupby("boot")))
+    last = {boot.position: number for number, boot in enumerate(stored.boots)}
+    stream.write(f"KTAP version 1\n# run: {escaped_line(stored.run.id)}\n".encode())
+    stream.write(f"1..{len(stored.jobs)}\n".encode())
+    for number, job in enumerate(stored.jobs, start=1):
+        lines = [*_cases(cases.get(last.get(job.position))), *_boot(stored, job, number)]
         stream.write(("\n".join(lines) + "\n").encode())
 
 
-def _boot(source: RunSource, job: JobRecord, number: int) -> Iterator[str]:
-    verdict, reason = source.verdict(job)
+def _boot(stored: StoredRun, job: JobRecord, number: int) -> Iterator[str]:
+    verdict, reason = stored.outcome(job)
     for line in reason.splitlines():
         yield f"# {escaped_line(line)}"
     good = verdict in (Verdict.PASSED, Verdict.SKIPPED, Verdict.NOISY)

@@ -5,10 +5,11 @@ from dataclasses import asdict
 from typing import BinaryIO
 
 from harness.errors import InputError
-from harness.store.export import RunSource
+from harness.records import StoredRun
+from harness.store.store import Store
 
 
-def write(source: RunSource, stream: BinaryIO) -> None:
+def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
     """Write every raw sample of the run. The key `vmapbench` of the metadata has the run as JSON.
 
     Raises InputError without pyarrow.
@@ -18,7 +19,7 @@ def write(source: RunSource, stream: BinaryIO) -> None:
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError as error:
         raise InputError("Parquet needs pyarrow: pip install 'vmapbench[parquet]'") from error
-    table = pa.Table.from_pandas(source.samples, preserve_index=False)
-    facts = json.dumps(asdict(source.run)).encode()
+    table = pa.Table.from_pandas(store.samples_frame(stored.run.id), preserve_index=False)
+    facts = json.dumps(asdict(stored.run)).encode()
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"vmapbench": facts})
     pyarrow.parquet.write_table(table, stream, compression="zstd")

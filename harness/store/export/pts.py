@@ -10,36 +10,37 @@ from typing import BinaryIO
 import pandas as pd
 
 from harness.errors import InputError
-from harness.store.export import RunSource
+from harness.records import StoredRun
+from harness.store.store import Store
 from harness.text import escaped
 from harness.verdict import Verdict
 
 _TITLE_LIMIT, _SYSTEM_LIMIT = 50, 128  # characters
 
 
-def write(source: RunSource, stream: BinaryIO) -> None:
+def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
     """Write the boots that passed; each boot is one raw value. InputError when none passed."""
-    boots = source.store.boots_frame(source.run_id)
+    boots = store.boots_frame(stored.run.id)
     passed = boots[boots["verdict"] == Verdict.PASSED.value]
     if passed.empty:
-        raise InputError(f"{source.run_id}: no boot passed, and PTS has no result without a value")
+        raise InputError(f"{stored.run.id}: no boot passed, and PTS has no result without a value")
     root = ET.Element("PhoronixTestSuite")
-    changed = _time(source.run.finished_at or source.run.started_at)
+    changed = _time(stored.run.finished_at or stored.run.started_at)
     _add_elements(
         ET.SubElement(root, "Generated"),
-        Title=f"vmapbench {source.run.plan.get('name', '')}"[:_TITLE_LIMIT],
+        Title=f"vmapbench {stored.run.plan.get('name', '')}"[:_TITLE_LIMIT],
         LastModified=changed,
-        TestClient=f"vmapbench {source.run.harness}",
-        Description=f"{source.run_id}: test_vmalloc, {len(passed)} boots",
+        TestClient=f"vmapbench {stored.run.harness}",
+        Description=f"{stored.run.id}: test_vmalloc, {len(passed)} boots",
     )
     for kernel in sorted(passed["kernel"].astype(str).unique()):
-        _add_system(root, source, kernel, changed)
+        _add_system(root, stored, kernel, changed)
     whole_s = passed.assign(value=passed["load_ns"].astype("Float64") / 1e9)
     for (workload, threads), rows in whole_s.dropna(subset="value").groupby(
         ["workload", "nr_threads"], observed=True
     ):
         _add_result(root, f"{workload}, whole load", threads, "Seconds", rows)
-    for workload, threads, case, rows in _case_means(source.samples, passed):
+    for workload, threads, case, rows in _case_means(store.samples_frame(stored.run.id), passed):
         _add_result(root, f"{workload}, {case}", threads, "Microseconds", rows)
     ET.indent(root)
     stream.write(ET.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n")
@@ -62,8 +63,8 @@ def _add_elements(parent: ET.Element, **texts: str) -> None:
         ET.SubElement(parent, name).text = escaped(text)
 
 
-def _add_system(root: ET.Element, source: RunSource, kernel: str, changed: str) -> None:
-    host, facts = source.run.host, source.run.kernels.get(kernel, {})
+def _add_system(root: ET.Element, stored: StoredRun, kernel: str, changed: str) -> None:
+    host, facts = stored.run.host, stored.run.kernels.get(kernel, {})
     _add_elements(
         ET.SubElement(root, "System"),
         Identifier=kernel[:_SYSTEM_LIMIT],
@@ -72,7 +73,7 @@ def _add_system(root: ET.Element, source: RunSource, kernel: str, changed: str) 
         Software=f"Kernel: {facts.get('release', '')}",
         User="",
         TimeStamp=changed,
-        TestClientVersion=source.run.harness,
+        TestClientVersion=stored.run.harness,
         Notes=f"kernel key {facts.get('key', '')}",
     )
 

@@ -8,21 +8,22 @@ import math
 from typing import BinaryIO
 
 from harness.errors import InputError
-from harness.store.export import RunSource
+from harness.records import StoredRun
+from harness.store.store import Store
 from harness.verdict import Verdict
 
 
-def write(source: RunSource, stream: BinaryIO) -> None:
+def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
     """Write the boots that passed. InputError when a side has none."""
-    boots = source.store.boots_frame(source.run_id)
+    boots = store.boots_frame(stored.run.id)
     passed = boots[(boots["verdict"] == Verdict.PASSED.value) & boots["load_ns"].notna()]
     names = passed["kernel"].astype(str)
-    baseline = str(source.run.plan["baseline"])
+    baseline = str(stored.run.plan["baseline"])
     others = [
-        name for name in source.run.plan.get("kernels", sorted(set(names))) if name != baseline
+        name for name in stored.run.plan.get("kernels", sorted(set(names))) if name != baseline
     ]
     if passed.empty or baseline not in set(names):
-        raise InputError(f"{source.run_id}: no boot of {baseline} passed: PTS has nothing to read")
+        raise InputError(f"{stored.run.id}: no boot of {baseline} passed: PTS has nothing to read")
     most = passed.sort_values(["nr_threads", "cpus"], kind="stable").iloc[-1]
     at_most = passed[
         (passed["nr_threads"] == most["nr_threads"])
