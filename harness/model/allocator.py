@@ -225,6 +225,8 @@ class Allocator:
     def decay(self, node: VmapNode, full: bool) -> None:
         """`decay_va_pool_node`: give a quarter of each pool (or all) back to the free space.
 
+        `vmap_node_shrink_scan` does it with all of every node's under memory pressure.
+
         A quarter of up to three areas rounds to 0. Linux 6.12 counts down from there before it
         compares, so that such a pool loses all of them; later kernels compare first.
         """
@@ -263,11 +265,6 @@ class Allocator:
         """`reclaim_list_global`: merge into the free space in this order, under its lock."""
         for area in areas:
             self.space.release(area.start, area.end)
-
-    def shrink(self) -> None:
-        """`vmap_node_shrink_scan`: under memory pressure every pool is emptied."""
-        for node in self.nodes:
-            self.decay(node, full=True)
 
     def areas(self) -> Iterator[tuple[str, VmapArea]]:
         """Yield everything that is not free, with its state: busy, lazy or pooled."""

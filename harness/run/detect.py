@@ -133,11 +133,11 @@ def with_repeats(text: str, repeats: int, name: str) -> Playbook:
 
 def _affordable(boots: Sequence[BootRecord], repeats: int, within_s: float) -> int:
     """Return for how many more repeats there is time at the pace of those that were made."""
-    spent_s = span_s(boots)
+    spent_s = _span_s(boots)
     return max(0, int((within_s - spent_s) / (spent_s / repeats)))
 
 
-def span_s(boots: Sequence[BootRecord]) -> float:
+def _span_s(boots: Sequence[BootRecord]) -> float:
     """Return the seconds from the beginning of the first boot to the end of the last one."""
     began = [dt.datetime.fromisoformat(boot.started_at).timestamp() for boot in boots]
     ended = [at + boot.elapsed_s for at, boot in zip(began, boots, strict=True)]

@@ -6,6 +6,7 @@ No number comes of it. Each check is a boot: every case of the module with small
 another set of checks or beside another disturbance. Checks that can share a kernel do.
 """
 
+import functools
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -163,17 +164,22 @@ def run_gate(
 
     Raises InputError for a kernel file at fault, InfrastructureError where the machine is.
     """
+
+    @functools.cache
+    def kernel_with(fragments: tuple[str, ...]) -> BuiltKernel | KernelBuildError:
+        changed = spec.model_copy(update={"fragments": (*spec.fragments, *fragments)})
+        try:
+            return ensure_kernel(changed, Cache(cache), runner, build_progress)
+        except KernelBuildError as error:
+            return error
+
     rows = []
     for check in checks:
         place = folder / check.name
         place.mkdir(parents=True)
-        changed = {"fragments": (*spec.fragments, *check.fragments)}
-        try:
-            kernel = ensure_kernel(
-                spec.model_copy(update=changed), Cache(cache), runner, build_progress
-            )
-        except KernelBuildError as error:
-            rows.append(GateRow(check, Verdict.BUILD_FAILED, str(error), (), place))
+        kernel = kernel_with(check.fragments)
+        if isinstance(kernel, KernelBuildError):
+            rows.append(GateRow(check, Verdict.BUILD_FAILED, str(kernel), (), place))
             continue
         carry_out = _boot_check if check.loads else _trace_check
         rows.append(carry_out(check, kernel, place, cache, runner, tell))

@@ -46,7 +46,6 @@ class HostState:
     throttles: int  # thermal throttling events since boot, summed over CPUs
     governors: tuple[str, ...]
     frequency_khz: tuple[int, ...]
-    runnable: int  # processes that wanted a CPU at this moment
     other_users: int = 0  # people (uid 1000 and up) other than ours who have processes
     processes: Mapping[int, Process] = field(default_factory=dict)
 
@@ -113,7 +112,6 @@ def read_host_state(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Hos
         frequency_khz=tuple(
             khz for cpu in cpus if (khz := _number(cpu / "cpufreq/scaling_cur_freq"))
         ),
-        runnable=_running_processes(stat),
         other_users=len(_user_ids(proc) - {os.getuid()}),
         processes=_processes(proc),
     )
@@ -232,11 +230,6 @@ def own_cpu_s() -> float:
     """Return the CPU time of the harness and of its children that have ended, in seconds."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
-
-
-def _running_processes(stat: list[str]) -> int:
-    line = next((line for line in stat if line.startswith("procs_running")), "procs_running 1")
-    return int(line.split()[1])
 
 
 def _user_ids(proc: Path) -> set[int]:

@@ -33,7 +33,6 @@ class ModuleInfo:
     """
 
     name: str
-    vermagic: str
     parameters: Mapping[str, Parameter]
     cases: Mapping[str, int]
     defaults: Mapping[str, int] = field(default_factory=dict)
@@ -130,7 +129,6 @@ def parse_modinfo_text(text: str) -> ModuleInfo:
     }
     return ModuleInfo(
         name=single.get("name", ""),
-        vermagic=single.get("vermagic", "").strip(),
         parameters=parameters,
         cases=parse_cases(descriptions.get("run_test_mask", "")),
     )

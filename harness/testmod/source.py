@@ -38,4 +38,4 @@ def parse_module_source(text: str) -> ModuleInfo | None:
     cases = parse_cases(mask.description) if mask else {}
     if not cases:
         return None
-    return ModuleInfo("test_vmalloc", "", parameters, cases, defaults)
+    return ModuleInfo("test_vmalloc", parameters, cases, defaults)

@@ -1,5 +1,6 @@
 """As many boots as a change takes to be seen, with generated boot times instead of boots."""
 
+import datetime as dt
 import random
 import time
 
@@ -13,7 +14,6 @@ from harness.run.detect import (
     extend_within,
     plan_more,
     refuse_too_small,
-    span_s,
     with_repeats,
 )
 from harness.run.plan import plan_jobs
@@ -99,7 +99,9 @@ def test_the_time_bounds_the_boots_and_it_is_said(pilot):
 
 def test_boots_that_become_slower_end_it_in_time(pilot, tmp_path):
     session, run_id = pilot(0.3)
-    took_s = span_s(boots(session, run_id)[0])
+    ran = boots(session, run_id)[0]
+    began = [dt.datetime.fromisoformat(boot.started_at).timestamp() for boot in ran]
+    took_s = max(1.0, began[-1] + ran[-1].elapsed_s - began[0])
     detect = Detect(0.03, 3 * took_s)
     more = plan_more(session, run_id, detect)
     assert more.repeats in {14, 15}

@@ -12,7 +12,7 @@ import typer
 from harness.console import echo
 
 if TYPE_CHECKING:
-    from harness.process import Runner
+    from harness.spec.host import HostSpec
     from harness.targets.simulated.machine import MachineModel
     from harness.targets.simulated.measure import Measure
 
@@ -69,7 +69,11 @@ def measure(
     from harness.files import replace_file
     from harness.spec.document import render_document
     from harness.targets.simulated.machine import machine_folders
-    from harness.targets.simulated.measure import measure_machine, model_of
+    from harness.targets.simulated.measure import (
+        measure_machine,
+        model_of,
+        with_instructions,
+    )
 
     with _measured_on(host) as (machine, about, load, run):
         called = name or re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
@@ -81,11 +85,9 @@ def measure(
         found = measure_machine(run, lambda what: echo(f"measuring {what}", err=True))
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     source = f"vmapbench machine measure on {machine} ({about}, load {load}), {today}"
-    model = model_of(path.stem, f"{about}, measured", source, found, None)
+    model = model_of(path.stem, f"{about}, measured", source, found)
     if pair_us is not None:
-        model = model_of(
-            path.stem, f"{about}, measured", source, found, _instructions_for(model, pair_us)
-        )
+        model = with_instructions(model, source, _instructions_for(model, pair_us))
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, render_document(model.model_dump(mode="json", exclude={"name"})))
     echo(f"{path}: {model.clock_mhz} MHz, {len(found.cpus)} CPUs, {model.arbitration}")
@@ -127,15 +129,17 @@ def _measured_on(host: str | None) -> Iterator[tuple[str, str, float, "Measure"]
     """Give the machine's name, what it is, its load, and what runs the program there."""
     from harness.build.cache import cache_folder
     from harness.process import SubprocessRunner
+    from harness.spec.host import load_host
     from harness.targets.simulated.measure import ensure_measure
 
     runner = SubprocessRunner()
-    if host is not None:
-        with _on_lab_host(host, runner) as (about, load, run):
-            yield host, about, load, run
-        return
-    about = _cpu_of(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
+    lab_host = load_host(host) if host is not None else None
+    about = "" if lab_host else _cpu_of(Path("/proc/cpuinfo").read_text(errors="replace"))
     program = ensure_measure(cache_folder(), runner)
+    if lab_host:
+        with _on_lab_host(lab_host, program) as (about, load, run):
+            yield lab_host.name, about, load, run
+        return
 
     def run_here(arguments: Sequence[str]) -> str:
         return runner.run([str(program), *arguments], deadline_s=_LONGEST_S, check=True).output
@@ -144,21 +148,16 @@ def _measured_on(host: str | None) -> Iterator[tuple[str, str, float, "Measure"]
 
 
 @contextlib.contextmanager
-def _on_lab_host(host: str, runner: "Runner") -> Iterator[tuple[str, float, "Measure"]]:
-    from harness.build.cache import cache_folder
+def _on_lab_host(host: "HostSpec", program: Path) -> Iterator[tuple[str, float, "Measure"]]:
     from harness.errors import InputError
-    from harness.spec.host import load_host
-    from harness.targets.simulated.measure import ensure_measure
     from harness.targets.ssh.transport import HostShell
 
-    spec = load_host(host)
-    program = ensure_measure(cache_folder(), runner)
-    with contextlib.closing(HostShell(spec)) as shell:
+    with contextlib.closing(HostShell(host)) as shell:
         about = _cpu_of(shell.run(["cat", "/proc/cpuinfo"], check=True).stdout)
         load = float(shell.run(["cut", "-d ", "-f1", "/proc/loadavg"], check=True).stdout or 0)
         folder = shell.run(["mktemp", "-d"], check=True).stdout.strip()
         if not folder.startswith("/"):
-            raise InputError(f"host {host}: mktemp -d says {folder[:80]!r}")
+            raise InputError(f"host {host.name}: mktemp -d says {folder[:80]!r}")
         place = f"{folder}/measure"
 
         def run_there(arguments: Sequence[str]) -> str:

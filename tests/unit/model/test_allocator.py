@@ -48,7 +48,8 @@ class AllocatorMachine(RuleBasedStateMachine):
 
     @rule()
     def shrink(self):
-        self.allocator.shrink()
+        for node in self.allocator.nodes:
+            self.allocator.decay(node, full=True)
         assert not any(state == "pooled" for state, _ in self.allocator.areas())
 
     @invariant()

@@ -21,7 +21,6 @@ def noise(after, own_s=0.0):
 def test_this_host_can_be_read():
     state = read_host_state()
     assert state.busy_s > 0
-    assert state.runnable >= 1
 
 
 def test_counters_are_read_as_documented(tmp_path):

@@ -39,7 +39,7 @@ def elf(section):
 @pytest.mark.parametrize(("description", "cases"), [(OLD, 3), (NEW, 5)])
 def test_parameters_and_cases_come_from_the_module_itself(description, cases):
     module = parse_modinfo(elf(modinfo(description).encode()))
-    assert (module.name, module.vermagic) == ("test_vmalloc", "6.12.117 SMP mod_unload")
+    assert module.name == "test_vmalloc"
     assert {name: each.type for name, each in module.parameters.items()} == {
         "run_test_mask": "int",
         "use_huge": "bool",

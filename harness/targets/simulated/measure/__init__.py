@@ -183,10 +183,11 @@ def arbitration_of(found: Measurement) -> tuple[Arbitration, str]:
     return ("nearest-first" if many < few / 2 else "first-come"), text
 
 
-def model_of(
-    name: str, summary: str, source: str, found: Measurement, instructions_per_cycle: float | None
-) -> MachineModel:
-    """Return the machine model of a measurement; `source` says what was measured, and when."""
+def model_of(name: str, summary: str, source: str, found: Measurement) -> MachineModel:
+    """Return the machine model of a measurement; `source` says what was measured, and when.
+
+    Its instructions per cycle are 1, an assumption; see `with_instructions`.
+    """
     transfers, missing = transfers_of(found.transfers)
     topology = topology_of(found.cpus)
     arbitration, why = arbitration_of(found)
@@ -202,7 +203,7 @@ def model_of(
         name=name,
         summary=summary,
         clock_mhz=round(core["clock_mhz"]),
-        instructions_per_cycle=round(instructions_per_cycle or 1.0, 2),
+        instructions_per_cycle=1.0,
         pause_cycles=core["pause_cycles"],
         atomic_cycles=core["atomic_cycles"],
         string_bytes_per_cycle=core["string_bytes_per_cycle"],
@@ -212,11 +213,7 @@ def model_of(
         arbitration=arbitration,
         sources={
             "clock_mhz": f"{source}: a chain of dependent additions, one a cycle",
-            "instructions_per_cycle": (
-                f"{source}: so many give the time of a pair on one CPU that was measured"
-                if instructions_per_cycle
-                else "an assumption, not a measurement: see threadripper-3970x"
-            ),
+            "instructions_per_cycle": "an assumption, not a measurement: see threadripper-3970x",
             "pause_cycles": f"{source}: PAUSE, over the cycle above",
             "atomic_cycles": f"{source}: LOCK XADD in a line that the core owns",
             "string_bytes_per_cycle": f"{source}: REP STOS over 16 KiB",
@@ -228,4 +225,15 @@ def model_of(
             "arbitration": f"{source}: {why}",
             "loads": f"{source}: dependent loads, {loads}; the machine model has no capacity",
         },
+    )
+
+
+def with_instructions(model: MachineModel, source: str, per_cycle: float) -> MachineModel:
+    """Return `model` with the instructions per cycle that give a measured time of a pair."""
+    reason = f"{source}: so many give the time of a pair on one CPU that was measured"
+    return model.model_copy(
+        update={
+            "instructions_per_cycle": round(per_cycle, 2),
+            "sources": {**model.sources, "instructions_per_cycle": reason},
+        }
     )

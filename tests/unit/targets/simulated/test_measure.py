@@ -61,7 +61,7 @@ def found(text: str, **figures) -> Measurement:
 
 
 def test_a_machine_of_two_complexes_becomes_a_model_that_can_be_simulated():
-    model = model_of("mine", "a machine", "measured", found(topology(2, 4, 2)), None)
+    model = model_of("mine", "a machine", "measured", found(topology(2, 4, 2)))
     assert model.topology.threads_per_core == 2
     assert (model.topology.cores_per_complex, model.topology.dies) == (4, 2)
     assert model.transfers.same_complex_ns == 24.0
@@ -76,7 +76,7 @@ def test_a_machine_of_two_complexes_becomes_a_model_that_can_be_simulated():
 def test_a_distance_that_the_machine_does_not_have_says_so():
     _, missing = transfers_of(found(topology(1, 4, 1)).transfers)
     assert missing == ["same_core_ns", "same_die_ns", "other_die_ns"]
-    model = model_of("mine", "", "measured", found(topology(1, 4, 1)), None)
+    model = model_of("mine", "", "measured", found(topology(1, 4, 1)))
     assert "not on this machine: same_core_ns" in model.sources["transfers"]
 
 
