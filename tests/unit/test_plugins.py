@@ -1,4 +1,7 @@
-"""What a file more gives, in a copy of the package: nothing else is edited."""
+"""What a file or a row more gives, in a copy of the package: nothing else is edited.
+
+An architecture more is a record, see tests/unit/spec/test_architectures.py.
+"""
 
 import shutil
 import subprocess
@@ -41,6 +44,28 @@ baseline: one
 target: {kind: board, cpus: 4, port: ttyUSB0}
 workloads: [{name: quick}]
 """
+CASE = '    Case("crowd_alloc_test", 8192, areas=(3, 5), may_fail=True, calibration_loops=700),\n'
+USES_OF_A_CASE = """
+from harness.model.timing import SIZES
+from harness.records import Sample
+from harness.run.ab import case_mask
+from harness.run.calibrate import CALIBRATED
+from harness.run.validate import TracedLoad
+from harness.testmod.log import unexpected_failures
+from harness.testmod.source import parse_module_source
+from harness.testmod.workload import check_workload
+
+print(case_mask(["crowd"], "a source that declares nothing"))
+print(TracedLoad("crowd", 1.0).load(5, 2))
+print(SIZES["crowd"], [case.short for case in CALIBRATED if case.mask == 8192])
+print(unexpected_failures([Sample(0, "crowd_alloc_test", 0, 1, None, 1, 1000, 5)]))
+module = parse_module_source(
+    '__param(int, run_test_mask, 7, "id: 1, name: fix_size_alloc_test\\\\n"'
+    '"id: 8192, name: crowd_alloc_test\\\\n");'
+)
+load = check_workload({"run_test_mask": 8192}, module)
+print(load.cases, load.unknown_cases)
+"""
 HOST = "version: 1\naddress: a.lab\nboot: {method: petit-boot}\n"
 
 
@@ -59,6 +84,9 @@ def package(tmp_path_factory):
     ):
         (folder / "harness" / place).parent.mkdir(exist_ok=True)
         (folder / "harness" / place).write_text(text)
+    cases = folder / "harness" / "testmod" / "cases.py"
+    rows = cases.read_text()
+    cases.write_text(rows.replace(")\n\nBY_NAME = ", f"{CASE})\n\nBY_NAME = "))
     return folder
 
 
@@ -104,3 +132,14 @@ def test_a_target_may_stand_in_a_playbook_and_is_what_boots(package, tmp_path):
     (tmp_path / "playbook.yaml").write_text(PLAYBOOK.replace("kind: board", "kind: bord"))
     done = run(package, "-m", "harness.cli.main", "check", "playbook.yaml", home=tmp_path)
     assert "'board', 'qemu', 'simulated', 'ssh'" in done.stdout + done.stderr
+
+
+def test_a_case_is_selected_modelled_calibrated_and_judged_by_its_row(package, tmp_path):
+    done = run(package, "-c", USES_OF_A_CASE, home=tmp_path)
+    assert done.stdout.splitlines() == [
+        "8192",
+        "run_test_mask=8192 nr_threads=2 test_loop_count=5 sequential_test_order=1 nr_pages=0",
+        "(3, 5) ['crowd']",
+        "[]",
+        "('crowd_alloc_test',) ()",
+    ], done.stderr
