@@ -13,7 +13,7 @@ from harness.errors import InputError
 from harness.records import JobRecord
 from harness.run.plan import plan_jobs, planned_request, point_names
 from harness.run.prepare import BuildKernel
-from harness.run.session import Session, module_builder
+from harness.run.session import Session, module_builder, source_workloads
 from harness.spec.kernel import GitSource, KernelSpec, TreeSource, load_kernel_spec
 from harness.spec.playbook import Playbook
 
@@ -147,7 +147,9 @@ def plan_lines(plan: BisectPlan, session: Session) -> list[str]:
     """Return what a bisection would do; builds and boots nothing."""
     changes, job = plan.source_range.changes, plan.job
     spec = plan.source_range.spec(0)
-    request = planned_request(spec, job, plan.playbook.target)
+    playbook = plan.playbook.model_copy(update={"kernels": (job.kernel,)})
+    loads = source_workloads(playbook, [spec], session.cache, session.runner)
+    request = planned_request(spec, job, playbook, loads.get((job.kernel, job.workload), ()))
     target = session.target_for(plan.playbook.target, [spec])
     lines = [f"{change.name}  {change.title}" for change in changes]
     layouts = plan.request.bounds.layouts

@@ -1,7 +1,7 @@
 """From a playbook to the boots it asks for, in the order in which they run. Pure."""
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from harness.build.kernel import BuiltKernel
 from harness.records import JobRecord
 from harness.spec.kernel import KernelSpec
 from harness.spec.playbook import ParameterValue, Playbook, WorkloadSpec, expand_sweep
-from harness.spec.target import TargetSpec
 from harness.targets.base import BootRequest
+from harness.testmod.workload import Workload, assumed_workload
 
 
 def plan_jobs(playbook: Playbook) -> list[JobRecord]:
@@ -105,9 +105,31 @@ def _resolve(parameters: Mapping[str, ParameterValue], cpus: int) -> dict[str, P
     return {name: cpus if value == "cpus" else value for name, value in parameters.items()}
 
 
-def planned_request(spec: KernelSpec, job: JobRecord, target: TargetSpec) -> BootRequest:
-    """Return the boot of a job as far as it is known before anything is built, for a dry run."""
-    loads = tuple(" ".join(f"{name}={value}" for name, value in load.items()) for load in job.loads)
-    kernel = BuiltKernel.at(Path(spec.name), spec)
-    memory_mib = getattr(target, "memory_mib", None) or 1024
-    return BootRequest(kernel, job.cpus, loads, memory_mib, job.expected_s, Path("BOOT-FOLDER"))
+def guest_memory_mib(
+    playbook: Playbook, job: JobRecord, loads: Sequence[Workload], page_size: int
+) -> int:
+    """Return the memory of a job's guest: what the playbook says, or what its `loads` hold."""
+    if playbook.target.memory_mib:
+        return playbook.target.memory_mib
+    fragment = playbook.workload(job.workload).fragment
+    needed = max(load.memory_mib(job.cpus, page_size) for load in loads)
+    return int(needed / (1 - (fragment.share_kept if fragment else 0.0)))
+
+
+def planned_request(
+    spec: KernelSpec, job: JobRecord, playbook: Playbook, loads: Sequence[Workload] = ()
+) -> BootRequest:
+    """Return the boot of a job as far as it is known before anything is built, for a dry run.
+
+    `loads`: of the job, checked; without them its parameters are taken as they are.
+    """
+    loads = loads or [assumed_workload(load) for load in job.loads]
+    return BootRequest(
+        kernel=BuiltKernel.at(Path(spec.name), spec),
+        cpus=job.cpus,
+        loads=tuple(load.render_parameters() for load in loads),
+        memory_mib=guest_memory_mib(playbook, job, loads, spec.arch.page_sizes[0]),
+        expected_s=job.expected_s * len(job.loads),
+        folder=Path("BOOT-FOLDER"),
+        repeat=job.repeat,
+    )

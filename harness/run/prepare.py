@@ -9,7 +9,7 @@ from harness.build.kconfig import critical_differences
 from harness.build.kernel import BuiltKernel
 from harness.errors import InputError, KernelBuildError
 from harness.records import JobRecord
-from harness.run.plan import merge_faults, plan_jobs
+from harness.run.plan import guest_memory_mib, merge_faults, plan_jobs
 from harness.spec.playbook import Playbook
 from harness.targets.base import Target
 from harness.testmod.modinfo import ModuleInfo, parse_modinfo
@@ -38,7 +38,7 @@ class Prepared:
         """Return the loads of a job, in order. Raises InputError with every fault, a line each."""
         point = (job.kernel, job.workload)
         if point not in self.checked:
-            self.checked[point] = tuple(_checked(job.loads, self._module(job)))
+            self.checked[point] = check_loads(job.loads, self._module(job))
         return self.checked[point]
 
     def kernel_for(self, job: JobRecord) -> BuiltKernel:
@@ -59,20 +59,14 @@ class Prepared:
 
     def memory_mib(self, job: JobRecord) -> int:
         """Return the memory of a job's guest: what the playbook says, or what its cases hold."""
-        given = self.playbook.target.memory_mib
-        if given or job.kernel in self.broken:
-            return given or 1
+        if job.kernel in self.broken:
+            return self.playbook.target.memory_mib or 1
         page_size = self.kernels[job.kernel].page_size
-        needed = max(load.memory_mib(job.cpus, page_size) for load in self.workloads(job))
-        return int(needed / (1 - self._share_kept(job)))
-
-    def _share_kept(self, job: JobRecord) -> float:
-        """Return the share of the free memory that is kept to fragment it."""
-        fragment = self.playbook.workload(job.workload).fragment
-        return fragment.percent / 100 / 2**fragment.order if fragment else 0.0
+        return guest_memory_mib(self.playbook, job, self.workloads(job), page_size)
 
 
-def _checked(loads: Sequence[Mapping[str, Any]], module: ModuleInfo) -> list[Workload]:
+def check_loads(loads: Sequence[Mapping[str, Any]], module: ModuleInfo) -> tuple[Workload, ...]:
+    """Return the loads of a job, in order. Raises InputError with every fault, a line each."""
     workloads, faults = [], []
     for load in loads:
         try:
@@ -81,7 +75,7 @@ def _checked(loads: Sequence[Mapping[str, Any]], module: ModuleInfo) -> list[Wor
             faults.append(str(error))
     if faults:
         raise InputError("\n".join(faults))
-    return workloads
+    return tuple(workloads)
 
 
 def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:

@@ -25,7 +25,7 @@ from harness.run.execute import Execution, ReadHost, run_pending
 from harness.run.noise import read_host_state
 from harness.run.observer import Observer
 from harness.run.plan import merge_faults, plan_jobs, planned_request
-from harness.run.prepare import BuildKernel, Prepared, prepare
+from harness.run.prepare import BuildKernel, Prepared, check_loads, prepare
 from harness.spec.architecture import Architecture
 from harness.spec.document import parse_document
 from harness.spec.kernel import KernelSpec, load_kernel_spec, one_architecture
@@ -35,7 +35,7 @@ from harness.spec.target import TargetSpec
 from harness.store.store import Store, open_store
 from harness.targets.base import Target
 from harness.testmod.own import CASES, cases_module
-from harness.testmod.workload import check_workload
+from harness.testmod.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,14 @@ class Session:
         """
         playbook = on_host(load_playbook(file), host)
         specs = {spec.name: spec for spec in self.specs(playbook)}
-        refuse_unknown_parameters(playbook, self.kernels, self.runner)
+        workloads = source_workloads(playbook, specs.values(), self.cache, self.runner)
         target = self.target_for(playbook.target, specs.values())
         lines = []
         for job in plan_jobs(playbook):
             if repeats is not None and job.repeat >= repeats:
                 break
-            request = planned_request(specs[job.kernel], job, playbook.target)
+            checked = workloads.get((job.kernel, job.workload), ())
+            request = planned_request(specs[job.kernel], job, playbook, checked)
             loads = "; ".join(request.loads)
             lines.append(f"boot {job.position}: {job.kernel}, {job.workload}: {loads}")
             lines += [f"    {shlex.join(argv)}" for argv in target.command_lines(request)]
@@ -120,8 +121,9 @@ class Session:
     def run(self, file: Path, host: str | None = None, run_id: str | None = None) -> RunResult:
         """Run a playbook from its first boot; `host`: instead of the lab host that it names."""
         playbook = on_host(load_playbook(file), host)
-        refuse_unknown_parameters(playbook, self.kernels, self.runner)
-        target = self.target_for(playbook.target, self.specs(playbook))
+        specs = self.specs(playbook)
+        source_workloads(playbook, specs, self.cache, self.runner)
+        target = self.target_for(playbook.target, specs)
         with contextlib.closing(self.open_store()) as store, contextlib.closing(target):
             prepared = prepare(playbook, self._builder(playbook), target)
             run_id = begin_run(prepared, store, now=self.now(), run_id=run_id)
@@ -258,31 +260,38 @@ def check_playbook(file: Path, kernels: Path) -> int:
         faults.append(f"1: fallback: there is no {fallback_file(file, playbook.fallback)}")
     if faults:
         raise SpecError(file, faults)
-    refuse_unknown_parameters(playbook, kernels, SubprocessRunner())
+    specs = [load_kernel_spec(name, kernels) for name in playbook.kernels]
+    source_workloads(playbook, specs, Cache(cache_folder()), SubprocessRunner())
     return len(plan_jobs(playbook))
 
 
-def refuse_unknown_parameters(playbook: Playbook, kernels: Path, runner: Runner) -> None:
-    """Raise SpecError for what the module of a kernel cannot take, as far as its source says."""
-    cache = Cache(cache_folder())
-    found: list[tuple[JobRecord, str]] = []
+def source_workloads(
+    playbook: Playbook, specs: Iterable[KernelSpec], cache: Cache, runner: Runner
+) -> dict[tuple[str, str], tuple[Workload, ...]]:
+    """Return the loads of each kernel and workload, as far as the sources of `specs` tell.
+
+    Raises SpecError for what the module of a kernel cannot take, by its source.
+    """
+    faults: list[tuple[JobRecord, str]] = []
+    workloads = {}
     planned = [job for job in plan_jobs(playbook) if not job.repeat]
+    by_name = {spec.name: spec for spec in specs}
     for name in playbook.kernels:
         taken_from = name if playbook.module_source == "own" else playbook.baseline
-        kernels_own = source_module(load_kernel_spec(taken_from, kernels), cache, runner)
-        checked = [(job, load) for job in planned if job.kernel == name for load in job.loads]
-        for job, load in checked:
+        kernels_own = source_module(by_name[taken_from], cache, runner)
+        for job in planned:
             own = playbook.workload(job.workload).module == CASES
             module = cases_module() if own else kernels_own
-            if module is None:
+            if module is None or job.kernel != name:
                 continue
             try:
-                check_workload(load, module)
+                workloads[name, job.workload] = check_loads(job.loads, module)
             except InputError as error:
-                found += [(job, fault) for fault in str(error).split("\n")]
-    faults = [
+                faults += [(job, fault) for fault in str(error).split("\n")]
+    lines = [
         f"{playbook.line_of(fault.partition(':')[0])}: {line}"
-        for fault, line in merge_faults(found).items()
+        for fault, line in merge_faults(faults).items()
     ]
-    if faults:
-        raise SpecError(f"{playbook.name}.yaml", faults)
+    if lines:
+        raise SpecError(f"{playbook.name}.yaml", lines)
+    return workloads

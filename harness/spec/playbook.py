@@ -34,6 +34,11 @@ class FragmentSpec(Document):
     percent: Annotated[int, Field(ge=1, le=95)] = 80
     """Share of the free memory that is fragmented. Example: `80`"""
 
+    @property
+    def share_kept(self) -> float:
+        """The share of the free memory that stays allocated."""
+        return self.percent / 100 / float(2**self.order)
+
 
 class WorkloadSpec(Document):
     """Parameters of one load of test_vmalloc. A sweep makes one workload of each combination.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from harness.errors import ParameterError
 from harness.spec.architecture import PAGE_SIZE
-from harness.testmod.cases import BY_NAME, Case, LoadSize, lazy_max_pages
+from harness.testmod.cases import BY_NAME, CASES, Case, LoadSize, lazy_max_pages
 from harness.testmod.modinfo import ModuleInfo
 
 Value = bool | int | str
@@ -140,6 +140,16 @@ def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workl
     if faults:
         raise ParameterError("\n".join(faults))
     return Workload(good, cases, module.defaults)
+
+
+def assumed_workload(parameters: Mapping[str, Value]) -> Workload:
+    """Return the load that `parameters` describe, unchecked, of a module that is not known yet.
+
+    Its cases are those of `harness.testmod.cases` that the mask has.
+    """
+    mask = int(parameters.get("run_test_mask", _INT_MAX))
+    cases = tuple(case.name for case in CASES if case.mask & mask)
+    return Workload({"sequential_test_order": True, **parameters}, cases)
 
 
 def _mask_faults(mask: int, module: ModuleInfo) -> list[str]:

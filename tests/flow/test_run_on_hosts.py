@@ -38,6 +38,7 @@ def test_every_host_of_a_label_has_its_plan(plan):
         assert said.output.count(start) == 6
     assert "ep1" not in said.output
     assert said.output.count("vmap_nodes=1") == 6
+    assert "sequential_test_order=N" in said.output
 
 
 def test_a_playbook_without_a_host_asks_for_one(plan):

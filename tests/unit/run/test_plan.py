@@ -1,12 +1,15 @@
 import re
 from collections import Counter
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.run.plan import merge_faults, plan_jobs, point_names
+from harness.run.plan import merge_faults, plan_jobs, planned_request, point_names
 from harness.spec.document import parse_document
+from harness.spec.kernel import DebianSource, KernelSpec
 from harness.spec.playbook import Playbook
+from harness.testmod.workload import assumed_workload
 
 
 def playbook(seed=1, repeats=3, extra=""):
@@ -89,3 +92,21 @@ def test_points_are_named_in_the_order_of_the_playbook():
         f"w[cpus={cpus},test_loop_count={loops}]" for cpus in (8, 1) for loops in (10, 20)
     ]
     assert {job.workload for job in plan_jobs(swept)} == set(point_names(swept))
+
+
+def test_a_planned_boot_has_the_loads_and_the_memory_of_the_real_one():
+    source = DebianSource(debian="linux-source-6.12")
+    spec = KernelSpec(version=1, name="a", source=source, folder=Path())
+    planned = playbook(extra="warmup_parameters: {use_huge: true, nr_threads: 9}")
+    job = plan_jobs(planned)[0]
+    request = planned_request(spec, job, planned)
+    loops = job.parameters["test_loop_count"]
+    assert request.loads == (
+        "sequential_test_order=Y use_huge=Y nr_threads=9",
+        f"sequential_test_order=Y nr_threads=4 test_loop_count={loops}",
+    )
+    warmup = assumed_workload(job.loads[0])
+    assert request.memory_mib == warmup.memory_mib(4) > 1024
+    target = planned.target.model_copy(update={"memory_mib": 300})
+    given = planned.model_copy(update={"target": target})
+    assert planned_request(spec, job, given, [warmup]).memory_mib == 300
