@@ -60,7 +60,7 @@ PLAIN, SLOW = "return 1;", "return 1 + 1;"
 
 
 def quiet_host():
-    return HostState(0.0, 0.0, 0.0, 0, (), (), 1)
+    return HostState(0.0, 0.0, 0.0, 0, (), ())
 
 
 def git(folder, *argv):

@@ -32,13 +32,13 @@ from tests.flow.fakes import (
 
 def quiet_host():
     """The counters of a host on which nothing else ever runs."""
-    return HostState(0.0, 0.0, 0.0, 0, (), (), 1)
+    return HostState(0.0, 0.0, 0.0, 0, (), ())
 
 
 def busy_host():
     """The counters of a host on which others take all CPUs all the time."""
     busy_host.seconds += 1_000.0
-    return HostState(busy_host.seconds, 0.0, 9.0, 0, (), (), 9)
+    return HostState(busy_host.seconds, 0.0, 9.0, 0, (), ())
 
 
 busy_host.seconds = 0.0

@@ -86,7 +86,8 @@ def package(tmp_path_factory):
         (folder / "harness" / place).write_text(text)
     cases = folder / "harness" / "testmod" / "cases.py"
     rows = cases.read_text()
-    cases.write_text(rows.replace(")\n\nBY_NAME = ", f"{CASE})\n\nBY_NAME = "))
+    first = "\nCASES: tuple[Case, ...] = (\n"
+    cases.write_text(rows.replace(first, first + CASE))
     return folder
 
 

@@ -11,7 +11,7 @@ from harness.run.noise import (
 )
 from harness.spec.playbook import NoiseLimits
 
-QUIET = HostState(100.0, 1.0, 0.5, 0, ("performance",), (3_700_000,), 1)
+QUIET = HostState(100.0, 1.0, 0.5, 0, ("performance",), (3_700_000,))
 
 
 def noise(after, own_s=0.0):
@@ -24,7 +24,7 @@ def test_this_host_can_be_read():
 
 
 def test_counters_are_read_as_documented(tmp_path):
-    (tmp_path / "stat").write_text("cpu  100 0 50 900 5 10 10 30 0 0\nprocs_running 3\n")
+    (tmp_path / "stat").write_text("cpu  100 0 50 900 5 10 10 30 0 0\n")
     (tmp_path / "loadavg").write_text("1.25 0.5 0.1 2/100 99\n")
     cpu = tmp_path / "sys/devices/system/cpu/cpu0"
     (cpu / "cpufreq").mkdir(parents=True)
@@ -33,7 +33,7 @@ def test_counters_are_read_as_documented(tmp_path):
     (cpu / "cpufreq/scaling_cur_freq").write_text("2200000\n")
     (cpu / "thermal_throttle/core_throttle_count").write_text("7\n")
     state = read_host_state(tmp_path, tmp_path / "sys")
-    assert state == HostState(1.7, 0.3, 1.25, 7, ("powersave",), (2_200_000,), 3)
+    assert state == HostState(1.7, 0.3, 1.25, 7, ("powersave",), (2_200_000,))
 
 
 def test_other_people_with_processes_are_counted(tmp_path):
