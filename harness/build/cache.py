@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,14 @@ import platformdirs
 
 from harness.errors import InfrastructureError, InputError
 from harness.files import replace_file, sync_file_system
-from harness.locks import locked, shared_until_exit
+from harness.locks import free_locks, locked, shared_until_exit
+from harness.signals import interrupts_held
 
 # kbuild refuses a path with a space or a colon, LD_PRELOAD takes them for separators, and make and
 # QEMU give a meaning to more.
 _PORTABLE = re.compile(r"[\w./+@=~-]")
+_REMOVALS = 20
+_BETWEEN_REMOVALS_S = 0.1
 
 
 def cache_folder() -> Path:
@@ -103,7 +107,24 @@ class Cache:
         except OSError as error:
             raise InfrastructureError(f"cannot write the build cache {target}: {error}") from error
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            with interrupts_held():  # a second Ctrl-C leaves no gigabyte behind
+                _remove(folder)
+
+    def remove_dead_attempts(self) -> None:
+        """Remove what processes left that were killed, or whose machine stopped, at an attempt."""
+        for folder in self.place("building", "x").parent.iterdir():
+            with free_locks(self.place("locks", folder.name.rpartition(".")[0])) as free:
+                if free:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder in which killed programs may be about to end still, writing until then."""
+    for _ in range(_REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(_BETWEEN_REMOVALS_S)
 
 
 # A kernel is used from its build to the last boot, through many hands: no block spans that, the

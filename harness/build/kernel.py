@@ -112,6 +112,7 @@ def ensure_kernel(
     a fragment is at fault, InfrastructureError when the machine is.
     """
     cache = cache if isinstance(cache, Cache) else Cache(cache)
+    cache.remove_dead_attempts()
     plan = plan_build(spec, cache, runner)
     entry = cache.place("kernels", plan.key)
     cache.hold(plan.key)

@@ -255,6 +255,18 @@ def test_a_killed_build_is_never_taken_for_finished(
     assert not list((build.cache.folder / "building").glob("*"))
 
 
+def test_what_dead_processes_left_of_other_kernels_goes_and_what_lives_stays(
+    build: Builder, toy: Toy
+) -> None:
+    dead, alive = (build.cache.place("building", f"{key * 32}.x1y2") for key in "ab")
+    for folder in (dead, alive):
+        (folder / "tree").mkdir(parents=True)
+    with build.cache.lock("b" * 32, lambda: None):
+        build(toy())
+    assert not dead.exists()
+    assert alive.is_dir()
+
+
 def wait_until_nothing_runs_in(folder: Path) -> None:
     """Wait until every process whose working folder lies below `folder` has ended."""
     while any(_runs_in(process, folder) for process in Path("/proc").glob("[0-9]*")):
