@@ -85,7 +85,7 @@ def find_sides(
 
     `base`: a commit, `A..B` or `A...B`; empty: HEAD, or what the series names. `change`: a commit;
     empty: the working tree. `patches`: a mailbox, a folder of patches, "-" for a mailbox on
-    standard input, or empty. Raises InputError, also where both sides are the same.
+    standard input, or empty. Raises InputError. Whether they differ: `refuse_same`.
     """
     tree = find_tree(folder)
     if ".." in base and not change and not patches:
@@ -101,7 +101,7 @@ def find_sides(
         else:
             second = _working_tree_side(tree, repository)
         sides = Sides(tree, repository, first, second)
-    return _checked(sides)
+    return _kernel_sides(sides)
 
 
 def find_change(folder: Path, commit: str, patches: str, cache: Cache, runner: Runner) -> Sides:
@@ -128,17 +128,20 @@ def _range_sides(tree: Path, text: str, cache: Cache, runner: Runner) -> Sides:
         if common.returncode:
             raise InputError(f"{text}: the two have no commit in common")
         _, first = _commit_side(tree, common.output.strip(), cache, runner)
-    return _checked(Sides(tree, repository, first, second))
+    return _kernel_sides(Sides(tree, repository, first, second))
 
 
-def _checked(sides: Sides) -> Sides:
+def refuse_same(sides: Sides) -> None:
+    """Raise InputError where there is nothing to compare.
+
+    Apart from `find_sides`, so that a fault in what else the user asked for is said first.
+    """
     ours = sides.repository
     if ours.tree_of(sides.base.commit) == ours.tree_of(sides.change.commit):
         raise InputError(
             f"{sides.change.word} is the same as {sides.base.word}: there is nothing to compare\n"
             "  next: change something, or name two commits (vmapbench ab HEAD~1 HEAD)"
         )
-    return _kernel_sides(sides)
 
 
 def _kernel_sides(sides: Sides) -> Sides:

@@ -121,7 +121,14 @@ def load_series(place: Path, runner: Runner) -> PatchSeries:
     if found and len(found.series) != 1:
         titles = "; ".join(series.title for series in found.series[:5]) or "none"
         rest = f"\n  not understood: {'; '.join(found.odd[:5])}" if found.odd else ""
-        raise InputError(f"{place}: expected one series of patches, found {titles}{rest}")
+        step = (
+            "leave one series of these in it"
+            if found.series
+            else "write one with `git format-patch --stdout BASE..BRANCH`"
+        )
+        raise InputError(
+            f"{place}: expected one series of patches, found {titles}{rest}\n  next: {step}"
+        )
     series = found.series[0] if found else load_patches(place, runner)
     if series.fault:
         raise InputError(f"{place}: {series.fault}")

@@ -79,9 +79,11 @@ def plan_more(session: Session, run_id: str, detect: Detect) -> More:
 def refuse_too_small(detect: Detect, playbook: Playbook) -> None:
     """Raise InputError for a change that no number of boots shows."""
     if detect.effect <= playbook.smallest_effect:
+        larger = max(0.01, 2 * playbook.smallest_effect)
         raise InputError(
             f"--detect: a change of {detect.effect:.2%} is not reported: nothing up to "
-            f"{playbook.smallest_effect:.2%} is called faster or slower"
+            f"{playbook.smallest_effect:.2%} is called faster or slower\n"
+            f"  next: name a larger one, such as --detect {larger:.0%}"
         )
 
 

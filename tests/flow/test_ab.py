@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,14 @@ import pytest
 
 from harness.build.cache import Cache
 from harness.build.kernel import ensure_kernel
-from harness.build.sides import UNTRACKED_LIMIT, WORKING_TREE, find_sides, find_tree, side_kernels
+from harness.build.sides import (
+    UNTRACKED_LIMIT,
+    WORKING_TREE,
+    find_sides,
+    find_tree,
+    refuse_same,
+    side_kernels,
+)
 from harness.build.start_config import REQUIRED, read_start_config
 from harness.errors import InputError, ParameterError, ToolError
 from harness.process import SubprocessRunner
@@ -241,14 +249,16 @@ def test_what_cannot_be_compared_is_refused_with_the_next_step(tree, sides, tmp_
         with pytest.raises(InputError, match=words):
             sides(where, *named, **more)
 
-    refused("working tree is the same as HEAD: there is nothing to compare")
-    refused("v1 is the same as v1", "v1", "v1")
+    for named, words in (((), "working tree is the same as HEAD"), (("v1", "v1"), "v1 is the")):
+        with pytest.raises(InputError, match=f"^{words}.*there is nothing to compare\n  next: "):
+            refuse_same(sides(tree, *named))
     refused(r"has no commit 'nonsense'\n  next: `git fetch --tags`", "nonsense")
     refused("has no commit '--output=x'", "--output=x")
     refused("found also 'v2'", "v1", "v2", patches="x")
     refused("is in no git tree", where=tmp_path / "cache")
     (tmp_path / "empty.mbox").write_text("")
-    refused("expected one series of patches, found none", patches=str(tmp_path / "empty.mbox"))
+    empty = str(tmp_path / "empty.mbox")
+    refused(r"expected one series of patches, found none\n  next: write one with", patches=empty)
     with (tree / "core").open("wb") as dump:
         dump.truncate(UNTRACKED_LIMIT + 1)
     refused("largest is core")
@@ -432,5 +442,29 @@ def test_the_verb_shows_what_it_would_do(tree, cache, tmp_path, monkeypatch, cap
     assert sum(line.startswith("boot ") for line in boots) == 2
     assert last == "7 boots of each side, in random order"
     assert snapshot(tree) == before
-    with pytest.raises(InputError, match="is not reported"):
+    with pytest.raises(InputError, match=r"is not reported.*\n  next: .* --detect 1%$"):
         command_line()([*words, "--detect", "0.1%"], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--cases", "fix_sise"], "--cases: this tree has no fix_sise; it has "),
+        (["--on", "kvn"], "--on: kvn is neither"),
+        (["--on", "simulated:0"], "--on: found 'simulated:0'"),
+        (["--config", "no_defconfig"], "--config: the tree has no "),
+        (["--config", "no/such/file"], "config: there is no file"),
+        (["--detect", "0.1%"], "--detect: a change of 0.10% is not reported"),
+        ([], "working tree is the same as HEAD"),
+    ],
+)
+def test_a_fault_in_the_options_is_said_before_that_nothing_has_changed(
+    tree, cache, monkeypatch, words, fault
+):
+    from harness.cli.main import command_line
+
+    monkeypatch.setenv("VMAPBENCH_CACHE", str(cache.folder))
+    with pytest.raises(InputError, match=f"^{re.escape(fault)}"):
+        command_line()(
+            ["ab", "--tree", str(tree), "--on", "qemu", *words, "--dry-run"], standalone_mode=False
+        )

@@ -123,7 +123,7 @@ def test_a_pilot_that_says_nothing_ends_there(pilot):
 
 
 def test_a_change_that_is_no_news_is_refused():
-    with pytest.raises(InputError, match=r"0\.50% is not reported"):
+    with pytest.raises(InputError, match=r"0\.50% is not reported.*\n  next: .* 1%$"):
         refuse_too_small(Detect(0.005, 60), fake_playbook())
     assert with_repeats(PLAYBOOK.replace("name: fake\n", "", 1), 9, "fake").repeats == 9
 

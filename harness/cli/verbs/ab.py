@@ -58,7 +58,7 @@ def command(
     when the change is slower, so that it serves `git rebase --exec`.
     """
     from harness.build.cache import Cache, cache_folder
-    from harness.build.sides import find_sides
+    from harness.build.sides import find_sides, refuse_same
     from harness.process import SubprocessRunner
     from harness.run.ab import Options, plan_ab
     from harness.run.detect import Detect, refuse_too_small
@@ -68,9 +68,11 @@ def command(
     named = listed(cases)
     options = Options(on, threads or 0, named, loops, boots, config, arch_of(architecture))
     wanted = Detect(share("--detect", detect), seconds("--within", within)) if detect else None
-    plan = plan_ab(find_sides(tree, base, change, patch, cache, runner), options, cache, runner)
+    sides = find_sides(tree, base, change, patch, cache, runner)
+    plan = plan_ab(sides, options, cache, runner)
     if wanted:
         refuse_too_small(wanted, plan.playbook)
+    refuse_same(sides)
     echo(plan.heading(), err=as_json)
     if dry_run:
         _show_plan(plan, reports, boots)
