@@ -7,6 +7,7 @@
  * BODY_LOOP    N turns of two instructions each
  * BODY_LOCK    TURNS times: a ticket lock round N turns of two instructions
  * BODY_COUNTERS TURNS times: three times N turns of two instructions and an update of one line
+ * BODY_MEMORY  TURNS times: a load of each of N lines, four instructions a line
  * BODY_RING    TURNS times round: wait for the word to be my number, make it the next CPU's
  */
 #define RAM_COUNT  0x8000 /* CPUs that are up */
@@ -18,6 +19,7 @@
 #define RAM_STAMPS 0x10000
 #define RAM_STACKS 0x40000
 #define RAM_CPUS   0x8180
+#define RAM_LINES  0x200000
 #define APIC       0xfee00000
 
 	.section .text
@@ -111,6 +113,16 @@ body:	movl %ebx, %edi
 	movl $1, %eax
 	lock xaddl %eax, (%edx)
 	subl $1, %ebp
+	jnz 2b
+	subl $1, %esi
+	jnz 1b
+#elif defined(BODY_MEMORY)
+	movl $TURNS, %esi
+1:	movl $RAM_LINES, %edx
+	movl $N, %ecx
+2:	movl (%edx), %eax
+	addl $64, %edx
+	subl $1, %ecx
 	jnz 2b
 	subl $1, %esi
 	jnz 1b

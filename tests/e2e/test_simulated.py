@@ -1,6 +1,7 @@
 """The simulated machine's time, on a firmware of our own and on a booted kernel."""
 
 import re
+import statistics
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -130,6 +131,43 @@ def test_a_message_takes_a_transfer_and_arrives_after_it_was_sent(simulate):
     assert far_ns > near_ns
 
 
+CALIBRATED = load_machine("threadripper-3970x-calibrated")
+
+
+def ns_of_a_load(simulate, lines: int, l3_mib: int) -> float:
+    """A load of each of so many lines, the first time apart, in ns beyond its instructions."""
+    memory = CALIBRATED.memory.model_copy(update={"l3_mib": l3_mib})
+    machine = CALIBRATED.model_copy(update={"memory": memory})
+    once, again = (
+        simulate("BODY_MEMORY", 1, machine, name=f"{turns}", TURNS=turns, N=lines).cycles
+        for turns in (1, 5)
+    )
+    cycles = (again - once) / (4 * lines)
+    return (cycles - 4 / machine.instructions_per_cycle) / machine.clock_mhz * 1000
+
+
+@pytest.mark.parametrize(
+    ("lines", "l3_mib", "expected"),
+    [(4_096, 16, 0), (16_384, 16, CALIBRATED.memory.l3_ns), (65_536, 1, CALIBRATED.memory.dram_ns)],
+)
+def test_a_load_costs_what_the_cache_it_is_found_in_does(simulate, lines, l3_mib, expected):
+    """256 KiB are in the second level, 1 MiB in the third, 4 MiB in neither of 1 MiB."""
+    assert ns_of_a_load(simulate, lines, l3_mib) == pytest.approx(expected, rel=0.02, abs=0.1)
+
+
+def test_the_first_load_of_a_large_page_walks_the_page_tables(simulate):
+    """8 MiB from a multiple of 2 MiB: four pages."""
+    lines, memory = 131_072, CALIBRATED.memory
+    without = CALIBRATED.model_copy(update={"memory": memory.model_copy(update={"walk_ns": 0})})
+    walking = memory.model_copy(update={"walk_ns": 1000})
+    dear = CALIBRATED.model_copy(update={"memory": walking})
+    cycles = [
+        simulate("BODY_MEMORY", 1, machine, name=name, TURNS=1, N=lines).cycles
+        for name, machine in (("none", without), ("walks", dear))
+    ]
+    assert (cycles[1] - cycles[0]) / CALIBRATED.clock_mhz * 1000 == pytest.approx(4000, abs=5)
+
+
 def ns_of_three_updates(simulate, cpus: int, arbitration: str) -> float:
     """Three updates of one line and half a microsecond of work, in ns of all CPUs together."""
     turns, machine = 200, spread(THREADRIPPER, cpus)
@@ -196,10 +234,11 @@ def boot(built, tmp_path):
         cpus: int = 8,
         lines: tuple[str, ...] = (),
         simulation: SimulationOptions = SimulationOptions(),  # noqa: B008  (frozen)
+        boot_parameters: tuple[str, ...] = (),
     ):
         folder = tmp_path / name
         folder.mkdir()
-        spec = SimulatedSpec(kind="simulated", cpus=cpus)
+        spec = SimulatedSpec(kind="simulated", cpus=cpus, boot_parameters=boot_parameters)
         target = ScriptedTarget(spec, tmp_path / "cache", SubprocessRunner(), simulation=simulation)
         target.lines = lines
         load = f"nr_threads={cpus} run_test_mask=1 test_loop_count=300"
@@ -235,6 +274,34 @@ def test_lines_that_no_atomic_and_no_spin_loop_uses_may_cost_nothing(boot, tmp_p
     )
     assert 1000 < locks["misses"] < every["misses"]
     assert locks["spins_left_out"] > 1000
+
+
+def test_clearing_charged_as_a_whole_takes_as_long_as_by_element(boot):
+    """On one CPU, where nothing else depends on when in a page its time passes."""
+    whole, element = (
+        boot(
+            f"charge-{charge}",
+            cpus=1,
+            simulation=SimulationOptions(switches=(("charge_strings", charge),)),
+            boot_parameters=("init_on_alloc=1",),
+        )
+        for charge in (1, 0)
+    )
+    assert whole.verdict is element.verdict is Verdict.PASSED
+    assert whole.load_ns[0] == pytest.approx(element.load_ns[0], rel=0.001)
+
+
+def test_a_boot_without_detail_repeats_and_leaves_the_load_as_it_is(boot):
+    """Within what another order of events changes in a load as short as this one."""
+    fast = SimulationOptions(switches=(("fast_boot", 1),))
+    first, second = (boot(name, simulation=fast) for name in ("first", "second"))
+    assert first.verdict is second.verdict is Verdict.PASSED
+    assert (first.kernel_log, first.load_ns) == (second.kernel_log, second.load_ns)
+    means = [
+        statistics.fmean(line.avg_us for line in parse_log(result.kernel_log)[0].summaries)
+        for result in (first, boot("detail"))
+    ]
+    assert means[0] == pytest.approx(means[1], rel=0.15)
 
 
 def test_windows_count_every_allocation_of_every_worker(boot, built, tmp_path):

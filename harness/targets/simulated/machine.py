@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.errors import InputError
 from harness.spec.document import Document, parse_document
@@ -20,7 +20,9 @@ TICKS_PER_CYCLE = 1024
 # plugin/coherence.c), but a vCPU that is late at a line waits for one that is early, so a
 # long quantum inflates contention: docs/explanation/simulated.md has the figures.
 QUANTUM_NS = 100
+FAST_QUANTUM_NS = 100_000  # where nothing is followed: see SimulationOptions
 SAMPLE_NS = 10_000
+LINE = 64  # bytes of a cache line
 
 
 class MachineTopology(Document):
@@ -39,6 +41,29 @@ class Transfers(Document):
     same_complex_ns: Annotated[float, Field(ge=0)]
     same_die_ns: Annotated[float, Field(ge=0)]
     other_die_ns: Annotated[float, Field(ge=0)]
+
+
+class Memory(Document):
+    """What a core pays for a line that its second-level cache has not, and no other core wrote."""
+
+    l2_kib: Annotated[int, Field(ge=64, le=16_384)]
+    l2_ways: Annotated[int, Field(ge=1, le=32)]
+    l3_mib: Annotated[int, Field(ge=1, le=1024)]  # of a core complex
+    l3_ways: Annotated[int, Field(ge=1, le=32)]
+    l3_ns: Annotated[float, Field(gt=0)]
+    dram_ns: Annotated[float, Field(gt=0)]
+    tlb_entries: Annotated[int, Field(ge=16, le=65_536)]  # of the second-level TLB, a core
+    walk_ns: Annotated[float, Field(ge=0)]  # through page tables that are cached
+
+    @model_validator(mode="after")
+    def _sets_are_a_power_of_two(self) -> Self:
+        sets, rest = divmod(self.l2_kib * 1024 // LINE, self.l2_ways)
+        if rest or sets & (sets - 1):
+            raise ValueError(
+                f"l2_kib {self.l2_kib} in {self.l2_ways} ways has {sets} sets: "
+                "the number of sets has to be a power of two"
+            )
+        return self
 
 
 # In which order atomics that want one cache line get it (plugin/arbitration.c).
@@ -61,6 +86,7 @@ class MachineModel(Document):
     smt_throughput: Annotated[float, Field(ge=1, le=2)] = 2.0
     topology: MachineTopology = MachineTopology()
     transfers: Transfers
+    memory: Memory | None = None  # none: what a core has once had costs it nothing
     arbitration: Arbitration = "first-come"
     sources: dict[str, str]
 
@@ -145,7 +171,24 @@ def plugin_options(machine: MachineModel) -> dict[str, int]:
         "per_ccx": per_complex,
         "per_die": per_complex * machine.topology.complexes_per_die,
         "quantum": ticks_of_ns(QUANTUM_NS, machine),
+        "fast_quantum": ticks_of_ns(FAST_QUANTUM_NS, machine),
         "sample": ticks_of_ns(SAMPLE_NS, machine),
+        **(_memory_options(machine.memory, machine) if machine.memory else {}),
+    }
+
+
+def _memory_options(memory: Memory, machine: MachineModel) -> dict[str, int]:
+    return {
+        "l2_lines": memory.l2_kib * 1024 // LINE,
+        "l2_ways": memory.l2_ways,
+        "l3_lines": memory.l3_mib * 1024 * 1024 // LINE,
+        "l3_ways": memory.l3_ways,
+        "tlb_entries": memory.tlb_entries,
+        "l3": ticks_of_ns(memory.l3_ns, machine),
+        "memory": ticks_of_ns(memory.dram_ns, machine),
+        "walk": ticks_of_ns(memory.walk_ns, machine),
+        # Models without memory keep charging each element: results that stand are from these.
+        "charge_strings": 1,
     }
 
 

@@ -223,7 +223,7 @@ def model_of(name: str, summary: str, source: str, found: Measurement) -> Machin
             "transfers": f"{source}: compare-exchange ping-pong, half a round trip, medians: "
             f"{pairs}{absent}",
             "arbitration": f"{source}: {why}",
-            "loads": f"{source}: dependent loads, {loads}; the machine model has no capacity",
+            "loads": f"{source}: dependent loads, {loads}; not used: `memory` is left out",
         },
     )
 

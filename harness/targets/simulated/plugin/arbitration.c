@@ -18,7 +18,8 @@
 
 #include <string.h>
 
-static uint64_t register_at(struct vcpu *v, int place)
+/* A register of `v`, by its place in QEMU's list. */
+uint64_t register_at(struct vcpu *v, int place)
 {
 	static __thread GByteArray *bytes;
 	const qemu_plugin_reg_descriptor *registers;

@@ -12,15 +12,24 @@
  * becomes visible after the transfer and is waited for by the next atomic, as on x86 (AMD64
  * Architecture Programmer's Manual, volume 2, 7.1 and 7.5).
  *
- * Not modelled: capacity misses and DRAM, instruction fetch, page walks, bandwidth.
+ * A machine model may also say what a core pays for what its second-level cache has no more: the
+ * third level of its complex, or memory, and a walk of the page tables. Loads and atomics pay,
+ * stores do not, as the store buffer hides them.
+ *
+ * Not modelled: instruction fetch, bandwidth, the first-level cache.
  */
 #include "sim.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define DIRECTORY (1u << 20)   /* lines followed at a time */
-#define CACHE (1u << 13)       /* lines per core: 512 KiB, the size of a Zen 2 core's L2 */
-#define COMPLEX_BITS 18        /* lines per core complex, as a power of 2: 16 MiB of L3 */
+/*
+ * What vmalloc returns has small pages, the rest of the kernel's memory large ones. This is where
+ * it maps with four levels of page tables and without randomised addresses.
+ */
+#define VMALLOC_START UINT64_C(0xffffc90000000000)
+#define VMALLOC_END UINT64_C(0xffffe90000000000)
 /*
  * Only the kernel's memory is followed: a user address means another page in each process, and
  * the fixmap at the very top holds device registers, one address for all CPUs.
@@ -32,8 +41,10 @@ struct copy {
 };
 
 static struct line *directory;
-static struct copy *caches;
-static struct copy *complexes; /* what the caches of a complex have between them; NULL: not kept */
+static struct copy *caches;    /* the last used of each set comes first */
+static struct copy *complexes; /* the third level, likewise; NULL: not kept */
+static uint64_t *walked;       /* pages that each core has translations of; NULL: not kept */
+static uint64_t core_sets, complex_sets;
 static uint64_t versions;
 
 /* The line of an address. One variable may be asked to have a line of its own, for ablations. */
@@ -47,21 +58,62 @@ static inline uint64_t hash(uint64_t tag)
 	return tag * UINT64_C(0x9e3779b97f4a7c15);
 }
 
+/* One of `slots`, which need be no power of two. */
+static inline uint64_t slot_among(uint64_t tag, uint64_t slots)
+{
+	return (hash(tag) >> 32) * slots >> 32;
+}
+
 static inline struct line *slot_of(uint64_t tag)
 {
 	return &directory[hash(tag) >> 44];
 }
 
+/* The copy of the line in a set, moved to its front; NULL: there is none. */
+static inline struct copy *find_copy(struct copy *set, unsigned ways, uint64_t tag)
+{
+	struct copy found;
+
+	if (set->tag == tag)
+		return set;
+	for (unsigned i = 1; i < ways; i++)
+		if (set[i].tag == tag) {
+			found = set[i];
+			memmove(set + 1, set, i * sizeof(*set));
+			*set = found;
+			return set;
+		}
+	return NULL;
+}
+
+/* Put the line into a set, in place of an older version or of what was used longest ago. */
+static inline void keep_copy(struct copy *set, unsigned ways, const struct line *line)
+{
+	if (!find_copy(set, ways, line->tag))
+		memmove(set + 1, set, (ways - 1) * sizeof(*set));
+	*set = (struct copy){ line->tag, line->version };
+}
+
+static inline struct copy *set_in_core(const struct vcpu *v, uint64_t tag)
+{
+	return &caches[v->core * model.l2_lines + (tag & (core_sets - 1)) * model.l2_ways];
+}
+
 static inline struct copy *copy_of(const struct vcpu *v, uint64_t tag)
 {
-	return &caches[(uint64_t)v->core * CACHE + (tag & (CACHE - 1))];
+	return find_copy(set_in_core(v, tag), model.l2_ways, tag);
+}
+
+static inline struct copy *set_in_complex(const struct vcpu *v, uint64_t tag)
+{
+	uint64_t complex = v->index / model.per_ccx;
+
+	return &complexes[complex * model.l3_lines + slot_among(tag, complex_sets) * model.l3_ways];
 }
 
 static inline struct copy *copy_in_complex(const struct vcpu *v, uint64_t tag)
 {
-	uint64_t complex = v->index / model.per_ccx;
-
-	return &complexes[(complex << COMPLEX_BITS) + (hash(tag) >> (64 - COMPLEX_BITS))];
+	return find_copy(set_in_complex(v, tag), model.l3_ways, tag);
 }
 
 /* Some core of the complex has the line as it is now. */
@@ -69,19 +121,17 @@ static bool has_a_neighbour(const struct vcpu *v, const struct line *line)
 {
 	const struct copy *copy;
 
-	if (!complexes)
+	if (!complexes || !model.near_copies)
 		return false;
 	copy = copy_in_complex(v, line->tag);
-	return copy->tag == line->tag && copy->version == line->version;
+	return copy && copy->version == line->version;
 }
 
 static void note_copy(const struct vcpu *v, const struct line *line)
 {
-	const struct copy copy = { line->tag, line->version };
-
-	*copy_of(v, line->tag) = copy;
+	keep_copy(set_in_core(v, line->tag), model.l2_ways, line);
 	if (complexes)
-		*copy_in_complex(v, line->tag) = copy;
+		keep_copy(set_in_complex(v, line->tag), model.l3_ways, line);
 }
 
 /*
@@ -132,6 +182,28 @@ static uint64_t read_cost(const struct vcpu *v, const struct line *line)
 	return cost;
 }
 
+/* Whether the core has to walk the page tables for the address, of whose line it has no copy. */
+static bool walks(const struct vcpu *v, uint64_t address)
+{
+	bool small = address >= VMALLOC_START && address < VMALLOC_END;
+	uint64_t page = small ? address >> 12 : (address >> 21) | UINT64_C(1) << 63, *slot;
+
+	slot = &walked[v->core * model.tlb_entries + slot_among(page, model.tlb_entries)];
+	if (*slot == page)
+		return false;
+	*slot = page;
+	return true;
+}
+
+/* What a core pays to get a line that no other core wrote and that it has not, or has lost. */
+static uint64_t memory_cost(const struct vcpu *v, uint64_t tag, uint64_t address)
+{
+	uint64_t cost;
+
+	cost = copy_in_complex(v, tag) ? model.l3 : model.memory;
+	return walks(v, address) ? cost + model.walk : cost;
+}
+
 /* Take the line into the directory; whoever watches the one it displaces must look again. */
 static void enter(struct line *line, uint64_t tag, uint64_t now)
 {
@@ -159,11 +231,13 @@ void on_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, vo
 	struct vcpu *v = &vcpus[vcpu];
 	uint64_t tag = tag_of(address);
 	struct line *line = slot_of(tag);
-	struct copy *copy = copy_of(v, tag);
+	const struct copy *copy = copy_of(v, tag);
 
+	if (fast)
+		return;
 	if (v->spin.armed)
 		note_load(v, info, address, line->tag == tag ? line->version : 0);
-	if (line->tag == tag && copy->tag == tag && copy->version == line->version)
+	if (line->tag == tag && copy && copy->version == line->version)
 		return;
 	if ((!follow(line, tag) && !v->spin.armed) || elsewhere(address) || !v->score)
 		return;
@@ -178,21 +252,29 @@ void on_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, vo
 		v->misses++;
 		if (v->score->count >= SLICE_END)
 			profile_sample(v, (uint64_t)pc);
+	} else if (model.memory && !copy) {
+		stall(v, memory_cost(v, tag, address));
+		if (v->score->count >= SLICE_END)
+			profile_sample(v, (uint64_t)pc);
 	}
 	note_copy(v, line);
 }
 
-static void take_line(struct vcpu *v, uint64_t tag, bool atomic, uint64_t pc)
+static void take_line(struct vcpu *v, uint64_t address, bool atomic, uint64_t pc)
 {
+	uint64_t tag = tag_of(address), now = now_of(v), cost = 0;
 	struct line *line = slot_of(tag);
-	uint64_t now = now_of(v), cost = 0;
 
 	if (line->tag != tag)
 		enter(line, tag, now);
 	line->contended |= atomic;
-	if (line->owner == v->index && line->reader == NOBODY) {
-		cost = 0;
-	} else {
+	if (model.memory && line->reader == NOBODY &&
+	    (line->owner == NOBODY || line->owner == v->index) && !copy_of(v, tag)) {
+		if (atomic)
+			cost = memory_cost(v, tag, address);
+		line->version = ++versions;
+		note_copy(v, line);
+	} else if (line->owner != v->index || line->reader != NOBODY) {
 		/* Either the data comes from its owner, or its readers must give it up. */
 		if (line->owner != NOBODY && line->owner != v->index)
 			cost = transfer_cost(v, line->owner);
@@ -234,9 +316,9 @@ void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, v
 
 	(void)info;
 	v->spin.changed = true;
-	if (!v->score || elsewhere(address) || !follow(slot_of(tag), tag))
+	if (fast || !v->score || elsewhere(address) || !follow(slot_of(tag), tag))
 		return;
-	take_line(v, tag, false, (uint64_t)pc);
+	take_line(v, address, false, (uint64_t)pc);
 }
 
 /*
@@ -251,7 +333,7 @@ void before_atomic(unsigned int vcpu, void *userdata)
 	struct line *line;
 	uint64_t address;
 
-	if (!v->score)
+	if (fast || !v->score)
 		return;
 	leave_line(v); /* of an atomic before this one, which ended in a fault */
 	if (model.store_buffer && v->stores_done > now_of(v)) {
@@ -279,21 +361,9 @@ void on_atomic(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, 
 	(void)info;
 	v->spin.changed = true;
 	v->atomics++;
-	if (v->score && !elsewhere(address))
-		take_line(v, tag_of(address), true, (uint64_t)pc);
+	if (!fast && v->score && !elsewhere(address))
+		take_line(v, address, true, (uint64_t)pc);
 	leave_line(v);
-}
-
-/* REP MOVS, STOS ...: QEMU reports each element; hardware moves many bytes a cycle. */
-void on_string(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc)
-{
-	struct vcpu *v = &vcpus[vcpu];
-	uint64_t size = UINT64_C(1) << qemu_plugin_mem_size_shift(info);
-
-	if (v->score)
-		v->score->count += size * model.rep_byte;
-	if ((address & 63) < size || (address & 4095) < size)
-		on_store(vcpu, info, address, pc);
 }
 
 /* NULL: not in the directory, since nobody has used it lately. */
@@ -322,10 +392,20 @@ void watch(uint64_t tag, int change)
 void coherence_init(void)
 {
 	directory = calloc(DIRECTORY, sizeof(*directory));
-	caches = calloc((size_t)MAX_VCPUS * CACHE, sizeof(*caches));
+	core_sets = model.l2_lines / model.l2_ways;
+	complex_sets = model.l3_lines / model.l3_ways;
+	caches = calloc(MAX_VCPUS * model.l2_lines, sizeof(*caches));
 	if (!directory || !caches)
 		abort();
-	if (model.near_copies && model.per_ccx > model.per_core)
-		complexes = calloc((size_t)(vcpu_count / model.per_ccx + 1) << COMPLEX_BITS,
+	if (model.memory || (model.near_copies && model.per_ccx > model.per_core)) {
+		complexes = calloc((vcpu_count / model.per_ccx + 1) * model.l3_lines,
 				   sizeof(*complexes));
+		if (!complexes)
+			abort();
+	}
+	if (model.memory) {
+		walked = calloc(MAX_VCPUS * model.tlb_entries, sizeof(*walked));
+		if (!walked)
+			abort();
+	}
 }

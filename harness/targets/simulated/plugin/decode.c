@@ -8,11 +8,12 @@
 #include "decode.h"
 
 /* Fourth bits of the numbers of registers: of an index, of a base or operand. */
+#define REX_W 8 /* an operand of 64 bits */
 #define REX_X 2
 #define REX_B 1
 
 struct prefixes {
-	bool lock, rep, repne, segment_fs, segment_gs, short_address;
+	bool lock, rep, repne, segment_fs, segment_gs, short_address, short_operand;
 	uint8_t rex;
 	size_t length;
 };
@@ -38,7 +39,9 @@ static struct prefixes prefixes_of(const uint8_t *bytes, size_t length)
 			found.segment_fs = true;
 		else if (byte == 0x67)
 			found.short_address = true;
-		else if (byte != 0x66 && byte != 0x2e && byte != 0x36 && byte != 0x3e &&
+		else if (byte == 0x66)
+			found.short_operand = true;
+		else if (byte != 0x2e && byte != 0x36 && byte != 0x3e &&
 			 byte != 0x26)
 			break;
 	}
@@ -79,6 +82,17 @@ static bool string_operation(uint8_t opcode)
 	return (opcode >= 0xa4 && opcode <= 0xa7) || (opcode >= 0xaa && opcode <= 0xaf);
 }
 
+static uint8_t repeated_element(struct prefixes prefix, uint8_t opcode)
+{
+	bool moves = opcode == 0xa4 || opcode == 0xa5, stores = opcode == 0xaa || opcode == 0xab;
+
+	if (!prefix.rep || prefix.short_address || !(moves || stores))
+		return 0;
+	if (!(opcode & 1))
+		return 1;
+	return prefix.rex & REX_W ? 8 : prefix.short_operand ? 2 : 4;
+}
+
 struct decoded decode(const uint8_t *bytes, size_t length)
 {
 	struct decoded result = { .tracked = true };
@@ -109,6 +123,7 @@ struct decoded decode(const uint8_t *bytes, size_t length)
 	result.mark = length == 3 && bytes[0] == 0x48 && bytes[1] == 0x87 && bytes[2] == 0xd2;
 	result.atomic = prefix.lock || (!two_byte && memory && (opcode == 0x86 || opcode == 0x87));
 	result.string = !two_byte && string_operation(opcode);
+	result.repeated = two_byte ? 0 : repeated_element(prefix, opcode);
 	if (prefix.segment_gs || based_on_stack || (!two_byte && stack_only(opcode)))
 		result.tracked = false;
 	/*
@@ -190,4 +205,10 @@ struct operand operand_of(const uint8_t *bytes, size_t length, uint64_t pc)
 		operand.offset += displacement(bytes + at);
 	operand.known = true;
 	return operand;
+}
+
+/* Where a repeated string instruction writes: %rdi, for %rcx elements. */
+struct operand destination_of(uint8_t element, uint64_t pc)
+{
+	return (struct operand){ .pc = pc, .base = 5, .index = 2, .scale = element };
 }

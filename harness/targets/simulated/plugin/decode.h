@@ -16,8 +16,10 @@ struct operand {
 
 struct decoded {
 	bool pause, mark, atomic, string, tracked, opaque;
+	uint8_t repeated; /* bytes of an element of REP STOS or REP MOVS; 0: it is neither */
 };
 struct decoded decode(const uint8_t *bytes, size_t length);
 struct operand operand_of(const uint8_t *bytes, size_t length, uint64_t pc);
+struct operand destination_of(uint8_t element, uint64_t pc);
 
 #endif

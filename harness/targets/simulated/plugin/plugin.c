@@ -20,6 +20,21 @@ static void announce_atomic(struct qemu_plugin_insn *insn, struct operand operan
 		insn, before_atomic, registers ? PLUGIN_CB_R_REGS : PLUGIN_CB_NO_REGS, kept);
 }
 
+/* before_string() is to be called, for an instruction of the kernel: the firmware is not 64-bit. */
+static bool announce_string(struct qemu_plugin_insn *insn, uint8_t element, uint64_t pc)
+{
+	struct operand *kept;
+
+	if (!element || !model.charge_strings || pc < KERNEL_HALF)
+		return false;
+	kept = malloc(sizeof(*kept));
+	if (!kept)
+		abort();
+	*kept = destination_of(element, pc);
+	qemu_plugin_register_vcpu_insn_exec_cb(insn, before_string, PLUGIN_CB_R_REGS, kept);
+	return true;
+}
+
 static uint64_t instrument(struct qemu_plugin_insn *insn, bool *opaque)
 {
 	uint8_t bytes[16];
@@ -41,8 +56,9 @@ static uint64_t instrument(struct qemu_plugin_insn *insn, bool *opaque)
 		return model.pause;
 	}
 	if (what.string) {
-		qemu_plugin_register_vcpu_mem_cb(insn, on_string, PLUGIN_CB_NO_REGS, PLUGIN_MEM_W,
-						 pc);
+		if (!announce_string(insn, what.repeated, (uint64_t)pc))
+			qemu_plugin_register_vcpu_mem_cb(insn, on_string, PLUGIN_CB_NO_REGS,
+							 PLUGIN_MEM_W, pc);
 		return 0;
 	}
 	if (what.tracked && model.lock_coherence) {

@@ -116,6 +116,8 @@ void on_counted(unsigned int vcpu, void *which)
 {
 	(void)vcpu;
 	executed[(uintptr_t)which]++;
+	if (!which && model.detail_after && executed[0] >= model.detail_after)
+		fast = false;
 }
 
 static void write_table(const char *kind, struct place *table)
@@ -167,6 +169,8 @@ void on_mark(unsigned int vcpu, void *pc)
 	(void)pc;
 	if (!vcpus[vcpu].score || marks >= model.marks)
 		return;
+	if (!model.detail_after)
+		fast = false;
 	write_counts(now_of(&vcpus[vcpu]));
 	if (model.window && marks)
 		write_window(now_of(&vcpus[vcpu]));

@@ -12,7 +12,7 @@
 
 struct vcpu vcpus[MAX_VCPUS];
 unsigned vcpu_count;
-bool engaged;
+bool engaged, fast;
 
 /* Guards all below. Never held while waiting; QEMU's own locks are taken before it, never after. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -162,14 +162,24 @@ static bool sibling_executes(const struct vcpu *v)
 	return false;
 }
 
+/*
+ * Fast: what comes before the part of a run that matters. Lines cost nothing, vCPUs take turns a
+ * thousand times as long, and one that spins lets the others have theirs. It repeats bit for bit, as
+ * all else does; but the order of what several CPUs do is another than it would be in detail.
+ */
+static uint64_t quantum(void)
+{
+	return fast ? model.fast_quantum : model.quantum;
+}
+
 /* Let `v` run until it is a quantum ahead of the next vCPU, or a timer or sample is due. */
 static void start_slice(struct vcpu *v)
 {
 	const struct vcpu *next = least_waiting(v);
 	uint64_t until = v->next_sample, length;
 
-	if (next && next->slice_start + model.quantum < until)
-		until = next->slice_start + model.quantum;
+	if (next && next->slice_start + quantum() < until)
+		until = next->slice_start + quantum();
 	if (main_loop.waits && main_loop.deadline < until)
 		until = main_loop.deadline;
 	length = until > v->slice_start ? until - v->slice_start : 1;
@@ -310,6 +320,14 @@ void goes_on(struct vcpu *v, uint64_t when)
 	set_state(v, RUNNABLE);
 	end_own_slice();
 	grant_next();
+}
+
+/* `v` spins while nobody follows lines: the others may do what it waits for. */
+void spin_fast(struct vcpu *v)
+{
+	pthread_mutex_lock(&lock);
+	let_others_run(v, RUNNABLE, now_of(v) + model.fast_quantum);
+	unlock();
 }
 
 /* `v` itself has found that it spins: it stays out of the race until bring_back(). */
@@ -522,5 +540,6 @@ void schedule_init(void)
 		vcpus[i].next_sample = model.sample + i * (model.sample / 64 + 1);
 		vcpus[i].spin.period = 1;
 	}
+	fast = model.fast_boot || model.detail_after;
 	engaged = true;
 }

@@ -33,6 +33,7 @@
 #define NEVER UINT64_MAX
 #define MAX_WATCHED 4 /* lines that one spin loop may read */
 #define MAX_COUNTED 8
+#define KERNEL_HALF UINT64_C(0xffff800000000000)
 #define REGISTERS 18  /* 16 general, rip, eflags */
 
 /* The slice of a vCPU ends at the first block that finds its counter at or past this value. */
@@ -79,6 +80,9 @@ struct vcpu {
 	uint64_t stores_done; /* when the last store in the store buffer becomes visible */
 	uint64_t next_sample;
 	struct spin spin;
+	struct {
+		uint64_t pc, end, left;
+	} string; /* the repeated string instruction that it was charged for last */
 	uint64_t wants;    /* tag of the line that its atomic waits for or is given; 0: none */
 	uint64_t asked_at; /* virtual time of that request */
 	void *halt_cond; /* QEMU's CPUState::halt_cond, learnt when it first sleeps on it */
@@ -93,12 +97,21 @@ struct model {
 	uint64_t instruction, pause, atomic, rep_byte;
 	uint64_t smt_extra; /* 1/1024 of its own cost that a vCPU pays more while its sibling runs */
 	uint64_t transfer_smt, transfer_ccx, transfer_die, transfer_package;
+	uint64_t l3, memory, walk; /* memory 0: a core finds what it has once had, whatever the size */
+	uint64_t l2_lines, l3_lines, tlb_entries; /* of a core, of a complex, of a core */
+	unsigned l2_ways, l3_ways;
 	/* vCPUs in one core, one core complex, one die */
 	unsigned per_core, per_ccx, per_die;
-	uint64_t quantum, sample;
+	uint64_t quantum, fast_quantum, sample;
+	/*
+	 * Until the first mark (fast_boot), or until the first counted instruction has been executed
+	 * so often (detail_after), only work costs time: see schedule.c.
+	 */
+	bool fast_boot;
+	uint64_t detail_after;
 	uint64_t seed; /* 0: no perturbation */
 	uint64_t follow_from; /* lowest address whose lines are followed */
-	bool full_coherence, lock_coherence, skip_spins, store_buffer;
+	bool full_coherence, lock_coherence, skip_spins, store_buffer, charge_strings;
 	bool nearest_first, near_copies, idle_stalls;
 	uint64_t apart;                /* address of a variable with a line of its own; 0: none */
 	uint64_t window;               /* 0: no windows */
@@ -126,6 +139,7 @@ extern struct model model;
 extern struct vcpu vcpus[MAX_VCPUS];
 extern unsigned vcpu_count;
 extern bool engaged;
+extern bool fast; /* no detail yet: see fast_boot */
 extern uint64_t ahead_most; /* ticks that a vCPU was ahead of one that waited, at most */
 extern uint64_t drains; /* times that a holder had to wait for the others */
 
@@ -196,6 +210,7 @@ bool let_others_run(struct vcpu *v, enum state state, uint64_t until);
 void goes_on(struct vcpu *v, uint64_t when);
 void bring_back(struct vcpu *v, uint64_t when);
 void end_slice(struct vcpu *v);
+void spin_fast(struct vcpu *v);
 
 /* --- interpose.c --- */
 void trap_time_stamps(void);
@@ -207,14 +222,18 @@ void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, v
 void on_atomic(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
 void before_atomic(unsigned int vcpu, void *operand);
 struct line *line_of(uint64_t tag);
-void on_string(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
 uint64_t version_of(uint64_t line);
 void watch(uint64_t line, int change);
+
+/* --- string.c --- */
+void on_string(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
+void before_string(unsigned int vcpu, void *operand);
 
 /* --- arbitration.c --- */
 void wait_for_line(struct vcpu *v, struct line *line);
 void leave_line(struct vcpu *v);
 uint64_t address_of(struct vcpu *v, const struct operand *operand);
+uint64_t register_at(struct vcpu *v, int place);
 
 /* --- spin.c --- */
 void on_pause(unsigned int vcpu, void *pc);

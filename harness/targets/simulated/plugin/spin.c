@@ -120,6 +120,10 @@ void on_pause(unsigned int vcpu, void *pc)
 
 	if (!v->score)
 		return;
+	if (fast) {
+		spin_fast(v);
+		return;
+	}
 	if (spin->pc != (uint64_t)pc || spin->changed || !spin->armed || v->score->opaque ||
 	    !lines_unchanged(spin)) {
 		if (spin->pc != (uint64_t)pc)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from harness.errors import InputError
 from harness.targets.simulated.machine import (
     MACHINES,
+    Memory,
     load_machine,
     machine_files,
     plugin_options,
@@ -37,8 +38,8 @@ def test_an_unknown_model_names_the_known_ones():
 @pytest.mark.parametrize("name", sorted(set(machine_files(())) - {"uniform"}))
 def test_every_figure_of_a_real_machine_has_a_source(name):
     machine = load_machine(name)
-    figures = set(type(machine).model_fields) - {"version", "name", "summary", "sources"}
-    assert figures == set(machine.sources)
+    given = {name for name, value in machine if value is not None}
+    assert given - {"version", "name", "summary", "sources"} == set(machine.sources)
 
 
 def test_the_threadripper_has_64_threads_on_four_dies():
@@ -68,6 +69,20 @@ def test_another_arbitration_must_be_a_known_one():
     assert with_arbitration(machine, "nearest-first").arbitration == "nearest-first"
     with pytest.raises(InputError, match="'last-come'; there are: first-come, nearest-first"):
         with_arbitration(machine, "last-come")
+
+
+def test_caches_have_as_many_lines_as_the_model_says():
+    options = plugin_options(load_machine("threadripper-3970x-calibrated"))
+    assert (options["l2_lines"], options["l2_ways"]) == (8192, 8)
+    assert (options["l3_lines"], options["l3_ways"]) == (262_144, 16)
+    assert options["memory"] / TICKS == pytest.approx(91.5 * 3.7, abs=1)
+    assert "memory" not in plugin_options(load_machine("threadripper-3970x"))
+
+
+def test_a_cache_whose_sets_cannot_be_indexed_is_refused():
+    memory = load_machine("threadripper-3970x-calibrated").memory
+    with pytest.raises(ValueError, match=r"l2_kib 500 in 8 ways has 1000 sets: .*power of two"):
+        Memory(**{**memory.model_dump(), "l2_kib": 500})
 
 
 def test_uniform_counts_a_nanosecond_an_instruction():
