@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
+from statistics import fmean
 from typing import Any
 
 from harness.errors import InputError
@@ -12,6 +13,7 @@ from harness.model.costs import MachineCosts, pair_costs
 from harness.model.timing import SIZES, Design, Prediction, VmallocSimulation
 from harness.testmod.cases import BY_SHORT_NAME
 
+PAGE_BYTES = 4096
 PAIRS = 120_000
 """Pairs of one simulation: several purges even at 256 CPUs, and a second or two."""
 
@@ -58,13 +60,21 @@ def predict_point(
     cpus: int,
     design: Design,
     pairs: int = PAIRS,
+    *,
+    cleared: bool = False,
 ) -> BoundedPrediction:
-    """Return the prediction of one setting. Raises InputError for a case never calibrated."""
+    """Return the prediction of one setting; `cleared`: allocated pages are, as by init_on_alloc=1.
+
+    Raises InputError for a case never calibrated.
+    """
     profiles = calibration.cases.get(case)
     if profiles is None or case not in SIZES:
         known = ", ".join(sorted(calibration.cases))
         raise InputError(f"case {case!r} is not calibrated; there are: {known}")
     costs = pair_costs(profiles["many"], profiles["1"], design.nodes, machine)
+    if cleared:
+        pages = fmean(SIZES[case]) - 1  # without the guard page
+        costs = replace(costs, think_ns=costs.think_ns + pages * PAGE_BYTES * machine.byte_ns)
     prediction = VmallocSimulation(costs, machine, design, cpus, case).run(pairs)
     return BoundedPrediction(prediction, predict_bounds(costs, machine, design, cpus))
 

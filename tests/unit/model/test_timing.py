@@ -208,3 +208,14 @@ def test_counters_that_are_neighbours_in_memory_are_one_line():
     profile = load_calibration().cases["fix_size"]
     pair = pair_costs(profile["many"], profile["1"], 64, FLAT)
     assert pair.counters == {"nr_vmalloc_pages+vmap_lazy_nr": pytest.approx(3.0, abs=0.01)}
+
+
+def test_a_cleared_page_costs_its_bytes():
+    plain, cleared = (
+        predict_point(
+            load_calibration(), FLAT, "fix_size", 1, Design(1), 2_000, cleared=cleared
+        ).prediction
+        for cleared in (False, True)
+    )
+    more_ns = 1e9 / cleared.pairs_per_s - 1e9 / plain.pairs_per_s
+    assert more_ns == pytest.approx(4096 * FLAT.byte_ns, rel=0.001)
