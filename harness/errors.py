@@ -46,7 +46,7 @@ class VmapbenchError(Exception):
 
 
 class InputError(VmapbenchError):
-    """The user can fix it."""
+    """What was given is at fault, and the user can fix it."""
 
     exit_code = ExitCode.BAD_INPUT
 

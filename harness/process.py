@@ -143,7 +143,7 @@ class Children:
 
 
 class SubprocessRunner:
-    """Runs real programs."""
+    """Runs programs of this machine, with a limit on what each prints."""
 
     def run(
         self,

@@ -41,6 +41,7 @@ def draw_sweep(
 
 
 def curve_json(machine: str, curve: list[CurvePoint], loads: list[dict[str, float]]) -> str:
+    """Return the points of the curves, and the loads of all cases, as JSON."""
     points = [
         {
             "case": each.case,
@@ -56,6 +57,7 @@ def curve_json(machine: str, curve: list[CurvePoint], loads: list[dict[str, floa
 
 
 def curve_text(curve: list[CurvePoint]) -> str:
+    """Return a table of the curves, a line a case, number of CPUs and of nodes."""
     lines = [
         f"{'case':<18}{'CPUs':>5}{'nodes':>6}{'pairs/s':>12}{'bounds':>26}{'MVA':>12}  bottleneck"
     ]
@@ -78,6 +80,7 @@ def _point_text(point: BoundedPrediction) -> str:
 
 
 def sweep_json(parameter: str, points: list[tuple[str, float, BoundedPrediction]]) -> str:
+    """Return the points of a sweep as JSON, each with the value of `parameter`."""
     rows: list[dict[str, Any]] = [
         {"case": case, parameter: value, **as_document(point)} for case, value, point in points
     ]
@@ -85,6 +88,7 @@ def sweep_json(parameter: str, points: list[tuple[str, float, BoundedPrediction]
 
 
 def sweep_text(parameter: str, points: list[tuple[str, float, BoundedPrediction]]) -> str:
+    """Return a table of a sweep, a line a value of `parameter` and case."""
     lines = [f"{parameter:>18}"]
     for _, value, point in points:
         hits = f"{point.prediction.pool_hits:.1%} from pools"

@@ -19,7 +19,7 @@ from harness.model.timing import Design
 
 @dataclass(frozen=True)
 class ThroughputBounds:
-    """Pairs per second."""
+    """Bounds of the throughput, and exact mean-value analysis between them; pairs per second."""
 
     lower: float
     upper: float

@@ -150,7 +150,7 @@ def profile_of_part(part: Mapping[str, Any], loops: int) -> CaseProfile:
 
 
 def render_calibration(calibration: Calibration) -> str:
-    """Return the file's text."""
+    """Return the calibration as JSON, which `parse_calibration` reads back."""
     return json.dumps({"version": FORMAT, **asdict(calibration)}, indent=1) + "\n"
 
 

@@ -44,7 +44,7 @@ def describe_state(allocator: Allocator, event: Event) -> Iterator[str]:
 
 
 def render_event(event: Event) -> str:
-    """Return one line."""
+    """Return an event as one line: its kind, then name=value; addresses in hexadecimal."""
     parts = [type(event).__name__.lower()]
     for name, value in event._asdict().items():
         if name != "where":

@@ -15,7 +15,7 @@ from harness.errors import InfrastructureError
 from harness.records import BootRecord, JobRecord
 from harness.run.diagnosis import ENOUGH, no_boot_diagnosis
 from harness.run.judge import judge_boot, read_console
-from harness.run.noise import HostState, noise_between, own_cpu_s, read_host_state
+from harness.run.noise import HostState, Noise, noise_between, own_cpu_s, read_host_state
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared
 from harness.store.store import Store
@@ -190,6 +190,18 @@ def _boot_once(run: Execution, prepared: Prepared, job: JobRecord, attempt: int)
     elapsed_s = time.monotonic() - began
     after, own_s = run.read_host(), own_cpu_s() - own
     noise = noise_between(before, after, own_s, elapsed_s, _host_cpus(result))
+    return record(elapsed_s=elapsed_s, **_judged(run, prepared, job, request, result, noise))
+
+
+def _judged(
+    run: Execution,
+    prepared: Prepared,
+    job: JobRecord,
+    request: BootRequest,
+    result: BootResult,
+    noise: Noise,
+) -> dict[str, Any]:
+    """Return what a boot that ended adds to its record: verdict, reason, time, facts, samples."""
     measured = prepared.workloads(job)[-1]
     log = result.kernel_log or read_console(result.console)
     findings = scan_console(log)
@@ -213,14 +225,13 @@ def _boot_once(run: Execution, prepared: Prepared, job: JobRecord, attempt: int)
         "stack": dict(run.locate_stack([log], request.kernel)) if splats else {},
         "steady_loops": steady_loops(measured.nr_threads, job.cpus),
     }
-    return record(
-        verdict,
-        reason,
-        elapsed_s,
-        load_ns=result.load_ns[-1] if result.load_ns else None,
-        facts=facts,
-        samples=samples if verdict in (Verdict.PASSED, Verdict.NOISY) else (),
-    )
+    return {
+        "verdict": verdict,
+        "reason": reason,
+        "load_ns": result.load_ns[-1] if result.load_ns else None,
+        "facts": facts,
+        "samples": samples if verdict in (Verdict.PASSED, Verdict.NOISY) else (),
+    }
 
 
 def _request(job: JobRecord, prepared: Prepared, folder: Path) -> BootRequest:

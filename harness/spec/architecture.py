@@ -79,7 +79,7 @@ class Architecture:
 
     @property
     def most_cpus(self) -> int:
-        """Of a guest."""
+        """The most CPUs that a guest of QEMU's largest machine type may have."""
         return self.machines[-1][0]
 
     def is_native(self, host: str | None = None) -> bool:
@@ -108,7 +108,7 @@ class Architecture:
         return next(machine for most, machine in self.machines if cpus <= most)
 
     def cpu_model_for(self, accelerator: str) -> str:
-        """Return QEMU's CPU model."""
+        """Return the CPU model of guests under QEMU's `accelerator`, as `-cpu` takes it."""
         return self.kvm_cpu_model if accelerator == "kvm" and self.kvm_cpu_model else self.cpu_model
 
     def paging_levels(self, page_size: int, user_bits: int) -> int:

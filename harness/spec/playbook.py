@@ -84,7 +84,7 @@ class NoiseLimits(Document):
 
 
 class Playbook(Document):
-    """One comparison."""
+    """One comparison: kernels, a target, workloads, and how many boots of each."""
 
     version: Literal[1]
     """Of the format. Example: `1`"""

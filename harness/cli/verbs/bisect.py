@@ -1,15 +1,22 @@
 """`vmapbench bisect`: which change moved the time?"""
 
+import contextlib
 import json
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.options import KernelsOption, ReportsOption
 from harness.console import echo
 from harness.errors import ExitCode
+
+if TYPE_CHECKING:
+    from harness.run.bisect import BisectionResult
+    from harness.run.bisect_plan import BisectRequest
+    from harness.run.session import Session
 
 
 def command(
@@ -54,18 +61,8 @@ def command(
     """
     from harness.analysis.bisection import Phase
     from harness.analysis.bisection_ends import LEAST_LAYOUTS, SearchBounds
-    from harness.cli.progress import show_progress
-    from harness.report.bisection import (
-        as_document,
-        render_outcome,
-        render_progress,
-        store_result,
-    )
-    from harness.run.bisect import BisectionResult, bisect
-    from harness.run.bisect import resume as go_on
-    from harness.run.bisect_plan import BisectRequest, plan_bisection, plan_lines
-    from harness.run.session import Session
-    from harness.spec.playbook import load_playbook
+    from harness.report.bisection import as_document, render_outcome, store_result
+    from harness.run.bisect_plan import BisectRequest
 
     if (file is None) == (resume is None):
         raise typer.BadParameter("name GOOD, BAD and a playbook, or --resume RUN-ID")
@@ -75,25 +72,56 @@ def command(
         )
     given = {"most_boots": most_boots, "layouts": layouts}
     chosen = {name: value for name, value in given.items() if value is not None}
-    with show_progress(live=sys.stderr.isatty()) as observer:
-        session = Session(kernels, reports, observer, observer.build)
-
-        def notify(outcome: BisectionResult) -> None:
-            observer.say(render_progress(outcome))
-
-        if file is None:
-            outcome = go_on(session, str(resume), notify, **chosen)
-        else:
-            bounds = SearchBounds(alpha, beta, **chosen)
-            request = BisectRequest(good, bad, tree, kernel, workload, case, bounds)
-            plan = plan_bisection(load_playbook(file), request, session)
-            if dry_run:
-                echo("\n".join(plan_lines(plan, session)))
-                return
-            outcome = bisect(session, plan, notify)
+    if file is None:
+        outcome = _resume(kernels, reports, str(resume), chosen)
+    else:
+        bounds = SearchBounds(alpha, beta, **chosen)
+        request = BisectRequest(good, bad, tree, kernel, workload, case, bounds)
+        found = _search(kernels, reports, file, request, dry_run)
+        if found is None:
+            return
+        outcome = found
     store_result(outcome, reports)
     echo(json.dumps(as_document(outcome), indent=2) if as_json else render_outcome(outcome))
     if outcome.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
     if outcome.state.phase is Phase.NO_DIFFERENCE:
         raise typer.Exit(ExitCode.BAD_VERDICT)
+
+
+def _search(
+    kernels: Path, reports: Path, file: Path, request: "BisectRequest", dry_run: bool
+) -> "BisectionResult | None":
+    """Carry out a new bisection; of a dry run print the plan and return None."""
+    from harness.run.bisect import bisect
+    from harness.run.bisect_plan import plan_bisection, plan_lines
+    from harness.spec.playbook import load_playbook
+
+    with _session(kernels, reports) as (session, notify):
+        plan = plan_bisection(load_playbook(file), request, session)
+        if dry_run:
+            echo("\n".join(plan_lines(plan, session)))
+            return None
+        return bisect(session, plan, notify)
+
+
+def _resume(kernels: Path, reports: Path, run: str, chosen: Mapping[str, int]) -> "BisectionResult":
+    """Go on with a bisection, with other bounds where they are given."""
+    from harness.run.bisect import resume
+
+    with _session(kernels, reports) as (session, notify):
+        return resume(session, run, notify, **chosen)
+
+
+@contextlib.contextmanager
+def _session(
+    kernels: Path, reports: Path
+) -> "Iterator[tuple[Session, Callable[[BisectionResult], None]]]":
+    """Give a session that shows its progress, and what says how far a bisection is."""
+    from harness.cli.progress import show_progress
+    from harness.report.bisection import render_progress
+    from harness.run.session import Session
+
+    with show_progress(live=sys.stderr.isatty()) as observer:
+        session = Session(kernels, reports, observer, observer.build)
+        yield session, lambda outcome: observer.say(render_progress(outcome))

@@ -164,8 +164,8 @@ class TrialRun:
         if not self._request.fragment:
             return
         self._read_memory(UNFRAGMENTED, facts)
-        words = ["fragment", *self._request.fragment.split()]
-        done = self._shell.run(words, root=True, timeout_s=_FRAGMENT_S)
+        argv = ["fragment", *self._request.fragment.split()]
+        done = self._shell.run(argv, root=True, timeout_s=_FRAGMENT_S)
         if done.returncode:
             error = done.stderr.strip()[-200:]
             raise TrialEndedError(Verdict.MODULE_MISSING, f"memory was not fragmented: {error}")

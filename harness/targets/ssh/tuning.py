@@ -70,7 +70,7 @@ class Knob:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A tuned host."""
+    """A host whose knobs were set; `profile` names them, each knob knows its value before."""
 
     profile: str
     knobs: tuple[Knob, ...]

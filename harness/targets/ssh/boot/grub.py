@@ -41,12 +41,12 @@ _WRITABLE = ("ext2", "ext3", "ext4", "xfs", "vfat")
 
 
 class Grub:
-    """See `BootMethod`."""
+    """Boots once by an entry of GRUB's menu: grub-reboot, and a reboot through the firmware."""
 
     name = "grub"
 
     def programs(self) -> tuple[str, ...]:
-        """grub2-common."""
+        """Programs of grub2-common and systemd."""
         return ("grub-reboot", "grub-editenv", "systemctl")
 
     def faults(self, shell: Shell) -> list[str]:
@@ -74,5 +74,5 @@ def storage_faults(mount: str) -> list[str]:
 
 
 def make_method(_: BootSpec) -> Grub:
-    """Return the method."""
+    """Return the method; a host file says nothing more of it."""
     return Grub()

@@ -20,12 +20,12 @@ kexec_start() { systemctl kexec; }
 
 
 class Kexec:
-    """See `BootMethod`."""
+    """Boots once by kexec: no firmware runs, and a reset brings the known-good kernel."""
 
     name = "kexec"
 
     def programs(self) -> tuple[str, ...]:
-        """kexec-tools."""
+        """Programs of kexec-tools and systemd."""
         return ("kexec", "systemctl")
 
     def faults(self, shell: Shell) -> list[str]:
@@ -41,5 +41,5 @@ class Kexec:
 
 
 def make_method(_: BootSpec) -> Kexec:
-    """Return the method."""
+    """Return the method; a host file says nothing more of it."""
     return Kexec()

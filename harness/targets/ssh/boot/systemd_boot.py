@@ -31,7 +31,7 @@ systemd_boot_start() { systemctl reboot; }
 
 
 class SystemdBoot:
-    """See `BootMethod`."""
+    """Boots once by an entry of systemd-boot: bootctl set-oneshot, and a reboot."""
 
     name = "systemd-boot"
 
