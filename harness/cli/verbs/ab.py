@@ -24,28 +24,43 @@ def command(
     base: Annotated[str, typer.Argument(help="A commit, or A..B; HEAD if not given.")] = "",
     change: Annotated[str, typer.Argument(help="A commit; else the working tree as it is.")] = "",
     patch: Annotated[
-        str, typer.Option(help="Compare BASE with these on top: a mailbox, a folder, - for stdin.")
+        str,
+        typer.Option(
+            help="Compare BASE with these patches on top: a mailbox, a folder, - for stdin."
+        ),
     ] = "",
     tree: Annotated[Path, typer.Option(help="The kernel tree.")] = Path(),
     on: Annotated[
-        str, typer.Option(help="qemu, simulated[:CPUS] or a lab host; else what is honest here.")
+        str,
+        typer.Option(
+            help="qemu, simulated[:CPUS] or a lab host; default: KVM with a core per worker, else "
+            "simulated."
+        ),
     ] = "",
     threads: Annotated[
-        int | None, typer.Option(help="Workers; 16, or one a CPU.", min=1, max=1024)
+        int | None,
+        typer.Option(
+            help="Number of workers; default: 16, or one per CPU that --on gives.", min=1, max=1024
+        ),
     ] = None,
     cases: Annotated[str, typer.Option(help="Names of cases, with commas between.")] = "fix_size",
     loops: Annotated[int, typer.Option(help="Loops of each worker.", min=1)] = 4000,
     boots: Annotated[
-        int, typer.Option(help="Of each side; with --detect at first.", min=2, max=1000)
+        int, typer.Option(help="Boots of each side; with --detect of the pilot.", min=2, max=1000)
     ] = 5,
     detect: Annotated[
-        str | None, typer.Option(help="As many boots as it takes to see a change like 3%.")
+        str | None,
+        typer.Option(help="Add boots until a change of this size, like 3%, would be shown."),
     ] = None,
-    within: Annotated[str, typer.Option(help="At most that long, with --detect.")] = "20m",
+    within: Annotated[
+        str, typer.Option(help="With --detect: the longest time that all boots may take.")
+    ] = "20m",
     config: Annotated[
         str, typer.Option(help="Start from a .config, a defconfig of the tree or localyesconfig.")
     ] = "",
-    architecture: Annotated[str, typer.Option(help="x86_64, arm64 ...: built for.")] = "x86_64",
+    architecture: Annotated[
+        str, typer.Option(help="Architecture to build for: x86_64, arm64 or riscv.")
+    ] = "x86_64",
     reports: Annotated[
         Path, typer.Option(help="Folder of the results.", show_default="your data folder")
     ] = _REPORTS,

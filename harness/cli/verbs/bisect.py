@@ -23,26 +23,35 @@ def command(
     good: Annotated[str, typer.Argument(help="A commit, or the kernel that a series is for.")] = "",
     bad: Annotated[str, typer.Argument(help="A commit; a folder or mailbox of patches.")] = "",
     file: Annotated[Path | None, typer.Argument(help="A playbook: target and workload.")] = None,
-    tree: Annotated[str, typer.Option(help="The git tree, where no kernel file says it.")] = "",
-    kernel: Annotated[
-        str, typer.Option(help="Kernel file that says how to configure; by default the baseline.")
+    tree: Annotated[
+        str, typer.Option(help="The git tree; default: that of the kernel file's source.")
     ] = "",
-    workload: Annotated[str, typer.Option(help="By default the playbook's first.")] = "",
-    case: Annotated[str, typer.Option(help="Whose time is judged.")] = "whole load",
+    kernel: Annotated[
+        str, typer.Option(help="Kernel file whose configuration is used; default: the baseline's.")
+    ] = "",
+    workload: Annotated[
+        str, typer.Option(help="A workload of the playbook; default: the first.")
+    ] = "",
+    case: Annotated[str, typer.Option(help="The case whose time is compared.")] = "whole load",
     alpha: Annotated[
-        float, typer.Option(help="Chance to call a good change bad.", min=1e-6, max=0.3)
+        float, typer.Option(help="Probability of calling a good change bad.", min=1e-6, max=0.3)
     ] = 0.05,
     beta: Annotated[
-        float, typer.Option(help="Chance to call a bad change good.", min=1e-6, max=0.3)
+        float, typer.Option(help="Probability of calling a bad change good.", min=1e-6, max=0.3)
     ] = 0.05,
     most_boots: Annotated[
         int | None,
-        typer.Option(help="Of one change; 20, or as before.", min=3, max=1000, show_default=False),
+        typer.Option(
+            help="Most boots of one change; default: 20, with --resume as before.",
+            min=3,
+            max=1000,
+            show_default=False,
+        ),
     ] = None,
     layouts: Annotated[
         int | None,
         typer.Option(
-            help="Builds of one change, each with its code elsewhere in memory; 8, or as before.",
+            help="Most builds of one change, each laid out differently; default: 8, or as before.",
             min=1,
             max=1000,
             show_default=False,

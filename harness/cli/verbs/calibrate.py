@@ -10,9 +10,13 @@ from harness.console import echo, tell
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="A kernel with vmap_nodes=.")] = "node-limit",
+    name: Annotated[
+        str, typer.Argument(help="A kernel that takes the boot parameter vmap_nodes=.")
+    ] = "node-limit",
     kernels: KernelsOption = Path("kernels"),
-    output: Annotated[Path, typer.Option(help="Folder, new.")] = Path("reports/calibration"),
+    output: Annotated[Path, typer.Option(help="A new folder for the result.")] = Path(
+        "reports/calibration"
+    ),
 ) -> None:
     """Measure every lock of every case on one CPU; write calibration.json."""
     from harness.build.cache import cache_folder

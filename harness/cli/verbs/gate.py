@@ -23,7 +23,9 @@ def command(
     ] = "",
     patch: Annotated[
         str,
-        typer.Option(help="On top: a mailbox, a folder, - for stdin; a patch below KERNELS."),
+        typer.Option(
+            help="Patches to apply first: a mailbox, a folder, - for stdin, a patch below KERNELS."
+        ),
     ] = "",
     tree: Annotated[Path, typer.Option(help="The kernel tree.")] = Path(),
     checks: Annotated[str, typer.Option(help="Names of checks, with commas; else all.")] = "",

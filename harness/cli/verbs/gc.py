@@ -17,7 +17,9 @@ _UNITS_S = {"h": 3_600, "d": 86_400, "w": 7 * 86_400}
 
 
 def command(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be removed, remove nothing.")
+    ] = False,
     disk_budget: Annotated[
         str, typer.Option(help="Drop the oldest until all fits, for example 20GiB.")
     ] = "",

@@ -11,8 +11,10 @@ KINDS = ("kernels", "playbooks")
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="Where to write; made if it is not there.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be.")] = False,
+    folder: Annotated[Path, typer.Argument(help="Folder to write to; created if missing.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be written, write nothing.")
+    ] = False,
 ) -> None:
     """Write the shipped kernels, patches, fragments and playbooks to FOLDER, as examples to edit.
 

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 def command(
     file: Annotated[Path, typer.Argument(help="A playbook: its file, or a name.")],
-    detect: Annotated[str, typer.Option(help="The change to be seen, like 3%.")] = "3%",
-    power: Annotated[float, typer.Option(help="The chance to see it.", min=0.5, max=0.99)] = 0.8,
+    detect: Annotated[str, typer.Option(help="The change to be detected, like 3%.")] = "3%",
+    power: Annotated[
+        float, typer.Option(help="The probability of detecting it.", min=0.5, max=0.99)
+    ] = 0.8,
     pilot: Annotated[
-        str | None, typer.Option(help="The pilot run; by default the playbook's last.")
+        str | None, typer.Option(help="The pilot run; default: the last one of the playbook.")
     ] = None,
     reports: ReportsOption = Path("reports"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

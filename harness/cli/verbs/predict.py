@@ -10,18 +10,31 @@ from harness.errors import InputError
 
 
 def command(
-    cpus: Annotated[str, typer.Option(help="8, 1,2,4 or 1..64 (powers of two).")] = "1..64",
-    nodes: Annotated[str, typer.Option(help="1,cpus; or one number in place of cpus.")] = "1,cpus",
-    case: Annotated[list[str] | None, typer.Option(help="Case; may be given again.")] = None,
-    machine: Annotated[str, typer.Option(help="A machine model.")] = "threadripper-3970x",
+    cpus: Annotated[
+        str, typer.Option(help="Numbers of CPUs: 8, 1,2,4 or 1..64 (powers of two).")
+    ] = "1..64",
+    nodes: Annotated[
+        str, typer.Option(help="Numbers of vmap nodes: 1,cpus (one per CPU) or 1,N.")
+    ] = "1,cpus",
+    case: Annotated[
+        list[str] | None, typer.Option(help="A case; may be given several times.")
+    ] = None,
+    machine: Annotated[
+        str, typer.Option(help="A machine model, see `vmapbench machine list`.")
+    ] = "threadripper-3970x",
     arbitration: Annotated[
         str | None,
         typer.Option(help="first-come or nearest-first, in place of the machine model's."),
     ] = None,
-    sweep: Annotated[str | None, typer.Option(help="decay=0..1, nodes=1,4,16 ...")] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(help="Vary one parameter of the design: decay=0..1, nodes=1,4,16 ..."),
+    ] = None,
     chart: Annotated[Path | None, typer.Option(help="Write the sweep's chart (HTML).")] = None,
     calibration: Annotated[str, typer.Option(help="Name of a calibration.")] = "linux-6.12",
-    pairs: Annotated[int, typer.Option(min=1000, help="Allocations simulated.")] = 120_000,
+    pairs: Annotated[
+        int, typer.Option(min=1000, help="Number of allocations to simulate.")
+    ] = 120_000,
     loops: Annotated[
         int, typer.Option(min=1, help="test_loop_count of the load that has all the cases.")
     ] = 1_000_000,

@@ -21,7 +21,7 @@ def command(
     resume: Annotated[str | None, typer.Option(help="Go on with a run: its id, or latest.")] = None,
     hosts: Annotated[
         str | None,
-        typer.Option(help="Lab hosts, one after the other: names, or label=WORD."),
+        typer.Option(help="Lab hosts, one after the other: names or label=WORD, comma-separated."),
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="All hosts at once, on this Dask scheduler: tcp://...")

@@ -20,13 +20,19 @@ TRACED = ("vmap-nodes-traced", "single-node-traced", "linux-6.1-traced")
 
 def command(
     names: Annotated[
-        list[str] | None, typer.Argument(help="By default the traced ones of 6.12 and 6.1.")
+        list[str] | None, typer.Argument(help="Kernels; default: the traced ones of 6.12 and 6.1.")
     ] = None,
-    cpus: Annotated[int, typer.Option(min=1, max=128, help="CPUs that run. 1: exact.")] = 1,
-    possible: Annotated[int, typer.Option(min=1, max=128, help="Possible CPUs.")] = 4,
-    loops: Annotated[int, typer.Option(min=1, help="Loops of a case.")] = 55_000,
-    patch: Annotated[list[str] | None, typer.Option(help="One more patch, below KERNELS.")] = None,
-    again: Annotated[list[Path] | None, typer.Option(help="Replay a folder; no boot.")] = None,
+    cpus: Annotated[
+        int, typer.Option(min=1, max=128, help="CPUs online; with 1 every address is predicted.")
+    ] = 1,
+    possible: Annotated[
+        int, typer.Option(min=1, max=128, help="Possible CPUs, which the number of nodes follows.")
+    ] = 4,
+    loops: Annotated[int, typer.Option(min=1, help="Loops of each case.")] = 55_000,
+    patch: Annotated[list[str] | None, typer.Option(help="A patch to add, below KERNELS.")] = None,
+    again: Annotated[
+        list[Path] | None, typer.Option(help="Replay the traces in this folder, without a boot.")
+    ] = None,
     kernels: KernelsOption = Path("kernels"),
     output: Annotated[Path, typer.Option(help="Where traces go.")] = Path("reports/validate"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
