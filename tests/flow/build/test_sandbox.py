@@ -135,6 +135,13 @@ def test_a_contained_program_has_no_capability_even_of_root(tmp_path, runner):
     assert int(runner.run(argv, check=True).output.split()[1], 16) == 0
 
 
+def test_a_contained_program_is_not_of_the_session_of_a_terminal(tmp_path, runner):
+    """Or it could type into the terminal of its caller (TIOCSTI)."""
+    argv = contained_argv(["cat", "/proc/self/stat"], SandboxPaths((tmp_path,)), runner)
+    session = int(runner.run(argv, check=True).output.split()[5])
+    assert session > 0, "0 is a session outside of the sandbox"
+
+
 LEAKS = {
     "files of the user": ["--bind", "{cache}", "{cache}"],
     "the system to write": ["--bind", "/usr", "/usr"],
