@@ -48,9 +48,8 @@ def decode_log(data: bytes) -> tuple[str, list[str]]:
 
     Raises InputError where it is larger than `TEXT_BYTES`, packed or not.
     """
+    _check_size(data)
     data, remarks = _unpack(data)
-    if len(data) > TEXT_BYTES:
-        raise InputError(f"larger than {TEXT_BYTES >> 20} MiB: cut it in parts")
     if _QUOTED_PRINTABLE.search(data):
         data = quopri.decodestring(data)
     text = _decode(data).replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
@@ -60,11 +59,16 @@ def decode_log(data: bytes) -> tuple[str, list[str]]:
     return text, [*remarks, *cut]
 
 
+def _check_size(data: bytes | bytearray) -> None:
+    if len(data) > TEXT_BYTES:
+        raise InputError(f"larger than {TEXT_BYTES >> 20} MiB: cut it in parts")
+
+
 def _unpack(data: bytes) -> tuple[bytes, list[str]]:
-    """Return what is in `data` where that is gzip, at most a byte more than `TEXT_BYTES`."""
+    """Return what is in `data` where that is gzip, and what is wrong with it, a sentence each."""
     if not data.startswith(b"\x1f\x8b"):
         return data, []
-    unpacked, remarks = bytearray(), []
+    unpacked, remarks = bytearray(), list[str]()
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
         try:
             while len(unpacked) <= TEXT_BYTES and (piece := file.read1(_PIECE_BYTES)):
@@ -73,6 +77,7 @@ def _unpack(data: bytes) -> tuple[bytes, list[str]]:
             if not unpacked:
                 raise InputError(f"not the gzip file that it begins as: {error}") from error
             remarks.append(f"the gzip file is damaged, what it has before was read: {error}")
+    _check_size(unpacked)
     return bytes(unpacked), remarks
 
 

@@ -1,0 +1,64 @@
+"""What does the sandbox cost a build? `python -m benchmarks.sandbox [KERNEL [PAIRS]]`
+
+Builds KERNEL (single-node) with another layout of the code, so that two files of mm/ and
+init/main.c are compiled and the kernel is linked, once outside the sandbox and once inside, by
+turns and without ccache. The objects of the rest come from the build of KERNEL that the cache has
+(it is made first where it has none). The kernels made here are removed again.
+"""
+
+import contextlib
+import os
+import resource
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from harness.build.cache import Cache, cache_folder
+from harness.build.kernel import ensure_kernel
+from harness.process import SubprocessRunner
+from harness.spec.kernel import load_kernel_spec
+
+KERNELS = Path(__file__).parents[1] / "kernels"
+FIRST_LAYOUT = 900  # nobody measures with it
+
+
+def main(name: str = "single-node", pairs: str = "1") -> None:
+    os.environ["CCACHE_DISABLE"] = "1"
+    runner, cache = SubprocessRunner(), Cache(cache_folder())
+    spec = load_kernel_spec(name, KERNELS)
+    ensure_kernel(spec, cache, runner, lambda _: None)
+    for number in range(int(pairs)):
+        kinds = ["none", "required"]
+        spent = {}
+        for at, kind in enumerate(kinds if number % 2 == 0 else kinds[::-1]):
+            changes = {"layout": FIRST_LAYOUT + 2 * number + at, "sandbox": kind}
+            spent[kind] = build(spec.model_copy(update=changes), cache, runner)
+        (wall, cpu), (contained_wall, contained_cpu) = spent["none"], spent["required"]
+        print(
+            f"none {wall:.1f} s, {cpu:.1f} CPU s; required {contained_wall:.1f} s, "
+            f"{contained_cpu:.1f} CPU s; ratio {contained_wall / wall:.2f}, of CPU time "
+            f"{contained_cpu / cpu:.2f}; load average {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+
+
+def build(spec, cache, runner):
+    """Return seconds and CPU seconds of one build, which is removed."""
+    started, worked = time.monotonic(), cpu_s()
+    built = ensure_kernel(spec, cache, runner, lambda _: None)
+    spent = time.monotonic() - started, cpu_s() - worked
+    assert built.contained == (spec.sandbox == "required")
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(built.folder)
+    return spent
+
+
+def cpu_s():
+    """Return the CPU time of the programs that have ended: it tells more on a busy machine."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
