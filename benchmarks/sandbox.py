@@ -8,7 +8,6 @@ turns and without ccache. The objects of the rest come from the build of KERNEL 
 
 import contextlib
 import os
-import resource
 import shutil
 import sys
 import time
@@ -34,30 +33,22 @@ def main(name: str = "single-node", pairs: str = "1") -> None:
         for at, kind in enumerate(kinds if number % 2 == 0 else kinds[::-1]):
             changes = {"layout": FIRST_LAYOUT + 2 * number + at, "sandbox": kind}
             spent[kind] = build(spec.model_copy(update=changes), cache, runner)
-        (wall, cpu), (contained_wall, contained_cpu) = spent["none"], spent["required"]
         print(
-            f"none {wall:.1f} s, {cpu:.1f} CPU s; required {contained_wall:.1f} s, "
-            f"{contained_cpu:.1f} CPU s; ratio {contained_wall / wall:.2f}, of CPU time "
-            f"{contained_cpu / cpu:.2f}; load average {os.getloadavg()[0]:.1f}",
+            f"none {spent['none']:.1f} s, required {spent['required']:.1f} s, ratio "
+            f"{spent['required'] / spent['none']:.2f}; load average {os.getloadavg()[0]:.1f}",
             flush=True,
         )
 
 
 def build(spec, cache, runner):
-    """Return seconds and CPU seconds of one build, which is removed."""
-    started, worked = time.monotonic(), cpu_s()
+    """Return the seconds of one build, which is removed."""
+    started = time.monotonic()
     built = ensure_kernel(spec, cache, runner, lambda _: None)
-    spent = time.monotonic() - started, cpu_s() - worked
+    spent_s = time.monotonic() - started
     assert built.contained == (spec.sandbox == "required")
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(built.folder)
-    return spent
-
-
-def cpu_s():
-    """Return the CPU time of the programs that have ended: it tells more on a busy machine."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    return spent_s
 
 
 if __name__ == "__main__":

@@ -136,6 +136,7 @@ def silent_port():
         connection.close()
 
 
+@pytest.mark.timeout(120)  # without a limit git waits for ever
 @pytest.mark.parametrize("scheme", ["git", "ssh", "http"])
 def test_a_silent_server_is_left(silent_port, cache, runner, monkeypatch, scheme):
     monkeypatch.setattr(git, "SILENCE_S", 0.5)
