@@ -13,7 +13,7 @@ class Verdict(StrEnum):
 
     PASSED = "passed"
     SKIPPED = "skipped"  # not run, for a stated reason
-    NOISY = "noisy"  # complete, but the host was disturbed beyond the noise gate
+    NOISY = "noisy"  # the host was disturbed beyond the noise gate, or left a guest without time
     TEST_FAILED = "test failed"  # a case counted failures that are not expected
     SPLAT = "splat"  # the kernel warned (WARNING, lockdep, stall ...) and went on
     INCOMPLETE = "incomplete log"  # workers or cases are missing from the log, or CPUs

@@ -14,7 +14,7 @@ from harness.build.kernel import BuiltKernel
 from harness.errors import InfrastructureError
 from harness.records import BootRecord, JobRecord
 from harness.run.diagnosis import ENOUGH, no_boot_diagnosis
-from harness.run.judge import judge_boot, read_console
+from harness.run.judge import blame_host, judge_boot, read_console
 from harness.run.noise import HostState, Noise, noise_between, own_cpu_s, read_host_state
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared
@@ -209,8 +209,8 @@ def _judged(
     verdict, reason, samples = judge_boot(result, measured, findings, job.cpus)
     limits = prepared.playbook.noise
     excess = noise.excess(limits) if run.target.disturbed_by_host else ""
-    if verdict is Verdict.PASSED and excess:
-        verdict, reason = Verdict.NOISY, excess
+    if run.target.disturbed_by_host and (host := blame_host(verdict, result, findings, excess)):
+        verdict, reason = Verdict.NOISY, f"{host}: {reason}" if reason else host
     facts = {
         **result.facts,
         "argv": list(result.argv),

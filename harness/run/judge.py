@@ -5,13 +5,16 @@ from pathlib import Path
 
 from harness.records import Sample
 from harness.targets.base import BootResult
-from harness.testmod.catalogue import Severity
+from harness.targets.outcome import Ending
+from harness.testmod.catalogue import STALLS, Severity
 from harness.testmod.latency import missing_latencies, parse_latencies
 from harness.testmod.log import missing_lines, parse_log, unexpected_failures
 from harness.testmod.prefix import message_of
 from harness.testmod.verdicts import Finding, verdict_of
 from harness.testmod.workload import Workload
 from harness.verdict import Verdict
+
+_OUT_OF_TIME = {ending.value for ending in Ending if ending.out_of_time}
 
 
 def read_console(console: Path) -> str:
@@ -55,6 +58,29 @@ def judge_boot(
     if failures:
         return Verdict.TEST_FAILED, "; ".join(failures[:3]), samples
     return Verdict.PASSED, "", samples
+
+
+FAIR_SHARE = 2 / 3  # of the CPU time that a guest asked for
+
+
+def blame_host(
+    verdict: Verdict, result: BootResult, findings: Sequence[Finding], excess: str
+) -> str:
+    """Return why a boot that ended with `verdict` says nothing of its kernel; empty if it does.
+
+    `excess`: what the host did beyond its limits. That alone spoils a boot that passed. A boot that
+    ran out of time, or whose kernel reported nothing but stalls, is spoiled by a starved guest too.
+    """
+    if verdict is Verdict.PASSED:
+        return excess
+    reported = {item.name for item in findings if item.severity is not Severity.NOTE}
+    stalled = verdict is Verdict.SPLAT and reported <= STALLS
+    late = verdict is not Verdict.CRASHED and result.facts.get("ending") in _OUT_OF_TIME
+    if not stalled and not late:
+        return ""
+    share = float(result.facts.get("guest_s", result.elapsed_s)) / max(result.elapsed_s, 1e-9)
+    starved = "" if share >= FAIR_SHARE else f"the guest got {share:.0%} of the CPU time it needed"
+    return excess or starved
 
 
 def _nothing_read(kernel_log: str, cases: Sequence[str]) -> str:

@@ -25,6 +25,11 @@ class Ending(StrEnum):
     DEADLINE = "was still running at the deadline"
     FLOOD = "printed more than any log has"
 
+    @property
+    def out_of_time(self) -> bool:
+        """Whether a time limit ended it, which a guest without CPU time may reach, too."""
+        return self in (Ending.NO_OUTPUT, Ending.NOT_READY, Ending.SILENT, Ending.DEADLINE)
+
 
 # The module's init ends with -EAGAIN on purpose (lib/test_vmalloc.c, vmalloc_test_init).
 _EXPECTED_ERRORS = (0, errno.EAGAIN)

@@ -83,7 +83,8 @@ def watch_guest(
     judgement = judge_guest(frames, console, ending, loads, elapsed_s)
     if judgement.verdict.bad:
         _require_room(folder)
-    judged = {**vars(judgement), "facts": {**judgement.facts, **watcher.facts}}
+    facts = {**judgement.facts, **watcher.facts, "ending": ending.value}
+    judged = {**vars(judgement), "facts": facts}
     return BootResult(
         **judged, console=folder / "console.log", argv=tuple(argv), elapsed_s=elapsed_s
     )

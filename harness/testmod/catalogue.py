@@ -324,3 +324,25 @@ CONDITIONS: tuple[Condition, ...] = tuple(
     )
 )
 # fmt: on
+
+# Reports of time that passed without progress. In a guest they may be the fault of its host.
+STALLS = frozenset(
+    {
+        "soft lockup",
+        "hard lockup",
+        "hard lockup, powerpc",
+        "NMI watchdog lockup",
+        "workqueue lockup",
+        "hung task",
+        "hung task's lock",
+        "RCU stall: self-detected",
+        "RCU stall: expedited",
+        "RCU stall: tasks",
+        "RCU stall",
+        "RCU kthread starved",
+        "RCU kthread timer lost",
+        "CSD lock stuck",
+        "clocksource unstable",
+        "TSC unstable",
+    }
+)

@@ -1,5 +1,6 @@
 """Whole runs on a fake target: order, verdicts, repetition, resumption, what the store keeps."""
 
+import dataclasses
 import re
 import subprocess
 import threading
@@ -136,6 +137,17 @@ def test_noisy_boots_are_repeated_up_to_a_bound_and_listed(build, store, tmp_pat
     assert len(target.requests) == 6 * ATTEMPTS
     assert {verdict for _, verdict in observer.ended} == {Verdict.NOISY}
     assert store.boots_frame(run_id).reason.str.contains("CPU time").all()
+
+
+def test_a_guest_that_ran_out_of_time_without_cpu_time_is_booted_again(build, store, tmp_path):
+    late = {"ending": "did not reach init in time", "guest_s": 27.0}
+    starved = dataclasses.replace(unbooted("the guest did not reach init in time"), facts=late)
+    run_id, target, _ = carried_out(build, store, tmp_path, starved, starved)
+    assert len(target.requests) == 6 + 2
+    boots = store.boots_frame(run_id)
+    assert sorted(boots.verdict) == ["noisy"] * 2 + ["passed"] * 6
+    (reason,) = set(boots[boots.verdict == "noisy"].reason)
+    assert reason.startswith("the guest got 45% of the CPU time it needed: the guest did not")
 
 
 def unbooted(seen):

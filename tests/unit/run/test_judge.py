@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.run.judge import judge_boot
+from harness.run.judge import blame_host, judge_boot
 from harness.targets.base import BootResult
+from harness.targets.outcome import Ending
+from harness.testmod.catalogue import CONDITIONS, STALLS
+from harness.testmod.verdicts import scan_console
 from harness.testmod.workload import Workload
 from harness.verdict import Verdict
 
@@ -50,3 +53,36 @@ def test_a_case_that_was_not_asked_for_is_named():
     verdict, reason, samples = judged(log)
     assert (verdict, samples) == (Verdict.INCOMPLETE, ())
     assert reason == "the log has cases not asked for: walk_alloc_test"
+
+
+STALL = "[ 21.7] watchdog: BUG: soft lockup - CPU#1 stuck for 59s! [swapper/1:0]\n"
+WARNING = "[ 22.0] WARNING: CPU: 1 PID: 0 at mm/vmalloc.c:2000 free_vmap_area+0x1/0x2\n"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "ending", "log", "guest_s", "blamed"),
+    [
+        (Verdict.HUNG, Ending.SILENT, "", 50, True),
+        (Verdict.NO_BOOT, Ending.NOT_READY, "", 50, True),
+        (Verdict.TIMED_OUT, Ending.DEADLINE, "", 50, True),
+        (Verdict.SPLAT, Ending.POWERED_OFF, STALL, 50, True),
+        (Verdict.HUNG, Ending.SILENT, "", 90, False),
+        (Verdict.SPLAT, Ending.POWERED_OFF, STALL, 90, False),
+        (Verdict.SPLAT, Ending.POWERED_OFF, WARNING + STALL, 50, False),
+        (Verdict.CRASHED, Ending.SILENT, "", 50, False),
+        (Verdict.NO_BOOT, Ending.RESET, "", 50, False),
+        (Verdict.TIMED_OUT, Ending.FLOOD, "", 50, False),
+        (Verdict.PASSED, Ending.POWERED_OFF, "", 50, False),
+    ],
+)
+def test_what_a_guest_without_cpu_time_does_late_says_nothing_of_its_kernel(
+    verdict, ending, log, guest_s, blamed
+):
+    facts = {"ending": ending.value, "guest_s": guest_s}
+    result = BootResult(verdict, "", log, (), facts, True, Path("console"), ("qemu",), 100.0)
+    said = blame_host(verdict, result, scan_console(log), "")
+    assert said == ("the guest got 50% of the CPU time it needed" if blamed else "")
+
+
+def test_stalls_are_rows_of_the_catalogue():
+    assert {row.name for row in CONDITIONS} >= STALLS
