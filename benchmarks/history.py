@@ -21,7 +21,7 @@ import numpy as np
 from scipy import stats
 
 from harness.analysis.contrasts import find_local_steps
-from harness.analysis.steps import find_steps
+from harness.analysis.steps import Scatter, find_steps
 from harness.analysis.times import Metric, boot_times
 from harness.store.store import open_store
 
@@ -127,13 +127,17 @@ class Row:
     def title(self):
         return f"{'ratio' if self.compared else 'times'}, {self.name}"
 
-    @property
-    def find(self):
-        """What finds the steps of such nights, as `harness.analysis.changepoints` chooses it."""
-        return find_steps if self.compared else find_local_steps
+    def find(self, values, scatter, restarts=()):
+        """Return the steps of such nights, as `harness.analysis.changepoints` finds them."""
+        if self.compared:
+            return find_steps(values, restarts, scatter=scatter)
+        return find_local_steps(values, restarts)
 
     def year(self, rng):
-        """Return a year of night values without a step, as `harness.analysis` makes them."""
+        """Return a year of nights without a step, as `harness.analysis` makes them.
+
+        Their values, and the scatter of their boots.
+        """
         sides = 2 if self.compared else 1
         boots = NOISE * np.column_stack(
             [self.draw(rng, NIGHTS * self.boots).reshape(NIGHTS, -1) for _ in range(sides)]
@@ -143,25 +147,30 @@ class Row:
         if self.disturbed:
             boots[:, order] = disturbed(rng, boots[:, order])
         boots += self.host(rng)[:, None]
-        logs = np.median(boots.reshape(NIGHTS, sides, -1), axis=2)
-        return logs[:, 0] - logs[:, 1] if self.compared else logs[:, 0]
+        by_side = boots.reshape(NIGHTS, sides, -1)
+        logs = np.median(by_side, axis=2)
+        away = by_side - by_side.mean(axis=2, keepdims=True)
+        freedom = np.full(NIGHTS, sides * (self.boots - 1.0))
+        scatter = Scatter((away**2).sum(axis=(1, 2)), freedom)
+        return (logs[:, 0] - logs[:, 1] if self.compared else logs[:, 0]), scatter
 
     def delay(self, rng, size):
         """Return how many nights a planted step took, 1 for its first; inf if missed."""
         at = int(rng.integers(60, 150)) + (0 if self.compared else 40)  # times teach for longer
-        stepped = self.year(rng)[: at + 15].copy()
+        stepped, scatter = self.year(rng)
+        stepped = stepped[: at + 15].copy()
         stepped[at:] += np.log1p(size) * rng.choice([-1, 1])
         restarts = ()
         if self.compiler and not self.compared:  # what `changepoints.breaking` says
             stepped[at:] += np.log1p(0.03)
             restarts = (at,)
-        found = [step.found for step in self.find(stepped, restarts) if step.found >= at]
+        found = [step.found for step in self.find(stepped, scatter, restarts) if step.found >= at]
         return found[0] - at + 1 if found else np.inf
 
 
 def measure(row, series, seed):
     rng = np.random.default_rng(seed)
-    alarms = sum(len(row.find(row.year(rng))) for _ in range(series))
+    alarms = sum(len(row.find(*row.year(rng))) for _ in range(series))
     most = stats.chi2.ppf(0.95, 2 * alarms + 2) / 2  # upper 95 % bound of a Poisson count
     cells = [row.title, row.boots, f"{100 * alarms / series:.1f} ({100 * most / series:.1f})"]
     for size in STEPS:
@@ -194,7 +203,7 @@ def cost():
         years = [row.year(rng) for _ in range(60)]
         began = time.process_time()
         for year in years:
-            row.find(year)
+            row.find(*year)
         print(f"{row.title}: {time.process_time() - began:.1f} CPU s for 60 series of a year")
 
 

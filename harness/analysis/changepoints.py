@@ -15,14 +15,15 @@ import pandas as pd
 
 from harness.analysis.contrasts import detectable_change, find_local_steps
 from harness.analysis.frames import typed
-from harness.analysis.steps import Floats, LevelStep, find_steps, outliers
+from harness.analysis.steps import Floats, LevelStep, Scatter, find_steps, outliers
 
 # One row a passed boot and case; see `harness.store.history`. `host` names what measured,
 # `machine` the digest of its facts, `line` the kernel line that goes on over the runs,
 # `toolchain` and `work` digests or words: where one of them changes, levels are not compared across
 # it. `baseline` is the line that the run compares with, empty where this is it or there is none,
 # `baseline_source` what it was made of, `baseline_us` its median time in the same run, workload and
-# case. `started_at` is the run's, ISO 8601 in UTC.
+# case, `baseline_squares` how far its boots there lie apart (squares of logarithms, from their
+# mean), with `baseline_freedom` degrees of freedom. `started_at` is the run's, ISO 8601 in UTC.
 HISTORY: Mapping[str, str] = {
     "host": "str",
     "line": "str",
@@ -39,6 +40,8 @@ HISTORY: Mapping[str, str] = {
     "baseline": "str",
     "baseline_source": "str",
     "baseline_us": "float64",
+    "baseline_squares": "float64",
+    "baseline_freedom": "float64",
 }
 _LONG_GAP = 3.0  # times the usual time between two runs
 
@@ -163,8 +166,10 @@ def _follow_one(series: TrackedSeries, boots: pd.DataFrame) -> Track:
     plain = Track(series, runs, (), tuple(remarks))
     values = np.log(plain.followed.to_numpy(float))
     restarts = [i for i, run in enumerate(runs["run_id"]) if run in plain.breaks]
-    find = find_steps if series.baseline else find_local_steps
-    steps = find(values, restarts)
+    if series.baseline:
+        steps = find_steps(values, restarts, scatter=_scatter(runs))
+    else:
+        steps = find_local_steps(values, restarts)
     remarks += _outlier_remarks(runs, values, sorted({0, *restarts, *(s.at for s in steps)}))
     remarks += _gap_remarks(runs)
     changes = tuple(_change(series, runs, step) for step in steps)
@@ -174,13 +179,30 @@ def _follow_one(series: TrackedSeries, boots: pd.DataFrame) -> Track:
 
 def _runs(boots: pd.DataFrame) -> pd.DataFrame:
     """Return one row a run: the median of its boots, so that one odd boot does not move it."""
-    kept = ("toolchain", "work", "machine", "baseline_source", "baseline_us")
+    kept = [
+        *("toolchain", "work", "machine", "baseline_source"),
+        *("baseline_us", "baseline_squares", "baseline_freedom"),
+    ]
     runs = boots.groupby(["started_at", "run_id"], sort=True).agg(
         time_us=("time_us", "median"),
         boots=("time_us", "size"),
+        squares=("time_us", squares_of_logs),
         **{name: (name, "first") for name in kept},
     )
     return runs.reset_index()
+
+
+def _scatter(runs: pd.DataFrame) -> Scatter:
+    """Return how far the boots of each run and its baseline lie apart."""
+    squares = runs["squares"] + runs["baseline_squares"].fillna(0.0)
+    freedom = runs["boots"] - 1 + runs["baseline_freedom"].fillna(0.0)
+    return Scatter(squares.to_numpy(float), freedom.to_numpy(float))
+
+
+def squares_of_logs(times_us: "pd.Series[float]") -> float:
+    """Return the squared deviations of the times' logarithms from their mean, summed."""
+    logs = np.log(times_us.to_numpy(float))
+    return float(((logs - logs.mean()) ** 2).sum())
 
 
 def _condition_remarks(runs: pd.DataFrame) -> Iterator[Remark]:

@@ -6,15 +6,16 @@ of each other; `harness.analysis.contrasts` is for times. docs/explanation/histo
 the choices and gives the error rates.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
 Floats = NDArray[np.float64]
+Weigh = Callable[[NDArray[np.int_]], Floats]
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,11 @@ class Rule:
 
     `alpha`: p below which a step is accepted; each run that the new level lacks to `settling_runs`
     lowers it to a tenth. `confirmations`: least runs on the new level. `learning`: least runs on
-    the old level, where the noise is not known yet.
-    `clip`: deviations count at most so many standard deviations. `smallest`: relative changes
-    below are not reported. `longest`: runs looked back; `latest`: a step is found within
-    so many runs or never, as every further one is another chance of a false alarm.
+    the old level, where the noise is not known yet. `clip`: deviations count at most so many
+    standard deviations. `scatter_alpha`: p below which the boots of the new level are taken to
+    scatter more than those before, so that each of its runs counts for less. `smallest`: relative
+    changes below are not reported. `longest`: runs looked back; `latest`: a step is found within so
+    many runs or never, as every further one is another chance of a false alarm.
     """
 
     alpha: float = 1e-6
@@ -34,9 +36,20 @@ class Rule:
     confirmations: int = 3
     learning: int = 8
     clip: float = 4.0
+    scatter_alpha: float = 0.05
     smallest: float = 0.005
     longest: int = 120
     latest: int = 40
+
+
+class Scatter(NamedTuple):
+    """How far the boots of each run lie apart: their squares and degrees of freedom, a run each.
+
+    `squares`: of the logarithms' deviations from the mean of their run and side.
+    """
+
+    squares: Floats
+    freedom: Floats
 
 
 @dataclass(frozen=True)
@@ -69,14 +82,19 @@ class _Noise:
 _REMEMBERED = 60.0  # degrees of freedom that earlier levels count for at most
 LEAST_NOISE = 1e-4  # of a logarithm: times are counted in whole microseconds
 _MAD_TO_DEVIATION = 1.4826  # for the normal distribution
+_MOST_SCATTER = 8.0  # times the median of the runs: one odd boot is no change of all boots
 
 
 def find_steps(
-    values: Floats, restarts: Sequence[int] = (), rule: Rule | None = None
+    values: Floats,
+    restarts: Sequence[int] = (),
+    rule: Rule | None = None,
+    scatter: Scatter | None = None,
 ) -> list[LevelStep]:
     """Return the steps of `values` (logarithms of times, a run each, in order).
 
     At each index of `restarts` the conditions changed: what differs across it is no step.
+    `scatter`: of each run's boots, where it is known.
     """
     rule = rule or Rule()
     found: list[LevelStep] = []
@@ -84,8 +102,11 @@ def find_steps(
     for run in range(len(values)):
         if run in restarts:
             noise, begin = noise.joined(_noise_of(values[begin:run], noise, rule)), run
-        step = _judge_run(values, max(begin, run + 1 - rule.longest), run, noise, rule)
+        first = max(begin, run + 1 - rule.longest)
+        weigh = _weigher(scatter, first, run, rule)
+        step = _judge_run(values[first : run + 1], noise, rule, weigh)
         if step:
+            step = replace(step, at=first + step.at, found=run)
             found.append(step)
             noise = noise.joined(_noise_of(values[begin : step.at], noise, rule))
             begin = step.at
@@ -102,22 +123,51 @@ def outliers(values: Floats, levels: Sequence[int], limit: float = 5.0) -> Itera
     yield from (int(run) for run in np.flatnonzero(np.abs(rest) > limit * spread))
 
 
-def _judge_run(values: Floats, begin: int, run: int, noise: _Noise, rule: Rule) -> LevelStep | None:
-    """Return the step that the runs from `begin` to `run` show, if they do."""
-    count = run + 1 - begin
+def _weigher(scatter: Scatter | None, begin: int, run: int, rule: Rule) -> Weigh:
+    """Return what gives the variance of the runs after a split, in terms of those before.
+
+    It takes sizes of the level from `begin` to `run` and is 1 where the boots after the split do
+    not scatter more than those before, by an F test.
+    """
+    if scatter is None:
+        return lambda sizes: np.ones(len(sizes))
+    first = max(0, run + 1 - rule.longest)
+    squares, freedom = scatter.squares[first : run + 1], scatter.freedom[first : run + 1]
+    spreads = squares[freedom > 0] / freedom[freedom > 0]
+    most = _MOST_SCATTER * float(np.median(spreads)) if len(spreads) else 0.0
+    sums = np.cumsum(np.minimum(squares, most * freedom))
+    counts = np.cumsum(freedom)
+
+    def weigh(sizes: NDArray[np.int_]) -> Floats:
+        last = begin + sizes - 1 - first
+        before, after = counts[last], counts[-1] - counts[last]
+        known = (before > 0) & (after > 0) & (sums[last] > 0)
+        ratio = np.ones(len(sizes))
+        np.divide((sums[-1] - sums[last]) * before, sums[last] * after, out=ratio, where=known)
+        more = special.fdtrc(np.maximum(after, 1), np.maximum(before, 1), ratio)
+        weights: Floats = np.where((ratio > 1) & (more < rule.scatter_alpha), ratio, 1.0)
+        return weights
+
+    return weigh
+
+
+def _judge_run(level: Floats, noise: _Noise, rule: Rule, weigh: Weigh) -> LevelStep | None:
+    """Return the step that the runs of `level` show at its end, if they do; `at`: within it."""
+    count = len(level)
     before = rule.confirmations if noise.freedom >= rule.learning else rule.learning
     if count < before + rule.confirmations:
         return None
-    level = _clipped(values[begin : run + 1], noise, rule)
+    clipped = _clipped(level, noise, rule)
     sizes = np.arange(max(before, count - rule.latest), count - rule.confirmations + 1)
-    if not _believed(_tests(level, sizes, noise), count - sizes, rule).any():
+    if not _believed(_tests(clipped, sizes, noise, weigh(sizes)), count - sizes, rule).any():
         return None
-    size = max(_locate(level, rule), int(sizes[0]))
-    p = float(_tests(level, np.array([size]), noise)[0])
-    step = _measured(values[begin : run + 1], size, noise, rule)
+    size = max(_locate(clipped, rule), int(sizes[0]))
+    weight = weigh(np.array([size]))
+    p = float(_tests(clipped, np.array([size]), noise, weight)[0])
+    step = _measured(level, size, noise, rule, float(weight[0]))
     if not _believed(p, count - size, rule) or abs(np.expm1(step.shift)) < rule.smallest:
         return None
-    return replace(step, at=begin + size, found=run)
+    return step
 
 
 def _believed(p: Any, runs: Any, rule: Rule) -> Any:
@@ -141,15 +191,18 @@ def _spread(away: Floats, noise: _Noise) -> float:
     return max(share * known + (1 - share) * own, LEAST_NOISE)
 
 
-def _tests(level: Floats, sizes: NDArray[np.int_], noise: _Noise) -> Floats:
-    """Return the p of Student's t between the first `sizes` runs and the rest, for each size."""
+def _tests(level: Floats, sizes: NDArray[np.int_], noise: _Noise, weights: Floats) -> Floats:
+    """Return the p of Student's t between the first `sizes` runs and the rest, for each size.
+
+    `weights`: variance of the rest's runs, in terms of the others', for each size.
+    """
     count, total, squares = len(level), level.sum(), (level**2).sum()
     first = np.cumsum(level)[sizes - 1]
     mean_a, mean_b = first / sizes, (total - first) / (count - sizes)
     within = squares - sizes * mean_a**2 - (count - sizes) * mean_b**2
     freedom = count - 2 + noise.freedom
     variance = np.maximum((within + noise.squares) / freedom, LEAST_NOISE**2)
-    t = np.abs(mean_a - mean_b) / np.sqrt(variance * (1 / sizes + 1 / (count - sizes)))
+    t = np.abs(mean_a - mean_b) / np.sqrt(variance * (1 / sizes + weights / (count - sizes)))
     # scipy.stats checks more than each run can pay
     p: Floats = 2 * special.stdtr(freedom, -t)
     return p
@@ -163,7 +216,7 @@ def _locate(level: Floats, rule: Rule) -> int:
     return int(sizes[between.argmax()])
 
 
-def _measured(level: Floats, size: int, noise: _Noise, rule: Rule) -> LevelStep:
+def _measured(level: Floats, size: int, noise: _Noise, rule: Rule, weight: float) -> LevelStep:
     """Return the step after `size` runs and its 95 % interval; each side is clipped alone."""
     a, b = level[:size], level[size:]
     parts = [_clipped(part, noise, rule) + np.median(part) for part in (a, b)]
@@ -171,7 +224,7 @@ def _measured(level: Floats, size: int, noise: _Noise, rule: Rule) -> LevelStep:
     own = _Noise(sum(float(((part - part.mean()) ** 2).sum()) for part in parts), len(level) - 2)
     both = noise.joined(own)
     error = max((both.squares / both.freedom) ** 0.5, LEAST_NOISE)
-    reach = stats.t.ppf(0.975, both.freedom) * error * (1 / len(a) + 1 / len(b)) ** 0.5
+    reach = stats.t.ppf(0.975, both.freedom) * error * (1 / len(a) + weight / len(b)) ** 0.5
     return LevelStep(size, 0, shift, shift - reach, shift + reach)
 
 

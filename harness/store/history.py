@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from harness.analysis.changepoints import HISTORY
+from harness.analysis.changepoints import HISTORY, squares_of_logs
 from harness.analysis.times import WHOLE_LOAD
 from harness.errors import StoreError
 from harness.records import is_name
@@ -20,6 +20,7 @@ from harness.store.store import Store
 from harness.verdict import Verdict
 
 _RUNS = 1000  # newest runs that are followed: more than two years of nightly runs
+_OF_BASELINE = ("baseline_us", "baseline_squares", "baseline_freedom")
 _NOT_THE_HOST = ("qemu", "clock", "known_good", "boot")  # facts of a machine that may change
 
 
@@ -40,19 +41,29 @@ def load_history(store: Store, runs: int = _RUNS) -> pd.DataFrame:
 
 
 def _with_baselines(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return `rows` with the median time of the same run's baseline, NaN where there is none."""
+    """Return `rows` with what they are compared with in the same run, NaN where there is nothing.
+
+    The median time of the baseline, and how far its boots lie apart.
+    """
     if rows.empty:
-        return rows.assign(baseline_us=float("nan"))
+        return rows.assign(**dict.fromkeys(_OF_BASELINE, float("nan")))
     same = ["run_id", "workload", "cpus", "nr_threads", "case"]
     of_base = rows[rows["kernel"] == rows["base_kernel"]]
-    medians = of_base.groupby(same)["time_us"].median().rename("baseline_us").reset_index()
-    rows = rows.merge(medians, on=same, how="left")
-    rows.loc[rows["kernel"] == rows["base_kernel"], "baseline_us"] = float("nan")
+    found = of_base.groupby(same)["time_us"].agg(["median", squares_of_logs, "size"])
+    found.columns = pd.Index(_OF_BASELINE)
+    found["baseline_freedom"] -= 1
+    rows = rows.merge(found.reset_index(), on=same, how="left")
+    rows.loc[rows["kernel"] == rows["base_kernel"], list(_OF_BASELINE)] = float("nan")
     return rows
 
 
 def _whole_load(boots: pd.DataFrame) -> dict[str, Any]:
-    return {"case": WHOLE_LOAD, "time_us": boots["load_ns"].astype("float64") / 1000}
+    return {"case": WHOLE_LOAD, "time_us": _positive(boots["load_ns"].astype("float64") / 1000)}
+
+
+def _positive(times_us: "pd.Series[float]") -> "pd.Series[float]":
+    """Return times of which a logarithm can be taken; 0 us is below the clock's step."""
+    return times_us.clip(lower=0.5)
 
 
 def _runs(connection: sa.Connection, count: int) -> dict[str, dict[str, Any]]:
@@ -108,7 +119,7 @@ def _times(connection: sa.Connection, boots: pd.DataFrame) -> pd.DataFrame:
     query = query.join_from(schema.samples, schema.boots, samples.boot_id == passed.id)
     query = query.where(passed.run_id.in_(sorted(set(boots["run_id"]))))
     means = pd.read_sql(query.group_by(samples.boot_id, samples.case), connection)
-    means["time_us"] = means["time_us"].clip(lower=0.5)  # 0 us is below the clock's step
+    means["time_us"] = _positive(means["time_us"])
     return boots.merge(means, on="boot_id")
 
 
