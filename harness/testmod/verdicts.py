@@ -22,6 +22,7 @@ _PREFIX_CHARACTERS = 300  # and before it
 _EXCERPT_LINES = 60
 _EXCERPT_CHARACTERS = 8_000
 _HEADING_LINES = 15  # how far behind its first line a report's stack begins
+MOST_REPORTS = 1_000_000  # that are read of one log; a small compressed file holds 75 million
 _KEPT = 20  # of one condition and severity; the others are read, and counted
 _VERDICTS = {
     Severity.NOTE: Verdict.PASSED,
@@ -80,8 +81,10 @@ def first_crash(text: str) -> str:
     return message_of(crash.excerpt.split("\n", 1)[0]).strip()[:200] if crash else ""
 
 
-def scan_console(text: str) -> tuple[Finding, ...]:
+def scan_console(text: str, most: int = MOST_REPORTS) -> tuple[Finding, ...]:
     """Return what the catalogue knows of in `text`, in order. Never raises.
+
+    After `most` reports it stops, and the last finding says so: what follows may be worse.
 
     What one report says twice (a page fault, then its oops) is one finding, named by its first
     line that is more than a frame; a worse condition inside it is a finding by itself. The first 20
@@ -92,7 +95,11 @@ def scan_console(text: str) -> tuple[Finding, ...]:
     counts: Counter[tuple[str, Severity]] = Counter()
     last: dict[tuple[str, Severity], int] = {}  # where the last one kept stands in `findings`
     line, counted = 0, 0
-    for report in _reports(_Log(text)):
+    for number, report in enumerate(_reports(_Log(text))):
+        if number == most:
+            rest = f"the rest of the log was not read: it has more than {most:,} reports"
+            findings.append(Finding("rest not read", Severity.SPLAT, line, rest))
+            break
         line, counted = line + text.count("\n", counted, report.begin), report.begin
         condition, excerpt = report.condition, text[report.begin : report.end]
         excused = condition.excuse and re.search(condition.excuse, excerpt)

@@ -313,3 +313,10 @@ def test_the_end_of_a_report_longer_than_an_excerpt_is_no_report_of_its_own():
 def test_a_line_that_a_mail_indents_is_the_kernels():
     line = "UBSAN: signed-integer-overflow in ./arch/arm64/include/asm/atomic_lse.h:204:1"
     assert [f.name for f in scan_console(f"> {' ' * 20}{line}\n")] == ["UBSAN: overflow"]
+
+
+def test_a_log_of_nothing_but_reports_is_read_to_a_limit_and_says_so():
+    *_, last = scan_console("BUG: x\n" * 30, most=25)
+    assert (last.name, last.severity) == ("rest not read", Severity.SPLAT)
+    assert last.excerpt == "the rest of the log was not read: it has more than 25 reports"
+    assert "rest not read" not in {item.name for item in scan_console("BUG: x\n" * 25, most=25)}
