@@ -10,6 +10,7 @@ struct model model = { .clock_mhz = 1000, .sample = 1, .marks = 5, .out = "." };
 struct vcpu vcpus[MAX_VCPUS];
 unsigned vcpu_count = 1;
 uint64_t ahead_most, drains;
+bool fast;
 void on_mark(unsigned int vcpu, void *pc);
 void profile_init(void);
 void profile_finish(void);
