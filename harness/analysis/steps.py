@@ -6,6 +6,7 @@ of each other; `harness.analysis.contrasts` is for times. docs/explanation/histo
 the choices and gives the error rates.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -97,13 +98,14 @@ def find_steps(
     `scatter`: of each run's boots, where it is known.
     """
     rule = rule or Rule()
+    scatter = scatter or Scatter(np.zeros(len(values)), np.zeros(len(values)))
     found: list[LevelStep] = []
     noise, begin = _Noise(), 0
     for run in range(len(values)):
         if run in restarts:
             noise, begin = noise.joined(_noise_of(values[begin:run], noise, rule)), run
         first = max(begin, run + 1 - rule.longest)
-        weigh = _weigher(scatter, first, run, rule)
+        weigh = functools.partial(_weights, scatter, first, run, rule)
         step = _judge_run(values[first : run + 1], noise, rule, weigh)
         if step:
             step = replace(step, at=first + step.at, found=run)
@@ -123,32 +125,26 @@ def outliers(values: Floats, levels: Sequence[int], limit: float = 5.0) -> Itera
     yield from (int(run) for run in np.flatnonzero(np.abs(rest) > limit * spread))
 
 
-def _weigher(scatter: Scatter | None, begin: int, run: int, rule: Rule) -> Weigh:
-    """Return what gives the variance of the runs after a split, in terms of those before.
+def _weights(scatter: Scatter, begin: int, run: int, rule: Rule, sizes: NDArray[np.int_]) -> Floats:
+    """Return the variance of the runs after each split, in terms of those before: 1 or more.
 
-    It takes sizes of the level from `begin` to `run` and is 1 where the boots after the split do
-    not scatter more than those before, by an F test.
+    `sizes` of the level from `begin` to `run`. It is 1 where the boots after the split do not
+    scatter more than those before, by an F test.
     """
-    if scatter is None:
-        return lambda sizes: np.ones(len(sizes))
     first = max(0, run + 1 - rule.longest)
     squares, freedom = scatter.squares[first : run + 1], scatter.freedom[first : run + 1]
     spreads = squares[freedom > 0] / freedom[freedom > 0]
     most = _MOST_SCATTER * float(np.median(spreads)) if len(spreads) else 0.0
     sums = np.cumsum(np.minimum(squares, most * freedom))
     counts = np.cumsum(freedom)
-
-    def weigh(sizes: NDArray[np.int_]) -> Floats:
-        last = begin + sizes - 1 - first
-        before, after = counts[last], counts[-1] - counts[last]
-        known = (before > 0) & (after > 0) & (sums[last] > 0)
-        ratio = np.ones(len(sizes))
-        np.divide((sums[-1] - sums[last]) * before, sums[last] * after, out=ratio, where=known)
-        more = special.fdtrc(np.maximum(after, 1), np.maximum(before, 1), ratio)
-        weights: Floats = np.where((ratio > 1) & (more < rule.scatter_alpha), ratio, 1.0)
-        return weights
-
-    return weigh
+    last = begin + sizes - 1 - first
+    before, after = counts[last], counts[-1] - counts[last]
+    known = (before > 0) & (after > 0) & (sums[last] > 0)
+    ratio = np.ones(len(sizes))
+    np.divide((sums[-1] - sums[last]) * before, sums[last] * after, out=ratio, where=known)
+    more = special.fdtrc(np.maximum(after, 1), np.maximum(before, 1), ratio)
+    weights: Floats = np.where((ratio > 1) & (more < rule.scatter_alpha), ratio, 1.0)
+    return weights
 
 
 def _judge_run(level: Floats, noise: _Noise, rule: Rule, weigh: Weigh) -> LevelStep | None:
@@ -159,6 +155,9 @@ def _judge_run(level: Floats, noise: _Noise, rule: Rule, weigh: Weigh) -> LevelS
         return None
     clipped = _clipped(level, noise, rule)
     sizes = np.arange(max(before, count - rule.latest), count - rule.confirmations + 1)
+    # No weight makes a p smaller, so most runs need none.
+    if not _believed(_tests(clipped, sizes, noise, 1.0), count - sizes, rule).any():
+        return None
     if not _believed(_tests(clipped, sizes, noise, weigh(sizes)), count - sizes, rule).any():
         return None
     size = max(_locate(clipped, rule), int(sizes[0]))
@@ -191,7 +190,9 @@ def _spread(away: Floats, noise: _Noise) -> float:
     return max(share * known + (1 - share) * own, LEAST_NOISE)
 
 
-def _tests(level: Floats, sizes: NDArray[np.int_], noise: _Noise, weights: Floats) -> Floats:
+def _tests(
+    level: Floats, sizes: NDArray[np.int_], noise: _Noise, weights: Floats | float
+) -> Floats:
     """Return the p of Student's t between the first `sizes` runs and the rest, for each size.
 
     `weights`: variance of the rest's runs, in terms of the others', for each size.
