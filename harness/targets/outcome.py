@@ -76,15 +76,13 @@ def _verdict(
     if ending is Ending.FLOOD:
         return Verdict.TIMED_OUT, f"it {ending} ({waited_s:.0f} s after its start)"
     for frame in frames:
-        error = _integer(parse_fields(frame.content).get("errno"))
-        if frame.name == "fragment" and error:
-            name = errno.errorcode.get(error, str(error))
-            return Verdict.MODULE_MISSING, f"the module that fragments memory failed with {name}"
+        if frame.name == "fragment" and (error := _errno(parse_fields(frame.content))):
+            what = "the module that fragments memory"
+            return Verdict.MODULE_MISSING, f"{what} failed with {_error_name(error)}"
     for number, fields in enumerate(load_fields, start=1):
-        error = _integer(fields.get("errno"))
-        if error not in _EXPECTED_ERRORS:
-            name = errno.errorcode.get(error, str(error))
-            return Verdict.MODULE_MISSING, f"load {number} of the module failed with {name}"
+        if (error := _errno(fields)) not in _EXPECTED_ERRORS:
+            what = f"load {number} of the module"
+            return Verdict.MODULE_MISSING, f"{what} failed with {_error_name(error)}"
     if len(load_fields) < loads:
         return Verdict.INCOMPLETE, f"{len(load_fields)} of {loads} loads reported"
     if log is None or not log.complete:
@@ -139,6 +137,14 @@ def _paging_levels(said: Mapping[str, str]) -> int:
     page_size, bits = _integer(said.get("page_size")), _integer(said.get("user_bits"))
     known = arch is not None and page_size in arch.page_sizes and 0 < bits <= 64
     return arch.paging_levels(page_size, bits) if arch and known else 0
+
+
+def _errno(fields: Mapping[str, str]) -> int:
+    return _integer(fields.get("errno"))
+
+
+def _error_name(error: int) -> str:
+    return errno.errorcode.get(error, str(error))
 
 
 def _integer(text: str | None) -> int:
