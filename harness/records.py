@@ -5,7 +5,7 @@ made, whatever the store holds.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -135,6 +135,13 @@ class StoredRun:
     def last_boots(self) -> Mapping[int, BootRecord]:
         """The last attempt, which counts, at each planned boot that was tried; by position."""
         return {boot.position: boot for boot in self.boots}
+
+    @property
+    def passed(self) -> Iterator[tuple[JobRecord, BootRecord]]:
+        """Each boot that passed, with what was planned."""
+        for boot in self.boots:
+            if boot.verdict is Verdict.PASSED and boot.position in self.job_of:
+                yield self.job_of[boot.position], boot
 
     def outcome(self, job: JobRecord) -> tuple[Verdict, str]:
         """Return what became of a planned boot, and why."""

@@ -9,12 +9,11 @@ import pandas as pd
 from harness.analysis.means import means_over_boots
 from harness.analysis.statistics import compare_boots
 from harness.analysis.times import Metric
+from harness.testmod.latency import PERCENTILES, TIME_CALLS
 
 _POINT = ["workload", "cpus", "nr_threads", "kernel"]
 COLUMNS = [*_POINT, "case", "call", "percentile", "unit", "mean", "low", "high", "boots"]
 COST_COLUMNS = [*_POINT, "case", "without", "change", "low", "high", "boots", "boots_without"]
-_PERCENTILES = ("p50", "p99", "p999", "max")
-_TIMED = "time_calls"  # the parameter of vmapbench_cases
 
 
 class BootLatency(NamedTuple):
@@ -37,7 +36,7 @@ def latency_rows(boots: Iterable[BootLatency]) -> pd.DataFrame:
         (*boot[:4], row["case"], row["call"], name, "ns", row[name])
         for boot in boots
         for row in boot.rows
-        for name in _PERCENTILES
+        for name in PERCENTILES
     ]
     key = COLUMNS[:8]
     frame = pd.DataFrame(values, columns=[*key, "value"])
@@ -52,12 +51,12 @@ def cost_rows(boots: Iterable[BootLatency], times: pd.DataFrame) -> pd.DataFrame
     where both have two boots.
     """
     timed: dict[tuple[Any, ...], Mapping[str, Any]] = {boot[:4]: boot.parameters for boot in boots}
-    without = {_identity(key, of): key[0] for key, of in timed.items() if not of.get(_TIMED)}
+    without = {_identity(key, of): key[0] for key, of in timed.items() if not of.get(TIME_CALLS)}
     rows = []
     mean = times[times["metric"] == Metric.MEAN.value]
     for key, parameters in timed.items():
         other = without.get(_identity(key, parameters))
-        if not parameters.get(_TIMED) or other is None:
+        if not parameters.get(TIME_CALLS) or other is None:
             continue
         for case, of_case in mean.groupby("case", sort=False):
             sides = [_times_of(of_case, (name, *key[1:])) for name in (other, key[0])]
@@ -73,7 +72,7 @@ def cost_rows(boots: Iterable[BootLatency], times: pd.DataFrame) -> pd.DataFrame
 
 def _identity(key: tuple[Any, ...], parameters: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what two points that differ in nothing but the timing have in common."""
-    others = sorted((name, str(value)) for name, value in parameters.items() if name != _TIMED)
+    others = sorted((name, str(value)) for name, value in parameters.items() if name != TIME_CALLS)
     return (*key[1:], tuple(others))
 
 

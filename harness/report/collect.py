@@ -36,27 +36,23 @@ class RunReport(StoredRun):
     @cached_property
     def memory(self) -> pd.DataFrame:
         """What the passed boots read of their memory; see `harness.analysis.memory.memory_rows`."""
-        passed = [
-            (self.job_of[boot.position], boot.facts.get("memory") or ())
-            for boot in self.boots
-            if boot.verdict is Verdict.PASSED and boot.position in self.job_of
-        ]
         return memory_rows(
-            BootMemory(job.workload, job.cpus, job.nr_threads, job.kernel, readings)
-            for job, readings in passed
+            BootMemory(
+                *(job.workload, job.cpus, job.nr_threads, job.kernel),
+                boot.facts.get("memory") or (),
+            )
+            for job, boot in self.passed
         )
 
     @cached_property
     def latencies(self) -> Sequence[BootLatency]:
         """What the passed boots said of the times of their calls."""
-        jobs = {job.position: job for job in self.jobs}
         return [
             BootLatency(
                 *(job.workload, job.cpus, job.nr_threads, job.kernel, job.parameters),
                 boot.facts.get("latency_ns") or (),
             )
-            for boot in self.boots
-            if boot.verdict is Verdict.PASSED and (job := jobs.get(boot.position))
+            for job, boot in self.passed
         ]
 
     @cached_property

@@ -9,6 +9,7 @@ from harness.testmod.workload import Workload
 
 PERCENTILES = {"p50": "p50", "p99": "p99", "p999": "p99.9", "max": "max"}
 CALLS = ("alloc", "free")
+TIME_CALLS = "time_calls"  # the parameter of vmapbench_cases
 _LINE = re.compile(
     r"Latency: (\w{1,64}) (alloc|free) calls: (\d{1,18}) p50: (\d{1,18}) p99: (\d{1,18})"
     r" p999: (\d{1,18}) max: (\d{1,18}) nsec"
@@ -32,7 +33,7 @@ def parse_latencies(text: str) -> list[dict[str, Any]]:
 
 def missing_latencies(latencies: Sequence[dict[str, Any]], workload: Workload) -> list[str]:
     """Return what a load that times its calls should have said and did not, a sentence each."""
-    if not workload.parameters.get("time_calls"):
+    if not workload.parameters.get(TIME_CALLS):
         return []
     calls = {(row["case"], row["call"]): row["calls"] for row in latencies}
     asked = workload.nr_threads * workload.loops * workload.repeats
