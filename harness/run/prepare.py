@@ -43,8 +43,8 @@ class Prepared:
 
     def kernel_for(self, job: JobRecord) -> BuiltKernel:
         """Return the kernel of a job, with the module that its workload names."""
-        kernel, name = self.kernels[job.kernel], self.playbook.workload(job.workload).module
-        if name == CASES and kernel.own_modules:
+        kernel = self.kernels[job.kernel]
+        if self.playbook.workload(job.workload).own_cases and kernel.own_modules:
             return replace(kernel, module=kernel.own_modules / f"{CASES}.ko")
         return kernel
 
@@ -54,7 +54,7 @@ class Prepared:
         return f"order={fragment.order} percent={fragment.percent}" if fragment else ""
 
     def _module(self, job: JobRecord) -> ModuleInfo:
-        own = self.playbook.workload(job.workload).module == CASES
+        own = self.playbook.workload(job.workload).own_cases
         return cases_module() if own else self.modules[job.kernel]
 
     def memory_mib(self, job: JobRecord) -> int:
@@ -131,7 +131,7 @@ def _unlike_defaults(prepared: Prepared) -> list[str]:
             job.workload: None
             for job in prepared.jobs
             if any(name not in load for load in job.loads)
-            and prepared.playbook.workload(job.workload).module != CASES
+            and not prepared.playbook.workload(job.workload).own_cases
         }
         faults += [
             f"{workload}: it names no {name}, and the modules' defaults differ: {values}; "

@@ -34,7 +34,7 @@ from harness.spec.shipped import find_playbook
 from harness.spec.target import TargetSpec
 from harness.store.store import Store, open_store
 from harness.targets.base import Target
-from harness.testmod.own import CASES, cases_module
+from harness.testmod.own import cases_module
 from harness.testmod.workload import Workload
 
 
@@ -280,7 +280,7 @@ def source_workloads(
         taken_from = name if playbook.module_source == "own" else playbook.baseline
         kernels_own = source_module(by_name[taken_from], cache, runner)
         for job in planned:
-            own = playbook.workload(job.workload).module == CASES
+            own = playbook.workload(job.workload).own_cases
             module = cases_module() if own else kernels_own
             if module is None or job.kernel != name:
                 continue

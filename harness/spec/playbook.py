@@ -71,6 +71,11 @@ class WorkloadSpec(Document):
     expected_s: Annotated[float, Field(gt=0)] = 60.0  # of the test alone; sets the deadline
     """Seconds that the test alone takes; deadlines follow from it. Example: `300`"""
 
+    @property
+    def own_cases(self) -> bool:
+        """Whether its cases are vmapbench's own, not those of the kernel's test_vmalloc."""
+        return self.module == "vmapbench_cases"
+
 
 class NoiseLimits(Document):
     """How much disturbance of the host a sample may have seen; shares of all its CPU time."""
@@ -135,7 +140,7 @@ class Playbook(Document):
     @property
     def needs_own_modules(self) -> bool:
         """Whether a workload needs modules that come with vmapbench, not with the kernel."""
-        return any(w.fragment or w.module != "test_vmalloc" for w in self.workloads)
+        return any(w.fragment or w.own_cases for w in self.workloads)
 
     def line_of(self, key: str) -> int:
         """Return the line of the file that sets `key` first, 1 where none does."""
