@@ -52,7 +52,6 @@ class LabMachine:
     debian: str  # what dpkg calls the architecture
     arch: Architecture
     packages: tuple[str, ...]
-    console: str
     boot_parameters: str
     grub_format: str  # of grub-mkimage
     grub_modules: str
@@ -65,7 +64,7 @@ class LabMachine:
     @property
     def command_line(self) -> str:
         """Of the known-good kernel."""
-        return f"console={self.console},115200 {self.boot_parameters} net.ifnames=0 panic=5"
+        return f"console={self.arch.console},115200 {self.boot_parameters} net.ifnames=0 panic=5"
 
     @property
     def grub_prefix(self) -> str:
@@ -82,7 +81,6 @@ PC = LabMachine(
     debian="amd64",
     arch=X86_64,
     packages=("linux-image-cloud-amd64", "grub-pc-bin"),
-    console="ttyS0",
     boot_parameters="no_timer_check nowatchdog",
     grub_format="i386-pc",
     grub_modules="biosdisk part_msdos ext2 normal linux configfile loadenv search echo test",
@@ -101,7 +99,6 @@ ARM64_SERVER = LabMachine(
     debian="arm64",
     arch=ARM64,
     packages=("linux-image-cloud-arm64", "grub-efi-arm64-bin"),
-    console="ttyAMA0",
     boot_parameters="nowatchdog",
     grub_format="arm64-efi",
     grub_modules="part_msdos ext2 normal linux configfile loadenv search echo test",
@@ -176,7 +173,7 @@ def build_image(folder: Path, machine: LabMachine) -> None:
     sources = folder / "sources.list"
     sources.write_text(apt_sources())
     q = shlex.quote
-    masked = " ".join((*_MASKED, f"serial-getty@{machine.console}.service"))
+    masked = " ".join((*_MASKED, f"serial-getty@{machine.arch.console}.service"))
     grub = f"{machine.grub_format} {q(machine.grub_prefix)} {q(machine.grub_modules)}"
     target = f"{q(str(folder))} {machine.root_sector}"
     _run(
