@@ -1,4 +1,4 @@
-"""Measures the simulated machine: results on the published workload, ablations, host time.
+"""Measure the simulated machine: results on the published workload, ablations, host time.
 
     python -m benchmarks.simulated KERNEL-FOLDER [--cpus 64] [--loops 4000] [--mask 1] ...
 
@@ -59,34 +59,62 @@ def kernel_in(folder: Path, nodes: int | None) -> BuiltKernel:
     )
 
 
-def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]:
+def machine_of(options: argparse.Namespace) -> MachineModel:
+    """Return the machine model of --machine with the changes of --model."""
     machine = load_machine(options.machine)
-    changes = dict(word.split("=") for word in options.model)
-    machine = machine.model_validate_json(
-        json.dumps({**machine.model_dump(), **{k: json.loads(v) for k, v in changes.items()}})
-    )
-    switches = tuple((k, int(v)) for k, v in (word.split("=") for word in options.switch))
-    target = SimulatedTarget(
+    changes = {key: json.loads(value) for key, value in changes_of(options).items()}
+    return machine.model_validate_json(json.dumps({**machine.model_dump(), **changes}))
+
+
+def changes_of(options: argparse.Namespace) -> dict[str, str]:
+    return dict(word.split("=") for word in options.model)
+
+
+def switches_of(options: argparse.Namespace) -> dict[str, int]:
+    return {key: int(value) for key, value in (word.split("=") for word in options.switch)}
+
+
+def target_of(options: argparse.Namespace, machine: MachineModel) -> SimulatedTarget:
+    counted = tuple(symbols_of(options.kernel).address_of(place) for place in options.count)
+    return SimulatedTarget(
         Spec(kind="simulated", cpus=options.cpus, boot_parameters=tuple(options.boot)),
         options.cache,
         SubprocessRunner(),
         machine,
         SimulationOptions(
             options.seed,
-            switches,
+            tuple(switches_of(options).items()),
             options.window_ms,
-            tuple(symbols_of(options.kernel).address_of(place) for place in options.count),
+            counted,
             options.hypervisor,
         ),
     )
-    target.check()
-    threads = options.threads or options.cpus
+
+
+def loads_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the module parameters of each load: the warm-up, if any, then the measured one."""
     loops = ([options.warmup] if options.warmup else []) + [options.loops]
-    loads = tuple(
-        f"nr_threads={threads} run_test_mask={options.mask} test_loop_count={count}"
-        f" sequential_test_order={options.sequential}"
+    return tuple(
+        f"nr_threads={options.threads or options.cpus} run_test_mask={options.mask}"
+        f" test_loop_count={count} sequential_test_order={options.sequential}"
         for count in loops
     )
+
+
+def mean_times_us(kernel_log: str) -> dict[str, float]:
+    """Return the mean `avg` (us) over the workers of the last load, by case."""
+    by_case: dict[str, list[int]] = {}
+    for line in parse_log(kernel_log)[-1].summaries:
+        by_case.setdefault(line.case, []).append(line.avg_us)
+    return {case: statistics.fmean(times) for case, times in by_case.items()}
+
+
+def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]:
+    """Boot once with `nodes` vmap nodes (None: one per CPU) and return the row of the boot."""
+    machine = machine_of(options)
+    target = target_of(options, machine)
+    target.check()
+    loads = loads_of(options)
     folder = Path(options.keep or tempfile.mkdtemp()) / f"nodes-{nodes or 'all'}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -99,22 +127,19 @@ def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]
     marks = parse_counts((folder / "counts.txt").read_text(encoding="ascii"))
     host_s = [round((b["host_ms"] - a["host_ms"]) / 1000, 1) for a, b in itertools.pairwise(marks)]
     profile = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
-    log = parse_log(result.kernel_log or "")[-1]
-    by_case: dict[str, list[int]] = {}
-    for line in log.summaries:
-        by_case.setdefault(line.case, []).append(line.avg_us)
+    times_us = mean_times_us(result.kernel_log or "")
     return {
         "machine": machine.name,
-        "model": changes,
-        "switches": dict(switches),
+        "model": changes_of(options),
+        "switches": switches_of(options),
         "seed": options.seed,
         "boot": options.boot,
         "cpus": options.cpus,
         "nodes": nodes,
         "loads": loads,
         "verdict": f"{result.verdict} {result.reason}",
-        "mean_us": {case: round(statistics.fmean(v), 1) for case, v in by_case.items()},
-        "sum_us": round(sum(statistics.fmean(v) for v in by_case.values()), 1),
+        "mean_us": {case: round(time_us, 1) for case, time_us in times_us.items()},
+        "sum_us": round(sum(times_us.values()), 1),
         "load_ms": [ns / 1e6 for ns in result.load_ns],
         "spin_share": round(profile["spin_share"], 4),
         "self": dict(list(profile["self"].items())[:6]),
@@ -132,7 +157,7 @@ def symbols_of(kernel: Path) -> Symbols:
 
 
 def windows_in(folder: Path, symbols: Symbols, machine: MachineModel) -> list[dict[str, object]]:
-    """One row for each stretch of virtual time: what was counted, who spun and for which lock."""
+    """Return one row per window of virtual time: counts, spinning, and the locks waited for."""
     if not (folder / "windows.txt").is_file():
         return []
     rows: list[dict[str, object]] = []

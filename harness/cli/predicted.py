@@ -1,14 +1,62 @@
-"""What `vmapbench predict` prints: curves and sweeps as text, JSON and a chart."""
+"""Curves and sweeps of `vmapbench predict`, as text, JSON and a chart."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.model.predict import BoundedPrediction, CurvePoint, as_document, load_s
+from harness.model.calibration import Calibration
+from harness.model.costs import MachineCosts
+from harness.model.predict import (
+    BoundedPrediction,
+    CurvePoint,
+    as_document,
+    load_s,
+    predict_curve,
+    predict_sweep,
+)
+
+SweepPoint = tuple[str, float, BoundedPrediction]
+"""Case, value of the swept parameter, prediction."""
+
+
+@dataclass(frozen=True)
+class PredictRequest:
+    """What to predict: each case at each CPU count, from `pairs` simulated allocations."""
+
+    calibration: Calibration
+    machine: MachineCosts
+    cases: Sequence[str]
+    cpus: Sequence[int]
+    pairs: int
+
+    def curves(self, fixed_nodes: int | None) -> list[CurvePoint]:
+        """Return one point per case and CPU count; `fixed_nodes` None: one vmap node per CPU."""
+        return [
+            point
+            for case in self.cases
+            for point in predict_curve(
+                self.calibration, self.machine, case, self.cpus, self.pairs, fixed_nodes
+            )
+        ]
+
+    def sweep(self, parameter: str, values: Sequence[float]) -> list[SweepPoint]:
+        """Return one point per case and value, at the largest CPU count."""
+        return [
+            (case, value, point)
+            for case in self.cases
+            for value, point in predict_sweep(
+                self.calibration, self.machine, case, self.cpus[-1], parameter, values, self.pairs
+            )
+        ]
 
 
 def whole_loads(curves: list[CurvePoint], loops: int) -> list[dict[str, float]]:
-    """Return what one load with all the cases takes, for each CPU count."""
+    """Return the time (s) of one load of all the cases, with one node and with many, per CPU count.
+
+    `loops`: test_loop_count.
+    """
     loads = []
     for cpus in sorted({point.cpus for point in curves}):
         here = [point for point in curves if point.cpus == cpus]
@@ -19,9 +67,7 @@ def whole_loads(curves: list[CurvePoint], loops: int) -> list[dict[str, float]]:
     return loads
 
 
-def draw_sweep(
-    parameter: str, points: list[tuple[str, float, BoundedPrediction]], path: Path
-) -> None:
+def draw_sweep(parameter: str, points: list[SweepPoint], path: Path) -> None:
     """Write a chart of throughput over the parameter, one line per case, as one HTML file."""
     import altair as alt
     import pandas as pd
@@ -41,7 +87,7 @@ def draw_sweep(
 
 
 def curve_json(machine: str, curve: list[CurvePoint], loads: list[dict[str, float]]) -> str:
-    """Return the points of the curves, and the loads of all cases, as JSON."""
+    """Return the curves and the loads of all cases as JSON; `machine`: name of its model."""
     points = [
         {
             "case": each.case,
@@ -56,8 +102,8 @@ def curve_json(machine: str, curve: list[CurvePoint], loads: list[dict[str, floa
     return json.dumps(document, indent=2)
 
 
-def curve_text(curve: list[CurvePoint]) -> str:
-    """Return a table of the curves, a line a case, number of CPUs and of nodes."""
+def curve_text(curve: list[CurvePoint], loads: list[dict[str, float]], loops: int) -> str:
+    """Return a table with one line per case, CPU count and node count, then one per whole load."""
     lines = [
         f"{'case':<18}{'CPUs':>5}{'nodes':>6}{'pairs/s':>12}{'bounds':>26}{'MVA':>12}  bottleneck"
     ]
@@ -65,6 +111,11 @@ def curve_text(curve: list[CurvePoint]) -> str:
         for point in (each.single, each.many):
             lines.append(_point_text(point))
         lines.append(f"{'':<18}{each.cpus:>5}  ratio {each.ratio:.2f}")
+    for load in loads:
+        lines.append(
+            f"all cases, {loops:,} loops{load['cpus']:>6} CPUs: {load['single_s']:,.1f} s with "
+            f"one node, {load['many_s']:,.1f} s with many, ratio {load['ratio']:.2f}"
+        )
     return "\n".join(lines)
 
 
@@ -79,16 +130,16 @@ def _point_text(point: BoundedPrediction) -> str:
     )
 
 
-def sweep_json(parameter: str, points: list[tuple[str, float, BoundedPrediction]]) -> str:
-    """Return the points of a sweep as JSON, each with the value of `parameter`."""
+def sweep_json(parameter: str, points: list[SweepPoint]) -> str:
+    """Return the sweep as JSON; each point has the value under the name `parameter`."""
     rows: list[dict[str, Any]] = [
         {"case": case, parameter: value, **as_document(point)} for case, value, point in points
     ]
     return json.dumps({"version": 1, "sweep": parameter, "points": rows}, indent=2)
 
 
-def sweep_text(parameter: str, points: list[tuple[str, float, BoundedPrediction]]) -> str:
-    """Return a table of a sweep, a line a value of `parameter` and case."""
+def sweep_text(parameter: str, points: list[SweepPoint]) -> str:
+    """Return a table with one line per case and value of `parameter`."""
     lines = [f"{parameter:>18}"]
     for _, value, point in points:
         hits = f"{point.prediction.pool_hits:.1%} from pools"

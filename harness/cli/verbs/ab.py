@@ -1,4 +1,4 @@
-"""`vmapbench ab`: what a change does, in any kernel tree, without a file to write."""
+"""`vmapbench ab`: measure a change in any kernel tree, without writing a playbook."""
 
 import sys
 from dataclasses import replace
@@ -19,6 +19,23 @@ if TYPE_CHECKING:
 
 _REPORTS = Path(platformdirs.user_data_dir("vmapbench")) / "reports"
 
+OnOption = Annotated[
+    str,
+    typer.Option(
+        help="qemu, simulated[:CPUS] or a lab host; default: KVM with a core per worker, else "
+        "simulated."
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of workers; default: 16, or one per CPU that --on gives.", min=1, max=1024
+    ),
+]
+DataFolderOption = Annotated[
+    Path, typer.Option(help="Folder of the results.", show_default="your data folder")
+]
+
 
 def command(
     base: Annotated[str, typer.Argument(help="A commit, or A..B; HEAD if not given.")] = "",
@@ -30,19 +47,8 @@ def command(
         ),
     ] = "",
     tree: Annotated[Path, typer.Option(help="The kernel tree.")] = Path(),
-    on: Annotated[
-        str,
-        typer.Option(
-            help="qemu, simulated[:CPUS] or a lab host; default: KVM with a core per worker, else "
-            "simulated."
-        ),
-    ] = "",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of workers; default: 16, or one per CPU that --on gives.", min=1, max=1024
-        ),
-    ] = None,
+    on: OnOption = "",
+    threads: ThreadsOption = None,
     cases: Annotated[str, typer.Option(help="Names of cases, with commas between.")] = "fix_size",
     loops: Annotated[int, typer.Option(help="Loops of each worker.", min=1)] = 4000,
     boots: Annotated[
@@ -61,16 +67,14 @@ def command(
     architecture: Annotated[
         str, typer.Option(help="Architecture to build for: x86_64, arm64 or riscv.")
     ] = "x86_64",
-    reports: Annotated[
-        Path, typer.Option(help="Folder of the results.", show_default="your data folder")
-    ] = _REPORTS,
+    reports: DataFolderOption = _REPORTS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Build both sides of a change in the kernel tree here, boot, measure, and say the answer.
+    """Build and boot both sides of a change in this kernel tree, and compare their times.
 
-    Without arguments: HEAD against the working tree. Nothing is written into the tree. Exit code 1
-    when the change is slower, so that it serves `git rebase --exec`.
+    Without arguments: HEAD against the working tree. Nothing is written into the tree. The exit
+    code is 1 when the change is slower, so that `git rebase --exec` stops there.
     """
     from harness.build.cache import Cache, cache_folder
     from harness.build.sides import find_sides, refuse_same
@@ -112,7 +116,7 @@ def _show_plan(plan: "AbPlan", reports: Path, boots: int) -> None:
 
 
 def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bool) -> None:
-    """Carry out the comparison, and say the answer."""
+    """Run the comparison and print its result. Raises Exit when the change is slower."""
     import datetime as dt
 
     from harness.build.start_config import describe_start

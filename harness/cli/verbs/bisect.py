@@ -1,4 +1,4 @@
-"""`vmapbench bisect`: which change moved the time?"""
+"""`vmapbench bisect`: find the change that moved a time."""
 
 import contextlib
 import json
@@ -17,6 +17,25 @@ if TYPE_CHECKING:
     from harness.run.bisect import BisectionResult
     from harness.run.bisect_plan import BisectRequest
     from harness.run.session import Session
+
+MostBootsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Most boots of one change; default: 20, with --resume as before.",
+        min=3,
+        max=1000,
+        show_default=False,
+    ),
+]
+LayoutsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Most builds of one change, each laid out differently; default: 8, or as before.",
+        min=1,
+        max=1000,
+        show_default=False,
+    ),
+]
 
 
 def command(
@@ -39,57 +58,52 @@ def command(
     beta: Annotated[
         float, typer.Option(help="Probability of calling a bad change good.", min=1e-6, max=0.3)
     ] = 0.05,
-    most_boots: Annotated[
-        int | None,
-        typer.Option(
-            help="Most boots of one change; default: 20, with --resume as before.",
-            min=3,
-            max=1000,
-            show_default=False,
-        ),
-    ] = None,
-    layouts: Annotated[
-        int | None,
-        typer.Option(
-            help="Most builds of one change, each laid out differently; default: 8, or as before.",
-            min=1,
-            max=1000,
-            show_default=False,
-        ),
-    ] = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with a run: its id, or latest.")] = None,
+    most_boots: MostBootsOption = None,
+    layouts: LayoutsOption = None,
+    resume: Annotated[str | None, typer.Option(help="Continue a run: its id, or latest.")] = None,
     kernels: KernelsOption = Path("kernels"),
     reports: ReportsOption = Path("reports"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Find the first change between GOOD and BAD that moved the time, with error bounds given.
+    """Find the first change between GOOD and BAD that moved the time, within given error bounds.
 
     At each step boots are added until a sequential test decides. Changes that do not build, boot
-    or pass are skipped. Ctrl-C and kill lose at most a boot; `--resume` goes on.
+    or pass are skipped. Ctrl-C and kill lose at most one boot; `--resume` continues.
     """
-    from harness.analysis.bisection import Phase
-    from harness.analysis.bisection_ends import LEAST_LAYOUTS, SearchBounds
-    from harness.report.bisection import as_document, render_outcome, store_result
+    from harness.analysis.bisection_ends import SearchBounds
     from harness.run.bisect_plan import BisectRequest
 
     if (file is None) == (resume is None):
         raise typer.BadParameter("name GOOD, BAD and a playbook, or --resume RUN-ID")
+    given = _given_bounds(most_boots, layouts)
+    if file is None:
+        _show(_resume(kernels, reports, str(resume), given), reports, as_json)
+        return
+    bounds = SearchBounds(alpha, beta, **given)
+    request = BisectRequest(good, bad, tree, kernel, workload, case, bounds)
+    outcome = _search(kernels, reports, file, request, dry_run)
+    if outcome is not None:
+        _show(outcome, reports, as_json)
+
+
+def _given_bounds(most_boots: int | None, layouts: int | None) -> dict[str, int]:
+    """Return the bounds named on the command line. Raises BadParameter for too few layouts."""
+    from harness.analysis.bisection_ends import LEAST_LAYOUTS
+
     if layouts is not None and 1 < layouts < LEAST_LAYOUTS:
         raise typer.BadParameter(
             f"--layouts: found {layouts}, expected 1, or {LEAST_LAYOUTS} and more"
         )
-    given = {"most_boots": most_boots, "layouts": layouts}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if file is None:
-        outcome = _resume(kernels, reports, str(resume), chosen)
-    else:
-        bounds = SearchBounds(alpha, beta, **chosen)
-        request = BisectRequest(good, bad, tree, kernel, workload, case, bounds)
-        found = _search(kernels, reports, file, request, dry_run)
-        if found is None:
-            return
-        outcome = found
+    options = {"most_boots": most_boots, "layouts": layouts}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _show(outcome: "BisectionResult", reports: Path, as_json: bool) -> None:
+    """Store and print the result. Raises Exit when interrupted or GOOD and BAD do not differ."""
+    from harness.analysis.bisection import Phase
+    from harness.report.bisection import as_document, render_outcome, store_result
+
     store_result(outcome, reports)
     echo(json.dumps(as_document(outcome), indent=2) if as_json else render_outcome(outcome))
     if outcome.interrupted:
@@ -101,7 +115,7 @@ def command(
 def _search(
     kernels: Path, reports: Path, file: Path, request: "BisectRequest", dry_run: bool
 ) -> "BisectionResult | None":
-    """Carry out a new bisection; of a dry run print the plan and return None."""
+    """Run a new bisection; with `dry_run` print its plan and return None."""
     from harness.run.bisect import bisect
     from harness.run.bisect_plan import plan_bisection, plan_lines
     from harness.spec.playbook import load_playbook
@@ -115,7 +129,7 @@ def _search(
 
 
 def _resume(kernels: Path, reports: Path, run: str, chosen: Mapping[str, int]) -> "BisectionResult":
-    """Go on with a bisection, with other bounds where they are given."""
+    """Continue a bisection; `chosen` replaces bounds that it was started with."""
     from harness.run.bisect import resume
 
     with _session(kernels, reports) as (session, notify):
@@ -126,7 +140,7 @@ def _resume(kernels: Path, reports: Path, run: str, chosen: Mapping[str, int]) -
 def _session(
     kernels: Path, reports: Path
 ) -> "Iterator[tuple[Session, Callable[[BisectionResult], None]]]":
-    """Give a session that shows its progress, and what says how far a bisection is."""
+    """Yield a session that shows progress, and a function that prints how far a bisection is."""
     from harness.cli.progress import show_progress
     from harness.report.bisection import render_progress
     from harness.run.session import Session

@@ -1,12 +1,15 @@
-"""`vmapbench predict`: what the design promises on many CPUs, from a one-CPU calibration."""
+"""`vmapbench predict`: performance on many CPUs, calculated from a calibration on one CPU."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.console import echo
 from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.cli.predicted import PredictRequest
 
 
 def command(
@@ -45,48 +48,38 @@ def command(
     Each lock's cost comes from a run on a single CPU, each transfer between CPUs from the machine
     model; nothing is fitted to a measured curve.
     """
-    from harness.cli.predicted import (
-        curve_json,
-        curve_text,
-        draw_sweep,
-        sweep_json,
-        sweep_text,
-        whole_loads,
-    )
-    from harness.model.predict import load_calibration, predict_curve, predict_sweep
+    from harness.cli.predicted import PredictRequest
+    from harness.model.predict import load_calibration
     from harness.targets.simulated.costs import model_costs
     from harness.targets.simulated.machine import load_machine, with_arbitration
 
     costs = model_costs(with_arbitration(load_machine(machine), arbitration))
     known = load_calibration(calibration)
-    counts, cases = parse_counts(cpus), case or ["fix_size"]
+    request = PredictRequest(known, costs, case or ["fix_size"], parse_counts(cpus), pairs)
     if sweep is not None:
-        parameter, values = parse_sweep(sweep)
-        points = [
-            (name, value, point)
-            for name in cases
-            for value, point in predict_sweep(
-                known, costs, name, counts[-1], parameter, values, pairs
-            )
-        ]
-        if chart is not None:
-            draw_sweep(parameter, points, chart)
-        echo(sweep_json(parameter, points) if as_json else sweep_text(parameter, points))
-        return
-    fixed = parse_nodes(nodes)
-    curves = [
-        point for name in cases for point in predict_curve(known, costs, name, counts, pairs, fixed)
-    ]
-    loads = whole_loads(curves, loops) if len(cases) > 1 else []
-    if as_json:
-        echo(curve_json(machine, curves, loads))
+        _print_sweep(request, sweep, chart, as_json)
     else:
-        echo(curve_text(curves))
-        for load in loads:
-            echo(
-                f"all cases, {loops:,} loops{load['cpus']:>6} CPUs: {load['single_s']:,.1f} s with "
-                f"one node, {load['many_s']:,.1f} s with many, ratio {load['ratio']:.2f}"
-            )
+        _print_curves(request, machine, parse_nodes(nodes), loops, as_json)
+
+
+def _print_sweep(request: "PredictRequest", sweep: str, chart: Path | None, as_json: bool) -> None:
+    from harness.cli.predicted import draw_sweep, sweep_json, sweep_text
+
+    parameter, values = parse_sweep(sweep)
+    points = request.sweep(parameter, values)
+    if chart is not None:
+        draw_sweep(parameter, points, chart)
+    echo(sweep_json(parameter, points) if as_json else sweep_text(parameter, points))
+
+
+def _print_curves(
+    request: "PredictRequest", machine: str, nodes: int | None, loops: int, as_json: bool
+) -> None:
+    from harness.cli.predicted import curve_json, curve_text, whole_loads
+
+    curves = request.curves(nodes)
+    loads = whole_loads(curves, loops) if len(request.cases) > 1 else []
+    echo(curve_json(machine, curves, loads) if as_json else curve_text(curves, loads, loops))
 
 
 def parse_counts(text: str) -> list[int]:
