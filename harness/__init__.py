@@ -1,3 +1,3 @@
-"""vmapbench: proves what a change to the kernel's vmalloc does on many-core machines."""
+"""vmapbench: measures what a change to the kernel's vmalloc does on many-core machines."""
 
 __version__ = "0.1.0"

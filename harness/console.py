@@ -20,10 +20,10 @@ _ADVICE = {
 
 
 def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
-    """Print to standard output, or with `err` to standard error, and flush.
+    """Print `text` to standard output, or to standard error with `err`, and flush.
 
-    What could act on a terminal is replaced, see `harness.text.visible`. Raises OSError where
-    standard output takes no more; a message that nobody can get is dropped.
+    Terminal control sequences are replaced (`harness.text.visible`). Raises OSError when standard
+    output cannot be written; a message for a closed standard error is dropped.
     """
     stream: TextIO = sys.stderr if err else sys.stdout
     try:
@@ -35,7 +35,7 @@ def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
 
 
 def tell(text: str) -> None:
-    """Print a line of progress, which goes to standard error."""
+    """Print a line of progress to standard error."""
     echo(text, err=True)
 
 
@@ -45,17 +45,17 @@ def shown(value: object, style: str = "") -> Text:
 
 
 def describe(error: OSError) -> str:
-    """Return a message for what the system refused, and what to do about it."""
+    """Return what the system refused, and what to do about it."""
     where = f"{error.filename}: " if error.filename else ""
     advice = _ADVICE.get(error.errno or 0)
     return f"{where}{error.strerror or error}" + (f"\n  next: {advice}" if advice else "")
 
 
 def open_streams() -> None:
-    """Let standard input, output and error exist, and take every character.
+    """Make sure that standard input, output and error exist, and accept every character.
 
-    A descriptor that the caller closed would else be given to the next file that is opened, and
-    messages be written into it.
+    A descriptor that the caller closed would be reused for the next file that is opened, and
+    messages would be written into that file.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:

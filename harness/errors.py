@@ -1,16 +1,17 @@
-"""The error tree. A failing kernel is a result (see `harness.verdict`), never an exception.
+"""The exceptions. A kernel that fails is a result (`harness.verdict`), not an exception.
 
     VmapbenchError
     ├── InputError              the user can fix it                          exit code 2
     │   ├── SpecError           a kernel, playbook or host file is wrong
     │   └── ParameterError      a module parameter is unknown or out of range
     ├── KernelBuildError        the kernel does not build: its verdict        exit code 1
-    └── InfrastructureError     the machinery broke, no verdict was reached   exit code 3
+    └── InfrastructureError     not the kernel's fault, no verdict reached    exit code 3
         ├── ToolError           a program is missing, too old, or failed
         │   └── UnsupportedError  a target that this machine cannot be
         └── StoreError          results cannot be kept or read
 
-A message says: doing what, to what (file and key, or host), found what, expected what, next step.
+A message says what was being done, to what (file and key, or host), what was found, what was
+expected, and the next step.
 """
 
 from enum import IntEnum
@@ -18,12 +19,12 @@ from pathlib import Path
 
 
 class ExitCode(IntEnum):
-    """What a command ends with; docs/reference/commands.md shows this table."""
+    """Exit status of a command, with its `meaning` for docs/reference/commands.md."""
 
     meaning: str
 
     def __new__(cls, code: int, meaning: str) -> "ExitCode":
-        """Keep the meaning beside the number."""
+        """Attach `meaning` to the number."""
         member = int.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning
@@ -40,19 +41,19 @@ class ExitCode(IntEnum):
 
 
 class VmapbenchError(Exception):
-    """Root of everything that the command line reports without a traceback."""
+    """Base of all errors that the command line reports without a traceback."""
 
     exit_code = ExitCode.FAILURE
 
 
 class InputError(VmapbenchError):
-    """What was given is at fault, and the user can fix it."""
+    """Invalid input, which the user can fix."""
 
     exit_code = ExitCode.BAD_INPUT
 
 
 class SpecError(InputError):
-    """A file that the user wrote is wrong; every fault is listed at once, with its place."""
+    """A file that the user wrote is invalid; all its faults are listed, each with its place."""
 
     def __init__(self, path: Path | str, faults: list[str]):
         """`faults`: one line each, `LINE: key: found, expected`."""
@@ -65,7 +66,7 @@ class ParameterError(InputError):
 
 
 class KernelBuildError(VmapbenchError):
-    """The kernel's own code or configuration does not build; `log` has the compiler's words."""
+    """The kernel's own code or configuration does not build; `log` has the compiler's output."""
 
     exit_code = ExitCode.BAD_VERDICT
 
@@ -76,7 +77,7 @@ class KernelBuildError(VmapbenchError):
 
 
 class InfrastructureError(VmapbenchError):
-    """The machinery broke; no verdict was reached."""
+    """A failure outside the kernel under test; no verdict was reached."""
 
 
 class ToolError(InfrastructureError):

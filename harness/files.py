@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all, however the process ends."""
+"""Atomic replacement of files: a reader sees the old content or the new, never a part."""
 
 import contextlib
 import ctypes
@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def replacement(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Give a free path beside `path`; what the block makes there becomes `path` if it ends well.
+    """Yield a free path beside `path`; it is renamed to `path` if the block succeeds.
 
-    `durable`: a power cut does not take the new file back, once its content is on the disk.
-    An OSError names `path`, not the temporary one.
+    `durable`: the rename is on the disk when the block ends; the content is the caller's to sync.
+    An OSError names `path`, not the temporary file.
     """
     temporary = path.with_name(f".{secrets.token_hex(6)}.tmp")
     try:
@@ -33,9 +33,9 @@ def replacement(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
-    """Give a stream whose content becomes the file `path` if the block ends well.
+    """Yield a binary stream whose content becomes the file `path` if the block succeeds.
 
-    A reader sees the old file or the new one. No file beside it is followed or overwritten.
+    The temporary file has a random name; no existing file or link is followed or overwritten.
     """
     with replacement(path, durable=durable) as temporary, temporary.open("xb") as stream:
         yield stream
@@ -45,19 +45,19 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
 
 
 def replace_file(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Make `content` the file at `path`, text as UTF-8; see `replacing`."""
+    """Replace the file `path` by `content` atomically; text is written as UTF-8."""
     with replacing(path, durable=durable) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def replace_link(path: Path, target: str) -> None:
-    """Make `path` a symbolic link to `target`, in one step."""
+    """Make `path` a symbolic link to `target`, atomically."""
     with replacement(path) as temporary:
         temporary.symlink_to(target)
 
 
 def sync_file_system(folder: Path) -> None:
-    """Write to the disk whatever the file system of `folder` has pending (syncfs(2)), no other."""
+    """Write out all pending data of the file system that holds `folder` (syncfs(2))."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):

@@ -1,11 +1,11 @@
-"""What a look at a machine gave, a row a thing: of this machine, or of a lab host."""
+"""Results of checking a machine (this one or a lab host): one row per check."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Health(StrEnum):
-    """`WARN`: optional, slow, or in need of a hand one day; `FAIL`: no boot could succeed."""
+    """`WARN`: optional, slow, or needs attention at some time; `FAIL`: no boot could succeed."""
 
     OK = "ok"
     WARN = "warn"
@@ -14,7 +14,7 @@ class Health(StrEnum):
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was looked at. `remedy`: what to do, empty when all is well."""
+    """One check: `what` was checked, what was `found`. `remedy`: what to do; empty when fine."""
 
     what: str
     health: Health
@@ -23,5 +23,5 @@ class Row:
 
     @property
     def bad(self) -> bool:
-        """Whether it forbids a run."""
+        """Whether it prevents a run."""
         return self.health is Health.FAIL

@@ -1,6 +1,6 @@
-"""Locks between processes, by flock(2) on a file: the kernel drops them with the process.
+"""Locks between processes: flock(2) on a file, which the kernel releases when the process ends.
 
-A file system without locks (NFS may be one) is an InfrastructureError that names the file.
+On a file system without locks (NFS may be one) every function raises InfrastructureError.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from harness.errors import InfrastructureError, InputError
 
 @contextlib.contextmanager
 def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock file `path`; `on_wait` is called once when another process has it."""
+    """Hold the lock file `path`; `on_wait` is called once if another process holds it."""
     with path.open("a") as stream:
         if not _take(stream, path, fcntl.LOCK_EX | fcntl.LOCK_NB):
             on_wait()
@@ -26,7 +26,7 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
 
 @contextlib.contextmanager
 def free_locks(*paths: Path) -> Iterator[bool]:
-    """Try to take lock files for this block; yields whether all of them were free."""
+    """Try to take all lock files for this block; yield whether all of them were free."""
     with contextlib.ExitStack() as stack:
         streams = [(stack.enter_context(path.open("a")), path) for path in paths]
         yield all(_take(stream, path, fcntl.LOCK_EX | fcntl.LOCK_NB) for stream, path in streams)
@@ -34,9 +34,9 @@ def free_locks(*paths: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def exclusive_lock(path: Path, text: str) -> Iterator[None]:
-    """Hold the lock file `path`, whose content is the process that does.
+    """Hold the lock file `path`, which names this process.
 
-    Raises InputError of `text` and that process where another one has it.
+    Raises InputError with `text` and the name of the process that holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="ascii", errors="replace") as stream:
@@ -52,7 +52,7 @@ def exclusive_lock(path: Path, text: str) -> Iterator[None]:
 
 
 def shared_until_exit(path: Path) -> int:
-    """Share the lock file `path` until this process ends; waits while one holds it alone.
+    """Take a shared lock on `path` until this process ends; wait while it is locked exclusively.
 
     Returns the file descriptor.
     """
@@ -62,7 +62,7 @@ def shared_until_exit(path: Path) -> int:
 
 
 def lock_folder(folder: Path) -> int | None:
-    """Lock a folder itself; returns a file descriptor that holds it, None where it is locked."""
+    """Lock a folder itself; return the file descriptor that holds it, None if it is locked."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     if _take(descriptor, folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
         return descriptor
@@ -71,7 +71,7 @@ def lock_folder(folder: Path) -> int | None:
 
 
 def _take(stream: IO[str] | int, path: Path, how: int) -> bool:
-    """Return whether the lock was got. Raises InfrastructureError where there are no locks."""
+    """Return whether the lock was taken. Raises InfrastructureError where there are no locks."""
     try:
         fcntl.flock(stream, how)
     except BlockingIOError:

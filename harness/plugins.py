@@ -1,4 +1,4 @@
-"""Families of modules where a file more is a member more: verbs, export formats, boot methods."""
+"""Plug-ins found by folder: each file is one verb, export format or boot method."""
 
 from importlib.resources import files
 
@@ -6,7 +6,7 @@ from importlib.resources import files
 def names(package: str) -> list[str]:
     """Return the modules of `package`, below `harness`, sorted; imports none of them.
 
-    A module whose name begins with an underscore is no member of the family.
+    Modules whose names begin with an underscore are left out.
     """
     top, *below = package.split(".")
     found = (file.name for file in files(top).joinpath(*below).iterdir())

@@ -1,10 +1,10 @@
-"""Runs other programs: argv lists only, with a deadline, a log, and no process left behind.
+"""Runs other programs, given as argv lists, with deadlines and logs, and leaves none behind.
 
-No child gets the caller's GIT_* variables: in a hook, an alias or `git bisect run` they name the
-user's repository and index, to which every git below us, also one that a build starts, would go.
+Children do not inherit GIT_* variables: in a hook, an alias or `git bisect run` these name the
+user's repository and index, and every git that we or a build start would use them.
 
-Every child leads its own session, so that `Child.kill` reaches whatever it started, and dies with
-the harness even when that is killed with SIGKILL (`setpriv --pdeathsig`, util-linux).
+Every child leads a session of its own, so that `Child.kill` reaches all that it started, and dies
+with the harness even when that is killed with SIGKILL (`setpriv --pdeathsig`, util-linux).
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from harness.signals import interrupts_held
 
 @dataclass(frozen=True)
 class Completed:
-    """A program that ended. `output`: stdout and stderr as they came, odd bytes replaced."""
+    """A program that ended. `output`: stdout and stderr, interleaved, invalid UTF-8 replaced."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -48,7 +48,7 @@ class Child:
 
     @property
     def stdout(self) -> IO[bytes] | None:
-        """The pipe, when asked for."""
+        """The pipe from its standard output, if there is one."""
         return self._popen.stdout
 
     def poll(self) -> int | None:
@@ -56,14 +56,14 @@ class Child:
         return self._popen.poll()
 
     def wait(self, timeout_s: float | None = None) -> int | None:
-        """Return the exit status, or None when `timeout_s` passes first."""
+        """Return the exit status, or None after `timeout_s` seconds."""
         try:
             return self._popen.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return None
 
     def kill(self, grace_s: float = 2.0) -> int:
-        """End the whole process group: SIGTERM, then SIGKILL after `grace_s`. Idempotent."""
+        """End the process group with SIGTERM, after `grace_s` seconds with SIGKILL. Idempotent."""
         self._signal(signal.SIGTERM)
         if self.wait(grace_s) is None:
             self._signal(signal.SIGKILL)
@@ -77,7 +77,7 @@ class Child:
 
 
 class Spawner(Protocol):
-    """What starts programs in the background."""
+    """Starts programs in the background."""
 
     def spawn(
         self,
@@ -87,11 +87,11 @@ class Spawner(Protocol):
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> Child:
-        """Start `argv` in the background, stdout and stderr to `log`."""
+        """Start `argv` in the background, stdout and stderr appended to `log`."""
 
 
 class Runner(Spawner, Protocol):
-    """What the rest of the package may do with programs. Tests hand in their own."""
+    """Runs programs; the package takes one as a parameter, so that tests can pass their own."""
 
     def run(
         self,
@@ -106,7 +106,7 @@ class Runner(Spawner, Protocol):
         on_line: Callable[[str], None] | None = None,
         check: bool = False,
     ) -> Completed:
-        """Run `argv` to its end; see `SubprocessRunner.run`."""
+        """Run `argv` to its end, as described at `SubprocessRunner.run`."""
 
 
 class Children:
@@ -135,7 +135,7 @@ class Children:
         return child
 
     def end(self) -> None:
-        """Kill what runs, and start nothing any more. Idempotent."""
+        """Kill all running children and refuse to start more. Idempotent."""
         with self._mutex:
             self._ended = True
             for child in self._running:
@@ -143,7 +143,7 @@ class Children:
 
 
 class SubprocessRunner:
-    """Runs programs of this machine, with a limit on what each prints."""
+    """Runs programs on this machine, with a limit on the output of each."""
 
     def run(
         self,
@@ -160,11 +160,11 @@ class SubprocessRunner:
     ) -> Completed:
         """Run `argv` to its end.
 
-        `env` is added to the environment; `stdin` is a file to read from; output goes to `log`
-        (appended) and line by line to `on_line` as it comes. After `deadline_s` seconds, or
-        `idle_s` in which the group printed, read, wrote and computed nothing, all of it is killed
-        and `timed_out` set. With `check`, a non-zero status or a deadline raises `ToolError` with
-        the last lines. More than 256 MiB of output raise it in any case.
+        `env` is added to the environment; `stdin` is a file to read from; output is appended to
+        `log` and passed line by line to `on_line`. After `deadline_s` seconds, or `idle_s` seconds
+        in which the session printed, read, wrote and computed nothing, all of it is killed and
+        `timed_out` is set. With `check`, a non-zero status or a timeout raises ToolError with the
+        last lines of output. More than 256 MiB of output always raise it.
         """
         started = time.monotonic()
         child = self._start(argv, cwd, env, subprocess.PIPE, stdin)
@@ -190,7 +190,7 @@ class SubprocessRunner:
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> Child:
-        """Start `argv` in the background, stdout and stderr to `log` (appended) or nowhere."""
+        """Start `argv` in the background, stdout and stderr appended to `log` or dropped."""
         if log is None:
             return self._start(argv, cwd, env, subprocess.DEVNULL)
         with log.open("ab") as stream:
@@ -235,7 +235,7 @@ def _own_environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _bounded(child: Child, deadline_s: float | None, idle_s: float | None) -> Iterator[Event]:
-    """Kill `child` when its time is over, and set the event; see `SubprocessRunner.run`."""
+    """Kill `child` at a limit of `SubprocessRunner.run`; yield the event that is set then."""
     expired, ended = Event(), Event()
     if not deadline_s and not idle_s:
         yield expired
@@ -271,19 +271,19 @@ def _watch(
 
 _MOST_BYTES = 256 << 20  # of output: a hostile tree or git server may print forever
 _MOST_LINE = 1 << 16  # a longer one comes in parts
-_BUSY = 0.02  # of a CPU; who only waits for an answer wakes up now and then, and uses less
+_BUSY = 0.02  # of a CPU; a process that polls for an answer uses less
 
 
 @dataclass(frozen=True)
 class Activity:
-    """What the processes of a session have done: bytes read and written, ns on a CPU."""
+    """Bytes that the processes of a session have read and written, and ns on a CPU."""
 
     transferred: int
     cpu_ns: int
 
 
 def session_activity(session: int) -> Activity:
-    """Return what the living processes of a session have done so far (proc(5): io, schedstat)."""
+    """Return the sum over the living processes of a session (proc(5): io, schedstat)."""
     transferred = cpu_ns = 0
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -298,7 +298,7 @@ def session_activity(session: int) -> Activity:
 
 
 def describe_failure(done: Completed, log: Path | None = None) -> str:
-    """Return what failed, how, and its last ten lines."""
+    """Return the command, how it failed, and its last ten lines of output."""
     how = "did not end in time" if done.timed_out else f"exited with {done.returncode}"
     tail = "\n".join(f"    {line}" for line in done.output.splitlines()[-10:])
     where = f"\n  log: {log}" if log else ""

@@ -1,7 +1,7 @@
-"""What is kept, as values.
+"""The records of the store: runs, planned boots, boots and samples.
 
-Ids, kernels and folders become paths, so a record with one that could lead elsewhere cannot be
-made, whatever the store holds.
+Ids, kernel names and folders become paths. A record with one that could lead out of the reports
+folder cannot be constructed, whatever the store holds.
 """
 
 import re
@@ -17,23 +17,23 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def is_name(name: object) -> bool:
-    """Return whether `name` is one part of a path, and leads nowhere else."""
+    """Return whether `name` is safe as one component of a path."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def _check_names(what: str, names: Iterable[object]) -> None:
-    """Raise StoreError for what is no name."""
+    """Raise StoreError for the first of `names` that is not safe in a path."""
     for name in names:
         if not is_name(name):
             raise StoreError(
-                f"{what} {str(name)[:80]!r} is no name of letters, digits, '.', '_' and '-'; "
+                f"{what} {str(name)[:80]!r} is not made of letters, digits, '.', '_' and '-'; "
                 "vmapbench writes no such record: who else writes this store?"
             )
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One execution of a playbook. `kernels`: name -> facts (key, release, digests ...)."""
+    """One execution of a playbook. `kernels`: facts (key, release, digests ...) by name."""
 
     id: str
     playbook: str
@@ -52,13 +52,13 @@ class RunRecord:
 
     @property
     def critical(self) -> Mapping[str, Mapping[str, str]]:
-        """Kernel name -> its measurement-critical symbols and their values."""
+        """The configuration symbols that matter to the times, and their values, by kernel."""
         return {name: dict(facts.get("critical") or {}) for name, facts in self.kernels.items()}
 
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One planned boot. `workload` names the point of a sweep, too: `name[nr_threads=4]`.
+    """One planned boot. `workload` includes the point of a sweep: `name[nr_threads=4]`.
 
     `loads`: parameters of each load of the module; the last one is measured.
     """
@@ -86,7 +86,7 @@ class Sample(NamedTuple):
     """One case of one worker of one boot.
 
     `avg_us`: the time of one whole pass of `loops` loops, mean over `repeat` passes; not per loop.
-    `xfailed` is None where the module does not tell (before 2025).
+    `xfailed` is None where the module does not report it (before 2025).
     """
 
     worker: int
@@ -101,7 +101,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class BootRecord:
-    """One boot that was tried. `load_ns`: wall time of the measured load, guest's clock."""
+    """One attempt at a boot. `load_ns`: wall time of the measured load by the guest's clock."""
 
     position: int
     verdict: Verdict
@@ -114,13 +114,13 @@ class BootRecord:
     samples: Sequence[Sample] = ()
 
     def __post_init__(self) -> None:
-        """Raise StoreError for a folder that lies elsewhere."""
+        """Raise StoreError for a folder outside of the run's."""
         _check_names(f"boot {self.position}: folder", self.folder.split("/"))
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run, its planned boots in order, and every boot that was tried, in order."""
+    """A run with its planned boots and all attempts, each in order."""
 
     run: RunRecord
     jobs: Sequence[JobRecord]
@@ -133,18 +133,18 @@ class StoredRun:
 
     @cached_property
     def last_boots(self) -> Mapping[int, BootRecord]:
-        """The last attempt, which counts, at each planned boot that was tried; by position."""
+        """The last attempt at each planned boot, which is the one that counts, by position."""
         return {boot.position: boot for boot in self.boots}
 
     @property
     def passed(self) -> Iterator[tuple[JobRecord, BootRecord]]:
-        """Each boot that passed, with what was planned."""
+        """Each boot that passed, with its job."""
         for boot in self.boots:
             if boot.verdict is Verdict.PASSED and boot.position in self.job_of:
                 yield self.job_of[boot.position], boot
 
     def outcome(self, job: JobRecord) -> tuple[Verdict, str]:
-        """Return what became of a planned boot, and why."""
+        """Return the verdict of a planned boot, and the reason."""
         boot = self.last_boots.get(job.position)
         return (boot.verdict, boot.reason) if boot else (Verdict.MISSING, "it was never booted")
 

@@ -1,7 +1,6 @@
-"""Temporary folders that do not outlive their process by more than one run.
+"""Temporary folders, which the next process removes if their own was killed.
 
-Each is locked by the process that uses it. Who makes one removes those that nobody holds any more:
-of processes that were killed.
+Each is locked by the process that uses it. Making one removes those that nobody locks.
 """
 
 import contextlib
@@ -17,9 +16,9 @@ from harness.locks import lock_folder, locked
 
 @contextlib.contextmanager
 def scratch_folder(purpose: str, place: Path | None = None) -> Iterator[Path]:
-    """Give an empty folder for this block, in `place` or the system's temporary folder.
+    """Yield an empty folder for this block, in `place` or the system's temporary folder.
 
-    Its path is short enough for a socket where that of `place` is.
+    Its name is short, so that a socket in it stays below the limit of sun_path.
     """
     parent = _own_folder((place or Path(tempfile.gettempdir())) / f"vmapbench-{os.geteuid()}")
     with locked(parent / "lock"):
@@ -35,7 +34,7 @@ def scratch_folder(purpose: str, place: Path | None = None) -> Iterator[Path]:
 
 
 def _own_folder(folder: Path) -> Path:
-    """Make `folder`, for this user alone. Raises InfrastructureError where it is another's."""
+    """Make `folder` with mode 0700. Raises InfrastructureError if it belongs to another user."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700, parents=True)
     stat = folder.lstat()

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end the process as Ctrl-C does: guests go, hosts are released, pages stay."""
+"""SIGTERM and SIGHUP act like Ctrl-C: guests are ended and hosts released, pages are written."""
 
 import contextlib
 import os
@@ -15,8 +15,8 @@ _HELD: tuple[int, ...] = (signal.SIGINT, *_SIGNALS)
 def termination_interrupts() -> Iterator[None]:
     """Raise KeyboardInterrupt in this block, in the main thread, on the first SIGTERM or SIGHUP.
 
-    More of them (a shell and the kernel may both send SIGHUP) do not disturb the cleaning up. Who
-    was started to ignore SIGHUP, as by nohup, goes on doing so. What is printed after the terminal
+    Further ones (a shell and the kernel may both send SIGHUP) do not interrupt the cleanup. A
+    process started with SIGHUP ignored, as by nohup, keeps ignoring it. Output to a terminal that
     has gone is dropped.
     """
     terminals = [number for number in (0, 1, 2) if os.isatty(number)]
@@ -36,16 +36,16 @@ def termination_interrupts() -> Iterator[None]:
         yield
     finally:
         for number in ours:
-            if signal.getsignal(number) is interrupt:  # else it is being ended: ignore more
+            if signal.getsignal(number) is interrupt:  # else it is ending already
                 signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Handle the signals that come in this block at its end.
+    """Defer signals that arrive in this block to its end.
 
-    For steps that must not be torn: an interrupt in the middle of `subprocess.Popen` leaves a child
-    that nobody knows. Signals reach the main thread only, so other threads need nothing.
+    For steps that must not be interrupted: in the middle of `subprocess.Popen` that would leave an
+    unknown child. Signals reach the main thread only, so other threads need nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,8 +1,8 @@
-"""Text that others wrote made fit for where it goes: terminal, page, chart, table, mail, XML.
+"""Sanitises untrusted text for a terminal, page, chart, table, mail or XML.
 
-Kernels, mail, hosts, stores, playbooks and visitors choose what their text holds. One rule says
-which characters act instead of being read (`_UNSAFE`); each function below says what becomes of
-them. Every one of them returns text that it would return unchanged.
+Text from kernels, mail, hosts, stores, playbooks and visitors may hold anything. `_UNSAFE` matches
+the characters that act instead of being read; the functions below differ in what they put in their
+place. All of them are idempotent.
 """
 
 import re
@@ -14,8 +14,8 @@ MAIL_COLUMNS = 72
 # clipboard).
 _SEQUENCE = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"
 
-# Controls but tab and newline; what is invisible or turns the writing direction; what UTF-8 or XML
-# (https://www.w3.org/TR/xml/#charsets) cannot hold.
+# Control characters except tab and newline; invisible ones and those that change the direction of
+# writing; what UTF-8 or XML (https://www.w3.org/TR/xml/#charsets) cannot hold.
 _CHARACTERS = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     r"\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f"
@@ -25,12 +25,12 @@ _UNSAFE_IN_LINE = re.compile(f"[{_CHARACTERS}\t\n]")
 
 
 def visible(text: str) -> str:
-    """Return `text` for people, lines kept: what acts stands as a replacement character."""
+    """Return `text` for people, lines kept, with U+FFFD in place of unsafe characters."""
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def wrapped(text: str, indent: int = 0, columns: int = MAIL_COLUMNS) -> list[str]:
-    """Return `text` as lines of at most so many `columns`, each with an `indent` of blanks."""
+    """Return `text` as lines of at most `columns`, each indented by `indent` blanks."""
     margin = " " * indent
     return textwrap.wrap(
         text, columns, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
@@ -38,25 +38,25 @@ def wrapped(text: str, indent: int = 0, columns: int = MAIL_COLUMNS) -> list[str
 
 
 def one_line(text: str, limit: int | None = None) -> str:
-    """Return `text` for people as one line: what acts, and each run of blanks, is one blank.
+    """Return `text` for people as one line; unsafe characters and white space become one blank.
 
-    `limit`: characters at most; for titles, header fields, and names in a message.
+    For titles, header fields and names in a message. `limit`: the most characters.
     """
     return " ".join(_UNSAFE.sub(" ", text).split())[:limit]
 
 
 def escaped(text: str) -> str:
-    """Return `text` for programs, lines kept: what acts is written out, like \\x1b."""
+    """Return `text` for programs, lines kept, with unsafe characters as escapes like \\x1b."""
     return _UNSAFE.sub(_written_out, text.replace("\r\n", "\n"))
 
 
 def escaped_line(text: str) -> str:
-    """Return `text` for programs as one line: also tab and newline are written out."""
+    """Return `text` for programs as one line; tabs and newlines are escaped too."""
     return _UNSAFE_IN_LINE.sub(_written_out, text)
 
 
 def storable(text: str) -> str:
-    """Return `text` as both databases take it: without NUL and lone surrogates."""
+    """Return `text` without NUL and lone surrogates, which SQLite or PostgreSQL refuse."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""What became of one boot. The worst verdict of a set is the set's verdict."""
+"""The verdict on a boot. The verdict on a set of boots is the worst of theirs."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -7,33 +7,33 @@ from enum import StrEnum
 class Verdict(StrEnum):
     """Outcome of one boot, from best to worst; only `PASSED` yields samples.
 
-    Until the kernel's first console line a fault is the infrastructure's (an exception), after it
-    the kernel's (one of these).
+    A fault before the kernel's first console line is one of the infrastructure (an exception);
+    after that it is the kernel's (a verdict).
     """
 
     PASSED = "passed"
     SKIPPED = "skipped"  # not run, for a stated reason
-    NOISY = "noisy"  # the host was disturbed beyond the noise gate, or left a guest without time
-    TEST_FAILED = "test failed"  # a case counted failures that are not expected
+    NOISY = "noisy"  # the host was disturbed beyond the limits, or gave the guest too little CPU
+    TEST_FAILED = "test failed"  # a case reported unexpected failures
     SPLAT = "splat"  # the kernel warned (WARNING, lockdep, stall ...) and went on
-    INCOMPLETE = "incomplete log"  # workers or cases are missing from the log, or CPUs
+    INCOMPLETE = "incomplete log"  # workers, cases or CPUs are missing from the log
     MODULE_MISSING = "module missing"  # the guest could not load the module at all
-    TIMED_OUT = "timed out"  # still talking at the deadline
+    TIMED_OUT = "timed out"  # still printing at the deadline
     HUNG = "hung"  # silent for the grace period past the expected time
     CRASHED = "crashed"  # panic or oops
     NO_BOOT = "no boot"  # the kernel never reached the harness's init
     BUILD_FAILED = "build failed"
     INTERRUPTED = "interrupted"  # by the user, or the harness or the machine died
-    MISSING = "missing"  # planned, and nothing was ever reported
+    MISSING = "missing"  # planned, but never reported
 
     @property
     def bad(self) -> bool:
-        """Whether something is wrong with the kernel or the run, beyond a disturbed host."""
+        """Whether the kernel or the run failed; a disturbed host alone is not bad."""
         return self not in (Verdict.PASSED, Verdict.SKIPPED, Verdict.NOISY)
 
     @property
     def final(self) -> bool:
-        """Whether a boot that ended so says something of the kernel, and need not be repeated."""
+        """Whether this says something about the kernel, so that the boot is not repeated."""
         return self not in (Verdict.NOISY, Verdict.INTERRUPTED)
 
 
@@ -41,5 +41,5 @@ _ORDER = list(Verdict)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return the worst of `verdicts`; nothing reported is `MISSING`."""
+    """Return the worst of `verdicts`, `MISSING` if there is none."""
     return max(verdicts, key=_ORDER.index, default=Verdict.MISSING)

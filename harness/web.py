@@ -1,4 +1,4 @@
-"""One request to one address. Redirects are errors: neither secret nor notice goes elsewhere."""
+"""A single HTTP request. Redirects are errors, so that no secret or notice goes elsewhere."""
 
 import urllib.request
 from http.client import HTTPResponse
@@ -7,16 +7,16 @@ from typing import cast
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object, **__: object) -> None:
-        """Follow nothing: the answer becomes an HTTPError."""
+        """Follow no redirect; urllib then raises HTTPError."""
 
 
 def open_once(
     request: urllib.request.Request, *, timeout_s: float, proxies: bool = True
 ) -> HTTPResponse:
-    """Send `request` and return the answer, to be closed.
+    """Send `request` and return the response, which the caller closes.
 
-    `proxies`: whether those of the environment are used. Raises HTTPError for a redirect and for
-    any status that is an error, else what urllib raises (OSError, ValueError).
+    `proxies`: whether to use those of the environment. Raises HTTPError for a redirect or an error
+    status, otherwise what urllib raises (OSError, ValueError).
     """
     handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
     if not proxies:

@@ -1,7 +1,7 @@
-"""What is known of each architecture that kernels are built for: one record each, in one table.
+"""The architectures that kernels are built for, one record each.
 
-A further architecture is one more record here and one fragment in kernels/fragments: what is built,
-the command line of a guest, its init and its checks follow from these. Pure.
+A new architecture is a record here and a fragment in kernels/fragments; what is built, a guest's
+command line, its init and its checks follow from them. Pure.
 """
 
 import os
@@ -13,10 +13,10 @@ from harness.errors import InputError
 
 @dataclass(frozen=True)
 class Probe:
-    """A firmware image of a few instructions that ends QEMU: whether an accelerator runs at all.
+    """A firmware image of a few instructions, which shows whether an accelerator runs at all.
 
-    `code` stands `offset` bytes into the image of `size` bytes, from its end where negative; it
-    ends QEMU with `status`. `options`: further ones of QEMU.
+    `code` is placed `offset` bytes into the image of `size` bytes (from its end if negative) and
+    makes QEMU exit with `status`. `options`: further options of QEMU.
     """
 
     code: bytes
@@ -35,23 +35,24 @@ class Probe:
 
 @dataclass(frozen=True)
 class Architecture:
-    """One architecture. Names of devices are those that the guest's kernel gives them.
+    """One architecture. Devices have the names that the guest's kernel gives them.
 
-    `machines`: for up to so many CPUs, that machine of QEMU. `split_tables`: the kernel's half of
-    the address space has page tables of its own, so no bit of an address tells the halves apart.
+    `machines`: pairs of the most CPUs and the QEMU machine for them, smallest first.
+    `split_tables`: user and kernel space have separate page tables, so that no address bit is
+    spent on distinguishing them.
     """
 
-    name: str  # in kernel files, as kbuild (ARCH=) and tuxmake have it
-    machine: str  # what uname -m says
+    name: str  # in kernel files; as kbuild (ARCH=) and tuxmake call it
+    machine: str  # as reported by uname -m
     source: str  # folder below arch/ of the kernel's source
-    image: str  # what boots, below arch/SOURCE/boot
+    image: str  # the image that is booted, below arch/SOURCE/boot
     triplet: str  # of the cross toolchain: TRIPLET-gcc
     packages: str  # group of setup/packages.txt; empty: nothing beyond `all`
-    fragments: tuple[str, ...]  # of a guest's kernel, unless its file says otherwise
-    required: tuple[str, ...]  # those without which no guest boots, whatever its configuration
+    fragments: tuple[str, ...]  # default configuration of a guest's kernel
+    required: tuple[str, ...]  # without these no guest boots, whatever its configuration
     qemu: str
     machines: tuple[tuple[int, str], ...]
-    kvm_machine: str  # under KVM, where the host decides what is possible; empty: the same
+    kvm_machine: str  # under KVM, where the host limits the choice; empty: the same
     cpu_model: str
     kvm_cpu_model: str  # empty: the same
     console: str
@@ -59,38 +60,38 @@ class Architecture:
     report_options: tuple[str, ...]  # what connects it to the character device `report`
     boot_parameters: tuple[str, ...]
     command_line_bytes: int  # COMMAND_LINE_SIZE, less the NUL
-    page_sizes: tuple[int, ...]  # bytes; the first is the one of a kernel that says none
-    vmalloc: tuple[int, int]  # of a kernel with the first page size and no KASLR
+    page_sizes: tuple[int, ...]  # bytes; the first is the default
+    vmalloc: tuple[int, int]  # range with the first page size, without KASLR
     split_tables: bool
-    kvm_flags: tuple[str, ...] = ()  # in /proc/cpuinfo: the CPU has virtualisation of its own
-    probe: Probe | None = None  # None: nothing tells before a kernel boots
-    exact_address: str = "pc : "  # in an oops, before the instruction itself
-    five_levels_flag: str = ""  # in /proc/cpuinfo: page tables of five levels are in use
-    cpu_lines: tuple[str, ...] = ()  # of /proc/cpuinfo, that together say which CPU it is
+    kvm_flags: tuple[str, ...] = ()  # in /proc/cpuinfo, of a CPU that supports virtualisation
+    probe: Probe | None = None  # None: only booting a kernel shows it
+    exact_address: str = "pc : "  # precedes the instruction's address in an oops
+    five_levels_flag: str = ""  # in /proc/cpuinfo, with five-level page tables
+    cpu_lines: tuple[str, ...] = ()  # of /proc/cpuinfo, which together identify the CPU
     stepping_lines: tuple[str, ...] = ()
-    cpu_names: Mapping[str, str] = field(default_factory=dict)  # by what `cpu_lines` say
-    lab_fragments: tuple[str, ...] = ("fragments/lab.config",)  # of a lab host's kernel, on top
+    cpu_names: Mapping[str, str] = field(default_factory=dict)  # by the values of `cpu_lines`
+    lab_fragments: tuple[str, ...] = ("fragments/lab.config",)  # added for a lab host's kernel
     network_drivers: tuple[str, ...] = ()  # of lab hosts' kernels, beyond lab.config's
 
     @property
     def image_path(self) -> str:
-        """Where kbuild leaves the kernel's image."""
+        """Path of the kernel's image in a build folder."""
         return f"arch/{self.source}/boot/{self.image}"
 
     @property
     def most_cpus(self) -> int:
-        """The most CPUs that a guest of QEMU's largest machine type may have."""
+        """The most CPUs of any of QEMU's machine types here."""
         return self.machines[-1][0]
 
     def is_native(self, host: str | None = None) -> bool:
-        """Return whether `host` (by default this machine), as uname -m has it, runs its programs.
+        """Return whether `host` (as from uname -m; default: this machine) has this architecture.
 
-        Only there its guests can have KVM and its compiler is plain gcc.
+        Only then can guests use KVM, and the compiler is the plain gcc.
         """
         return (host or os.uname().machine) == self.machine
 
     def cross_prefix(self, host: str | None = None) -> str:
-        """Return what stands before the names of its compiler and binutils on `host`."""
+        """Return the prefix (CROSS_COMPILE) of its compiler and binutils on `host`."""
         return "" if self.is_native(host) else f"{self.triplet}-"
 
     def how_to_install(self) -> str:
@@ -98,7 +99,7 @@ class Architecture:
         return f"setup/install.sh {self.packages}".strip()
 
     def machine_for(self, cpus: int, accelerator: str) -> str:
-        """Return QEMU's machine for so many CPUs. Raises InputError for too many."""
+        """Return the QEMU machine for that many CPUs. Raises InputError for too many."""
         if cpus > self.most_cpus:
             raise InputError(
                 f"target: cpus: {cpus}, but a guest of {self.name} has at most {self.most_cpus}"
@@ -112,9 +113,9 @@ class Architecture:
         return self.kvm_cpu_model if accelerator == "kvm" and self.kvm_cpu_model else self.cpu_model
 
     def paging_levels(self, page_size: int, user_bits: int) -> int:
-        """Return how many levels the page tables have, where programs have so many address bits.
+        """Return the number of page table levels for `user_bits` of virtual address.
 
-        A table fills one page with entries of 8 bytes.
+        A table fills one page (`page_size` bytes) with entries of 8 bytes.
         """
         page_bits = page_size.bit_length() - 1
         bits = user_bits if self.split_tables else user_bits + 1
@@ -133,9 +134,9 @@ X86_64 = Architecture(
     qemu="qemu-system-x86_64",
     machines=((1024, "q35,hpet=on"),),
     kvm_machine="",
-    # `-hypervisor`: with that CPUID bit and no paravirtual spinlock x86 takes a test-and-set lock
-    # instead of the queued one (arch/x86/include/asm/qspinlock.h, virt_spin_lock), which is not
-    # what metal does. The probe guest has the same model, since KVM may refuse just that.
+    # `-hypervisor`: with that CPUID bit and no paravirtual spinlock, x86 takes a test-and-set lock
+    # instead of the queued one (arch/x86/include/asm/qspinlock.h, virt_spin_lock), unlike bare
+    # metal. The probe guest has the same model, since KVM may refuse this very setting.
     # `-la57`: 7.2 and 7.3 use page tables of five levels wherever the CPU has them, 6.12 without
     # X86_5LEVEL does not, and a level more is a walk that costs more.
     cpu_model="max,-hypervisor,-la57",
@@ -176,8 +177,8 @@ ARM64 = Architecture(
     fragments=("fragments/base.config", "fragments/arm64.config", "fragments/arm64-4k.config"),
     required=("fragments/arm64.config",),
     qemu="qemu-system-aarch64",
-    # GICv3 for every number of CPUs: GICv2 ends at 8, and a sweep that changed its interrupt
-    # controller there would show that and not the kernel. Under KVM a guest can have the host's.
+    # GICv3 for any number of CPUs: GICv2 supports 8, and a sweep in which the interrupt controller
+    # changed there would show that change. Under KVM a guest can have the host's only.
     machines=((512, "virt,gic-version=3"),),
     kvm_machine="virt,gic-version=host",
     # A server's core: LSE atomics, no pointer authentication, which costs TCG most of its time.
@@ -247,12 +248,12 @@ ARCHITECTURES = {record.name: record for record in (X86_64, ARM64, RISCV)}
 
 
 def by_machine(machine: str) -> Architecture | None:
-    """Return the record of what `uname -m` calls `machine`, None where there is none."""
+    """Return the architecture that `uname -m` calls `machine`, None if unknown."""
     return next((one for one in ARCHITECTURES.values() if one.machine == machine), None)
 
 
 def architecture(name: str) -> Architecture:
-    """Return the record of that name. Raises InputError with the names there are."""
+    """Return the architecture of that name. Raises InputError with the known ones."""
     if name not in ARCHITECTURES:
-        raise InputError(f"architecture {name!r}: known are {', '.join(ARCHITECTURES)}")
+        raise InputError(f"architecture {name!r}: expected one of {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[name]

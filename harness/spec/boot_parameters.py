@@ -1,9 +1,9 @@
-r"""The kernel's command line, read as the kernel reads it, and what the harness keeps for itself.
+r"""The kernel's command line, parsed as the kernel does, and the harness's reserved parameters.
 
-lib/cmdline.c (next_arg) splits at blanks outside of double quotes, and takes one pair of quotes
-off a word or its value; kernel/params.c (parameq) takes `-` and `_` for the same; from a bare `--`
-on all is init's (init/main.c). A parameter that the kernel does not know is init's as well:
-an argument without `=`, its environment with it.
+lib/cmdline.c (next_arg) splits at blanks outside of double quotes, and removes one pair of quotes
+around a word or its value; kernel/params.c (parameq) treats `-` and `_` alike; everything after a
+bare `--` goes to init (init/main.c). So do parameters unknown to the kernel: as arguments, or with
+a `=` as environment.
 """
 
 import re
@@ -16,36 +16,36 @@ _WORD = re.compile(r'(?:[^\s"]|"[^"]*(?:"|\Z))+')
 _OURS = (
     (r"rdinit|initrd|noinitrd|initrdmem", "the harness decides what the kernel starts first"),
     (r"panic|sysctl\.kernel\.panic", "a crash must restart the machine when the harness says"),
-    (r"vmapbench\..*", "it steers the harness's own programs"),
+    (r"vmapbench\..*", "it is for the harness's own programs"),
 )
 _OF_INIT = (
     (
         r"init|systemd\..*|rd\..*|s|single|emergency|rescue|[1-5]|break|b|[A-Z][A-Z0-9_]*",
-        "it steers the machine's init, which must start as it always does",
+        "it changes how the machine's init starts, which must stay the same",
     ),
-    (r"", "what stands after it is init's, not the kernel's"),
+    (r"", "what follows it goes to init, not to the kernel"),
 )
 
 
 def split_command_line(line: str) -> list[str]:
-    """Return the words of a command line that the kernel takes, quotes and all; none after `--`."""
+    """Return the words up to `--`, with their quotes, as the kernel splits them."""
     parts = _WORD.findall(line)
     return parts[: parts.index("--")] if "--" in parts else parts
 
 
 def name_of(word: str) -> str:
-    """Return the parameter that a word sets: no quotes, `_` for `-`, `.` for `/`."""
+    """Return the parameter that a word sets, unquoted, with `_` for `-` and `.` for `/`."""
     name = word.removeprefix('"').partition("=")[0].strip('"')
     return name.replace("-", "_").replace("/", ".").strip("_")
 
 
 def is_ours(word: str) -> bool:
-    """Whether the harness gives this parameter itself, so that a host's own value must go."""
+    """Return whether the harness sets this parameter itself, in place of a host's own value."""
     return _why(word, _OURS) is not None
 
 
 def why_reserved(word: str) -> str | None:
-    """Return why no file may give this word; None for one that any may."""
+    """Return why no file may set this parameter; None if files may."""
     return _why(word, (*_OURS, *_OF_INIT))
 
 

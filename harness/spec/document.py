@@ -1,4 +1,4 @@
-"""Loads the YAML files that users write: safe, whole, and with the line of every fault."""
+"""Loads the YAML files that users write, and reports every fault with its line."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from harness.errors import InputError, SpecError
 
 
 class Document(BaseModel):
-    """Base of everything that a user writes: strict types, unknown keys refused, immutable."""
+    """Base of the models of user files: strict types, no unknown keys, immutable."""
 
     model_config = ConfigDict(
         strict=True,
@@ -27,13 +27,13 @@ class Document(BaseModel):
     )
 
 
-_FILE_BYTES = 128 << 10  # YAML is read at some 20 kB a second
+_FILE_BYTES = 128 << 10  # YAML is parsed at about 20 kB/s
 _VALUES = 100_000  # of a file, counting what an alias (*name) stands for each time
 DocumentT = TypeVar("DocumentT", bound=BaseModel)
 
 
 def load_document(path: Path, model: type[DocumentT], /, **extra: Any) -> DocumentT:
-    """Return the file at `path` as a `model`; `extra` fields are added at top level.
+    """Return the file at `path` as a `model`; `extra` are further top-level fields.
 
     Raises InputError when it cannot be read and SpecError with every fault and its line.
     """
@@ -49,7 +49,7 @@ def load_document(path: Path, model: type[DocumentT], /, **extra: Any) -> Docume
 
 
 def render_document(content: Mapping[str, Any]) -> str:
-    """Return `content` (plain values) as the YAML that a user would write."""
+    """Return `content` (plain values) as YAML."""
     yaml, stream = YAML(), io.StringIO()
     yaml.default_flow_style = False
     yaml.width = 100
@@ -60,7 +60,7 @@ def render_document(content: Mapping[str, Any]) -> str:
 def parse_document(
     text: str, model: type[DocumentT], path: Path | str = "<text>", /, **extra: Any
 ) -> DocumentT:
-    """Return `text` (YAML 1.2) as a `model`; see `load_document`."""
+    """Return `text` (YAML 1.2) as a `model`, as `load_document` does; `path` names it in errors."""
     try:
         tree = YAML(typ="rt", pure=True).load(text)
     except MarkedYAMLError as error:
@@ -75,7 +75,7 @@ def parse_document(
     except _TooManyValuesError as error:
         raise SpecError(path, [f"1: {error}"]) from error
     try:
-        # As JSON, so that strict types still take a YAML list for a tuple and a string for an enum.
+        # As JSON, so that strict types accept a YAML list for a tuple and a string for an enum.
         return model.model_validate_json(json.dumps({**plain, **extra}, default=str))
     except ValidationError as error:
         found = error.errors()
@@ -88,17 +88,17 @@ def parse_document(
 
 
 class _TooManyValuesError(Exception):
-    """Aliases can make a small file stand for any number of values."""
+    """Aliases make a small file expand to too many values."""
 
     def __init__(self) -> None:
         super().__init__(
-            f"it stands for more than {_VALUES:,} values, or for itself; "
+            f"it expands to more than {_VALUES:,} values, or contains itself; "
             "write fewer, and check its aliases (*name)"
         )
 
 
 class _Plain:
-    """Makes plain dicts, lists and scalars of ruamel's annotated tree; at most `_VALUES` once."""
+    """Converts ruamel's annotated tree to plain dicts, lists and scalars, at most `_VALUES`."""
 
     def __init__(self) -> None:
         self._left = _VALUES
@@ -121,12 +121,12 @@ class _Plain:
 
 
 def _within(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
-    """Return whether the fault at `outer` only follows from the one at `inner`: one is enough."""
+    """Return whether the fault at `outer` merely follows from the one at `inner`."""
     return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _line_of(node: Any, location: tuple[int | str, ...]) -> int:
-    """Return the 1-based line of the deepest part of `location` that the file has."""
+    """Return the line (from 1) of the deepest part of `location` that exists in the file."""
     line = 1
     for step in location:
         try:
@@ -149,4 +149,4 @@ def _key(location: tuple[int | str, ...]) -> str:
 def _describe(fault: Any) -> str:
     found = fault.get("input")
     shown = f", found {found!r}" if isinstance(found, str | int | float | bool) else ""
-    return f"{fault['msg'].removeprefix('Value error, ')}{shown}"  # pydantic's, before our words
+    return f"{fault['msg'].removeprefix('Value error, ')}{shown}"  # pydantic's prefix

@@ -1,4 +1,4 @@
-"""A lab host: one file in `playbooks/hosts` or in the user's configuration folder. No secrets."""
+"""Host files: one lab host each, in `playbooks/hosts` or the user's configuration folder."""
 
 import re
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:%-]*\Z")]
 User = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]*\$?\Z")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
-# Absolute, no `..`, and no character that a shell, sudoers or a boot loader reads as more.
+# Absolute, no `..`, and no character that is special to a shell, sudoers or a boot loader.
 HostPath = Annotated[
     str, Field(pattern=r"^(?!.*/\.\.?(/|\Z))(/[A-Za-z0-9._+-]+)+\Z", max_length=255)
 ]
@@ -32,71 +32,71 @@ _ADVICE = (
 
 
 class Jump(Document):
-    """A host to go through. Its key is trusted like the host's own."""
+    """A jump host. Its key has to be trusted like the lab host's own."""
 
     address: Address
-    """Name or address of the host to go through. Example: `gateway.example.org`"""
+    """Name or address of the jump host. Example: `gateway.example.org`"""
     port: Port | None = None
-    """Its ssh port; that of ~/.ssh/config, else 22. Example: `2222`"""
+    """Its ssh port; default: that of ~/.ssh/config, else 22. Example: `2222`"""
     user: User | None = None
     """The user there. Example: `lab`"""
 
 
 class NoPower(Document):
-    """Somebody has to press the button."""
+    """The power cannot be switched from here."""
 
     method: Literal["none"] = "none"
-    """Nobody but a person can press the button. Example: `none`"""
+    """Only a person at the machine can switch it. Example: `none`"""
 
 
 class IpmiPower(Document):
-    """The host's BMC, by ipmitool; the password is in the environment variable `variable`."""
+    """The host's BMC, through ipmitool."""
 
     method: Literal["ipmi"]
-    """The host's BMC, by ipmitool. Example: `ipmi`"""
+    """The host's BMC, through ipmitool. Example: `ipmi`"""
     address: Address
-    """Of the BMC. Example: `bmc.example.org`"""
+    """Name or address of the BMC. Example: `bmc.example.org`"""
     user: User = "admin"
-    """Of the BMC. Example: `admin`"""
+    """User on the BMC. Example: `admin`"""
     interface: Literal["lanplus", "lan", "open"] = "lanplus"
-    """As `ipmitool -I` takes it. Example: `lanplus`"""
+    """Interface, as for `ipmitool -I`. Example: `lanplus`"""
     variable: Variable = "IPMI_PASSWORD"
     """The environment variable that holds the password. Example: `IPMI_PASSWORD`"""
 
 
 class CommandPower(Document):
-    """A program of the user's that takes the power away and gives it back; no shell."""
+    """A program of the user's that switches the power off and on again; run without a shell."""
 
     method: Literal["command"]
     """A program of the user's. Example: `command`"""
     cycle: Argv
-    """The program and its arguments, which take the power away and give it back. Example:
+    """The program that switches the power off and on again, with its arguments. Example:
     `[power-cycle, outlet7]`
     """
 
 
 class HttpPower(Document):
-    """A request to a power strip; `variable` names what holds the Authorization header."""
+    """An HTTP request to a power strip."""
 
     method: Literal["http"]
-    """A request to a power strip. Example: `http`"""
+    """An HTTP request to a power strip. Example: `http`"""
     url: Annotated[str, Field(pattern=r"^https?://[^\s@]+\Z")]  # no user:password@
-    """What is requested. Example: `http://strip.example.org/cycle`"""
+    """The address to request. Example: `http://strip.example.org/cycle`"""
     request: Literal["GET", "POST", "PUT"] = "POST"
     """The method of the request. Example: `POST`"""
     body: str = ""
-    """What is sent. Example: `{"outlet": 7}`"""
+    """Body of the request. Example: `{"outlet": 7}`"""
     variable: Variable | None = None
     """The environment variable that holds the Authorization header. Example: `STRIP_TOKEN`"""
 
 
 class LabgridPower(Document):
-    """A place of a labgrid coordinator, which is acquired for the run as well."""
+    """A place of a labgrid coordinator, which is also acquired for the run."""
 
     method: Literal["labgrid"]
     """A place of a labgrid coordinator. Example: `labgrid`"""
     place: Name
-    """Its name; acquired for the run as well. Example: `bench-3`"""
+    """Name of the place, which is also acquired for the run. Example: `bench-3`"""
 
 
 Power = Annotated[
@@ -114,94 +114,85 @@ def _known_boot_method(method: str) -> str:
 
 
 class BootSpec(Document):
-    """How a trial kernel is started once, and how the host gets back when nobody helps it.
+    """How a trial kernel is started once, and how the host returns to its own kernel unattended.
 
-    `confirm_within_s`: a trial kernel that nobody has confirmed by then, counted from its start,
-    resets the machine. `answer_within_s`: how long the host takes from the reset until ssh answers.
-    `parameters` join the command line of every trial boot. `initrd` is the initial file system that
-    mounts the host's root for the trial kernel; by default that of the release that runs.
-    `partition`: where systemd-boot's partition is mounted.
+    A trial kernel resets the machine unless the harness confirms it in time. `initrd` mounts the
+    host's root file system for the trial kernel.
     """
 
     method: Annotated[str, AfterValidator(_known_boot_method)] = "kexec"
     """How a trial kernel is started once: kexec, grub or systemd-boot. Example: `grub`"""
     confirm_within_s: Annotated[int, Field(ge=30, le=7200)] = 300
-    """A trial kernel that nobody confirmed within so many seconds resets the machine. Example:
-    `300`
+    """Seconds after which a trial kernel that was not confirmed resets the machine. Example: `300`
     """
     answer_within_s: Annotated[int, Field(ge=10, le=7200)] = 600
     """Seconds from the reset until ssh answers. Example: `600`"""
     panic_s: Annotated[int, Field(ge=1, le=600)] = 30
     """Seconds from a panic to the reset. Example: `30`"""
     parameters: tuple[BootParameter, ...] = ()
-    """Join the command line of every trial boot. Example: `[console=ttyS0]`"""
+    """Added to the command line of every trial boot. Example: `[console=ttyS0]`"""
     initrd: HostPath | None = None
-    """The initial file system for trials; that of the running release unless given. Example:
+    """The initial file system for trials; default: that of the running release. Example:
     `/boot/initrd.img-6.12`
     """
     partition: HostPath = "/boot/efi"
-    """Where systemd-boot's partition is mounted. Example: `/boot/efi`"""
+    """Mount point of systemd-boot's partition. Example: `/boot/efi`"""
 
 
 class HostTopology(Document):
-    """What the host must turn out to have; `host check` and every boot hold it to that."""
+    """What the host must have; `host check` and every boot verify it."""
 
     cpus: Annotated[int, Field(ge=1, le=8192)]
-    """CPUs that the host must have. Example: `64`"""
+    """Number of CPUs. Example: `64`"""
     sockets: Annotated[int, Field(ge=1)] | None = None
-    """Sockets that it must have. Example: `1`"""
+    """Number of sockets. Example: `1`"""
     threads_per_core: Annotated[int, Field(ge=1)] | None = None
-    """Threads of a core that it must have. Example: `2`"""
+    """Threads per core. Example: `2`"""
     numa_nodes: Annotated[int, Field(ge=1)] | None = None
-    """NUMA nodes that it must have. Example: `1`"""
+    """Number of NUMA nodes. Example: `1`"""
 
 
 class HostSpec(Document):
-    """One machine that is reached over ssh.
-
-    `address` may be an alias of ~/.ssh/config, which is honoured. `known_hosts`: `own` is the file
-    that `vmapbench host trust` writes, `user` is ~/.ssh/known_hosts, anything else a path. There is
-    no way to accept an unknown key.
-    """
+    """One machine that is reached over ssh. There is no way to accept an unknown host key."""
 
     version: Literal[1]
-    """Of the format. Example: `1`"""
+    """Version of the format. Example: `1`"""
     name: Name
     """The name of the file, without .yaml. Example: `threadripper`"""
     summary: str = ""
     """What the machine is. Example: `Threadripper 3970X under the desk`"""
     address: Address
-    """Name or address; an alias of ~/.ssh/config is honoured. Example: `tr.example.org`"""
+    """Name or address, or a Host of ~/.ssh/config. Example: `tr.example.org`"""
     port: Port | None = None
-    """Of ssh; that of ~/.ssh/config, else 22. Example: `2222`"""
+    """Port of ssh; default: that of ~/.ssh/config, else 22. Example: `2222`"""
     user: User | None = None
     """The user there. Example: `lab`"""
     jump: tuple[Jump, ...] = ()
     """Hosts to go through, the nearest first. Example: `[{address: gateway.example.org}]`"""
     identity: str | None = None  # path of a private key that the agent unlocks or that is bare
-    """A private key, by its path. Example: `~/.ssh/lab`"""
+    """Path of a private key. Example: `~/.ssh/lab`"""
     known_hosts: str = "own"
-    """`own`: what `vmapbench host trust` wrote; `user`: ~/.ssh/known_hosts; else a path. Example:
+    """`own`: the file of `vmapbench host trust`; `user`: ~/.ssh/known_hosts; or a path. Example:
     `user`
     """
     sudo: bool = True
     """Whether commands that need root go through sudo. Example: `false`"""
     state: HostPath = "/var/lib/vmapbench"
-    """A folder on the host that survives a reset. Example: `/var/lib/vmapbench`"""
+    """A folder on the host, on a disk that survives a reset. Example: `/var/lib/vmapbench`"""
     boot: BootSpec = BootSpec()
-    """How a trial kernel is started, and how the host gets back. Example: `{method: grub}`"""
+    """How a trial kernel is started, and how the host recovers. Example: `{method: grub}`"""
     power: Power = NoPower()
-    """Who can take the power away when nothing else helps. Example: `{method: ipmi, address:
+    """How the power is cycled when nothing else helps. Example: `{method: ipmi, address:
     bmc.example.org}`
     """
     console: Argv | None = None  # a program that prints the serial console (conserver, SOL ...)
     """A program that prints the serial console. Example: `[conserver, tr]`"""
     topology: HostTopology | None = None
-    """What the host must turn out to have. Example: `{cpus: 64}`"""
+    """What the host must have. Example: `{cpus: 64}`"""
     tuning: Name = "none"
     """The tuning profile for measurements. Example: `benchmark`"""
     labels: tuple[Name, ...] = ()
-    """Words by which `--hosts label=WORD` finds it. Example: `[amd, quiet]`"""
+    """Labels, for `--hosts label=WORD`. Example: `[amd, quiet]`"""
     folder: Path  # of the file; set by `load_host`
     """The folder of the file."""
 
@@ -214,7 +205,7 @@ class HostSpec(Document):
 
 
 def host_folders() -> tuple[Path, ...]:
-    """Return where host files are looked for, first match wins."""
+    """Return the folders of host files; the first that has a name wins."""
     return (Path("playbooks/hosts"), platformdirs.user_config_path("vmapbench") / "hosts")
 
 
@@ -230,7 +221,7 @@ def load_host_file(path: Path) -> HostSpec:
 
 
 def load_host(name: str, folders: Iterable[Path] | None = None) -> HostSpec:
-    """Return the host called `name`. Raises InputError, naming the hosts there are."""
+    """Return the host called `name`. Raises InputError with the known hosts."""
     places = tuple(folders if folders is not None else host_folders())
     files = {path.stem: path for path in host_files(places)}
     if name not in files:
@@ -241,7 +232,7 @@ def load_host(name: str, folders: Iterable[Path] | None = None) -> HostSpec:
 
 
 def host_files(folders: Iterable[Path] | None = None) -> list[Path]:
-    """Return the host files; of two with one name, the one of the earlier folder."""
+    """Return the host files; of two with the same name, that of the earlier folder."""
     found: dict[str, Path] = {}
     for folder in folders if folders is not None else host_folders():
         for path in sorted(folder.glob("*.yaml")):
@@ -250,7 +241,7 @@ def host_files(folders: Iterable[Path] | None = None) -> list[Path]:
 
 
 def select_hosts(choice: str, folders: Iterable[Path] | None = None) -> list[HostSpec]:
-    """Return the hosts of `choice`: names and `label=WORD`, with commas between; each host once.
+    """Return the hosts that `choice` selects: names and `label=WORD`, comma-separated; each once.
 
     Raises InputError for a name or a label that no host file has.
     """
@@ -267,7 +258,7 @@ def select_hosts(choice: str, folders: Iterable[Path] | None = None) -> list[Hos
                 if label in (host := load_host_file(path)).labels
             ]
         if not found:
-            raise InputError(f"no host has the label {label}; see vmapbench host list")
+            raise InputError(f"no host has the label {label}\n  next: vmapbench host list")
         chosen |= {host.name: host for host in found}
     return list(chosen.values())
 

@@ -1,4 +1,4 @@
-"""A kernel: one declarative file in `kernels/`. Source, patches, configuration, toolchain."""
+"""Kernel files: one kernel each, with source, patches, configuration and toolchain."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,14 +41,14 @@ class DebianSource(Document):
     """The source tarball that a Debian package installs (`linux-source-6.12`)."""
 
     debian: Annotated[str, Field(pattern=r"^linux-source-[0-9.]+\Z")]
-    """The package whose tarball lies in /usr/src. Example: `linux-source-6.12`"""
+    """The package, whose tarball is in /usr/src. Example: `linux-source-6.12`"""
 
 
 class TarballSource(Document):
-    """A release tarball on this machine; relative paths start at the kernel file's folder."""
+    """A release tarball on this machine; relative to the kernel file's folder."""
 
     tarball: str
-    """A release tarball on this machine; relative paths start at the file. Example:
+    """A release tarball on this machine; relative to the kernel file's folder. Example:
     `~/linux-6.12.tar.xz`
     """
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")] | None = None
@@ -56,13 +56,13 @@ class TarballSource(Document):
 
 
 class UrlSource(Document):
-    """A release tarball from anywhere, fetched once. Its digest is what is trusted.
+    """A release tarball that is downloaded once and trusted for its digest alone.
 
-    A name and password in the URL would stand in every result, so there may be none.
+    The URL may hold no user name and password, since every result shows it.
     """
 
     url: Annotated[str, Field(pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]+)?/[^\x00-\x20\x7f]+\Z")]
-    """Where a release tarball is fetched from. Example: `https://example.org/linux-6.12.tar.xz`
+    """Address of a release tarball. Example: `https://example.org/linux-6.12.tar.xz`
     """
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
     """The digest that it must have. Example: `<64 hex digits>`"""
@@ -74,7 +74,7 @@ class GitSource(Document):
     git: Repository
     """A repository: a URL, or the path of a local tree. Example: `~/linux`"""
     ref: GitRef
-    """A commit of it, by any name that git takes. Example: `v6.12`"""
+    """A commit: hash, tag, branch or any other revision. Example: `v6.12`"""
 
 
 class TreeSource(Document):
@@ -88,7 +88,7 @@ _KINDS = ("debian", "tarball", "url", "git", "tree")
 
 
 def _kind_of(source: Any) -> str | None:
-    """Return the key that says what kind a source is, None where none or several do."""
+    """Return the key that says which kind the source is, None for no or several such keys."""
     given = (
         source.keys()
         if isinstance(source, dict)
@@ -113,23 +113,19 @@ Source = Annotated[
 
 
 class KernelSpec(Document):
-    """What to build and how it boots.
+    """A kernel to build and how it boots.
 
-    `patches` and `fragments` are paths below the kernels folder, or below the shipped one where
-    that has none of the name, applied in order.
-    `config` is a path (from the kernels folder where it is relative), the name of a defconfig, or
-    localyesconfig.
-    `label` stands for the name in tables and pages, where no two kernels of a run share it.
-    `boot_parameters` are added to the command line of every boot of this kernel. With `sandbox:
-    required` its build sees its own tree and the toolchain, and no home or network.
+    `patches` and `fragments` are searched in the kernels folder, then among the shipped ones.
+    `config` is a path (relative to the kernels folder), the name of a defconfig, or localyesconfig.
+    `label` replaces the name in tables and pages unless two kernels of a run share it.
     """
 
     version: Literal[1]
-    """Of the format. Example: `1`"""
+    """Version of the format. Example: `1`"""
     name: Name
     """The name of the file, without .yaml. Example: `vmap-nodes`"""
     label: Label = ""
-    """Stands for the name in answers, tables and charts. Example: `vmap nodes`"""
+    """Shown instead of the name in results, tables and charts. Example: `vmap nodes`"""
     summary: str = ""
     """What the kernel is, in a sentence. Example: `Linux 6.12 with the vmap-node layer, unpatched`
     """
@@ -142,21 +138,21 @@ class KernelSpec(Document):
     """Configuration, in order; paths below the kernels folder. Example: `[fragments/base.config]`
     """
     config: ConfigStart = ""
-    """What it starts from instead of nothing: a `.config`, a defconfig of the tree, or
-    `localyesconfig`; what the harness needs is added. Example: `x86_64_defconfig`
+    """Configuration to start from: a `.config`, a defconfig of the tree, or `localyesconfig`. What
+    the harness needs is added. Example: `x86_64_defconfig`
     """
     architecture: ArchitectureName = X86_64.name
-    """What is built for. Example: `x86_64`"""
+    """Architecture to build for. Example: `x86_64`"""
     toolchain: Annotated[str, Field(pattern=r"^(gcc|clang)(-[0-9]+)?\Z")] = "gcc"
     """Compiler, with its major version where that matters. Example: `gcc-12`"""
     boot_parameters: tuple[BootParameter, ...] = ()
     """Added to the command line of every boot of this kernel. Example: `[vmap_nodes=1]`"""
     sandbox: Literal["none", "required"] = "none"
-    """`required`: the build sees its tree and the toolchain, no home, no network. Example:
+    """`required`: the build has no access to home and network. Example:
     `required`
     """
     layout: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Other than 0: the same code lies elsewhere in memory, each number in places of its own.
+    """If not 0: places the same code elsewhere in memory, differently for each number.
     Example: `1`
     """
     folder: Path  # the user's kernels folder; set by `load_kernel_spec`
@@ -164,23 +160,23 @@ class KernelSpec(Document):
 
     @property
     def arch(self) -> Architecture:
-        """The record of what it is built for."""
+        """The record of its architecture."""
         return architecture(self.architecture)
 
     def place(self, name: str) -> Path:
-        """Return where a patch or fragment of that name lies; it need not exist."""
+        """Return the path of a patch or fragment, which need not exist."""
         return find_kernel_file(self.folder, name)
 
     def name_of(self, path: Path) -> str:
-        """Return the name of a file whose `place` is `path`, or that lies in such a folder."""
+        """Return the name whose `place` is `path` or a folder that holds it."""
         shipped = shipped_folder() / "kernels"
         return str(path.relative_to(shipped if path.is_relative_to(shipped) else self.folder))
 
 
 def one_architecture(specs: Iterable[KernelSpec]) -> Architecture:
-    """Return what all of `specs` are built for. Raises InputError where that is not one.
+    """Return the one architecture of all `specs`. Raises InputError for several.
 
-    Times of different architectures say nothing of a change to the kernel.
+    Comparing times of different architectures says nothing about a change to the kernel.
     """
     kernels = {spec.architecture: spec.name for spec in specs}
     if len(kernels) > 1:

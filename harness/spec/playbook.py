@@ -1,4 +1,4 @@
-"""A playbook: which kernels to compare, on which target, under which workloads, how often."""
+"""Playbooks: which kernels to compare, on which target, under which workloads, how often."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from harness.spec.shipped import find_playbook, shipped_names
 from harness.spec.target import CpuCount, TargetSpec, target_specs
 
 ParameterValue = bool | int | str
-_BOOTS = 100_000  # of one playbook; at a boot a minute, more than two months
+_BOOTS = 100_000  # the most of one playbook: over two months at one minute each
 
 if TYPE_CHECKING:
     AnyTarget = TargetSpec
@@ -25,12 +25,13 @@ else:
 
 
 class FragmentSpec(Document):
-    """Free memory is broken into small blocks before the load, and stays so: single pages that
-    cannot be moved are kept in it, the same way in each boot.
+    """Breaks free memory into small blocks before the load, the same way in each boot.
+
+    Single unmovable pages are kept allocated until the load has ended.
     """
 
     order: Annotated[int, Field(ge=1, le=10)] = 4
-    """One page of each group of 2^order is kept, so no free block is as large. Example: `4`"""
+    """One page of each 2^order is kept, so that no free block is as large. Example: `4`"""
     percent: Annotated[int, Field(ge=1, le=95)] = 80
     """Share of the free memory that is fragmented. Example: `80`"""
 
@@ -41,15 +42,15 @@ class FragmentSpec(Document):
 
 
 class WorkloadSpec(Document):
-    """Parameters of one load of test_vmalloc. A sweep makes one workload of each combination.
+    """Parameters of one load of the module. Each combination of a sweep is one workload.
 
-    `parameters` and `sweep` name parameters of the module; they are checked against the kernels'
-    sources before any build, and against the modules' own .modinfo before any boot. `cpus` sweeps
-    the machine's size together with the workload; a parameter value "cpus" stands for it.
+    `parameters` and `sweep` are checked against the kernels' sources before any build, and against
+    the modules' .modinfo before any boot. `cpus` sweeps the machine's size; the parameter value
+    "cpus" stands for that size.
     """
 
     name: Name
-    """What the workload is called in results. Example: `fix-size`"""
+    """Name of the workload in results. Example: `fix-size`"""
     module: Literal["test_vmalloc", "vmapbench_cases"] = "test_vmalloc"
     """The module whose cases run: the kernel's own, or vmapbench's. Example: `vmapbench_cases`"""
     fragment: FragmentSpec | None = None
@@ -59,17 +60,17 @@ class WorkloadSpec(Document):
     cpus, run_test_mask: 7}`
     """
     sweep: dict[str, tuple[ParameterValue, ...]] = Field(default_factory=dict)
-    """Values of parameters; every combination is a workload of its own. Example: `{nr_pages: [1,
+    """Several values of parameters; each combination is one workload. Example: `{nr_pages: [1,
     16, 512]}`
     """
     cpus: tuple[CpuCount, ...] = ()
     """Machine sizes to sweep, in CPUs. Example: `[1, 16, 64]`"""
     warmup_parameters: dict[str, ParameterValue] | None = None  # a load that is run and discarded
-    """A load that is run before the measured one and discarded. Example: `{run_test_mask: 1,
+    """A load that runs before the measured one, and is discarded. Example: `{run_test_mask: 1,
     test_loop_count: 100}`
     """
     expected_s: Annotated[float, Field(gt=0)] = 60.0  # of the test alone; sets the deadline
-    """Seconds that the test alone takes; deadlines follow from it. Example: `300`"""
+    """Seconds that the load is expected to take, for deadlines. Example: `300`"""
 
     @property
     def own_cases(self) -> bool:
@@ -78,12 +79,12 @@ class WorkloadSpec(Document):
 
 
 class NoiseLimits(Document):
-    """How much disturbance of the host a sample may have seen; shares of all its CPU time."""
+    """How much the host may be disturbed during a boot; shares are of all its CPU time."""
 
     other_share: Annotated[float, Field(ge=0)] = 0.15  # CPU time of programs that are not ours
-    """Share of all CPU time that other programs may take during a boot. Example: `0.05`"""
+    """Share of CPU time that other programs may use during a boot. Example: `0.05`"""
     steal_share: Annotated[float, Field(ge=0)] = 0.02  # taken by the hypervisor above
-    """Share of all CPU time that the hypervisor above may take. Example: `0.01`"""
+    """Share of CPU time that the hypervisor may steal. Example: `0.01`"""
     throttles: Annotated[int, Field(ge=0)] = 0  # thermal throttling events
     """Thermal throttling events that a boot may see. Example: `0`"""
 
@@ -92,48 +93,48 @@ class Playbook(Document):
     """One comparison: kernels, a target, workloads, and how many boots of each."""
 
     version: Literal[1]
-    """Of the format. Example: `1`"""
+    """Version of the format. Example: `1`"""
     name: Name
     """The name of the file, without .yaml. Example: `smoke`"""
     question: str = ""
-    """What the comparison is to answer, for readers. Example: `Do the vmap nodes cost anything on
-    one CPU?`
+    """The question that the comparison answers. Example: `Do the vmap nodes cost anything on one
+    CPU?`
     """
     kernels: Annotated[tuple[Name, ...], Field(min_length=1)]
     """Names of the kernels that are compared. Example: `[single-node, vmap-nodes]`"""
     baseline: Name
-    """The kernel that the others are held against. Example: `single-node`"""
+    """The kernel that the others are compared with. Example: `single-node`"""
     target: AnyTarget
     """Where kernels are booted; `kind` says which. Example: `{kind: qemu, cpus: 2}`
     """
     workloads: Annotated[tuple[WorkloadSpec, ...], Field(min_length=1)]
-    """What is run in each boot, one a boot. Example: `[{name: quick, parameters: {run_test_mask:
+    """The workloads; each boot runs one. Example: `[{name: quick, parameters: {run_test_mask:
     7}}]`
     """
     repeats: Annotated[int, Field(ge=1, le=1000)] = 3
     """Boots of each kernel under each workload. Example: `5`"""
     seed: Annotated[int, Field(ge=0)] = 1
-    """Of the order of boots and of what is resampled. Example: `20240102`"""
+    """Seed of the order of boots and of resampling. Example: `20240102`"""
     smallest_effect: Annotated[float, Field(ge=0, le=0.5)] = 0.005
-    """A change below this share is not reported: kernels are called alike. Example: `0.01`"""
+    """Changes below this share are not called faster or slower. Example: `0.01`"""
     design: Literal["independent", "blocks"] = "independent"
-    """`blocks`: boots of one repeat follow each other and are pairs. Example: `blocks`"""
+    """`blocks`: the boots of a repeat run together and are analysed as pairs. Example: `blocks`"""
     allow_config_differences: tuple[str, ...] = ()
-    """Symbols in which the configurations may differ although it matters. Example:
+    """Symbols that matter to times, but may differ between the kernels. Example:
     `[PREEMPT_VOLUNTARY]`
     """
     module_source: Literal["own", "same"] = "own"  # same: the baseline's test_vmalloc.c for all
     """`same` builds the baseline's test_vmalloc.c for every kernel. Example: `same`"""
     noise: NoiseLimits = NoiseLimits()
-    """How much disturbance a boot may see before it is repeated. Example: `{other_share: 0.05}`
+    """How much disturbance makes a boot noisy, to be repeated. Example: `{other_share: 0.05}`
     """
     fallback: Name | None = None  # playbook for machines that cannot be the target
-    """A playbook for machines that cannot be the target. Example: `smoke`"""
+    """A playbook to run instead where the target is not possible. Example: `smoke`"""
     text: str = ""  # the file as it was read, kept with the results
     """The file as it was read."""
 
     def workload(self, point: str) -> WorkloadSpec:
-        """Return the workload that a point of its sweep (`name[nr_pages=4]`) belongs to."""
+        """Return the workload of a point of its sweep, like `name[nr_pages=4]`."""
         name = point.partition("[")[0]
         return next(workload for workload in self.workloads if workload.name == name)
 
@@ -143,7 +144,7 @@ class Playbook(Document):
         return any(w.fragment or w.own_cases for w in self.workloads)
 
     def line_of(self, key: str) -> int:
-        """Return the line of the file that sets `key` first, 1 where none does."""
+        """Return the first line of the file that sets `key`, 1 if none does."""
         pattern = re.compile(rf"(?<![\w-]){re.escape(key)}[\"']?\s*:")
         lines = enumerate(self.text.splitlines(), start=1)
         return next((number for number, line in lines if pattern.search(line)), 1)
@@ -172,13 +173,13 @@ class Playbook(Document):
             raise ValueError(
                 f"it asks for {boots:,} boots ({points:,} workloads with their sweeps x "
                 f"{len(self.kernels)} kernels x {self.repeats} repeats), at most {_BOOTS:,} are "
-                "planned at once; sweep fewer values, or make several playbooks of it"
+                "allowed; sweep fewer values, or split the playbook"
             )
         return self
 
 
 def load_playbook(path: Path) -> Playbook:
-    """Return the playbook at `path`, see `find_playbook`. Raises InputError or SpecError."""
+    """Return the playbook that `path` means to `find_playbook`. Raises InputError or SpecError."""
     path = find_playbook(path)
     if not path.exists():
         known = ", ".join(shipped_names("playbooks"))
@@ -188,7 +189,7 @@ def load_playbook(path: Path) -> Playbook:
 
 
 def on_host(playbook: Playbook, host: str | None) -> Playbook:
-    """Return `playbook` for the lab host of that name; None leaves it as it is.
+    """Return `playbook` with `host` as its lab host; None leaves it unchanged.
 
     Raises InputError when its target is no lab host.
     """

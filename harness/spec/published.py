@@ -1,4 +1,4 @@
-"""Results of others, in a small file, to stand beside one's own on a page."""
+"""Files with published results of others, shown beside one's own on a page."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ Words = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{0,200}\Z")]
 
 
 class PublishedPoint(Document):
-    """One result: how much faster or slower a case got. It has `ratio` or `change_percent`."""
+    """One result, given as `ratio` or as `change_percent`."""
 
     case: Annotated[str, Field(pattern=r"^(whole load|[a-z]\w{0,60})\Z")]
     """A case of the module, or the whole load. Example: `fix_size`"""
@@ -19,11 +19,11 @@ class PublishedPoint(Document):
     use_huge: bool = False
     """The module's parameter of that name. Example: `true`"""
     loops: Annotated[int, Field(ge=1)] | None = None
-    """Of each worker; none: unknown. Example: `500000`"""
+    """Loops of each worker, if known. Example: `500000`"""
     threads: Annotated[int, Field(ge=1, le=1 << 16)] | None = None
-    """Workers; none: unknown, and fits every number. Example: `64`"""
+    """Number of workers; if not given, any number matches. Example: `64`"""
     ratio: Annotated[float, Field(gt=0, lt=1e6)] | None = None
-    """Time before over time after: above 1 is faster. Example: `12.69`"""
+    """Time before divided by time after: above 1 is faster. Example: `12.69`"""
     change_percent: Annotated[float, Field(gt=-100, lt=1e6)] | None = None
     """Change of the time: below 0 is faster. Example: `-10.02`"""
 
@@ -35,15 +35,15 @@ class PublishedPoint(Document):
 
     @property
     def change(self) -> float:
-        """Change of the time, as a fraction."""
+        """Relative change of the time: below 0 is faster."""
         return 1 / self.ratio - 1 if self.ratio else (self.change_percent or 0.0) / 100
 
 
 class PublishedResults(Document):
-    """What somebody published, and where."""
+    """The results of one publication."""
 
     version: Literal[1]
-    """Of the format. Example: `1`"""
+    """Version of the format. Example: `1`"""
     source: Words
     """Where it was published, for readers. Example: `cover letter of "Mitigate a vmap lock
     contention v3"`

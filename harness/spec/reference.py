@@ -28,9 +28,9 @@ FILES: dict[str, tuple[type[BaseModel], str, str]] = {
     "nightly": (NightlySpec, "NAME.yaml", "playbooks/schemas/nightly.json"),
     "published": (PublishedResults, "NAME.yaml", "playbooks/schemas/published.json"),
 }
-"""Kind of file: its model, where it lies, and where its schema does."""
+"""Kind of file: its model, where such files are, and where its schema is."""
 
-SET_BY_THE_LOADER = ("name", "folder", "text")  # of a file: nobody writes them
+SET_BY_THE_LOADER = ("name", "folder", "text")  # fields that no file has
 _HEAD = """# Keys of playbooks, kernel files, host files, nightly files and published results
 
 Generated from harness/spec by `python -m harness.spec.reference`. Editors with
@@ -39,8 +39,8 @@ yaml-language-server complete and check a file whose first line is
     # yaml-language-server: $schema=schemas/playbook.json
 
 with the path of playbook.json, host.json, nightly.json or published.json in `playbooks/schemas`, or
-of kernel.json in `kernels/schemas`; `vmapbench init FOLDER` writes them out. A file gives its name
-to what it describes.
+of kernel.json in `kernels/schemas`; `vmapbench init FOLDER` writes them. Playbooks, kernels, hosts
+and nightly runs are named after their files.
 """
 
 
@@ -54,7 +54,7 @@ def render_reference() -> str:
 
 
 def schema_of(kind: str) -> dict[str, Any]:
-    """Return the JSON Schema of a kind of file, as its author writes it."""
+    """Return the JSON Schema of a kind of file."""
     model = FILES[kind][0]
     schema = model.model_json_schema()
     for name in SET_BY_THE_LOADER:
@@ -64,12 +64,12 @@ def schema_of(kind: str) -> dict[str, Any]:
 
 
 def schema_text(kind: str) -> str:
-    """Return the schema as it is kept in its file."""
+    """Return the JSON Schema of a kind of file as text, as written to its file."""
     return json.dumps(schema_of(kind), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def parts_of(model: type[BaseModel]) -> list[type[BaseModel]]:
-    """Return the models that fields of `model` hold, at any depth, each once."""
+    """Return the models nested in `model`, at any depth, each once."""
     found: dict[type[BaseModel], None] = {}
     for field in model.model_fields.values():
         for part in _models(field.annotation):
@@ -84,7 +84,7 @@ def described(model: type[BaseModel], top: bool) -> dict[str, FieldInfo]:
 
 
 def meaning_and_example(field: FieldInfo) -> tuple[str, str]:
-    """Return what the docstring of a field says, and its example."""
+    """Return the meaning and the example from the docstring of a field."""
     text = " ".join((field.description or "").split())
     meaning, _, example = text.partition(" Example: ")
     return meaning, example
@@ -119,7 +119,7 @@ def _table(model: type[BaseModel], top: bool = False) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Return a default as YAML has it."""
+    """Return a default value as YAML."""
     if isinstance(value, BaseModel):
         return json.dumps(value.model_dump(mode="json", exclude_defaults=True))
     if isinstance(value, tuple):

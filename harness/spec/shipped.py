@@ -1,7 +1,7 @@
-"""What comes with vmapbench: kernels with their patches and fragments, and playbooks.
+"""The kernels, patches, fragments and playbooks that come with vmapbench.
 
-They lie at the top level of the repository, and in an installed package below `harness/shipped`.
-A name means the user's own file where there is one, else the shipped one.
+They are at the top level of the repository, and below `harness/shipped` in an installed package.
+A user's own file takes precedence over the shipped one of the same name.
 """
 
 from importlib.resources import files
@@ -18,16 +18,16 @@ def shipped_folder() -> Path:
 def find_kernel_file(folder: Path, name: str) -> Path:
     """Return `folder/name`, or the shipped file of that name below `kernels/`.
 
-    Where neither exists it is the former, which is where a user would put it.
+    If neither exists, returns the former, where a user would put it.
     """
     own, shipped = folder / name, shipped_folder() / "kernels" / name
     return shipped if shipped.exists() and not own.exists() else own
 
 
 def find_playbook(word: Path) -> Path:
-    """Return the playbook that `word` means: a file, or a name of `playbooks/`, ours last.
+    """Return the file of a playbook given by path or by name; shipped ones come last.
 
-    Where there is none it is `word` itself.
+    If there is none, returns `word` itself.
     """
     named = Path("playbooks") / f"{word}.yaml"
     places = (word, named, shipped_folder() / named, shipped_folder() / word)

@@ -55,9 +55,13 @@ def test_a_good_file_is_taken(tmp_path):
         ("git: ../linux", "git: ../linux, base: v6", "base, paths and sandbox are for series"),
         ("inbox", "topic", "candidates named twice: topic"),
         ("version: 1", "version: 2", "1: version"),
-        ("[quick.yaml]", "[quick.yaml, b/quick.yaml]", "two playbooks have one name"),
+        ("[quick.yaml]", "[quick.yaml, b/quick.yaml]", "two playbooks have the same name"),
         ("maildir: ~/Mail/vmalloc", "message_id: ../../x@y", "5: candidates.1.message_id"),
-        ("maildir: ~/Mail/vmalloc", "mbox: x, commits: each", "commits: each is for a branch"),
+        (
+            "maildir: ~/Mail/vmalloc",
+            "mbox: x, commits: each",
+            "commits: each applies to a branch only",
+        ),
     ],
 )
 def test_faults_have_lines(tmp_path, old, new, words):
