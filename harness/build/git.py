@@ -72,8 +72,9 @@ _USER_SETTINGS = (
     r"^(safe\.directory|core\.excludesfile|http\..*(proxy|sslcainfo|sslcapath)"
     r"|url\..*\.insteadof)$"
 )
-# An attribute of the tree could have files converted on their way in and out.
-_ATTRIBUTES = "* -text -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
+# What git itself would do to files on their way in and out, where the tree's attributes say so.
+# Programs that they name (filter, diff, merge) would stand in a configuration: ours has none.
+_ATTRIBUTES = "* -text -ident -working-tree-encoding\n"
 
 FIXED_DATES = {"GIT_AUTHOR_DATE": _ENVIRONMENT["GIT_COMMITTER_DATE"]}
 

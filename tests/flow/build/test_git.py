@@ -196,16 +196,19 @@ def test_files_come_out_byte_for_byte(linux, tmp_path, cache, runner):
     (linux / "run.sh").write_bytes(b"#!/bin/sh\n")
     (linux / "run.sh").chmod(0o755)
     (linux / "link").symlink_to("run.sh")
+    (linux / "wide.c").write_bytes(b"int w;\n")
     run(linux, "add", ".")
     (linux / ".gitattributes").write_text(
-        "*.c text eol=crlf export-subst ident\nsub.c export-ignore\n"
+        "*.c text eol=crlf\nsub.c ident\nwide.c working-tree-encoding=UTF-16LE\n"
     )
+    run(linux, "add", ".gitattributes")
     run(linux, "commit", "-qm", "odd")
     (tmp_path / "out").mkdir()
     ours = open_commit(str(linux), "main", cache, runner)
     ours.check_out(ours.base, tmp_path / "out")
     assert (tmp_path / "out/crlf.c").read_bytes() == b"int x;\r\n"
     assert (tmp_path / "out/sub.c").read_bytes() == b"$Format:%H$ $Id$\n"
+    assert (tmp_path / "out/wide.c").read_bytes() == b"int w;\n"
     assert (tmp_path / "out/run.sh").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "out/link").readlink() == Path("run.sh")
 
