@@ -47,7 +47,7 @@ class LoopbackServer:
             # bash reads ~/.bashrc for every command that sshd starts
             f"SetEnv HOME={folder}\nPermitUserRC no\n"
             "UsePAM no\nPermitRootLogin yes\nAllowTcpForwarding yes\n"
-            "Subsystem sftp internal-sftp\n" + "".join(f"{line}\n" for line in options)
+            + "".join(f"{line}\n" for line in options)
         )
         self.start()
 

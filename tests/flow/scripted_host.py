@@ -85,9 +85,6 @@ _SCRIPTS = {
     "find": "ls @MACHINE@/pstore/* 2>/dev/null",
     "on_connect": """[ -e @MACHINE@/down ] && exit 1
 PATH=@MACHINE@/bin:$PATH; export PATH
-case "$SSH_ORIGINAL_COMMAND" in
-internal-sftp|*sftp-server) exec @SFTP@;;
-esac
 exec sh -c "$(printf '%s\n' "$SSH_ORIGINAL_COMMAND" |
     sed 's,^export PATH=,&@MACHINE@/bin:,; s,/proc/timer_list,@MACHINE@/timer_list,
         s,/run/vmapbench,@MACHINE@/run,')"
@@ -111,7 +108,6 @@ class ScriptedHost(LoopbackServer):
             for word, value in (
                 ("@MACHINE@", str(self.machine)),
                 ("@RELEASE@", RELEASE),
-                ("@SFTP@", "/usr/lib/openssh/sftp-server"),
             ):
                 script = script.replace(word, value)
             self.script(name, script)

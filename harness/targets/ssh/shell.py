@@ -9,6 +9,8 @@ from harness.errors import InfrastructureError
 
 OnLine = Callable[[str], None]
 
+COPY_S = 1800.0  # the most that one file may take, over a slow line
+
 
 class HostAnswerError(InfrastructureError):
     """A host answers what no host does: too much, or of another kind than was asked for."""

@@ -13,9 +13,7 @@ from harness.spec.architecture import X86_64, Architecture
 from harness.spec.host import HostSpec
 from harness.targets.base import BootRequest
 from harness.targets.ssh.boot_method import Trial, guard_parameters, trial_command_line
-from harness.targets.ssh.shell import Shell
-
-_COPY_S = 1800.0  # the most that one file may take, over a slow line
+from harness.targets.ssh.shell import COPY_S, Shell
 
 
 def ensure_guard(cache: Path, runner: Runner, arch: Architecture = X86_64) -> Path:
@@ -78,4 +76,4 @@ def stage_trial(shell: Shell, request: BootRequest, guard: Path) -> None:
     shell.run(["prepare"], root=True, check=True)
     for name, content in contents.items():
         parts = ["put", name, hashlib.sha256(content).hexdigest()]
-        shell.run(parts, root=True, stdin=content, check=True, timeout_s=_COPY_S)
+        shell.run(parts, root=True, stdin=content, check=True, timeout_s=COPY_S)

@@ -10,7 +10,7 @@ import select
 import shlex
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import platformdirs
 from harness.errors import InfrastructureError, InputError, ToolError
 from harness.spec.host import HostSpec, Jump
 from harness.targets.ssh.helper import root_argv
-from harness.targets.ssh.shell import HostAnswerError, OnLine, RemoteResult
+from harness.targets.ssh.shell import COPY_S, HostAnswerError, OnLine, RemoteResult
 
 # What it logs with a traceback (a host that restarts) is raised as an error of ours as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -91,35 +91,46 @@ def open_connection(
 
 
 @contextlib.contextmanager
+def _within(limit_s: float, end: Callable[[], None], reason: str) -> Iterator[None]:
+    """Do `end`, by which the block fails, when it takes longer. Raises TimeoutError(reason) then."""
+    late = threading.Event()
+
+    def expire() -> None:
+        late.set()
+        end()
+
+    timer = threading.Timer(limit_s, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if late.is_set():
+            raise TimeoutError(reason) from error
+        raise
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
 def _limited(connection: fabric.Connection, login_s: float) -> Iterator[None]:
     """Close what is being opened after `login_s`, or where it fails.
 
     A login that was cut or not answered comes from paramiko as a refused one: only a host that
     still holds the line has refused it.
     """
-    late = threading.Event()
-
-    def close() -> None:
-        late.set()
-        _close(connection)
-
-    timer = threading.Timer(login_s, close)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except BaseException as error:
-        cut = isinstance(error, paramiko.AuthenticationException) and any(
-            transport and not transport.is_active() for transport in _transports(connection)
-        )
-        _close(connection)
-        if late.is_set() and isinstance(error, Exception):
-            raise TimeoutError(f"it let nobody in for {login_s:.0f} s") from error
-        if cut:
-            raise EOFError("it cut the connection in the middle of the login") from error
-        raise
-    finally:
-        timer.cancel()
+    late = f"it let nobody in for {login_s:.0f} s"
+    with _within(login_s, lambda: _close(connection), late):
+        try:
+            yield
+        except BaseException as error:
+            cut = isinstance(error, paramiko.AuthenticationException) and any(
+                transport and not transport.is_active() for transport in _transports(connection)
+            )
+            _close(connection)
+            if cut:
+                raise EOFError("it cut the connection in the middle of the login") from error
+            raise
 
 
 def _transports(connection: fabric.Connection) -> list[paramiko.Transport | None]:
@@ -282,26 +293,15 @@ class HostShell:
         """Write a file as the account, whole or not at all. Raises ToolError (a full disk ...)."""
         content = data.read_bytes() if isinstance(data, Path) else data
         partial = f"{path}.part"
-        with explained(self._spec, f"copying {path} to"):
-            try:
-                with self._connection.sftp().open(partial, "wb") as file:
-                    file.set_pipelined(True)
-                    file.write(content)
-                self._connection.sftp().chmod(partial, mode)
-            except OSError as error:
-                if self._transport is not None and self._transport.is_active():
-                    self.run(["rm", "-f", partial])
-                    raise ToolError(
-                        f"host {self.name}: cannot write {path}: {error}; is its disk full?"
-                    ) from error
-                raise
+        writes = ["sh", "-c", 'cat >"$1" && chmod "$2" "$1"', "sh", partial, f"{mode:o}"]
+        done = self.run(writes, stdin=content, timeout_s=COPY_S)
         said = self.run(["sha256sum", "--", partial]).stdout.split(" ")[0]
-        if said != hashlib.sha256(content).hexdigest():
-            self.run(["rm", "-f", partial])
-            raise ToolError(
-                f"host {self.name}: {path} arrived damaged (SHA-256 {said[:12] or 'unknown'}); "
-                "is its disk full?"
+        if done.returncode or said != hashlib.sha256(content).hexdigest():
+            self.run(["rm", "-f", "--", partial])
+            why = (
+                done.stderr.strip()[-500:] or f"it arrived damaged (SHA-256 {said[:12] or 'none'})"
             )
+            raise ToolError(f"host {self.name}: cannot write {path}: {why}; is its disk full?")
         self.run(["mv", "-f", "--", partial, path], check=True)
 
     def get(self, path: str) -> bytes:
@@ -332,7 +332,8 @@ class HostShell:
         if self._transport is None or not self._transport.is_active():
             raise EOFError("the connection is closed")
         channel = self._transport.open_session(timeout=LOGIN_S)
-        channel.exec_command(command_line(root_argv(self._spec, argv) if root else argv))
+        with _within(LOGIN_S, channel.close, f"it starts no program for {LOGIN_S:.0f} s"):
+            channel.exec_command(command_line(root_argv(self._spec, argv) if root else argv))
         return channel
 
     @contextlib.contextmanager
