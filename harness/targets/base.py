@@ -43,10 +43,10 @@ class BootRequest:
 class Judgement:
     """Verdict and reason as far as the target can tell (the log may make it worse), and the log.
 
-    `kernel_log` is the guest's whole log as framed by init, None when it never came; `load_ns` the
-    wall time of each load call that ended, on the guest's clock, in ns; `facts` what the guest said
-    of itself (cpus, clocksource, vmap_nodes, meminfo ...). `reached_init`: whether the kernel came
-    as far as to run a program of ours.
+    `kernel_log` is the kernel's whole log, with what it still said on its console after that was
+    collected, None when it never came; `load_ns` the wall time of each load call that ended, on the
+    guest's clock, in ns; `facts` what the guest said of itself (cpus, clocksource, vmap_nodes,
+    meminfo ...). `reached_init`: whether the kernel came as far as to run a program of ours.
     """
 
     verdict: Verdict

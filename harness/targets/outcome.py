@@ -10,6 +10,7 @@ from harness.guest.frames import Frame, parse_fields
 from harness.guest.memory import FILES, add_file
 from harness.spec.architecture import by_machine
 from harness.targets.base import Judgement
+from harness.testmod.late import add_late_lines
 from harness.testmod.verdicts import first_crash
 from harness.verdict import Verdict
 
@@ -45,7 +46,7 @@ def judge_guest(
     return Judgement(
         verdict=verdict,
         reason=reason,
-        kernel_log=log.content if log else None,
+        kernel_log=add_late_lines(log.content, console) if log else None,
         load_ns=tuple(_integer(fields.get("elapsed_ns")) for fields in load_fields),
         facts=_facts(frames),
         reached_init=_reached_init(frames),

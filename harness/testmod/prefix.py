@@ -73,6 +73,13 @@ def message_of(line: str) -> str:
     return split_prefix(line)[1]
 
 
+def record_of(line: str) -> tuple[str, str]:
+    """Return the stamp and the message of `line`, alike wherever the same record is printed."""
+    prefix, message = split_prefix(line)
+    stamp = _STAMP.search(prefix)
+    return stamp[0].strip() if stamp else "", message.strip()
+
+
 def is_kernels(line: str, ci_dates: Callable[[], bool]) -> bool:
     """Return whether what follows `line`, the begin of a line, can be the kernel's word.
 

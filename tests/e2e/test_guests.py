@@ -20,6 +20,7 @@ from harness.targets.qemu.target import QemuTarget
 from harness.targets.watch import BootLimits
 from harness.testmod.log import missing_lines, parse_log
 from harness.testmod.modinfo import parse_modinfo
+from harness.testmod.verdicts import Severity, scan_console
 from harness.testmod.workload import check_workload
 from harness.verdict import Verdict
 
@@ -150,6 +151,17 @@ def test_a_panic_is_a_crash(scripted, request_for):
     result = boot(scripted("write /proc/sysrq-trigger c"), request_for("single-node"))
     assert result.verdict is Verdict.CRASHED
     assert "Kernel panic" in result.console.read_text()
+
+
+def test_what_a_guest_says_after_its_log_was_collected_counts_once(scripted, request_for):
+    words = "BUG: sleeping function called from invalid context, says the test"
+    lines = ["load nr_threads=2 run_test_mask=1", "log", f"write /dev/kmsg <2>{words}"]
+    result = boot(scripted(*lines), request_for("single-node"))
+    assert (result.verdict, result.reason) == (Verdict.PASSED, "")
+    (found,) = (f for f in scan_console(result.kernel_log) if f.severity is not Severity.NOTE)
+    assert words in found.excerpt
+    assert result.kernel_log.count("Linux version") == 1
+    assert result.kernel_log.count("Summary: fix_size_alloc_test") == 2  # one a worker
 
 
 def test_a_kernel_without_its_init_is_a_crash_before_init(target, request_for):

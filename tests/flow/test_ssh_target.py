@@ -106,6 +106,40 @@ def test_a_trial_that_falls_back_at_once(host, target, request_for):
     assert host.on_known_good
 
 
+@pytest.mark.parametrize("place", ["kmsg", "serial"])
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        (
+            "BUG: sleeping function called from invalid context",
+            Verdict.PASSED,
+        ),  # a splat, see judge
+        ("kernel BUG at mm/vmalloc.c:1!", Verdict.CRASHED),
+    ],
+)
+def test_what_a_trial_says_once_its_log_is_read_counts_too(
+    host, tmp_path, request_for, place, words, verdict
+):
+    host.set("serial", "[    0.000001] Linux version")
+    host.set("dmesg", host.get("serial"))
+    line = {"kmsg": f"3,9,9000000,-;{words}", "serial": f"[    9.000000] {words}"}[place]
+    late = f"echo '{line}' >>{host.machine}/{place}; sleep 1"
+    host.script("dmesg", f"/bin/cat {host.machine}/dmesg; {late}")
+    target = target_of(host, tmp_path, console=f"[tail, -n+1, -F, {host.machine}/serial]")
+    result = boot(target, request_for())
+    target.close()
+    assert result.verdict is verdict
+    log = result.kernel_log or result.console.read_text()  # which a crash is looked for in
+    assert log.count(f"[    9.000000] {words}") == 1
+    assert log.count("Linux version") == 1
+
+
+def test_a_crash_that_only_the_firmware_kept_is_no_pass(host, target, request_for):
+    (host.machine / "pstore").mkdir()
+    (host.machine / "pstore/dmesg-1").write_text("<0>[ 9.0] Kernel panic - not syncing: late\n")
+    assert boot(target, request_for()).verdict is Verdict.CRASHED
+
+
 def test_a_trial_that_falls_back_without_a_word(host, target, request_for):
     host.set("behaviour", "panic")
     result = boot(target, request_for())

@@ -32,7 +32,7 @@ from harness.targets.ssh.transport import ConnectionLostError, HostShell
 from harness.targets.ssh.trial import (
     GRACE_S,
     TrialRun,
-    append_panic_logs,
+    append_logs,
     collect_pstore,
     read_text,
 )
@@ -42,6 +42,7 @@ from harness.targets.ssh.tuning import (
     restore_tuning,
     tuning_parameters,
 )
+from harness.testmod.late import add_late_lines, late_lines
 from harness.verdict import Verdict
 
 _log = logging.getLogger(__name__)
@@ -302,10 +303,17 @@ class SshTarget:
     def _return(
         self, run: TrialRun, judgement: Judgement, request: BootRequest, lease_s: int
     ) -> Judgement:
-        """Restore the known-good kernel; return the judgement, revised by panic logs found then.
+        """Restore the known-good kernel; return the judgement, revised by logs kept elsewhere.
 
         A host that cannot be restored is named in the reason.
         """
+        serial = read_text(request.folder / "serial.log")
+        if (log := judgement.kernel_log) is not None:
+            log = add_late_lines(log, read_text(request.folder / "console.log"))
+            serial = late_lines(log, serial)
+            judgement = replace(judgement, kernel_log=add_late_lines(log, serial, "serial console"))
+        append_logs(run.log, [("serial console", serial)])
+        judgement = _with_crash(judgement, run)
         verdict, reason = judgement.verdict, judgement.reason
         try:
             stuck = run.crashed or verdict is Verdict.HUNG
@@ -314,17 +322,16 @@ class SshTarget:
             if verdict is Verdict.PASSED:  # the measurement is valid; the next boot fails again
                 return replace(judgement, reason=str(error))
             return replace(judgement, reason=f"{reason}; {error}")
-        with contextlib.closing(answer.shell) as shell:
-            if verdict is Verdict.PASSED:
-                return judgement
-            serial = read_text(request.folder / "serial.log")
+        pstore = ""
+        with (
+            contextlib.closing(answer.shell) as shell,
+            contextlib.suppress(ConnectionLostError),  # which the next boot tells, if it stays so
+        ):
             pstore = collect_pstore(shell)
-        append_panic_logs(run.log, [("serial console", serial), ("pstore", pstore)])
+        append_logs(run.log, [("pstore", pstore)])
         if verdict is Verdict.NO_BOOT and "nobody confirmed this kernel" in serial + pstore:
             reason += "; it ran, but ssh never answered: a network driver may be missing"
-        if run.crashed and verdict is not Verdict.CRASHED:
-            verdict, reason = Verdict.CRASHED, f"the kernel crashed: {run.log.crash}"
-        return replace(judgement, verdict=verdict, reason=reason)
+        return _with_crash(replace(judgement, reason=reason), run)
 
     def _abandon(self) -> None:
         """Reboot the host without waiting; its guard does the same when this fails."""
@@ -344,6 +351,15 @@ class SshTarget:
         finally:
             if child:
                 child.kill()
+
+
+def _with_crash(judgement: Judgement, run: TrialRun) -> Judgement:
+    """Return a judgement that knows of the crash in the log of `run`, if there is one."""
+    if not run.crashed or judgement.verdict is Verdict.CRASHED:
+        return judgement
+    return replace(
+        judgement, verdict=Verdict.CRASHED, reason=f"the kernel crashed: {run.log.crash}"
+    )
 
 
 def _faults(rows: Iterable[Row]) -> list[str]:

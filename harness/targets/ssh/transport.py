@@ -92,7 +92,7 @@ def open_connection(
 
 @contextlib.contextmanager
 def _within(limit_s: float, end: Callable[[], None], reason: str) -> Iterator[None]:
-    """Do `end`, by which the block fails, when it takes longer. Raises TimeoutError(reason) then."""
+    """Do `end`, by which the block fails, after `limit_s`. Raises TimeoutError(reason) then."""
     late = threading.Event()
 
     def expire() -> None:

@@ -264,7 +264,7 @@ def collect_pstore(shell: Shell) -> str:
     return shell.run(["pstore"], root=True).stdout
 
 
-def append_panic_logs(log: KmsgLog, sources: Sequence[tuple[str, str]]) -> None:
+def append_logs(log: KmsgLog, sources: Sequence[tuple[str, str]]) -> None:
     """Append (name, text) of logs that were kept elsewhere, and look for the crash in them."""
     for name, text in sources:
         if text.strip():

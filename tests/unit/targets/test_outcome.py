@@ -75,6 +75,13 @@ def test_every_failure_has_its_own_verdict(frames, console, ending, verdict, wor
     assert judgement.reached_init == (READY in frames)
 
 
+def test_a_splat_after_the_log_was_collected_is_in_the_log():
+    judgement = judge([READY, LOADED, LOG], console=LOG.content + SLEEPING)
+    assert judgement.verdict is Verdict.PASSED  # until the log is read
+    assert judgement.kernel_log.count("vmap nodes") == 1
+    assert judgement.kernel_log.endswith(f"later, on the console\n{SLEEPING}")
+
+
 def moment(name):
     return Frame("moment", name, True)
 
