@@ -158,7 +158,7 @@ def boot(
 ) -> dict[str, Any]:
     """Simulate one point; return its row."""
     machine = machine_of(variant.name, jobs)
-    symbols = symbols_of(kernel.folder)
+    symbols = symbols_of(kernel)
     target = SimulatedTarget(
         SimulatedSpec(kind="simulated", cpus=jobs, boot_parameters=BOOT),
         cache_folder(),

@@ -1,9 +1,9 @@
 """Measure the simulated machine: results on the published workload, ablations, host time.
 
-    python -m benchmarks.simulated KERNEL-FOLDER [--cpus 64] [--loops 4000] [--mask 1] ...
+    python -m benchmarks.simulated KERNEL [--cpus 64] [--loops 4000] [--mask 1] ...
 
-KERNEL-FOLDER is a kernel build folder (arch/x86/boot/bzImage, lib/test_vmalloc.ko, System.map,
-.config) whose source has kernels/patches/vmap-nodes-limit, so that one binary is both sides.
+KERNEL is a shipped kernel, built if it is not in the cache. With more than one value of --nodes it
+has to have kernels/patches/vmap-nodes-limit (`node-limit`), so that one binary is both sides.
 Prints one JSON line for each boot.
 """
 
@@ -15,11 +15,13 @@ import shutil
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from harness.build.kernel import BuiltKernel
+from harness.build.cache import cache_folder
+from harness.build.kernel import BuiltKernel, ensure_kernel
 from harness.process import SubprocessRunner
-from harness.spec.kernel import DebianSource, KernelSpec
+from harness.spec.kernel import load_kernel_spec
 from harness.targets.base import BootRequest
 from harness.targets.simulated.machine import MachineModel, load_machine, ticks_of_ns
 from harness.targets.simulated.profile import (
@@ -35,28 +37,20 @@ from harness.targets.simulated.spec import SimulatedSpec as Spec
 from harness.targets.simulated.target import SimulatedTarget, SimulationOptions
 from harness.testmod.log import parse_log
 
+REPOSITORY = Path(__file__).parents[1]
 
-def kernel_in(folder: Path, nodes: int | None) -> BuiltKernel:
+
+def kernel_of(options: argparse.Namespace) -> BuiltKernel:
+    """Return the kernel of the command line, built if the cache does not have it."""
+    spec = load_kernel_spec(options.kernel, REPOSITORY / "kernels")
+    return ensure_kernel(spec, options.cache, SubprocessRunner(), lambda _: None)
+
+
+def limited(kernel: BuiltKernel, nodes: int | None) -> BuiltKernel:
+    """Return `kernel` booted with at most so many vmap nodes (None: one per CPU)."""
     limit = (f"vmap_nodes={nodes}",) if nodes else ()
-    spec = KernelSpec(
-        version=1,
-        name=f"nodes-{nodes or 'all'}",
-        source=DebianSource(debian="linux-source-6.12"),
-        boot_parameters=limit,
-        folder=folder,
-    )
-    return BuiltKernel(
-        spec=spec,
-        key="",
-        folder=folder,
-        image=folder / "arch/x86/boot/bzImage",
-        module=folder / "lib/test_vmalloc.ko",
-        vmlinux=folder / "vmlinux",
-        system_map=folder / "System.map",
-        config=folder / ".config",
-        release="",
-        critical={},
-    )
+    parameters = (*kernel.spec.boot_parameters, *limit)
+    return replace(kernel, spec=kernel.spec.model_copy(update={"boot_parameters": parameters}))
 
 
 def machine_of(options: argparse.Namespace) -> MachineModel:
@@ -74,8 +68,10 @@ def switches_of(options: argparse.Namespace) -> dict[str, int]:
     return {key: int(value) for key, value in (word.split("=") for word in options.switch)}
 
 
-def target_of(options: argparse.Namespace, machine: MachineModel) -> SimulatedTarget:
-    counted = tuple(symbols_of(options.kernel).address_of(place) for place in options.count)
+def target_of(
+    options: argparse.Namespace, machine: MachineModel, kernel: BuiltKernel
+) -> SimulatedTarget:
+    counted = tuple(symbols_of(kernel).address_of(place) for place in options.count)
     return SimulatedTarget(
         Spec(kind="simulated", cpus=options.cpus, boot_parameters=tuple(options.boot)),
         options.cache,
@@ -109,19 +105,19 @@ def mean_times_us(kernel_log: str) -> dict[str, float]:
     return {case: statistics.fmean(times) for case, times in by_case.items()}
 
 
-def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]:
+def measure(
+    options: argparse.Namespace, kernel: BuiltKernel, nodes: int | None
+) -> dict[str, object]:
     """Boot once with `nodes` vmap nodes (None: one per CPU) and return the row of the boot."""
     machine = machine_of(options)
-    target = target_of(options, machine)
+    target = target_of(options, machine, kernel)
     target.check()
     loads = loads_of(options)
     folder = Path(options.keep or tempfile.mkdtemp()) / f"nodes-{nodes or 'all'}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     memory = options.memory or 512 + 16 * options.cpus
-    request = BootRequest(
-        kernel_in(options.kernel, nodes), options.cpus, loads, memory, 3600, folder
-    )
+    request = BootRequest(limited(kernel, nodes), options.cpus, loads, memory, 3600, folder)
     load_before, began = os.getloadavg()[0], time.time()
     result = target.boot(request, lambda _: None)
     marks = parse_counts((folder / "counts.txt").read_text(encoding="ascii"))
@@ -148,12 +144,12 @@ def measure(options: argparse.Namespace, nodes: int | None) -> dict[str, object]
         "whole_host_s": round(result.elapsed_s, 1),
         "host_load": load_before,
         "counts": profile["counts"],
-        "windows": windows_in(folder, symbols_of(options.kernel), machine),
+        "windows": windows_in(folder, symbols_of(kernel), machine),
     }
 
 
-def symbols_of(kernel: Path) -> Symbols:
-    return parse_system_map((kernel / "System.map").read_text(encoding="ascii"))
+def symbols_of(kernel: BuiltKernel) -> Symbols:
+    return parse_system_map(kernel.system_map.read_text(encoding="ascii"))
 
 
 def windows_in(folder: Path, symbols: Symbols, machine: MachineModel) -> list[dict[str, object]]:
@@ -183,7 +179,7 @@ def windows_in(folder: Path, symbols: Symbols, machine: MachineModel) -> list[di
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kernel", type=Path)
+    parser.add_argument("kernel")
     parser.add_argument("--cpus", type=int, default=64)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--loops", type=int, default=4000)
@@ -205,15 +201,16 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--memory", type=int, help="MiB")
     parser.add_argument("--keep", help="folder for the logs")
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "vmapbench")
+    parser.add_argument("--cache", type=Path, default=cache_folder())
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     chosen = parse_options()
     sums = []
+    built = kernel_of(chosen)
     for count in chosen.nodes:
-        row = measure(chosen, count or None)
+        row = measure(chosen, built, count or None)
         sums.append(row["sum_us"])
         print(json.dumps(row), flush=True)
     if len(sums) == 2 and sums[1]:
