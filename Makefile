@@ -1,7 +1,8 @@
 # Each target is one line that calls the tool itself. NO_INSTALL=1 only names what is missing.
 .PHONY: demo smoke test test-all unit lint bench site wheel
 
-PYTEST = .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 30
+# More workers than two cores: some tests wait for a host that starts again.
+PYTEST = .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 30
 
 demo: ; @setup/install.sh && .venv/bin/vmapbench run playbooks/demo.yaml
 smoke: ; @setup/install.sh && .venv/bin/vmapbench run playbooks/smoke.yaml
