@@ -46,6 +46,8 @@ def show_run(session: "Session", ended: "RunResult", reports: Path, as_json: boo
         again = f"vmapbench run --resume {ended.run_id}{session.folder_options}"
         echo(f"interrupted; go on with: {again}", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED)
+    for sentence in ended.unexplained:
+        echo(sentence, err=True)
     if written.report.verdict is Verdict.NOISY:
         echo(
             "some boots never had a quiet host\n"

@@ -4,7 +4,7 @@ import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,9 @@ from harness.analysis.statistics import SMALLEST_EFFECT
 from harness.analysis.times import boot_times
 from harness.analysis.wording import headline_row
 from harness.records import BootRecord, RunRecord, StoredRun
+from harness.report.explanation import explanation_document
 from harness.store.store import Store
+from harness.targets.explanation import BootAccount
 from harness.text import one_line
 from harness.verdict import Verdict
 
@@ -26,12 +28,14 @@ from harness.verdict import Verdict
 class RunReport(StoredRun):
     """A run with its comparison. Frames as in `harness.analysis.frames`.
 
-    `comparison` is missing as long as the baseline has no boot.
+    `comparison` is missing as long as the baseline has no boot. `explanations`: what extra boots
+    said, by kernel, the baseline first.
     """
 
     samples: pd.DataFrame
     boots_frame: pd.DataFrame
     comparison: Comparison | None
+    explanations: Mapping[str, BootAccount] = field(default_factory=dict)
 
     @cached_property
     def memory(self) -> pd.DataFrame:
@@ -148,6 +152,7 @@ def as_document(report: RunReport) -> dict[str, Any]:
         "headline": _headline(report),
         "comparison": comparison_document(report.comparison),
         "memory": _records(report.memory),
+        "explanation": explanation_document(report.explanations),
         "latency": {"rows": _records(report.latency), "cost": _records(report.latency_cost)},
         "boots": [
             {**asdict(boot), "verdict": boot.verdict.value, "samples": None}

@@ -13,7 +13,17 @@ from markupsafe import Markup
 
 from harness.build.kconfig import critical_differences
 from harness.build.start_config import describe_start
-from harness.report import charts, latency, memory, profile, published, resources, scaling
+from harness.report import (
+    charts,
+    explanation,
+    flame,
+    latency,
+    memory,
+    profile,
+    published,
+    resources,
+    scaling,
+)
 from harness.report.collect import RunReport, as_document
 from harness.report.drawing import Figure
 from harness.report.environment import environment
@@ -88,6 +98,10 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
         "memory": memory.free_rows(view),
         "latencies": latency.latency_table(view),
         "latency_cost": latency.cost_sentences(view),
+        "explanations": report.explanations,
+        "flames": flame.flame_graphs(report.explanations),
+        "explained_functions": explanation.function_rows(report.explanations),
+        "explained_locks": explanation.lock_rows(report.explanations),
         "profile_rows": profile.share_rows(profiles, "self_share"),
         "wait_rows": profile.share_rows(profiles, "waits"),
         "published": published,

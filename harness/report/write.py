@@ -2,12 +2,13 @@
 
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import InfrastructureError
 from harness.files import replace_file, replace_link, replacing
 from harness.report.collect import RunReport, as_document, collect_report
+from harness.report.explanation import load_explanations
 from harness.report.index import render_index
 from harness.report.page import render_page
 from harness.report.predicted_speedup import compare_published, expected_curves, published_text
@@ -54,6 +55,8 @@ def _write(store: Store, report: RunReport, reports: Path) -> Written:
     run_id = report.run.id
     folder = reports / run_id
     folder.mkdir(parents=True, exist_ok=True)
+    kernels = View(report).kernels
+    report = replace(report, explanations=load_explanations(folder, kernels))
     document = json.dumps(as_document(report), indent=1, default=str, allow_nan=False)
     replace_file(folder / "results.json", document)
     with replacing(folder / "samples.csv") as stream:

@@ -178,7 +178,7 @@ def _boot_once(run: Execution, prepared: Prepared, job: JobRecord, attempt: int)
 
     if job.kernel in prepared.broken:
         return record(Verdict.BUILD_FAILED, prepared.broken[job.kernel])
-    request = _request(job, prepared, run.folder / relative)
+    request = boot_request(job, prepared, run.folder / relative)
     before, own, began = run.read_host(), own_cpu_s(), time.monotonic()
     try:
         request.folder.mkdir(parents=True)
@@ -234,7 +234,10 @@ def _judged(
     }
 
 
-def _request(job: JobRecord, prepared: Prepared, folder: Path) -> BootRequest:
+def boot_request(
+    job: JobRecord, prepared: Prepared, folder: Path, explain: bool = False
+) -> BootRequest:
+    """Return the boot of a job, with its logs in `folder`."""
     return BootRequest(
         kernel=prepared.kernel_for(job),
         cpus=job.cpus,
@@ -244,6 +247,7 @@ def _request(job: JobRecord, prepared: Prepared, folder: Path) -> BootRequest:
         folder=folder,
         repeat=job.repeat,
         fragment=prepared.fragment_parameters(job),
+        explain=explain,
     )
 
 

@@ -22,6 +22,7 @@ from harness.process import Runner, SubprocessRunner
 from harness.records import JobRecord
 from harness.run.begin import begin_run
 from harness.run.execute import Execution, ReadHost, run_pending
+from harness.run.explain import explain_run, refuse_unexplained
 from harness.run.noise import read_host_state
 from harness.run.observer import Observer
 from harness.run.plan import merge_faults, plan_jobs, planned_request
@@ -40,10 +41,14 @@ from harness.testmod.workload import Workload
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `interrupted`: by the user; the boots so far are in the store."""
+    """How a run ended. `interrupted`: by the user; the boots so far are in the store.
+
+    `unexplained`: a sentence for each kernel whose extra boot failed.
+    """
 
     run_id: str
     interrupted: bool
+    unexplained: tuple[str, ...] = ()
 
 
 def make_target(spec: TargetSpec, cache: Path, runner: Runner, arch: Architecture) -> Target:
@@ -118,19 +123,32 @@ class Session:
             lines += [f"    {shlex.join(argv)}" for argv in target.command_lines(request)]
         return lines
 
-    def run(self, file: Path, host: str | None = None, run_id: str | None = None) -> RunResult:
-        """Run a playbook from its first boot; `host`: instead of the lab host that it names."""
+    def run(
+        self,
+        file: Path,
+        host: str | None = None,
+        run_id: str | None = None,
+        explain: bool = False,
+    ) -> RunResult:
+        """Run a playbook from its first boot; `host`: instead of the lab host that it names.
+
+        `explain`: with extra boots that say why the kernels differ.
+        """
         playbook = on_host(load_playbook(file), host)
         specs = self.specs(playbook)
         source_workloads(playbook, specs, self.cache, self.runner)
         target = self.target_for(playbook.target, specs)
+        if explain:
+            refuse_unexplained(target, playbook.target.kind)
         with contextlib.closing(self.open_store()) as store, contextlib.closing(target):
             prepared = prepare(playbook, self._builder(playbook), target)
             run_id = begin_run(prepared, store, now=self.now(), run_id=run_id)
-            return self._run_pending(run_id, prepared, target, store)
+            return self._run_pending(run_id, prepared, target, store, explain)
 
-    def resume(self, word: str) -> RunResult:
+    def resume(self, word: str, explain: bool = False) -> RunResult:
         """Resume a run that was interrupted; `word` names it, see `Store.resolve`.
+
+        `explain` as for `run`; also of one that is complete.
 
         Raises InputError when a kernel would not be the one that the run began with.
         """
@@ -149,6 +167,8 @@ class Session:
             )
             playbook = on_host(playbook, record.plan["target"].get("host"))
             target = self.target_for(playbook.target, self.specs(playbook))
+            if explain:
+                refuse_unexplained(target, playbook.target.kind)
             with contextlib.closing(target):
                 prepared = prepare(playbook, self._builder(playbook), target)
                 for kernel, facts in record.kernels.items():
@@ -158,20 +178,23 @@ class Session:
                             f"resuming {run_id}: kernel {kernel} is no longer what it was "
                             f"({facts['key'][:12]}); put its files back, or begin a new run"
                         )
-                return self._run_pending(run_id, prepared, target, store)
+                return self._run_pending(run_id, prepared, target, store, explain)
 
     def _run_pending(
-        self, run_id: str, prepared: Prepared, target: Target, store: Store
+        self, run_id: str, prepared: Prepared, target: Target, store: Store, explain: bool
     ) -> RunResult:
         folder = self.reports / run_id
         with lock_run(folder, run_id):
             keep_inputs(prepared, folder)
             try:
-                run_pending(self.execution(run_id, target, store), prepared)
+                execution = self.execution(run_id, target, store)
+                run_pending(execution, prepared)
+                ended_at = self.now().astimezone(dt.UTC).isoformat(timespec="seconds")
+                store.finish_run(run_id, ended_at)
+                failed = explain_run(execution, prepared) if explain else []
             except KeyboardInterrupt:
                 return RunResult(run_id, interrupted=True)
-        store.finish_run(run_id, self.now().astimezone(dt.UTC).isoformat(timespec="seconds"))
-        return RunResult(run_id, interrupted=False)
+        return RunResult(run_id, interrupted=False, unexplained=tuple(failed))
 
     def execution(self, run_id: str, target: Target, store: Store, verb: str = "run") -> Execution:
         """Return the execution of `run_id` on `target`, with this session's folder and observer.

@@ -20,7 +20,8 @@ class BootRequest:
     `loads`: one module parameter string each ("nr_threads=2 run_test_mask=7").
     `expected_s`: how long the loads take together, as far as anyone knows. `repeat`: how many boots
     like this one come before it, for targets whose boots would else be identical. `fragment`:
-    parameters of the module that fragments memory before the first load, "" for none.
+    parameters of the module that fragments memory before the first load, "" for none. `explain`:
+    leave an account of where the time went in the folder, see `harness.targets.explanation`.
     """
 
     kernel: BuiltKernel
@@ -31,6 +32,7 @@ class BootRequest:
     folder: Path  # where logs and the command line of this boot go; exists and is empty
     repeat: int = 0
     fragment: str = ""
+    explain: bool = False
 
     @property
     def fragment_module(self) -> Path | None:
@@ -70,9 +72,11 @@ class Target(Protocol):
     """A machine, real or not. A new one is one new module with a `make_target` function.
 
     `disturbed_by_host`: whether other work on this host falls into the times that are measured.
+    `explains`: whether a boot can leave an account of where its time went.
     """
 
     disturbed_by_host: bool
+    explains: bool
 
     def side_by_side(self, memory_mib: int) -> int:
         """Return how many boots may be under way at once, each with so much memory. At least 1.

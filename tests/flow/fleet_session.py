@@ -14,6 +14,7 @@ class MortalTarget(FakeTarget):
     """Its worker dies, once, in the middle of the third boot on host `mortal`."""
 
     disturbed_by_host = False
+    explains = False
 
     def __init__(self, spec, reports):
         super().__init__()

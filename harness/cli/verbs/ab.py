@@ -67,6 +67,9 @@ def command(
     architecture: Annotated[
         str, typer.Option(help="Architecture to build for: x86_64, arm64 or riscv.")
     ] = "x86_64",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Boot each kernel once more to say where time goes.")
+    ] = False,
     reports: DataFolderOption = _REPORTS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -96,7 +99,7 @@ def command(
     if dry_run:
         _show_plan(plan, reports, boots)
     else:
-        _measure(plan, reports.absolute(), wanted, as_json)
+        _measure(plan, reports.absolute(), wanted, as_json, explain)
 
 
 def _show_plan(plan: "AbPlan", reports: Path, boots: int) -> None:
@@ -115,7 +118,9 @@ def _show_plan(plan: "AbPlan", reports: Path, boots: int) -> None:
     echo("\n".join([*lines, f"{boots} boots of each side, in random order"]))
 
 
-def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bool) -> None:
+def _measure(
+    plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bool, explain: bool
+) -> None:
     """Run the comparison and print its result. Raises Exit when the change is slower."""
     import datetime as dt
 
@@ -132,7 +137,7 @@ def _measure(plan: "AbPlan", reports: Path, wanted: "Detect | None", as_json: bo
         session = Session(
             folder / "kernels", reports, observer, observer.build, plan.runner, cache=plan.cache
         )
-        ended = session.run(file, run_id=run_id)
+        ended = session.run(file, run_id=run_id, explain=explain)
     if wanted and not ended.interrupted:
         more = plan_more(session, run_id, wanted)
         echo(more.reason, err=True)

@@ -28,6 +28,9 @@ def command(
     ] = None,
     kernels: KernelsOption = Path("kernels"),
     reports: ReportsOption = Path("reports"),
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Boot each kernel once more to say where time goes.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -43,13 +46,15 @@ def command(
         raise typer.BadParameter("a run is resumed on the host that it began on")
     if scheduler and not (hosts and file):
         raise typer.BadParameter("--scheduler needs a playbook and --hosts")
+    if scheduler and explain:
+        raise typer.BadParameter("--explain needs a target of this machine: leave out --scheduler")
     names: list[str] = [host.name for host in select_hosts(hosts)] if hosts else []
     if scheduler and file:
         statuses = _run_on_fleet(scheduler, file, names, kernels, reports, as_json)
     else:
         statuses = _run_in_turn(
             names or [None],  # None: the host that the playbook names
-            lambda name: _run_once(file, resume, name, kernels, reports, dry_run, as_json),
+            lambda name: _run_once(file, resume, name, kernels, reports, dry_run, as_json, explain),
         )
     if any(statuses):
         raise typer.Exit(max(statuses))
@@ -102,6 +107,7 @@ def _run_once(
     reports: Path,
     dry_run: bool,
     as_json: bool,
+    explain: bool,
 ) -> bool:
     """Carry out one run; return whether its verdict is one to fail on."""
     from harness.cli.progress import show_progress
@@ -113,24 +119,26 @@ def _run_once(
             echo("\n".join(session.plan_lines(file, host)))
             return False
         if file is None:
-            ended = session.resume(str(resume))
+            ended = session.resume(str(resume), explain)
         else:
-            ended = _run_or_fall_back(session, file, host)
+            ended = _run_or_fall_back(session, file, host, explain)
     return is_bad(show_run(session, ended, reports, as_json))
 
 
-def _run_or_fall_back(session: "Session", file: Path, host: str | None) -> "RunResult":
+def _run_or_fall_back(
+    session: "Session", file: Path, host: str | None, explain: bool
+) -> "RunResult":
     """Carry out a playbook, or the one that it names for machines that cannot be its target."""
     from harness.errors import UnsupportedError
     from harness.run.session import fallback_file
     from harness.spec.playbook import load_playbook
 
     try:
-        return session.run(file, host)
+        return session.run(file, host, explain=explain)
     except UnsupportedError as error:
         name = load_playbook(file).fallback
         if name is None:
             raise
         other = fallback_file(file, name)
         echo(f"{error}\n  running {other} instead", err=True)
-        return session.run(other, host)
+        return session.run(other, host, explain=explain)

@@ -115,6 +115,7 @@ class QemuTarget:
     """Guests on this machine. Times stand for a real machine only with a core for each vCPU."""
 
     disturbed_by_host = True
+    explains = False
     cpu_model = ""  # instead of the architecture's
 
     def __init__(

@@ -19,7 +19,7 @@ from harness.errors import InputError
 # The published profile has the first name; a kernel without paravirtual locks has the second.
 SLOW_PATHS = ("native_queued_spin_lock_slowpath", "queued_spin_lock_slowpath")
 _LOCK = re.compile(r"^(_raw_(spin|read|write)_|native_queued_spin|queued_|__pv_queued)")
-_MODULE = "[module]"
+MODULE = "[module]"
 _USER = "[user]"
 _KERNEL_START = 0xFFFF_8000_0000_0000
 
@@ -44,7 +44,7 @@ class Symbols:
             return _USER
         at = bisect.bisect_right(self.addresses, address) - 1
         if at < 0 or at == len(self.addresses) - 1:
-            return _MODULE
+            return MODULE
         return self.names[at]
 
 

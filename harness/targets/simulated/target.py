@@ -21,6 +21,7 @@ from harness.process import Children, Runner
 from harness.spec.architecture import X86_64, Architecture
 from harness.targets.accelerator import qemu_version
 from harness.targets.base import BootRequest, BootResult, Progress
+from harness.targets.explanation import FILE, write_explanation
 from harness.targets.qemu.target import (
     Guest,
     boot_guest,
@@ -29,6 +30,7 @@ from harness.targets.qemu.target import (
     write_initramfs,
 )
 from harness.targets.simulated.core import one_core
+from harness.targets.simulated.explain import explain_boot, lock_functions
 from harness.targets.simulated.machine import (
     MachineModel,
     load_machine,
@@ -80,6 +82,7 @@ class SimulatedTarget:
     """Boots that report virtual time and repeat bit for bit."""
 
     disturbed_by_host = False
+    explains = True
 
     def __init__(
         self,
@@ -177,6 +180,10 @@ class SimulatedTarget:
         if profile is not None:
             text = json.dumps({"machine": self._machine.name, **profile}, indent=2)
             (request.folder / "profile.json").write_text(text + "\n", encoding="utf-8")
+        if request.explain:
+            system_map, part = request.kernel.system_map, _marks(request) - 1
+            if found := explain_boot(request.folder, part, system_map, self._machine):
+                write_explanation(request.folder / FILE, found)
 
     def _cpu_model(self) -> str:
         seen = "+hypervisor" if self._simulation.hypervisor else "-hypervisor"
@@ -192,6 +199,8 @@ class SimulatedTarget:
             **dict(self._simulation.switches),
         }
         counted = [("count", f"{address:x}") for address in self._simulation.counted]
+        if request.explain:
+            counted += [("lock", f"{a:x}") for a in lock_functions(request.kernel.system_map)]
         text = ",".join(f"{name}={value}" for name, value in [*options.items(), *counted])
         folder = str(request.folder).replace(",", ",,")
         guest = Guest(

@@ -11,7 +11,7 @@ from harness.targets.simulated.plugin import ensure_plugin, plugin_argv
 
 
 class Decoded(ctypes.Structure):
-    names = ("pause", "mark", "atomic", "string", "tracked", "opaque")
+    names = ("pause", "mark", "atomic", "string", "tracked", "opaque", "byte_store")
     _fields_ = [(name, ctypes.c_bool) for name in names]
 
     def said(self) -> set[str]:
@@ -48,7 +48,9 @@ def decode(tmp_path_factory):
         ("4887d1", "xchg %rdx,%rcx", {"tracked"}),
         ("f348ab", "rep stosq", {"string", "tracked", "opaque"}),
         ("8b4708", "mov 8(%rdi),%eax", {"tracked"}),
-        ("c60700", "movb $0,(%rdi)", {"tracked"}),
+        ("c60700", "movb $0,(%rdi)", {"tracked", "byte_store"}),
+        ("40884701", "mov %al,1(%rdi)", {"tracked", "byte_store"}),
+        ("88c8", "mov %cl,%al", {"tracked"}),
         ("8b442408", "mov 8(%rsp),%eax", set()),
         ("89442408", "mov %eax,8(%rsp)", {"opaque"}),
         ("418b0424", "mov (%r12),%eax", {"tracked"}),

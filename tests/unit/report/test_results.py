@@ -50,6 +50,28 @@ def test_free_pages_stand_on_the_page_and_in_the_results_with_units(written):
     assert all(row["low"] < row["mean"] < row["high"] for row in single)
 
 
+def test_extra_boots_stand_on_the_page_only_where_there_are_any(tmp_path):
+    store = write_synthetic_run(tmp_path)
+    first = write_results(store, RUN, tmp_path)
+    assert 'id="explanation"' not in first.page.read_text()
+    for number, kernel in enumerate(first.view.kernels):
+        use = {"lock": "l", "caller": "c<b>", "taken": 4, "timed": 4, "wait_ns": 5_000_000}
+        use |= {"longest_wait_ns": 1, "hold_ns": 7_000_000 + number, "longest_hold_ns": 2}
+        function = {"function": "vfree", "cpu_ns": 3_000_000 * (number + 1)}
+        said = {"version": 1, "kernel": kernel, "clock": "virtual time", "spin_ns": 0}
+        file = tmp_path / RUN / "explanations" / f"{kernel}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({**said, "locks": [use], "functions": [function]}))
+    written = write_results(store, RUN, tmp_path)
+    store.close()
+    page = written.page.read_text()
+    assert "c&lt;b&gt;" in page[page.index('id="locks-table"') :]
+    assert "+3.000" in page[page.index('id="explained-functions"') :]
+    document = json.loads((written.page.parent / "results.json").read_text())["explanation"]
+    assert document["functions"][0]["change"] == 3_000_000
+    assert document["units"]["hold_ns"] == "ns"
+
+
 def test_single_calls_stand_on_the_page_with_what_timing_them_cost(written):
     page = written.page.read_text()
     table = page[page.index('id="latency-table"') :]

@@ -122,6 +122,7 @@ struct decoded decode(const uint8_t *bytes, size_t length)
 	/* xchg %rdx,%rdx: does nothing, and no compiler emits it */
 	result.mark = length == 3 && bytes[0] == 0x48 && bytes[1] == 0x87 && bytes[2] == 0xd2;
 	result.atomic = prefix.lock || (!two_byte && memory && (opcode == 0x86 || opcode == 0x87));
+	result.byte_store = !two_byte && memory && (opcode == 0xc6 || opcode == 0x88);
 	result.string = !two_byte && string_operation(opcode);
 	result.repeated = two_byte ? 0 : repeated_element(prefix, opcode);
 	if (prefix.segment_gs || based_on_stack || (!two_byte && stack_only(opcode)))

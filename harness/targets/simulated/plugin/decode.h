@@ -15,7 +15,7 @@ struct operand {
 };
 
 struct decoded {
-	bool pause, mark, atomic, string, tracked, opaque;
+	bool pause, mark, atomic, string, tracked, opaque, byte_store;
 	uint8_t repeated; /* bytes of an element of REP STOS or REP MOVS; 0: it is neither */
 };
 struct decoded decode(const uint8_t *bytes, size_t length);

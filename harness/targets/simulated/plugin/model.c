@@ -120,5 +120,11 @@ bool set_option(const char *argument)
 		model.count[model.counted++] = strtoull(equals + 1, NULL, 16);
 		return true;
 	}
+	if (!strcmp(name, "lock")) {
+		if (model.locks == MAX_LOCKS)
+			return false;
+		model.lock[model.locks++] = strtoull(equals + 1, NULL, 16);
+		return true;
+	}
 	return set_number(name, strtoull(equals + 1, NULL, 10));
 }

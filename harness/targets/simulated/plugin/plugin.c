@@ -35,6 +35,24 @@ static bool announce_string(struct qemu_plugin_insn *insn, uint8_t element, uint
 	return true;
 }
 
+/* Calls of functions that take a lock, returns from them, and what may give a lock up. */
+static void instrument_locks(struct qemu_plugin_insn *insn, const uint8_t *bytes, size_t length,
+			     bool byte_store)
+{
+	uint64_t pc = qemu_plugin_insn_vaddr(insn);
+
+	takes_lock(bytes, length, pc);
+	if (returns_with_lock(pc))
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, on_lock_return, PLUGIN_CB_NO_REGS,
+						       (void *)pc);
+	if (is_lock_function(pc))
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, on_lock_function, PLUGIN_CB_R_REGS,
+						       (void *)pc);
+	if (byte_store)
+		qemu_plugin_register_vcpu_mem_cb(insn, on_byte_store, PLUGIN_CB_NO_REGS,
+						 PLUGIN_MEM_W, (void *)pc);
+}
+
 static uint64_t instrument(struct qemu_plugin_insn *insn, bool *opaque)
 {
 	uint8_t bytes[16];
@@ -43,6 +61,8 @@ static uint64_t instrument(struct qemu_plugin_insn *insn, bool *opaque)
 	void *pc = (void *)qemu_plugin_insn_vaddr(insn);
 
 	*opaque |= what.opaque;
+	if (model.locks)
+		instrument_locks(insn, bytes, length, what.byte_store);
 	for (unsigned i = 0; i < model.counted; i++)
 		if (model.count[i] == (uint64_t)pc)
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_counted, PLUGIN_CB_NO_REGS,
@@ -86,7 +106,9 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	for (size_t i = 0; i < length; i++)
 		cost += instrument(qemu_plugin_tb_get_insn(tb, i), &opaque);
 	/* First the check, then the cost: a slice never ends inside its last block. */
-	qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, slice_over, PLUGIN_CB_NO_REGS,
+	qemu_plugin_register_vcpu_tb_exec_cond_cb(tb,
+						  model.locks ? slice_over_with_stack : slice_over,
+						  model.locks ? PLUGIN_CB_R_REGS : PLUGIN_CB_NO_REGS,
 						  PLUGIN_COND_GE, count_entry, SLICE_END,
 						  (void *)qemu_plugin_tb_vaddr(tb));
 	qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(tb, PLUGIN_INLINE_ADD_U64, count_entry,
@@ -118,6 +140,8 @@ PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *in
 	score_init();
 	coherence_init();
 	profile_init();
+	locks_init();
+	stacks_init();
 	schedule_init();
 	trap_time_stamps();
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);

@@ -97,6 +97,7 @@ void profile_skip(struct vcpu *v)
 {
 	uint64_t now = v->slice_start;
 
+	stacks_skip(v);
 	if (now >= v->next_sample)
 		v->next_sample += ((now - v->next_sample) / model.sample + 1) * model.sample;
 }
@@ -176,6 +177,8 @@ void on_mark(unsigned int vcpu, void *pc)
 		write_window(now_of(&vcpus[vcpu]));
 	write_table("profile", part.samples);
 	write_table("waits", part.waits);
+	write_locks(marks);
+	write_stacks(marks);
 	marks++;
 }
 

@@ -14,6 +14,8 @@
  *   arbitration.c  who has a line next that several atomics want
  *   spin.c       PAUSE loops that cannot end by themselves are left out until their input changes
  *   profile.c    where the virtual time went
+ *   locks.c      who waits for a lock and who holds it, where that is asked for
+ *   stacks.c     who called what is running, likewise
  *   decode.c     the little that must be known of x86 instructions
  *   model.c      the options: the machine that is simulated
  *   score.c      the counters of generated code
@@ -33,6 +35,7 @@
 #define NEVER UINT64_MAX
 #define MAX_WATCHED 4 /* lines that one spin loop may read */
 #define MAX_COUNTED 8
+#define MAX_LOCKS 16 /* functions that take one */
 #define KERNEL_HALF UINT64_C(0xffff800000000000)
 #define REGISTERS 18  /* 16 general, rip, eflags */
 
@@ -118,6 +121,8 @@ struct model {
 	uint64_t marks;                /* of the guest that are written out; any more are not */
 	uint64_t count[MAX_COUNTED];   /* addresses of instructions to count */
 	unsigned counted;
+	uint64_t lock[MAX_LOCKS];      /* addresses of functions that take a spin lock */
+	unsigned locks;
 	const char *out; /* folder for profiles and counts */
 };
 
@@ -248,5 +253,21 @@ void profile_wait(struct vcpu *v, uint64_t ticks);
 void on_mark(unsigned int vcpu, void *pc);
 void on_counted(unsigned int vcpu, void *which);
 void profile_finish(void);
+
+/* --- locks.c --- */
+void locks_init(void);
+void takes_lock(const uint8_t *bytes, size_t length, uint64_t pc);
+bool is_lock_function(uint64_t pc);
+bool returns_with_lock(uint64_t pc);
+void on_lock_function(unsigned int vcpu, void *pc);
+void on_lock_return(unsigned int vcpu, void *pc);
+void on_byte_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc);
+void write_locks(unsigned part);
+
+/* --- stacks.c --- */
+void stacks_init(void);
+void stacks_skip(struct vcpu *v);
+void slice_over_with_stack(unsigned int vcpu, void *pc);
+void write_stacks(unsigned part);
 
 #endif

@@ -1,0 +1,89 @@
+"""Why kernels differ, from extra boots: lock waits, and CPU time by function."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.run.explain import FOLDER
+from harness.targets.explanation import BootAccount, LockUse, read_explanation
+
+_ROWS = 15
+_LEAST = 0.001  # of all CPU time: what is less is no row
+UNITS = {"wait_ns": "ns", "hold_ns": "ns", "cpu_ns": "ns", "taken": "1"}
+
+
+@dataclass(frozen=True)
+class FunctionRow:
+    """CPU time of one function on each kernel, in ns. `change`: the largest to the baseline.
+
+    `new`: it is on another kernel, and not on the baseline.
+    """
+
+    function: str
+    cpu_ns: Mapping[str, int]
+    change: int
+    new: bool
+
+
+@dataclass(frozen=True)
+class LockRow:
+    """One lock as one function takes it, on each kernel that does. `change` as above, in ns."""
+
+    lock: str
+    caller: str
+    uses: Mapping[str, LockUse]
+    change: int
+
+
+def load_explanations(folder: Path, kernels: Iterable[str]) -> dict[str, BootAccount]:
+    """Return what the extra boots of the run in `folder` said, by kernel, in that order."""
+    read = {name: read_explanation(folder / FOLDER / f"{name}.json") for name in kernels}
+    return {name: found for name, found in read.items() if found}
+
+
+def function_rows(found: Mapping[str, BootAccount]) -> list[FunctionRow]:
+    """Return the functions whose time differs most from the first kernel's, the largest first."""
+    times = {
+        kernel: {row.function: row.cpu_ns for row in each.functions}
+        for kernel, each in found.items()
+    }
+    least = _LEAST * max((sum(each.values()) for each in times.values()), default=0)
+    rows = []
+    for name in dict.fromkeys(name for each in times.values() for name in each):
+        values = {kernel: each.get(name, 0) for kernel, each in times.items()}
+        if max(values.values()) >= least:
+            change = _change(list(values.values()))
+            first, *others = values.values()
+            rows.append(FunctionRow(name, values, change, not first and any(others)))
+    return sorted(rows, key=lambda row: (-abs(row.change), row.function))[:_ROWS]
+
+
+def lock_rows(found: Mapping[str, BootAccount]) -> list[LockRow]:
+    """Return the locks whose waiting and holding differ most from the first kernel's."""
+    uses = {
+        kernel: {(use.lock, use.caller): use for use in each.locks}
+        for kernel, each in found.items()
+    }
+    rows = []
+    for key in dict.fromkeys(key for each in uses.values() for key in each):
+        those = {kernel: each[key] for kernel, each in uses.items() if key in each}
+        times = [those[k].wait_ns + those[k].hold_ns if k in those else 0 for k in uses]
+        rows.append(LockRow(*key, those, _change(times)))
+    return sorted(rows, key=lambda row: (-abs(row.change), row.lock, row.caller))[:_ROWS]
+
+
+def _change(values: Sequence[int]) -> int:
+    """Return the largest difference to the first value; a single one is its own."""
+    return max((value - values[0] for value in values[1:]), key=abs, default=values[0])
+
+
+def explanation_document(found: Mapping[str, BootAccount]) -> dict[str, Any] | None:
+    """Return what results.json has of it; None where nothing was explained."""
+    if not found:
+        return None
+    return {
+        "units": UNITS,
+        "kernels": {name: each.model_dump(mode="json") for name, each in found.items()},
+        "functions": [asdict(row) for row in function_rows(found)],
+    }

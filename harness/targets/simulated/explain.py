@@ -1,0 +1,127 @@
+"""Lock waits and CPU time of a simulated boot, from the files that the plugin leaves."""
+
+import bisect
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.targets.explanation import BootAccount, FunctionTime, LockUse, Stack
+from harness.targets.simulated.machine import TICKS_PER_CYCLE, MachineModel
+from harness.targets.simulated.profile import (
+    MODULE,
+    SLOW_PATHS,
+    Symbols,
+    parse_system_map,
+    parse_table,
+)
+
+# Where the plugin has to look: what takes a spin lock. Of all callers, as x86 inlines none of them.
+_TAKES = re.compile(r"^_raw_spin_lock(_irq|_irqsave|_bh)?$")
+_SYMBOL = re.compile(r"^([0-9a-f]{16}) ([A-Za-z]) (\S+)$", re.MULTILINE)
+_TIMES = ("taken", "timed", "wait_ns", "hold_ns")
+_LONGEST = ("longest_wait_ns", "longest_hold_ns")
+
+
+def lock_functions(system_map: Path) -> list[int]:
+    """Return the addresses of the functions that take a spin lock."""
+    symbols = parse_system_map(system_map.read_text(encoding="ascii", errors="replace"))
+    found = zip(symbols.addresses, symbols.names, strict=True)
+    return [address for address, name in found if _TAKES.match(name)]
+
+
+class Variables:
+    """Names of the kernel's variables by address."""
+
+    def __init__(self, system_map: str):
+        """`system_map`: the text of a System.map."""
+        found = sorted((int(a, 16), kind, name) for a, kind, name in _SYMBOL.findall(system_map))
+        places = {name: address for address, _, name in found}
+        self._first, self._end = places.get("_sdata", 0), places.get("_end", 0)
+        kept = [(address, name) for address, kind, name in found if kind in "dDbB"]
+        self._addresses = [address for address, _ in kept]
+        self._names = [name for _, name in kept]
+
+    def name_of(self, address: int) -> str:
+        """Return `NAME`, `NAME+0xOFFSET`, or `allocated` for what is no variable."""
+        at = bisect.bisect_right(self._addresses, address) - 1
+        if at < 0 or not self._first <= address < self._end:
+            return "allocated"
+        offset = address - self._addresses[at]
+        return f"{self._names[at]}+{offset:#x}" if offset else self._names[at]
+
+
+def parse_locks(text: str, symbols: Symbols, variables: Variables) -> list[LockUse]:
+    """Return the uses in a `locks-N.txt`, by lock and the function that takes it."""
+    found: dict[tuple[str, str], Counter[str]] = {}
+    for line in text.splitlines():
+        lock, caller = (int(word, 16) for word in line.split()[:2])
+        taken, timed, wait, hold, longest_wait, longest_hold = map(int, line.split()[2:])
+        key = variables.name_of(lock), symbols.name_of(caller - 1)  # the call, not what follows
+        sums = found.setdefault(key, Counter())
+        sums.update(dict(zip(_TIMES, (taken, timed, wait, hold), strict=True)))
+        for name, value in zip(_LONGEST, (longest_wait, longest_hold), strict=True):
+            sums[name] = max(sums[name], value)
+    return [
+        LockUse(lock=lock, caller=caller, **{name: sums[name] for name in (*_TIMES, *_LONGEST)})
+        for (lock, caller), sums in found.items()
+    ]
+
+
+def unwind(pc: int, calls: Sequence[tuple[int, int]], symbols: Symbols) -> tuple[str, ...]:
+    """Return the functions that were active at `pc`, the outermost first.
+
+    `calls`: what the stack has of (return address, called address), from its top. A word of a call
+    long over calls another function than the one below it, so it is left out. Where a function has
+    gone into another by a jump, the chain is taken up again at the module, which called the first.
+    """
+    found = [symbols.name_of(pc)]
+    rest = [(symbols.name_of(back - 1), symbols.name_of(to)) for back, to in calls]
+    while rest and found[-1] != MODULE:
+        slow = found[-1] in SLOW_PATHS  # which the functions that take a lock go into by a jump
+        at = next(
+            (i for i, (_, to) in enumerate(rest) if to == found[-1] or (slow and _TAKES.match(to))),
+            next((i for i, (caller, _) in enumerate(rest) if caller == MODULE), None),
+        )
+        if at is None:
+            break
+        caller, called = rest[at]
+        found += [caller] if called == found[-1] else [called, caller]
+        rest = rest[at + 1 :]
+    return tuple(reversed(found))
+
+
+def parse_stacks(text: str, symbols: Symbols) -> Counter[tuple[str, ...]]:
+    """Return the ticks of each stack in a `stacks-N.txt`."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for line in text.splitlines():
+        pc, *addresses = (int(word, 16) for word in line.split()[:-1])
+        calls = list(zip(addresses[::2], addresses[1::2], strict=True))
+        found[unwind(pc, calls, symbols)] += int(line.split()[-1])
+    return found
+
+
+def explain_boot(
+    folder: Path, part: int, system_map: Path, machine: MachineModel
+) -> BootAccount | None:
+    """Return what part `part` of the boot in `folder` spent its time on; None if it never ended."""
+    samples, locks, stacks = (folder / f"{n}-{part}.txt" for n in ("profile", "locks", "stacks"))
+    if not (samples.is_file() and locks.is_file() and stacks.is_file()):
+        return None
+    text = system_map.read_text(encoding="ascii", errors="replace")
+    symbols = parse_system_map(text)
+    ticks: Counter[str] = Counter()
+    for addresses, count in parse_table(samples.read_text(encoding="ascii")):
+        ticks[symbols.name_of(addresses[0] if addresses else 0)] += count
+    per_ns = TICKS_PER_CYCLE * machine.clock_mhz / 1000
+    cpu_ns = {name: round(count / per_ns) for name, count in ticks.items()}
+    return BootAccount(
+        clock=f"virtual time, model {machine.name}",
+        spin_ns=sum(cpu_ns.pop(name, 0) for name in SLOW_PATHS),
+        locks=tuple(parse_locks(locks.read_text(encoding="ascii"), symbols, Variables(text))),
+        functions=tuple(FunctionTime(function=name, cpu_ns=ns) for name, ns in cpu_ns.items()),
+        stacks=tuple(
+            Stack(functions=names, cpu_ns=round(count / per_ns))
+            for names, count in parse_stacks(stacks.read_text(encoding="ascii"), symbols).items()
+        ),
+    )
