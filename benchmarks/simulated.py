@@ -24,17 +24,10 @@ from harness.process import SubprocessRunner
 from harness.spec.kernel import load_kernel_spec
 from harness.targets.base import BootRequest
 from harness.targets.simulated.machine import MachineModel, load_machine, ticks_of_ns
-from harness.targets.simulated.profile import (
-    SLOW_PATHS,
-    Symbols,
-    lock_waits,
-    parse_counts,
-    parse_system_map,
-    parse_windows,
-    shares,
-)
+from harness.targets.simulated.profile import lock_waits, parse_counts, parse_windows, shares
 from harness.targets.simulated.spec import SimulatedSpec as Spec
 from harness.targets.simulated.target import SimulatedTarget, SimulationOptions
+from harness.targets.symbols import SLOW_PATHS, Symbols, parse_system_map
 from harness.testmod.log import parse_log
 
 REPOSITORY = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ import pandas as pd
 from harness.analysis.wording import threads_text
 from harness.report.drawing import INK, SOFT, WIDTH, Figure, by_kernel, draw
 from harness.report.view import View
-from harness.targets.simulated.profile import SLOW_PATHS
+from harness.targets.symbols import SLOW_PATHS
 from harness.verdict import Verdict
 
 _ROWS = 14

@@ -19,9 +19,10 @@ from harness.targets.simulated.machine import (
     spread,
 )
 from harness.targets.simulated.plugin import ensure_plugin
-from harness.targets.simulated.profile import parse_counts, parse_system_map, parse_windows
+from harness.targets.simulated.profile import parse_counts, parse_windows
 from harness.targets.simulated.spec import SimulatedSpec
 from harness.targets.simulated.target import ACCELERATOR, SimulatedTarget, SimulationOptions
+from harness.targets.symbols import parse_system_map
 from harness.testmod.log import parse_log
 from harness.verdict import Verdict
 

@@ -1,6 +1,5 @@
 """Lock waits and CPU time of a simulated boot, from the files that the plugin leaves."""
 
-import bisect
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -8,17 +7,11 @@ from pathlib import Path
 
 from harness.targets.explanation import BootAccount, FunctionTime, LockUse, Stack
 from harness.targets.simulated.machine import TICKS_PER_CYCLE, MachineModel
-from harness.targets.simulated.profile import (
-    MODULE,
-    SLOW_PATHS,
-    Symbols,
-    parse_system_map,
-    parse_table,
-)
+from harness.targets.simulated.profile import parse_table
+from harness.targets.symbols import MODULE, SLOW_PATHS, Symbols, Variables, parse_system_map
 
 # Where the plugin has to look: what takes a spin lock. Of all callers, as x86 inlines none of them.
 _TAKES = re.compile(r"^_raw_spin_lock(_irq|_irqsave|_bh)?$")
-_SYMBOL = re.compile(r"^([0-9a-f]{16}) ([A-Za-z]) (\S+)$", re.MULTILINE)
 _TIMES = ("taken", "timed", "wait_ns", "hold_ns")
 _LONGEST = ("longest_wait_ns", "longest_hold_ns")
 
@@ -28,27 +21,6 @@ def lock_functions(system_map: Path) -> list[int]:
     symbols = parse_system_map(system_map.read_text(encoding="ascii", errors="replace"))
     found = zip(symbols.addresses, symbols.names, strict=True)
     return [address for address, name in found if _TAKES.match(name)]
-
-
-class Variables:
-    """Names of the kernel's variables by address."""
-
-    def __init__(self, system_map: str):
-        """`system_map`: the text of a System.map."""
-        found = sorted((int(a, 16), kind, name) for a, kind, name in _SYMBOL.findall(system_map))
-        places = {name: address for address, _, name in found}
-        self._first, self._end = places.get("_sdata", 0), places.get("_end", 0)
-        kept = [(address, name) for address, kind, name in found if kind in "dDbB"]
-        self._addresses = [address for address, _ in kept]
-        self._names = [name for _, name in kept]
-
-    def name_of(self, address: int) -> str:
-        """Return `NAME`, `NAME+0xOFFSET`, or `allocated` for what is no variable."""
-        at = bisect.bisect_right(self._addresses, address) - 1
-        if at < 0 or not self._first <= address < self._end:
-            return "allocated"
-        offset = address - self._addresses[at]
-        return f"{self._names[at]}+{offset:#x}" if offset else self._names[at]
 
 
 def parse_locks(text: str, symbols: Symbols, variables: Variables) -> list[LockUse]:

@@ -6,7 +6,6 @@ three return addresses, ticks), and `counts.txt` (one line for each mark). Where
 asked for, `windows.txt` has the same for each stretch of virtual time.
 """
 
-import bisect
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,45 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError
+from harness.targets.symbols import SLOW_PATHS, USER, Symbols, parse_system_map
 
-# The published profile has the first name; a kernel without paravirtual locks has the second.
-SLOW_PATHS = ("native_queued_spin_lock_slowpath", "queued_spin_lock_slowpath")
 _LOCK = re.compile(r"^(_raw_(spin|read|write)_|native_queued_spin|queued_|__pv_queued)")
-MODULE = "[module]"
-_USER = "[user]"
-_KERNEL_START = 0xFFFF_8000_0000_0000
-
-
-@dataclass(frozen=True)
-class Symbols:
-    """Kernel symbols by address, in ascending order."""
-
-    addresses: tuple[int, ...]
-    names: tuple[str, ...]
-
-    def address_of(self, place: str) -> int:
-        """Return the address of `NAME` or `NAME+0xOFFSET`. Raises InputError for no such name."""
-        name, _, offset = place.partition("+")
-        if name not in self.names:
-            raise InputError(f"no function {name!r} among the kernel's symbols")
-        return self.addresses[self.names.index(name)] + int(offset or "0", 16)
-
-    def name_of(self, address: int) -> str:
-        """Return the function that holds `address`; modules are one name, user space another."""
-        if address < _KERNEL_START:
-            return _USER
-        at = bisect.bisect_right(self.addresses, address) - 1
-        if at < 0 or at == len(self.addresses) - 1:
-            return MODULE
-        return self.names[at]
-
-
-def parse_system_map(text: str) -> Symbols:
-    """Return the text symbols of a System.map, with the end of the text as the last one."""
-    found = re.findall(r"^([0-9a-f]{16}) ([tTwWDdBbRr]) (\S+)$", text, re.MULTILINE)
-    functions = sorted((int(address, 16), name) for address, kind, name in found if kind in "tTwW")
-    return Symbols(tuple(a for a, _ in functions), tuple(n for _, n in functions))
 
 
 def parse_table(text: str) -> list[tuple[tuple[int, ...], int]]:
@@ -100,7 +63,7 @@ def shares(samples: Iterable[tuple[tuple[int, ...], int]], symbols: Symbols) -> 
     """Return self time by function as a share of all CPU time that was not idle."""
     ticks: Counter[str] = Counter()
     for addresses, count in samples:
-        ticks[symbols.name_of(addresses[0]) if addresses else _USER] += count
+        ticks[symbols.name_of(addresses[0]) if addresses else USER] += count
     whole = sum(ticks.values())
     return {name: count / whole for name, count in ticks.most_common()} if whole else {}
 

@@ -4,7 +4,6 @@ import pytest
 
 from harness.targets.explanation import read_explanation, write_explanation
 from harness.targets.simulated.explain import (
-    Variables,
     explain_boot,
     lock_functions,
     parse_locks,
@@ -12,7 +11,7 @@ from harness.targets.simulated.explain import (
     unwind,
 )
 from harness.targets.simulated.machine import load_machine
-from harness.targets.simulated.profile import parse_system_map
+from harness.targets.symbols import Variables, parse_system_map
 
 SYSTEM_MAP = """\
 ffffffff81000000 T _text

@@ -8,12 +8,12 @@ from harness.errors import InputError
 from harness.targets.simulated.profile import (
     lock_waits,
     parse_counts,
-    parse_system_map,
     parse_table,
     parse_windows,
     profile_of_boot,
     shares,
 )
+from harness.targets.symbols import parse_system_map
 
 SYSTEM_MAP = """\
 0000000000000000 A fixed_percpu_data
