@@ -1,8 +1,12 @@
 """Figures of others on the page: posted tables and small files."""
 
+import re
+from importlib.resources import files
+
 import pytest
 
 from harness.errors import InputError, SpecError
+from harness.report import published
 from harness.report.collect import collect_report
 from harness.report.listing import render_list
 from harness.report.page import render_page
@@ -88,3 +92,11 @@ def test_a_kept_file_that_somebody_damaged_costs_its_figures_only(view, posted, 
     store_published(posted, tmp_path)
     (tmp_path / FOLDER / posted.name).write_text("nothing")
     assert published_rows(view, tmp_path) == ([], {})
+
+
+def test_what_templates_show_of_the_published_result_exists():
+    templates = files("harness.report") / "templates"
+    texts = [each.read_text() for each in templates.iterdir() if each.name.endswith(".j2")]
+    used = {name for text in texts for name in re.findall(r"\bpublished\.([A-Z]+)\b", text)}
+    assert used >= {"SPIN", "THREADS"}
+    assert [name for name in used if not hasattr(published, name)] == []
