@@ -6,11 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from harness.run.explain import FOLDER
-from harness.targets.explanation import BootAccount, LockUse, read_explanation
+from harness.targets.explanation import BootAccount, CallTimes, LockUse, read_explanation
 
 _ROWS = 15
 _LEAST = 0.001  # of all CPU time: what is less is no row
-UNITS = {"wait_ns": "ns", "hold_ns": "ns", "cpu_ns": "ns", "taken": "1"}
+_LOCK_COLUMNS = (
+    ("taken", "taken", 1, "%d"),
+    ("timed", "timed", 1, "%d"),
+    ("waiting, ms", "wait_ns", 1e6, "%.3f"),
+    ("longest, µs", "longest_wait_ns", 1e3, "%.2f"),
+    ("holding, ms", "hold_ns", 1e6, "%.3f"),
+    ("longest, µs", "longest_hold_ns", 1e3, "%.2f"),
+)
+UNITS = {
+    **dict.fromkeys(("wait_ns", "longest_wait_ns", "hold_ns", "longest_hold_ns"), "ns"),
+    **dict.fromkeys(("cpu_ns", "spin_ns", "change", "p50", "p99", "p999", "max"), "ns"),
+    **dict.fromkeys(("taken", "timed", "calls", "lost", "spin_share"), "1"),
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,19 @@ def function_rows(found: Mapping[str, BootAccount]) -> list[FunctionRow]:
     return sorted(rows, key=lambda row: (-abs(row.change), row.function))[:_ROWS]
 
 
+def lock_columns(found: Mapping[str, BootAccount]) -> list[tuple[str, str, float, str]]:
+    """Return the columns of locks that are known: title, field of `LockUse`, unit, format."""
+    uses = [use for each in found.values() for use in each.locks]
+    return [row for row in _LOCK_COLUMNS if any(getattr(u, row[1]) is not None for u in uses)]
+
+
+def call_rows(found: Mapping[str, BootAccount]) -> list[tuple[str, CallTimes]]:
+    """Return (kernel, times of its calls), calls of one kind together."""
+    rows = [(kernel, times) for kernel, each in found.items() for times in each.calls]
+    order = list(dict.fromkeys(times.call for _, times in rows))
+    return sorted(rows, key=lambda row: order.index(row[1].call))
+
+
 def lock_rows(found: Mapping[str, BootAccount]) -> list[LockRow]:
     """Return the locks whose waiting and holding differ most from the first kernel's."""
     uses = {
@@ -68,7 +93,7 @@ def lock_rows(found: Mapping[str, BootAccount]) -> list[LockRow]:
     rows = []
     for key in dict.fromkeys(key for each in uses.values() for key in each):
         those = {kernel: each[key] for kernel, each in uses.items() if key in each}
-        times = [those[k].wait_ns + those[k].hold_ns if k in those else 0 for k in uses]
+        times = [those[k].total_ns if k in those else 0 for k in uses]
         rows.append(LockRow(*key, those, _change(times)))
     return sorted(rows, key=lambda row: (-abs(row.change), row.lock, row.caller))[:_ROWS]
 
@@ -85,5 +110,6 @@ def explanation_document(found: Mapping[str, BootAccount]) -> dict[str, Any] | N
     return {
         "units": UNITS,
         "kernels": {name: each.model_dump(mode="json") for name, each in found.items()},
+        "spin_share": {name: each.spin_share for name, each in found.items()},
         "functions": [asdict(row) for row in function_rows(found)],
     }

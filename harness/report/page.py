@@ -45,6 +45,7 @@ from harness.report.provenance import (
 )
 from harness.report.published_rows import PublishedRow, published_rows
 from harness.report.view import View
+from harness.testmod.latency import PERCENTILES
 from harness.text import visible
 
 _CHARACTERS = 1_990_000  # of a page; raw data that would make it larger are only beside it
@@ -101,6 +102,9 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
         "explanations": report.explanations,
         "flames": flame.flame_graphs(report.explanations),
         "explained_functions": explanation.function_rows(report.explanations),
+        "lock_columns": explanation.lock_columns(report.explanations),
+        "call_rows": explanation.call_rows(report.explanations),
+        "call_percentiles": PERCENTILES,
         "explained_locks": explanation.lock_rows(report.explanations),
         "profile_rows": profile.share_rows(profiles, "self_share"),
         "wait_rows": profile.share_rows(profiles, "waits"),

@@ -16,10 +16,11 @@ FOLDER = "explanations"  # of a run: a file for each kernel
 
 def refuse_unexplained(target: Target, kind: str) -> None:
     """Raise InputError where a target's boots cannot say where their time went."""
-    if not target.explains:
+    if target.explain_fragments is None:
         raise InputError(
-            f"--explain: a target of kind {kind} cannot say yet where its time goes\n"
-            "  next: kind: simulated (or --on simulated) can; without --explain this one measures"
+            f"--explain: this target of kind {kind} cannot say where its time goes\n"
+            "  next: kind: simulated (--on simulated) and qemu for x86_64 can; without --explain "
+            "this one measures"
         )
 
 
@@ -37,7 +38,7 @@ def explained_jobs(prepared: Prepared) -> list[JobRecord]:
 
 def explain_run(run: Execution, prepared: Prepared) -> list[str]:
     """Boot each kernel once more, and keep what it says; return a sentence for each that failed."""
-    failed = []
+    failed = [f"{name} is not explained: {why}" for name, why in prepared.broken.items()]
     for job in explained_jobs(prepared):
         run.observer.phase(f"explaining {job.kernel}")
         name = f"explain-{job.kernel}-{secrets.token_hex(2)}"

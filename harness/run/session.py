@@ -16,7 +16,7 @@ from harness.build.module import with_module_of, with_own_modules
 from harness.build.module_source import source_module
 from harness.build.patches import flat_name
 from harness.build.stack import locate_stack
-from harness.errors import InputError, SpecError
+from harness.errors import InputError, KernelBuildError, SpecError
 from harness.locks import exclusive_lock
 from harness.process import Runner, SubprocessRunner
 from harness.records import JobRecord
@@ -186,15 +186,33 @@ class Session:
         folder = self.reports / run_id
         with lock_run(folder, run_id):
             keep_inputs(prepared, folder)
+            failed: list[str] = []
             try:
                 execution = self.execution(run_id, target, store)
                 run_pending(execution, prepared)
                 ended_at = self.now().astimezone(dt.UTC).isoformat(timespec="seconds")
                 store.finish_run(run_id, ended_at)
-                failed = explain_run(execution, prepared) if explain else []
+                if explain:
+                    failed = explain_run(execution, self._explainable(prepared, target))
+            except KernelBuildError as error:  # of kernels for extra boots: the samples stand
+                failed = [f"no kernel is explained: {error}"]
             except KeyboardInterrupt:
                 return RunResult(run_id, interrupted=True)
         return RunResult(run_id, interrupted=False, unexplained=tuple(failed))
+
+    def _explainable(self, prepared: Prepared, target: Target) -> Prepared:
+        """Return `prepared` with kernels whose boots on `target` can say where time goes."""
+        added = target.explain_fragments
+        if not added:
+            return prepared
+
+        def build(name: str) -> BuiltKernel:
+            spec = load_kernel_spec(name, self.kernels)
+            changed = {"fragments": tuple(dict.fromkeys((*spec.fragments, *added)))}
+            return self.built(spec.model_copy(update=changed))
+
+        playbook = prepared.playbook
+        return prepare(playbook, module_builder(build, playbook, self), target)
 
     def execution(self, run_id: str, target: Target, store: Store, verb: str = "run") -> Execution:
         """Return the execution of `run_id` on `target`, with this session's folder and observer.

@@ -72,11 +72,14 @@ class Target(Protocol):
     """A machine, real or not. A new one is one new module with a `make_target` function.
 
     `disturbed_by_host`: whether other work on this host falls into the times that are measured.
-    `explains`: whether a boot can leave an account of where its time went.
+    `explain_fragments`: configuration that a kernel needs besides its own so that its boots can
+    leave an account of where their time went; None where no boot can.
     """
 
     disturbed_by_host: bool
-    explains: bool
+
+    @property
+    def explain_fragments(self) -> tuple[str, ...] | None: ...
 
     def side_by_side(self, memory_mib: int) -> int:
         """Return how many boots may be under way at once, each with so much memory. At least 1.

@@ -24,17 +24,23 @@ class LockUse(_AccountPart):
 
     `lock`: its variable, with an offset where it is part of one, or `allocated`. `taken`: how
     often; `timed`: how many of these have times. Waiting is from the call to the return of the
-    function that takes the lock, holding from there to the store that frees it.
+    function that takes the lock, holding from there to the store that frees it. A kernel that
+    traces itself knows of waits only: it has `timed` and `wait_ns`, from where it begins to wait.
     """
 
     lock: _Text
     caller: _Text
-    taken: _Count
+    taken: _Count | None = None
     timed: _Count
     wait_ns: _Count
-    longest_wait_ns: _Count
-    hold_ns: _Count
-    longest_hold_ns: _Count
+    longest_wait_ns: _Count | None = None
+    hold_ns: _Count | None = None
+    longest_hold_ns: _Count | None = None
+
+    @property
+    def total_ns(self) -> int:
+        """Waiting and holding together, as far as known."""
+        return self.wait_ns + (self.hold_ns or 0)
 
 
 class FunctionTime(_AccountPart):
@@ -42,6 +48,21 @@ class FunctionTime(_AccountPart):
 
     function: _Text
     cpu_ns: _Count
+
+
+class CallTimes(_AccountPart):
+    """The times in ns that 50, 99, 99.9 and 100 % of the calls of one kind did not exceed.
+
+    `lost`: calls whose times found no room.
+    """
+
+    call: _Text
+    calls: _Count
+    lost: _Count
+    p50: _Count
+    p99: _Count
+    p999: _Count
+    max: _Count
 
 
 class Stack(_AccountPart):
@@ -54,7 +75,8 @@ class Stack(_AccountPart):
 class BootAccount(_AccountPart):
     """What the measured load of one extra boot spent its time on.
 
-    `spin_ns`: of `functions`, the slow paths of spin locks, which are left out of them.
+    `clock`: of the times; `note`: sentences on what was seen, and how. `spin_ns`: the slow paths of
+    spin locks, which are left out of `functions`.
     """
 
     version: Annotated[int, Field(ge=1, le=1)] = 1
@@ -63,19 +85,25 @@ class BootAccount(_AccountPart):
     cpus: _Count = 0
     nr_threads: _Count = 0
     clock: _Text
+    note: Annotated[str, Field(max_length=600)] = ""
     spin_ns: _Count
     locks: tuple[LockUse, ...]
     functions: tuple[FunctionTime, ...]
+    calls: tuple[CallTimes, ...] = ()
     stacks: tuple[Stack, ...] = ()
+
+    @property
+    def spin_share(self) -> float | None:
+        """Slow paths of spin locks as a share of CPU time; None where no CPU time was seen."""
+        whole = self.spin_ns + sum(row.cpu_ns for row in self.functions)
+        return self.spin_ns / whole if whole else None
 
 
 def write_explanation(file: Path, explanation: BootAccount) -> None:
     """Write it with its largest rows."""
     kept = explanation.model_copy(
         update={
-            "locks": tuple(
-                sorted(explanation.locks, key=lambda use: -use.wait_ns - use.hold_ns)[:_ROWS]
-            ),
+            "locks": tuple(sorted(explanation.locks, key=lambda use: -use.total_ns)[:_ROWS]),
             "functions": tuple(sorted(explanation.functions, key=lambda row: -row.cpu_ns)[:_ROWS]),
             "stacks": tuple(sorted(explanation.stacks, key=lambda row: -row.cpu_ns)[:_STACKS]),
         }

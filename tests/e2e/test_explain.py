@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import KERNELS
 
 PATCH = Path("patches/planted/longer-hold.patch")  # 500 turns under a lock, in alloc_vmap_area()
@@ -27,6 +29,20 @@ workloads:
     parameters: {nr_threads: 2, run_test_mask: 1, test_loop_count: 200}
     expected_s: 60
 repeats: 1
+"""
+
+ON_QEMU = """\
+version: 1
+question: Where does the time go?
+kernels: [vmap-nodes]
+baseline: vmap-nodes
+target: {kind: qemu, cpus: 4, memory_mib: 1024, accelerator: tcg}
+workloads:
+  - name: one-page
+    parameters: {nr_threads: 4, run_test_mask: 1, test_loop_count: 2000}
+    expected_s: 60
+repeats: 1
+noise: {other_share: 1.0, steal_share: 1.0}
 """
 
 
@@ -62,6 +78,24 @@ def test_a_planted_loop_and_the_lock_held_meanwhile_are_named(tmp_path):
             for file in sorted((tmp_path / "reports" / "latest" / "logs").glob(f"*{kernel}-*"))
         )
         assert measured == explained  # following locks takes no virtual time
+
+
+@pytest.mark.long  # a kernel that traces itself is built
+def test_a_kernel_on_qemu_says_where_its_own_time_goes(tmp_path):
+    (tmp_path / "why.yaml").write_text(ON_QEMU)
+    command = [sys.executable, "-m", "harness.cli.main", "run", "why.yaml", "--explain", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    document = json.loads(done.stdout)
+    assert len(document["boots"]) == 1
+    found = document["explanation"]["kernels"]["vmap-nodes"]
+    times = {each["call"]: each for each in found["calls"]}
+    assert times["alloc"]["calls"] >= 4 * 2000
+    assert times["free"]["calls"] >= 4 * 2000
+    assert 0 < times["alloc"]["p50"] <= times["alloc"]["p99"] <= times["alloc"]["max"]
+    named = {name for stack in found["stacks"] for name in stack["functions"]}
+    assert named & {"fix_size_alloc_test", "__vmalloc_node_range_noprof", "vfree"}
+    assert all(use["hold_ns"] is None for use in found["locks"])
 
 
 def virtual_times(logs):

@@ -59,7 +59,7 @@ class FakeTarget:
     """Boots nothing; gives scripted results, in turn, or a good one."""
 
     disturbed_by_host = True
-    explains = False
+    explain_fragments = None
 
     def side_by_side(self, memory_mib):
         return 1

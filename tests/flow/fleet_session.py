@@ -14,7 +14,7 @@ class MortalTarget(FakeTarget):
     """Its worker dies, once, in the middle of the third boot on host `mortal`."""
 
     disturbed_by_host = False
-    explains = False
+    explain_fragments = None
 
     def __init__(self, spec, reports):
         super().__init__()

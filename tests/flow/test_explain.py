@@ -16,7 +16,7 @@ from tests.flow.fakes import FakeTarget, Silent, fake_kernel, fake_playbook
 class ExplainingTarget(FakeTarget):
     """One whose extra boots leave an account, unless it is `silent`."""
 
-    explains = True
+    explain_fragments = ()
     silent = False
 
     def boot(self, request, progress):

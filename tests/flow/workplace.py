@@ -57,7 +57,7 @@ class MadeUpTarget:
     """Boots nothing: the times are those that `time_us` gives a kernel and a moment."""
 
     disturbed_by_host = False
-    explains = False
+    explain_fragments = None
 
     def __init__(self, workplace):
         self.workplace = workplace

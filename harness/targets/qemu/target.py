@@ -31,6 +31,7 @@ from harness.targets.accelerator import (
     remember_kvm,
 )
 from harness.targets.base import BootRequest, BootResult, Progress
+from harness.targets.qemu.explain import EXPLAINING, FRAGMENT, explain_guest, explaining_script
 from harness.targets.qemu.spec import QemuSpec
 from harness.targets.watch import ArgvFor, BootLimits, watch_guest
 from harness.verdict import Verdict
@@ -115,7 +116,6 @@ class QemuTarget:
     """Guests on this machine. Times stand for a real machine only with a core for each vCPU."""
 
     disturbed_by_host = True
-    explains = False
     cpu_model = ""  # instead of the architecture's
 
     def __init__(
@@ -129,6 +129,11 @@ class QemuTarget:
         self._spec, self._cache, self._runner, self._arch = spec, cache, runner, arch
         self._accelerator: str = spec.accelerator if spec.accelerator == "tcg" else ""
         self._kvm: Kvm | None = None
+
+    @property
+    def explain_fragments(self) -> tuple[str, ...] | None:
+        """What a kernel needs to trace itself; None for architectures where that is untried."""
+        return (FRAGMENT,) if self._arch == X86_64 else None
 
     def check(self) -> None:
         """Raise ToolError where QEMU is missing or the accelerator asked for does not work."""
@@ -181,7 +186,7 @@ class QemuTarget:
 
     def _boot(self, request: BootRequest, progress: Progress) -> BootResult:
         self.prepare(request)
-        return boot_guest(
+        result = boot_guest(
             lambda monitor: self._argv(request, monitor),
             request,
             self._nonce,
@@ -189,6 +194,9 @@ class QemuTarget:
             self._runner,
             progress,
         )
+        if request.explain:
+            explain_guest(request, result)
+        return result
 
     def _first_boot_under_kvm(self, request: BootRequest, progress: Progress) -> BootResult:
         """Boot where no Linux has run under KVM yet, and learn from it whether it can.
@@ -252,6 +260,8 @@ class QemuTarget:
 
     def script(self, request: BootRequest) -> Sequence[str]:
         """Return the lines that the guest's init carries out."""
+        if request.explain:
+            return explaining_script(request)
         return measuring_script(request.loads, fragment=request.fragment)
 
     def limits(self, request: BootRequest) -> BootLimits:
@@ -282,6 +292,7 @@ class QemuTarget:
                 *common_parameters(self._arch),
                 *spec.boot_parameters,
                 *request.kernel.spec.boot_parameters,
+                *(EXPLAINING if request.explain else ()),
             ),
             arch=self._arch,
             accelerator=self.accelerator(),

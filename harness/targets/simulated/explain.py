@@ -12,6 +12,11 @@ from harness.targets.symbols import MODULE, SLOW_PATHS, Symbols, Variables, pars
 
 # Where the plugin has to look: what takes a spin lock. Of all callers, as x86 inlines none of them.
 _TAKES = re.compile(r"^_raw_spin_lock(_irq|_irqsave|_bh)?$")
+_NOTE = (
+    "Waiting for a lock is from the call to the return of the function that takes it, so the "
+    "transfer of its cache line is part of it; holding is from there to its release. Spin locks "
+    "only."
+)
 _TIMES = ("taken", "timed", "wait_ns", "hold_ns")
 _LONGEST = ("longest_wait_ns", "longest_hold_ns")
 
@@ -89,6 +94,7 @@ def explain_boot(
     cpu_ns = {name: round(count / per_ns) for name, count in ticks.items()}
     return BootAccount(
         clock=f"virtual time, model {machine.name}",
+        note=_NOTE,
         spin_ns=sum(cpu_ns.pop(name, 0) for name in SLOW_PATHS),
         locks=tuple(parse_locks(locks.read_text(encoding="ascii"), symbols, Variables(text))),
         functions=tuple(FunctionTime(function=name, cpu_ns=ns) for name, ns in cpu_ns.items()),

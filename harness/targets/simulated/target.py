@@ -82,7 +82,7 @@ class SimulatedTarget:
     """Boots that report virtual time and repeat bit for bit."""
 
     disturbed_by_host = False
-    explains = True
+    explain_fragments: tuple[str, ...] | None = ()  # the plugin sees everything
 
     def __init__(
         self,

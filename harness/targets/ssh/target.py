@@ -52,7 +52,7 @@ class SshTarget:
     """One lab host, held from `check` to `close`."""
 
     disturbed_by_host = False
-    explains = False
+    explain_fragments = None
     grace_s = GRACE_S
 
     def __init__(
