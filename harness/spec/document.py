@@ -109,7 +109,7 @@ class _Plain:
             raise _TooManyValuesError
         try:
             if isinstance(node, CommentedMap):
-                return {self.value_of(key): self.value_of(value) for key, value in node.items()}
+                return {self.key_of(key): self.value_of(value) for key, value in node.items()}
             if isinstance(node, CommentedSeq):
                 return [self.value_of(item) for item in node]
         except RecursionError:
@@ -118,6 +118,11 @@ class _Plain:
             if isinstance(node, scalar):
                 return scalar(node)
         return node
+
+    def key_of(self, node: Any) -> Any:
+        """Return a key; a list, a date or whatever else JSON has no key for is its text."""
+        key = self.value_of(node)
+        return key if key is None or isinstance(key, str | int | float) else str(key)
 
 
 def _within(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:

@@ -61,6 +61,14 @@ def test_what_is_no_good_mapping_is_refused(text):
         parse_document(text, Outer)
 
 
+@pytest.mark.parametrize(
+    "key", ["? [a, b]\n", "? {a: b}\n", "2001-01-01", "!!binary YQ==", "!odd a", "~", "1e400"]
+)
+def test_a_key_that_json_has_none_like_is_an_unknown_one(key):
+    with pytest.raises(SpecError, match="Extra inputs are not permitted"):
+        parse_document(f"{key}: 1\ncount: 1\n", Outer)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="cannot read .*nothing.yaml"):
         load_document(tmp_path / "nothing.yaml", Outer)
