@@ -141,7 +141,6 @@ def _bubblewrap(
         "bwrap",
         "--unshare-all",
         "--die-with-parent",
-        "--new-session",
         "--cap-drop",
         "ALL",
     ]

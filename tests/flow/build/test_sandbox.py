@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -135,11 +137,27 @@ def test_a_contained_program_has_no_capability_even_of_root(tmp_path, runner):
     assert int(runner.run(argv, check=True).output.split()[1], 16) == 0
 
 
-def test_a_contained_program_is_not_of_the_session_of_a_terminal(tmp_path, runner):
-    """Or it could type into the terminal of its caller (TIOCSTI)."""
+def test_a_contained_program_has_no_terminal_of_its_caller(tmp_path, runner, start):
+    """Or it could type into it (TIOCSTI)."""
     argv = contained_argv(["cat", "/proc/self/stat"], SandboxPaths((tmp_path,)), runner)
-    session = int(runner.run(argv, check=True).output.split()[5])
-    assert session > 0, "0 is a session outside of the sandbox"
+    code = (
+        "from harness.process import SubprocessRunner\n"
+        f"print(SubprocessRunner().run({argv}).output)"
+    )
+    ours, theirs = pty.openpty()
+    caller = ["setsid", "--ctty", sys.executable, "-c", code]
+    said = start(caller, stdin=theirs, stdout=subprocess.PIPE, text=True).communicate()[0]
+    os.close(theirs)
+    os.close(ours)
+    terminal = said.split()[6]
+    assert terminal == "0"  # none
+
+
+def test_a_contained_program_that_computes_is_not_taken_for_a_silent_one(tmp_path, runner):
+    code = "import time\nwhile time.process_time() < 3: pass"
+    argv = contained_argv([sys.executable, "-c", code], SandboxPaths((tmp_path,)), runner)
+    done = runner.run(argv, idle_s=1)
+    assert (done.timed_out, done.returncode, done.output) == (False, 0, "")
 
 
 LEAKS = {
