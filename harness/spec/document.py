@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 
 from harness.errors import InputError, SpecError
 
@@ -66,8 +66,8 @@ def parse_document(
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SpecError(path, [f"{line}: not valid YAML: {error.problem}"]) from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(path, [f"1: not valid YAML: {error}"]) from error
+    except Exception as error:  # ruamel raises whatever comes of a tag on the wrong kind of value
+        raise SpecError(path, [f"1: not valid YAML: {type(error).__name__}: {error}"]) from error
     if not isinstance(tree, CommentedMap):
         raise SpecError(path, ["1: expected a mapping of keys to values at top level"])
     try:

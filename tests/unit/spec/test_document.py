@@ -54,6 +54,7 @@ def test_every_fault_is_listed_at_once_with_its_line():
         "a: 1\na: 2\n",
         "!!python/object/apply:os.system ['id']\n",
         "a: &a [*a]\n",
+        "a: !!set b\n",
     ],
 )
 def test_what_is_no_good_mapping_is_refused(text):
