@@ -6,6 +6,7 @@ import tracemalloc
 
 import pytest
 
+from harness.cli.verbs import machine
 from harness.errors import ToolError
 from harness.spec.host import load_host_file
 from harness.targets.ssh import kmsg, transport
@@ -128,6 +129,13 @@ class Said:
         from harness.targets.ssh.shell import RemoteResult
 
         return RemoteResult(tuple(argv), 0, self.text, "")
+
+
+@pytest.mark.parametrize("text", ["", "abc", "9" * 5000, "nan 1 1", "-4.00 1", "0.00 1\n0.00 1"])
+def test_an_odd_load(text):
+    with pytest.raises(HostAnswerError, match="/proc/loadavg is"):
+        machine._load_of(Said(text))
+    assert machine._load_of(Said("0.25 0.10 0.05 1/123 4567\n")) == 0.25
 
 
 @pytest.mark.parametrize("text", ["", "abc", "9" * 5000, "²", "-4", "0", "1e3", "4\n4"])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.spec.host import HostSpec
     from harness.targets.simulated.machine import MachineModel
     from harness.targets.simulated.measure import Measure
+    from harness.targets.ssh.shell import Shell
 
 command = typer.Typer(help="Machine models: what things cost on a simulated machine.")
 
@@ -154,7 +155,7 @@ def _on_lab_host(host: "HostSpec", program: Path) -> Iterator[tuple[str, float, 
 
     with contextlib.closing(HostShell(host)) as shell:
         about = _cpu_of(shell.run(["cat", "/proc/cpuinfo"], check=True).stdout)
-        load = float(shell.run(["cut", "-d ", "-f1", "/proc/loadavg"], check=True).stdout or 0)
+        load = _load_of(shell)
         folder = shell.run(["mktemp", "-d"], check=True).stdout.strip()
         if not folder.startswith("/"):
             raise InputError(f"host {host.name}: mktemp -d says {folder[:80]!r}")
@@ -168,6 +169,13 @@ def _on_lab_host(host: "HostSpec", program: Path) -> Iterator[tuple[str, float, 
             yield about, load, run_there
         finally:
             shell.run(["rm", "-rf", folder])
+
+
+def _load_of(shell: "Shell") -> float:
+    from harness.targets.ssh.identity import read_line
+
+    line = read_line(shell, "/proc/loadavg", r"[0-9]{1,6}\.[0-9]{2} [0-9./ ]{1,60}")
+    return float(line.split()[0])
 
 
 def _cpu_of(cpuinfo: str) -> str:

@@ -37,7 +37,7 @@ class Running:
 def read_running(shell: Shell) -> Running:
     """Return what runs on the host. Raises ConnectionLostError, HostAnswerError."""
     boot_id, release, version, cmdline = (
-        _one_line(shell, file, pattern) for file, pattern in _FILES.items()
+        read_line(shell, file, pattern) for file, pattern in _FILES.items()
     )
     # od, because a note is binary: 4-byte words, little endian on every machine we run on
     notes = shell.run(["od", "-An", "-v", "-tx1", "/sys/kernel/notes"]).stdout
@@ -47,7 +47,8 @@ def read_running(shell: Shell) -> Running:
     return Running(boot_id, release, version, build_id_in_notes(bytes.fromhex(digits)), cmdline)
 
 
-def _one_line(shell: Shell, file: str, pattern: str) -> str:
+def read_line(shell: Shell, file: str, pattern: str) -> str:
+    """Return the only line of a file. Raises HostAnswerError unless `pattern` matches all of it."""
     said = shell.run(["cat", file], check=True).stdout
     line = said.strip()
     if not re.fullmatch(pattern, line):
