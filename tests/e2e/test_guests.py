@@ -155,8 +155,9 @@ def test_a_panic_is_a_crash(scripted, request_for):
 
 def test_what_a_guest_says_after_its_log_was_collected_counts_once(scripted, request_for):
     words = "BUG: sleeping function called from invalid context, says the test"
-    lines = ["load nr_threads=2 run_test_mask=1", "log", f"write /dev/kmsg <2>{words}"]
-    result = boot(scripted(*lines), request_for("single-node"))
+    load = "load nr_threads=2 run_test_mask=1 test_loop_count=500"
+    target = scripted(load, "log", f"write /dev/kmsg <2>{words}", test_s=20.0)
+    result = boot(target, request_for("single-node"))
     assert (result.verdict, result.reason) == (Verdict.PASSED, "")
     (found,) = (f for f in scan_console(result.kernel_log) if f.severity is not Severity.NOTE)
     assert words in found.excerpt
