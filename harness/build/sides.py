@@ -211,7 +211,7 @@ def _working_tree_side(tree: Path, repository: Repository) -> Side:
         repository.read(*where, "add", "--all", "--", ".", env=env)
         contents = repository.read("write-tree", env=env)
     commit = commit_tree(repository, contents, WORKING_TREE, head)
-    return Side(commit, WORKING_TREE, f"as it stands, on {head[:12]}")
+    return Side(commit, WORKING_TREE, f"with its changes, on {head[:12]}")
 
 
 def _write_index(tree: Path, repository: Repository, index: Path) -> None:
