@@ -4,8 +4,8 @@ import functools
 import re
 from collections.abc import Sequence
 
-# Whatever the patterns say: these are run or read as instructions by a build or by its user. Linux
-# sources Documentation/Kconfig, so no folder is too far away.
+# Refused regardless of the patterns: a build or its user executes these. No folder is exempt, since
+# Linux sources even Documentation/Kconfig.
 _PROGRAM = re.compile(
     r"(?:.*/)?(?:(?:Kconfig|Kbuild|(?:GNU)?Makefile)[^/]*"
     r"|.*\.(?:mk|sh|bash|py|pl|pm|awk|sed|lua|rb|tcl|cocci|conf|config|lds|S))",
@@ -14,11 +14,11 @@ _PROGRAM = re.compile(
 
 
 def refusal(name: str, executable: bool, patterns: Sequence[str]) -> str:
-    """Return why a file may not be changed, empty where it may.
+    """Return why a file may not be changed, empty if it may.
 
-    `executable`: it is, or was before. In `patterns` (relative paths) `*` and `?` stand
-    for anything but a slash, `**/` for any number of folders. A file that a build may run is
-    allowed only by a pattern that names it in full.
+    `executable`: whether it is or was executable. In `patterns` (relative paths) `*` and `?` do not
+    match a slash, `**/` matches any number of folders. A file that a build may execute is allowed
+    only by a pattern that names it in full.
     """
     if not any(_compiled(pattern).fullmatch(name) for pattern in patterns):
         return f"only {', '.join(patterns)} may be changed"

@@ -1,15 +1,15 @@
-"""The build cache: where it lies, who may write, and what counts as finished.
+"""The build cache: its folders, its locks, and finished builds.
 
     sources/DIGEST/        unpacked sources, never written again
     kernels/KEY/           finished builds; `kernel.json` records the digest of every artefact
-    building/KEY.RANDOM/   builds under way, renamed to kernels/KEY when finished
+    building/KEY.RANDOM/   unfinished builds, renamed to kernels/KEY when finished
     predictions/           points of the timing model (harness/report/prediction.py)
     logs/                  logs of builds that failed
     locks/                 one lock file for each source and key
-    uses/                  one lock file for each kernel and module, shared by who uses it
+    uses/                  one lock file for each kernel and module, shared by its users
 
-A folder under sources/ or kernels/ got its name by one rename of complete contents: a killed
-build leaves nothing there, and no marker has to be trusted.
+A folder below sources/ or kernels/ gets its name by a rename when it is complete. A killed build
+leaves nothing there, so that no marker is needed.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ from harness.files import replace_file, sync_file_system
 from harness.locks import free_locks, locked, shared_until_exit
 from harness.signals import interrupts_held
 
-# kbuild refuses a path with a space or a colon, LD_PRELOAD takes them for separators, and make and
-# QEMU give a meaning to more.
+# kbuild refuses paths with a space or a colon, which separate entries of LD_PRELOAD; other
+# characters are special to make and QEMU.
 _PORTABLE = re.compile(r"[\w./+@=~-]")
 _REMOVALS = 20
 _BETWEEN_REMOVALS_S = 0.1
@@ -46,12 +46,12 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Cache:
-    """The folders of one cache. They come into being on first use."""
+    """The folders of one cache, created on first use."""
 
     folder: Path
 
     def check_path(self) -> None:
-        """Raise InputError where no kernel can be built in a folder of this name."""
+        """Raise InputError if kernels cannot be built below a path of this name."""
         path = str(self.folder.absolute())
         if odd := next((sign for sign in path if not _PORTABLE.fullmatch(sign)), None):
             raise InputError(
@@ -60,7 +60,7 @@ class Cache:
             )
 
     def place(self, kind: str, name: str) -> Path:
-        """Return `folder/kind/name`; its parent exists. Raises InfrastructureError."""
+        """Return `folder/kind/name`, and create its parent. Raises InfrastructureError."""
         path = self.folder.absolute() / kind / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class Cache:
     def hold(self, name: str) -> None:
         """Keep the kernel or module `name` from garbage collection until this process ends.
 
-        The file's time is that of the last use. Waits while the entry is being dropped.
+        Sets the time of its lock file to now. Waits while the entry is being removed.
         """
         path = self.place("uses", name)
         if path not in _HELD:
@@ -89,10 +89,9 @@ class Cache:
 
     @contextlib.contextmanager
     def attempt(self, kind: str, name: str) -> Iterator[Path]:
-        """Give a new folder that becomes `kind/name` when the block ends well, else nothing.
+        """Yield a new folder that is renamed to `kind/name` if the block succeeds.
 
-        The caller holds the lock of that name, so earlier attempts at it are dead: they are
-        removed first.
+        The caller holds the lock of that name; remains of earlier attempts are removed first.
         """
         target = self.place(kind, name)
         for leftover in self.place("building", "x").parent.glob(f"{name}.*"):
@@ -101,7 +100,7 @@ class Cache:
         try:
             folder.chmod(0o755)
             yield folder
-            # else a power cut may keep the name and lose the contents, of which nobody checks all
+            # else a power cut may keep the name and lose contents
             sync_file_system(folder)
             folder.rename(target)
         except OSError as error:
@@ -111,7 +110,7 @@ class Cache:
                 _remove(folder)
 
     def remove_dead_attempts(self) -> None:
-        """Remove what processes left that were killed, or whose machine stopped, at an attempt."""
+        """Remove the unfinished attempts of processes that were killed."""
         for folder in self.place("building", "x").parent.iterdir():
             with free_locks(self.place("locks", folder.name.rpartition(".")[0])) as free:
                 if free:
@@ -119,7 +118,7 @@ class Cache:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder in which killed programs may be about to end still, writing until then."""
+    """Remove a folder, retrying while killed programs may still write to it."""
     for _ in range(_REMOVALS):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
@@ -127,8 +126,8 @@ def _remove(folder: Path) -> None:
         time.sleep(_BETWEEN_REMOVALS_S)
 
 
-# A kernel is used from its build to the last boot, through many hands: no block spans that, the
-# process does. The kernel frees the locks with it, however it ends.
+# A kernel is used from its build to its last boot, which no block of code spans. So the locks are
+# held until the process ends.
 _HELD: dict[Path, int] = {}  # file descriptors
 
 
@@ -139,7 +138,7 @@ def file_digest(path: Path) -> str:
 
 
 def remembered_digest(path: Path, cache: Cache) -> str:
-    """Return `file_digest(path)`, read again only when the file's identity has changed."""
+    """Return `file_digest(path)`, read again only if inode, size or times have changed."""
     stat = path.stat()
     identity = [str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino]
     memory = cache.place("digests", hashlib.sha256(str(path).encode()).hexdigest())

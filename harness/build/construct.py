@@ -1,4 +1,4 @@
-"""One build, from the pristine source to a folder with its artefacts and its record."""
+"""Builds one kernel, from the pristine source to a folder with its artefacts and its record."""
 
 import json
 import shutil
@@ -47,10 +47,10 @@ _ARTEFACTS = {  # beside the image; name in the entry: where kbuild leaves it
 
 
 class BuildCallback(Protocol):
-    """Takes what a build is at. `total` is None while nobody knows how many targets there are."""
+    """Receives the progress of a build. `total`: number of targets, None while unknown."""
 
     def __call__(self, phase: str, targets: int = 0, total: int | None = None) -> None:
-        """Show it."""
+        """Report a phase and the number of targets made."""
 
 
 def build_kernel(
@@ -61,7 +61,7 @@ def build_kernel(
     runner: Runner,
     notify: BuildCallback,
 ) -> None:
-    """Build into `folder` and write its record, last."""
+    """Build `plan` into `folder`, and write its record last. Raises KernelBuildError."""
     started = time.monotonic()
     tree = folder / "tree"
     contained = is_contained(plan.spec)
@@ -100,7 +100,7 @@ def build_kernel(
         "chosen": configuration.chosen,
         "added": list(added),
         "dropped_modules": dropped,
-        "features": allocator_features(pristine),  # a patch may be what is to be judged
+        "features": allocator_features(pristine),  # a patch may be under test
         "patched": patched,
         "patches": [plan.spec.name_of(path) for path in patches],
         "contained": contained,
@@ -115,7 +115,7 @@ def build_kernel(
 
 @dataclass(frozen=True)
 class _Build:
-    """How tuxmake is run for one kernel. `contained`: the tree is not the user's own."""
+    """How tuxmake is run for one kernel. `contained`: in a sandbox."""
 
     plan: BuildPlan
     folder: Path
@@ -126,12 +126,12 @@ class _Build:
 
     @property
     def requested(self) -> Path:
-        """The symbols that are asked for; outside what a contained build may write."""
+        """File with the requested symbols, where a contained build cannot write."""
         return self.folder / "requested.config"
 
     @property
     def modules(self) -> Path:
-        """What localyesconfig takes for the output of lsmod."""
+        """File with the output of lsmod for localyesconfig."""
         return self.folder / "lsmod"
 
     def run(
@@ -141,11 +141,10 @@ class _Build:
         on_target: Callable[[int], None],
         kconfig: Sequence[str] = ("allnoconfig",),
     ) -> int:
-        """Make `target` ("config" or "default"), tuxmake's records in the folder `output`.
+        """Make `target` ("config" or "default") and return the number of kbuild's targets.
 
-        `kconfig`: see `tuxmake_argv`. Returns the number of kbuild's targets. A contained build
-        sees the source read-only: its files are links into the pristine source that other builds
-        start from.
+        `output`: folder of tuxmake's records; `kconfig`: as in `tuxmake_argv`. A contained build
+        sees the source read-only, because its files are hard links to the pristine source.
         """
         tree, records = self.folder / "tree", self.folder / output
         environment = {**self.environment}
@@ -166,7 +165,7 @@ class _Build:
 def own_file(path: Path, folder: Path) -> Path:
     """Return `path`, a file that a build left below `folder`.
 
-    Raises KernelBuildError where it is a link that leads elsewhere: it would be read for the build.
+    Raises KernelBuildError if it is a link out of `folder`, which would be followed.
     """
     if not path.resolve().is_relative_to(folder.resolve()):
         raise KernelBuildError(f"the build left {path.name} as a link to {path.resolve()}")
@@ -174,10 +173,10 @@ def own_file(path: Path, folder: Path) -> Path:
 
 
 def _configure(build: _Build) -> tuple[Configuration, Sequence[str], int]:
-    """Write `.config` from the fragments, on top of what the kernel starts from.
+    """Write `.config` from the fragments and the configuration that the kernel starts from.
 
-    Every other symbol is as that has it, and off where it starts from nothing. Returns also what
-    the harness added to that, and how many of its modules were left out.
+    Other symbols are as in the latter, or off without one. Returns the configuration, what was
+    added to the latter, and the number of its modules that were dropped.
     """
     plan, tree = build.plan, build.folder / "tree"
     requests = load_requests(plan.fragments)
@@ -194,14 +193,14 @@ def _configure(build: _Build) -> tuple[Configuration, Sequence[str], int]:
 
 
 def _start_values(build: _Build, start: StartConfig) -> dict[str, str]:
-    """Return symbol -> value of what the kernel starts from, as its tree understands it."""
+    """Return the values, by symbol, of the start configuration after olddefconfig."""
     if start.target == LOCALYES:
         build.modules.write_text(start.modules, encoding="utf-8")
         return _make_config(build, start.text, [str(build.requested), LOCALYES])
     if not start.target:
         return _make_config(build, start.text, [str(build.requested)])
     arch = build.plan.spec.arch
-    names = dict.fromkeys((arch.source, arch.name))  # a make of x86_64 reads x86's as well
+    names = dict.fromkeys((arch.source, arch.name))  # make for x86_64 reads those of x86 as well
     places = [build.folder / "tree" / f"arch/{name}/configs" for name in names]
     known = sorted(path.name for place in places for path in place.glob("*defconfig"))
     if start.target not in (*known, "defconfig"):
@@ -214,31 +213,31 @@ def _start_values(build: _Build, start: StartConfig) -> dict[str, str]:
 def _make_config(
     build: _Build, text: str, kconfig: Sequence[str] = ("allnoconfig",)
 ) -> dict[str, str]:
-    """Return symbol -> value of the `.config` that `kconfig` makes of requested symbols."""
+    """Return the values, by symbol, of the `.config` that `kconfig` makes from `text`."""
     made = build.folder / "tree" / OBJECTS / ".config"
     build.requested.write_text(text, encoding="utf-8")
-    made.unlink(missing_ok=True)  # tuxmake configures only where there is none
+    made.unlink(missing_ok=True)  # tuxmake configures only if there is none
     build.run("config", "tuxmake-config", lambda _: None, kconfig)
     return parse_config(own_file(made, build.folder).read_text(encoding="utf-8"))
 
 
 def _environment(pristine: Path) -> dict[str, str]:
-    """Return variables that make a build the same in every folder and at every time.
+    """Return variables that make builds independent of their folder and time.
 
-    ccache reads the dependencies that kbuild asks for anyway; preprocessing every file first, as it
-    does by default, makes a build from nothing a fifth longer.
+    ccache uses the dependency files that kbuild makes anyway; its default, preprocessing every file
+    first, makes a build from nothing a fifth longer.
     """
     released = datetime.fromtimestamp((pristine / "Makefile").stat().st_mtime, UTC)
     return {
         "KCFLAGS": "",
         "KBUILD_BUILD_TIMESTAMP": released.strftime("%Y-%m-%d %H:%M:%S UTC"),
-        "KBUILD_BUILD_VERSION": "1",  # else it counts the links of this tree
+        "KBUILD_BUILD_VERSION": "1",  # else the number of links made in this tree
         "CCACHE_DEPEND": "1",
     }
 
 
 def _collect(arch: Architecture, objects: Path, folder: Path) -> dict[str, str]:
-    """Copy the artefacts into `folder`; return name to sha256."""
+    """Copy the artefacts into `folder`; return their sha256 by name."""
     digests = {}
     for name, place in {arch.image: arch.image_path, **_ARTEFACTS}.items():
         if not own_file(objects / place, folder).is_file():

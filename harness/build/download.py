@@ -1,8 +1,8 @@
-"""Fetches a release tarball over https into the cache: resumed where it was cut, checked by digest.
+"""Downloads a release tarball over https into the cache, resumable and checked by its digest.
 
-The digest says what is to come, so neither the server nor the way to it is trusted with that. https
-is asked for all the same, after redirections as well: nobody on the way learns or delays less by it
-than by http, and no server inside a lab's network is reached by a kernel file from elsewhere.
+Because of the digest neither the server nor the network has to be trusted with the content. https
+is required nevertheless, after redirects as well, so that a kernel file from elsewhere cannot reach
+http servers inside a lab's network.
 """
 
 import http.client
@@ -21,27 +21,27 @@ from harness.errors import InfrastructureError, InputError
 MOST_BYTES = 2 << 30  # a release of Linux has 150 MB
 _CHUNK = 1 << 18
 _SILENCE_S = 60.0  # without a byte
-_EMPTY_TRIES = 3  # in a row that brought nothing
+_EMPTY_TRIES = 3  # in a row without any data
 _SAY_EVERY_S = 2.0
 
 Notify = Callable[[str], None]
-"""Takes the name of a phase."""
+"""Receives the name of a phase."""
 
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
-        """Follow a redirection to https; see the base class."""
+        """Follow a redirect to https only. Raises InputError for another."""
         if urlsplit(newurl).scheme != "https":
             raise InputError(f"{req.full_url} leads to {newurl}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def download(url: str, sha256: str, path: Path, notify: Notify, pause_s: float = 2.0) -> None:
-    """Make `path` the file at `url`, whose digest is `sha256`. What is there of it is kept.
+    """Download `url` to `path` and check its digest `sha256`; an earlier part is resumed.
 
-    Bytes come to `path` with `.part` behind its name; cut off, they wait there for the next call.
-    After `pause_s` seconds it is tried again as long as something comes. Raises InputError where
-    the server has no such file or another one, InfrastructureError where it cannot be reached.
+    Data is written to `path` + `.part`, which stays there after an interruption. It is retried
+    after `pause_s` seconds as long as data arrives. Raises InputError if the server has no such
+    file or a different one, InfrastructureError if it cannot be reached.
     """
     part, empty = path.with_name(f"{path.name}.part"), 0
     while not path.exists():
@@ -60,26 +60,26 @@ def download(url: str, sha256: str, path: Path, notify: Notify, pause_s: float =
         empty = 0 if _size(part) > before else empty + 1
         if empty >= _EMPTY_TRIES:
             raise InfrastructureError(
-                f"fetching {url}: {why}\n  {_size(part) >> 20} MiB are kept; the same command goes"
-                " on from there"
+                f"fetching {url}: {why}\n  next: run the same command again, which continues after"
+                f" the {_size(part) >> 20} MiB that were kept"
             )
         notify(f"fetching the source: {why}, trying again")
         time.sleep(pause_s)
 
 
 def _accept(url: str, sha256: str, part: Path, path: Path) -> None:
-    """Give a complete file its name if it is the right one."""
+    """Rename a complete download to `path` if its digest is right. Raises InputError otherwise."""
     if (found := file_digest(part)) != sha256:
         part.unlink()
         raise InputError(
             f"{url}: sha256 is {found}, the kernel file expects {sha256}\n"
-            "  next: compare with the digest that its publisher signs; what came was removed"
+            "  next: compare with the digest that its publisher signs; the download was removed"
         )
     part.rename(path)
 
 
 def _fetch(url: str, part: Path, notify: Notify) -> bool:
-    """Append to `part` what is missing; return whether it is all there now."""
+    """Append what is missing to `part`; return whether it is complete."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})  # noqa: S310
     if have:
@@ -90,11 +90,11 @@ def _fetch(url: str, part: Path, notify: Notify) -> bool:
         answer = opener.open(request, timeout=_SILENCE_S)
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-            return True  # nothing lies behind what is there; the digest decides
+            return True  # nothing follows; the digest decides
         raise
     with answer:
         resumed = answer.status == http.client.PARTIAL_CONTENT
-        have = have if resumed else 0  # a server that knows no ranges starts over
+        have = have if resumed else 0  # a server without ranges starts again
         length = answer.headers.get("Content-Length", "")
         total = have + int(length) if length.isdigit() else None
         with part.open("ab" if resumed else "wb") as stream:

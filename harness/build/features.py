@@ -1,4 +1,4 @@
-"""What a kernel's source says of the allocator's design, by feature, never by version."""
+"""Features of the allocator's design, read from a kernel's source instead of its version."""
 
 import re
 from pathlib import Path
@@ -18,11 +18,11 @@ _A_QUARTER = re.compile(r"\bn_decay\s*(?:=[^;]*)?>>=?\s*2\s*;")
 
 
 def allocator_features(tree: Path) -> dict[str, str]:
-    """Return the features of mm/vmalloc.c below `tree` that the model has to know.
+    """Return the features of mm/vmalloc.c below `tree` that the model needs.
 
     `small_pools`: what a pool of one to three areas loses in a purge, "all" or "none". `decay`:
-    what a larger one loses, "quarter". Both are missing where the kernel has no pools, and
-    "unknown" where the code has a form that is not known here.
+    what a larger one loses, "quarter". Both are missing if the kernel has no pools, and "unknown"
+    if the code has another form. Raises InputError if there is no such file.
     """
     path = tree / "mm/vmalloc.c"
     try:

@@ -1,15 +1,14 @@
-"""Configuration fragments: what they ask for, with alternatives, and whether a kernel gives it.
+"""Configuration fragments: requested symbols, with alternatives, checked against a kernel.
 
 A fragment is a `.config`, with one addition: a line may name alternatives, in order of preference,
 
     CONFIG_PREEMPT_VOLUNTARY=y | CONFIG_PREEMPT_LAZY=y
     CONFIG_SLUB_CPU_PARTIAL=y | absent
 
-of which the first that the kernel's own Kconfig grants is taken. `absent` is granted where no
-Kconfig file declares the symbol, and only there: a symbol that a kernel has and does not grant is
-a fault. A line whose symbols only other architectures declare is not for this one: it is passed
-over, so that architectures share fragments. A symbol that the kernel renamed, and says so
-(`transitional` in its Kconfig), is asked for by its new name.
+of which the first that the kernel's Kconfig permits is used. `absent` is permitted only if no
+Kconfig file declares the symbol; a symbol that exists but cannot have the value is an error. A line
+whose symbols only other architectures declare is skipped, so that architectures can share
+fragments. A symbol that Kconfig marks as renamed (`transitional`) is requested by its new name.
 """
 
 import os
@@ -26,35 +25,35 @@ ABSENT = "absent"
 # A declaration within a choice may be indented.
 _DECLARATION = re.compile(rb"^[ \t]*(?:menu)?config[ \t]+(\w+)[ \t\r]*(?:#.*)?$", re.MULTILINE)
 
-# `config NEW` that has `default OLD`, where OLD is kept only to take its value over.
+# `config NEW` with `default OLD`, where OLD exists only to pass on its value.
 _TRANSITIONAL = re.compile(rb"^[ \t]+transitional[ \t\r]*$", re.MULTILINE)
 _DEFAULT = re.compile(rb"^[ \t]+default[ \t]+(\w+)[ \t\r]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One symbol (without `CONFIG_`) and the value asked for; ABSENT asks for no such symbol."""
+    """One symbol (without `CONFIG_`) and its requested value; ABSENT: no such symbol."""
 
     symbol: str
     value: str
 
     def __str__(self) -> str:
-        """Return it as a fragment has it."""
+        """Return the setting as a line of a fragment."""
         return ABSENT if self.value == ABSENT else f"CONFIG_{self.symbol}={self.value}"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One line of a fragment: settings of which the first possible one is wanted."""
+    """One line of a fragment: settings in order of preference."""
 
     alternatives: tuple[Setting, ...]
     fragment: str  # the file's name, for messages
 
 
 def load_requests(fragments: Sequence[Path]) -> dict[str, Request]:
-    """Return symbol -> request of the fragments together; a later line replaces an earlier one.
+    """Return the requests of all fragments by symbol; a later line replaces an earlier one.
 
-    A line with alternatives belongs to the symbol that it names first.
+    A line with alternatives is keyed by the first symbol that it names.
     Raises InputError with the place of a line that cannot be read.
     """
     requests: dict[str, Request] = {}
@@ -89,8 +88,8 @@ def _parse_line(line: str) -> tuple[Setting, ...]:
 class Declared:
     """The symbols that a tree's Kconfig files declare. `foreign`: only for other architectures.
 
-    `renamed`: former name -> name, for the former names that the tree still takes a value from. A
-    former name is in neither set.
+    `renamed`: new name by former name, for former names whose values Kconfig still accepts. Former
+    names are in neither set.
     """
 
     own: frozenset[str]
@@ -101,9 +100,8 @@ class Declared:
 def declared_symbols(tree: Path, source: str) -> Declared:
     """Return the symbols that any Kconfig file below `tree` declares.
 
-    `source`: the folder below arch/ that the kernel is built from. Links that lead nowhere or out
-    of the tree, and what is no file, declare nothing. Raises InputError for a file that cannot be
-    read.
+    `source`: the architecture's folder below arch/. Broken links, links out of the tree and what is
+    not a file are ignored. Raises InputError for a file that cannot be read.
     """
     own: set[bytes] = set()
     other: set[bytes] = set()
@@ -130,7 +128,7 @@ def declared_symbols(tree: Path, source: str) -> Declared:
 
 
 def _renamed(text: bytes) -> dict[str, str]:
-    """Return former name -> name of the symbols that a Kconfig file calls transitional."""
+    """Return new name by former name of the symbols that a Kconfig file marks transitional."""
     if not _TRANSITIONAL.search(text):
         return {}
     _, *parts = _DECLARATION.split(text)
@@ -149,7 +147,7 @@ def _decoded(symbols: Iterable[bytes]) -> frozenset[str]:
 
 
 def ignored_requests(requests: Mapping[str, Request], declared: Declared) -> list[str]:
-    """Return the requests, by their first symbol, that are for other architectures only."""
+    """Return the first symbols of the requests that only concern other architectures."""
     return [
         name
         for name, request in requests.items()
@@ -159,11 +157,11 @@ def ignored_requests(requests: Mapping[str, Request], declared: Declared) -> lis
 
 @dataclass(frozen=True)
 class Configuration:
-    """What came of the fragments in one kernel."""
+    """The configuration of one kernel that results from its fragments."""
 
     values: Mapping[str, str]  # symbol -> value as `.config` has it
-    declared: Declared  # what the kernel's Kconfig knows
-    chosen: Mapping[str, str]  # symbol -> what was taken, where that could be something else
+    declared: Declared  # by the kernel's Kconfig
+    chosen: Mapping[str, str]  # symbol -> setting used, for requests with alternatives
 
 
 def choose(
@@ -171,11 +169,11 @@ def choose(
     declared: Declared,
     configure: Callable[[str], Mapping[str, str]],
 ) -> Configuration:
-    """Return the configuration with the first alternative of each request that the kernel grants.
+    """Return the configuration with the first possible alternative of each request.
 
-    `configure` takes the requested symbols as the text of a `.config` and returns what olddefconfig
-    made of it. It is called again while an alternative is left for what was not granted.
-    Raises InputError with every symbol that no alternative of its line could give.
+    `configure` takes the text of a `.config` and returns the values, by symbol, after olddefconfig.
+    It is called again while a dropped symbol has another alternative. Raises InputError with every
+    request of which no alternative was possible.
     """
     requests = {name: _by_new_names(request, declared) for name, request in requests.items()}
     place = dict.fromkeys(requests, 0)

@@ -1,4 +1,4 @@
-"""Which functions of a kernel come from one source file, by its symbol table."""
+"""The functions of a kernel that come from one source file, found by its symbol table."""
 
 import functools
 from bisect import bisect_left
@@ -13,12 +13,12 @@ from harness.errors import InfrastructureError
 
 @functools.cache  # several checks boot one kernel, and reading its table takes seconds
 def functions_of(vmlinux: Path, source: str) -> frozenset[str]:
-    """Return the names of the functions that `source` (`vmalloc.c`) put into `vmlinux`.
+    """Return the names of the functions in `vmlinux` that come from `source`, such as `vmalloc.c`.
 
-    The table names a file before its own (static) functions, and global ones apart from any file:
-    one is taken for the file's where the static function before or behind it in memory is. So some
-    of the neighbouring files' may be among them, and none is missing.
-    Raises InfrastructureError for what is no kernel with a symbol table.
+    The table names a file before its static functions, but not for global ones. These are included
+    if the static function before or after them in memory is from the file, so that some of a
+    neighbouring file may be included, but none is missing. Raises InfrastructureError if `vmlinux`
+    has no symbol table.
     """
     try:
         with vmlinux.open("rb") as stream:

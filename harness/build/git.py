@@ -3,10 +3,10 @@
     repository = borrow_commit("~/linux", "v6.12", cache, runner)    # or a URL
     repository.read("rev-list", "--count", repository.base)
 
-The user's repositories are read, never written: our own, bare, in the cache, borrow their objects,
-and whatever is more than looking up a name runs there. None of the caller's GIT_* variables gets
-through (`harness.process`), and no configuration of the system, the user or a repository runs a
-program. What is kept of the user's is in `_USER_SETTINGS`.
+The user's repositories are never written. Bare repositories of our own in the cache borrow their
+objects, and everything except looking up a name runs there. None of the caller's GIT_* variables is
+passed on (`harness.process`), and no configuration of the system, the user or a repository can run
+a program. `_USER_SETTINGS` lists the user's settings that are kept.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ from harness.process import Completed, Runner
 from harness.text import one_line
 
 SILENCE_S = 120.0
-"""How long git may do nothing: a server that is silent, whatever the protocol."""
+"""How long git may be idle, for servers that do not answer, whatever the protocol."""
 LONGEST_S = 6 * 3600.0
-"""The longest that git may take, which bounds a server that dribbles."""
+"""How long git may take in total, for servers that send slowly."""
 
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.attributesFile": "/dev/null",
     "core.fsmonitor": "false",
-    "core.symlinks": "false",  # in a worktree a link is a file with its target in it
+    "core.symlinks": "false",  # in a worktree a link is a file that contains its target
     "core.autocrlf": "false",
     "core.eol": "lf",
     "core.safecrlf": "false",
@@ -64,16 +64,16 @@ _ENVIRONMENT = {
     "GIT_PROXY_COMMAND": "",
     "GIT_ASKPASS": "true",
     "GIT_PAGER": "cat",
-    "GIT_COMMITTER_DATE": "2001-01-01T00:00:00Z",  # the same series gives the same commits
+    "GIT_COMMITTER_DATE": "2001-01-01T00:00:00Z",  # so that the same series gives the same commits
     "LC_ALL": "C",
 }
-# Of the user's own configuration: where things are and whom to trust, nothing that is run.
+# The user's settings of where things are and whom to trust, none that runs a program.
 _USER_SETTINGS = (
     r"^(safe\.directory|core\.excludesfile|http\..*(proxy|sslcainfo|sslcapath)"
     r"|url\..*\.insteadof)$"
 )
-# What git itself would do to files on their way in and out, where the tree's attributes say so.
-# Programs that they name (filter, diff, merge) would stand in a configuration: ours has none.
+# Conversions by git itself that a tree's attributes could request at checkout and commit. Programs
+# that they name (filter, diff, merge) must be defined in a configuration, and ours has none.
 _ATTRIBUTES = "* -text -ident -working-tree-encoding\n"
 
 FIXED_DATES = {"GIT_AUTHOR_DATE": _ENVIRONMENT["GIT_COMMITTER_DATE"]}
@@ -88,9 +88,9 @@ def run_git(
     stdin: Path | None = None,
     view: SandboxPaths | None = None,
 ) -> Completed:
-    """Run git with our settings, within SILENCE_S and LONGEST_S; the caller looks at its end.
+    """Run git with our settings, within SILENCE_S and LONGEST_S; the caller checks the result.
 
-    With `view` it runs in a sandbox that sees no more than that.
+    With `view` it runs in a sandbox that sees only that.
     """
     settings = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
     environment = {**_ENVIRONMENT, **_user_environment(runner), **(env or {})}
@@ -115,13 +115,13 @@ def run_outside(
     stdin: Path | None = None,
     view: SandboxPaths | None = None,
 ) -> Completed:
-    """Run git in a folder that is no repository, whatever it lies in."""
+    """Run git in a folder that is not a repository, even if a parent is one."""
     where = ["-C", str(folder), "--git-dir=/dev/null"]
     return run_git(runner, [*where, *arguments], stdin=stdin, view=view)
 
 
 def _user_environment(runner: Runner) -> dict[str, str]:
-    """Return the settings that are kept of the user's, as git takes them from an environment."""
+    """Return the user's settings that are kept, as environment variables for git."""
     homes = tuple(os.environ.get(name) for name in ("HOME", "XDG_CONFIG_HOME"))
     if homes not in _READ:
         _READ[homes] = _read_user_settings(runner)
@@ -166,9 +166,9 @@ class Repository:
         env: Mapping[str, str] | None = None,
         view: SandboxPaths | None = None,
     ) -> Completed:
-        """Run git on this repository, or in its worktree at `tree`; the caller looks at the end.
+        """Run git on this repository or its worktree at `tree`; the caller checks the result.
 
-        With `view` it runs in a sandbox that sees this repository and no more than that.
+        With `view` it runs in a sandbox that sees only that and this repository.
         """
         where = ["-C", str(tree)] if tree else [f"--git-dir={self.folder}"]
         if view:
@@ -178,9 +178,9 @@ class Repository:
         return run_git(self.runner, [*where, *arguments], env=env, view=view)
 
     def _alternates(self) -> list[Path]:
-        """Return the folders with objects of others that are used here, and what those use in turn.
+        """Return the object folders of other repositories used here, directly and indirectly.
 
-        A clone of someone else's may name any folder; one that is not called objects is none.
+        A repository of someone else may name any folder; those not called `objects` are ignored.
         """
         found: list[Path] = []
         waiting = [self.folder / "objects"]
@@ -195,7 +195,7 @@ class Repository:
         return found
 
     def read(self, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-        """Return what git says. Raises InputError with its last lines where it fails."""
+        """Return the output of git. Raises InputError with its last lines if it fails."""
         done = self.git(*arguments, env=env)
         if done.returncode:
             raise InputError(f"git {arguments[0]} in {self.folder.name}: {last_lines(done.output)}")
@@ -208,7 +208,7 @@ class Repository:
         return None if done.returncode else done.output.strip()
 
     def tree_of(self, commit: str) -> str:
-        """Return the id of a commit's contents: two alike are one kernel."""
+        """Return the tree id of a commit; commits with equal ids are the same kernel."""
         return self.read("rev-parse", f"{commit}^{{tree}}")
 
     def commits(self, old: str, new: str) -> list[Commit]:
@@ -232,7 +232,7 @@ class Repository:
 
 
 def begin_repository(folder: Path, runner: Runner) -> Repository:
-    """Make an empty repository at `folder` in which no attribute has an effect."""
+    """Create an empty repository at `folder` in which attributes have no effect."""
     done = run_git(runner, ["init", "-q", "--bare", "--template=", str(folder)])
     if done.returncode:
         raise InputError(f"git init {folder}: {last_lines(done.output)}")
@@ -243,9 +243,9 @@ def begin_repository(folder: Path, runner: Runner) -> Repository:
 
 
 def repository_place(folder: Path, named: str) -> str:
-    """Return an absolute path for a repository that a file in `folder` names; a URL stays one.
+    """Return the absolute path, or the URL, of a repository named by a file in `folder`.
 
-    A `file:` URL is a path as well. What does not exist is a path unless it has the form of a URL.
+    A `file:` URL is a path as well. What does not exist is a path unless it looks like a URL.
     """
     local = folder / Path(named).expanduser()
     if not local.exists():
@@ -261,9 +261,9 @@ def open_commit(
 ) -> Repository:
     """Return a repository of our own whose `base` is `ref` of the one at `place`, a path or URL.
 
-    Of a local repository the objects are borrowed; of a URL they are fetched, with their history
-    unless `alone`. With `branch` a branch comes before a tag of the same name. Raises InputError
-    where there is no such commit.
+    Objects of a local repository are borrowed; from a URL they are fetched, with their history
+    unless `alone`. With `branch` a branch takes precedence over a tag of the same name. Raises
+    InputError if there is no such commit.
     """
     local = Path(place) if place.startswith("/") else None
     name = f"of-{_digest(place)}" if local or not alone else f"one-{_digest(f'{place} {ref}')}"
@@ -278,7 +278,7 @@ def open_commit(
 
 
 def _share_objects(ours: Repository, place: Path, refs: Sequence[str]) -> str:
-    """Let `ours` use the objects of the repository at `place`; return the commit of a ref there."""
+    """Let `ours` use the objects of the repository at `place`; return the last ref's commit."""
     folders = ask_user_repository(
         place, ["rev-parse", "--git-path", "objects", "--git-path", "shallow"], ours.runner
     )
@@ -295,14 +295,14 @@ def _share_objects(ours: Repository, place: Path, refs: Sequence[str]) -> str:
         done = ask_user_repository(place, arguments, ours.runner)
         if done.returncode == 0 and (found := ours.commit(done.output.strip())):
             return found
-    advice = "`git fetch --tags` what is missing, or name another commit"
+    advice = "fetch what is missing (git fetch --tags), or name another commit"
     if cut:
         advice = "it is a shallow clone, fetch more of it (git fetch --deepen=100)"
     raise InputError(f"{place} has no commit {refs[-1]!r}\n  next: {advice}")
 
 
 def _share_promisor(ours: Repository, place: Path) -> None:
-    """Let `ours` fetch what a partial clone at `place` left at its server."""
+    """Let `ours` fetch objects that a partial clone at `place` lacks from its server."""
     arguments = ["config", "--get-regexp", r"^remote\..*\.promisor$", "^true$"]
     promised = ask_user_repository(place, arguments, ours.runner)
     if promised.returncode:
@@ -315,14 +315,14 @@ def _share_promisor(ours: Repository, place: Path) -> None:
 
 
 def ask_user_repository(place: Path, arguments: Sequence[str], runner: Runner) -> Completed:
-    """Run git, for a question, on the user's repository at `place`; on none that it lies in.
+    """Query the user's repository at `place`, and not one that contains `place`.
 
-    Raises InputError where there is none.
+    Raises InputError if there is none.
     """
     if not place.is_dir():
-        raise InputError(f"{place} is not there; expected a git repository")
+        raise InputError(f"{place} does not exist; expected a git repository")
     if not (place / ".git").exists() and not (place / "HEAD").is_file():
-        raise InputError(f"{place} is no git repository")
+        raise InputError(f"{place} is not a git repository")
     return run_git(runner, arguments, cwd=place, env={"GIT_NO_LAZY_FETCH": "1"})
 
 
@@ -349,6 +349,6 @@ def _digest(text: str) -> str:
 
 
 def last_lines(output: str) -> str:
-    """Return the last lines of a program that failed, as one printable line."""
+    """Return the last three lines of output as one printable line."""
     lines = [one_line(line, 400) for line in output.splitlines() if line.strip()]
     return "; ".join(lines[-3:]) or "no message"

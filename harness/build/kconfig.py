@@ -1,4 +1,4 @@
-"""Kernel configurations: the symbols of a `.config`, and which of them change a measurement."""
+"""Kernel configurations: the symbols of a `.config`, and those that affect a measurement."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -30,8 +30,8 @@ CRITICAL = (
     # tracing
     *("TRACEPOINTS", "FUNCTION_TRACER", "IRQSOFF_TRACER", "PREEMPT_TRACER"),
 )
-"""Symbols that change what test_vmalloc measures. Kernels that differ in one are not compared
-unless the playbook allows it by name. The only list of its kind."""
+"""The critical symbols, which affect what test_vmalloc measures. Kernels that differ in one are not
+compared unless the playbook allows it by name."""
 
 _FORMER = {
     "CPU_MITIGATIONS": "SPECULATION_MITIGATIONS",  # renamed in 6.9
@@ -44,7 +44,7 @@ _UNSET = re.compile(r"^# CONFIG_(?P<name>\w+) is not set\Z")
 
 
 def parse_config(text: str) -> dict[str, str]:
-    """Return symbol (without `CONFIG_`) to value as written; an unset symbol is "n"."""
+    """Return the values as written, by symbol (without `CONFIG_`); an unset symbol is "n"."""
     values: dict[str, str] = {}
     for line in text.splitlines():
         if found := _SET.match(line.strip()):
@@ -57,11 +57,10 @@ def parse_config(text: str) -> dict[str, str]:
 def critical_values(
     config: Mapping[str, str], declared: Collection[str], renamed: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the measurement-critical symbols and their values.
+    """Return the values of the critical symbols.
 
-    A symbol that is off is "n"; one that is not among the `declared` symbols of the kernel's
-    Kconfig files, under no name it ever had, is "absent". `renamed`: former name -> name, as the
-    kernel itself says.
+    A symbol that is off is "n". One of which no name, current or former, is `declared` by the
+    kernel's Kconfig is "absent". `renamed`: new name by former name, from Kconfig.
     """
     values = {}
     for name in CRITICAL:
@@ -74,7 +73,7 @@ def critical_values(
 
 
 def page_size(config: Mapping[str, str], arch: Architecture) -> int:
-    """Return the size of a kernel's pages in bytes; where it says none of `arch`, the usual one.
+    """Return the page size (bytes) of a configuration, by default the usual one of `arch`.
 
     Before Linux 6.9 only architectures with a choice had a symbol for it.
     """
@@ -84,10 +83,9 @@ def page_size(config: Mapping[str, str], arch: Architecture) -> int:
 
 
 def critical_differences(kernels: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    """Return symbol -> kernel -> value for the critical symbols in which `kernels` differ.
+    """Return the critical symbols in which `kernels` differ: values by symbol and kernel.
 
-    `kernels`: kernel name -> what `critical_values` returned for it. A symbol that is off in one
-    kernel and absent from another is no difference.
+    `kernels`: results of `critical_values` by kernel name. Off and absent are not different.
     """
     symbols = dict.fromkeys(symbol for critical in kernels.values() for symbol in critical)
     rows = {

@@ -23,25 +23,25 @@ from harness.spec.kernel import KernelSpec
 
 @dataclass(frozen=True)
 class BuiltKernel:
-    """A finished build. All paths are below `folder`, which is never written again."""
+    """A finished build. All paths are below `folder`, which is not written again."""
 
     spec: KernelSpec
     key: str  # content address: sha256 over source, patches, fragments, toolchain
     folder: Path
-    image: Path  # bzImage, Image: what boots
+    image: Path  # bzImage or Image: what is booted
     module: Path  # test_vmalloc.ko
     vmlinux: Path
     system_map: Path
     config: Path
-    release: str  # what uname -r says
-    critical: Mapping[str, str]  # measurement-critical symbols and their values
-    patches: Sequence[str] = ()  # those applied, below the kernels folder
+    release: str  # as reported by uname -r
+    critical: Mapping[str, str]  # critical symbols and their values
+    patches: Sequence[str] = ()  # that were applied; names below the kernels folder
     chosen: Mapping[str, str] = field(default_factory=dict)  # symbol -> alternative of a fragment
     features: Mapping[str, str] = field(default_factory=dict)  # of its source, see features.py
-    added: Sequence[str] = ()  # to the configuration it started from, for the harness's sake
-    dropped_modules: int = 0  # of that configuration
-    contained: bool = False  # its tree's programs run in a sandbox only, and who reads its files
-    own_modules: Path | None = None  # folder of vmapbench's own, where a playbook needs them
+    added: Sequence[str] = ()  # symbols added to the start configuration
+    dropped_modules: int = 0  # of the start configuration
+    contained: bool = False  # programs of its tree, and those that read it, run in a sandbox
+    own_modules: Path | None = None  # folder of vmapbench's own modules, if a playbook needs them
 
     @classmethod
     def at(
@@ -58,7 +58,7 @@ class BuiltKernel:
         added: Sequence[str] = (),
         dropped_modules: int = 0,
     ) -> "BuiltKernel":
-        """Return the build of `spec` whose artefacts lie in `folder`, or will."""
+        """Return the build of `spec` with its artefacts, existing or not, in `folder`."""
         return cls(
             spec=spec,
             key=key,
@@ -80,7 +80,7 @@ class BuiltKernel:
 
     @cached_property
     def page_size(self) -> int:
-        """Of its pages, in bytes, as its configuration says."""
+        """Size of its pages in bytes, from its configuration."""
         text = self.config.read_text(encoding="utf-8", errors="replace")
         return page_size(parse_config(text), self.spec.arch)
 
@@ -92,7 +92,7 @@ class BuiltKernel:
 
 @dataclass(frozen=True)
 class BuildProgress:
-    """Where a build stands. `total` is None while nobody knows how many targets there are."""
+    """Progress of a build. `total`: number of targets, None while unknown."""
 
     kernel: str
     phase: str
@@ -106,10 +106,10 @@ Progress = Callable[[BuildProgress], None]
 def ensure_kernel(
     spec: KernelSpec, cache: Cache | Path, runner: Runner, progress: Progress
 ) -> BuiltKernel:
-    """Return the built kernel of `spec`, building it unless the cache has it whole.
+    """Return the built kernel of `spec`, built unless the cache has it.
 
-    Raises KernelBuildError when it does not compile, InputError when the kernel file, a patch or
-    a fragment is at fault, InfrastructureError when the machine is.
+    Raises KernelBuildError if it does not compile, InputError for errors in the kernel file, a
+    patch or a fragment, InfrastructureError for failures of the machine.
     """
     cache = cache if isinstance(cache, Cache) else Cache(cache)
     cache.remove_dead_attempts()
@@ -123,7 +123,7 @@ def ensure_kernel(
         progress(BuildProgress(spec.name, phase, targets, total))
 
     with cache.lock(plan.key, lambda: notify("waiting for another process that builds it")):
-        if built := find_built(plan, cache):  # that other process has finished it
+        if built := find_built(plan, cache):  # by the process that held the lock
             return built
         if entry.exists():
             notify("the cached build is damaged: building again")
@@ -145,9 +145,9 @@ def ensure_kernel(
 def _first_of_near_builds(
     plan: BuildPlan, cache: Cache, notify: Callable[[str], None]
 ) -> Iterator[None]:
-    """Let one build begin where several would share their objects and none is there yet.
+    """Let the first of several similar builds run alone, so that the others use its objects.
 
-    At the same time from nothing, each would compile everything.
+    Started together from nothing, each would compile everything.
     """
     with contextlib.ExitStack() as held:
         if not is_contained(plan.spec) and not has_near_build(plan, cache):
@@ -162,7 +162,7 @@ def _first_of_near_builds(
 
 def find_built(plan: BuildPlan, cache: Cache) -> BuiltKernel | None:
     """Return the finished build of `plan` if the cache has it and it is intact."""
-    is_contained(plan.spec)  # a variable that means nothing says nothing against the build
+    is_contained(plan.spec)  # an invalid value raises here, not for the build's sake
     try:
         return load_built(cache.place("kernels", plan.key), plan.spec)
     except InputError:
@@ -170,9 +170,9 @@ def find_built(plan: BuildPlan, cache: Cache) -> BuiltKernel | None:
 
 
 def load_built(folder: Path, spec: KernelSpec | None = None) -> BuiltKernel:
-    """Return the finished build in `folder`, for `spec` or the one that it was first built for.
+    """Return the finished build in `folder`, for `spec` or the spec of its record.
 
-    Raises InputError when it is not there, not finished, or an artefact has changed.
+    Raises InputError if it is missing, unfinished, or an artefact has changed.
     """
     try:
         record = read_record(folder)
@@ -190,7 +190,7 @@ def load_built(folder: Path, spec: KernelSpec | None = None) -> BuiltKernel:
 
 
 def newest_kernel(cache: Cache) -> BuiltKernel | None:
-    """Return the kernel that was built last and is whole; None where the cache has none."""
+    """Return the intact kernel that was built last; None if there is none."""
     for folder, record in past_builds(cache):
         cache.hold(record["key"])
         with contextlib.suppress(InputError):
@@ -199,6 +199,6 @@ def newest_kernel(cache: Cache) -> BuiltKernel | None:
 
 
 def _keep_log(plan: BuildPlan, folder: Path, cache: Cache) -> Path | None:
-    """Move the log of a failed build to where it stays, and return that place."""
+    """Move the log of a failed build to the cache's logs; return its path, None without a log."""
     log, kept = folder / "build.log", cache.place("logs", f"{plan.spec.name}-{plan.key[:12]}.log")
     return log.replace(kept) if log.is_file() else None

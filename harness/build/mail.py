@@ -1,9 +1,9 @@
-"""What b4 and git make of one mail; the one module that imports b4.
+"""Parses one mail with b4 and git; the only module that imports b4.
 
 Mail is untrusted, and b4 is made for a user at a terminal: it reads git's configuration, runs git,
-asks servers and exits. So it gets a mail of our own making (its headers one printable line each, of
-its text the trailers), of its classes those alone that parse, and no network. Whatever it raises
-makes the mail one that is not understood.
+queries servers and exits. So it gets a mail written by us (each header one printable line, of the
+text only the trailers), only its parsing classes are used, and without a network. If it raises any
+exception, the mail counts as not understood.
 """
 
 import email.errors
@@ -38,16 +38,16 @@ _BASE = re.compile(r"^base-commit:(.*)$", re.MULTILINE)
 _ID = re.compile(r"\b[0-9a-f]{7,40}\b|^\s*v\d[\w.+-]*\s*\Z")
 # `[PATCHv2 1/3]` and `[PATCH1/3]`, as people write them.
 _GLUED = re.compile(r"\b(PATCH|RFC|RESEND|v\d+)[-_]?(?=(?:v\d|\d{1,4}/\d))", re.IGNORECASE)
-# `Re: [PATCH`, `Antw: Re: [PATCH`: one rule for all languages.
+# `Re: [PATCH`, `Antw: Re: [PATCH`, in any language.
 _ANSWER = re.compile(r"(?:[^\[\]:\uff1a]{1,12}[:\uff1a])+\s*\[[^\]]*PATCH", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Mail:
-    """One mail, parsed. `parents`: ids of the mails it answers, the nearest first.
+    """A parsed mail. `parents`: ids of the mails that it replies to, the nearest first.
 
-    `version` and `number` (0 is a cover) are None where the subject does not say them. `sender` is
-    an address, empty where the mail was prepared by a tool and not sent.
+    `version` and `number` (0: a cover letter) are None if the subject has none. `sender` is an
+    address, empty if the mail was prepared by a tool and not sent.
     """
 
     raw: bytes
@@ -68,7 +68,7 @@ class Mail:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a series says of itself; see `series_facts`."""
+    """What the trailers of a series state; `missing`: numbers of missing patches."""
 
     base_commit: str
     change_id: str
@@ -77,11 +77,11 @@ class Facts:
 
 
 class NotUnderstoodError(Exception):
-    """A mail of which nobody can say what it is."""
+    """The mail cannot be classified; the message has its subject and the reason."""
 
 
 def read_mail(mail: RawMail) -> Mail:
-    """Return what matters of a mail. Raises NotUnderstoodError, with its subject and why."""
+    """Parse a mail. Raises NotUnderstoodError."""
     if len(mail.content) > MAIL_LIMIT:
         raise NotUnderstoodError(f"a mail of more than {MAIL_LIMIT >> 20} MiB")
     message = BytesParser(policy=compat32).parsebytes(mail.content)
@@ -137,7 +137,7 @@ def _parsed(mail: RawMail, message: Message, subject: str) -> Mail:
 
 
 def series_facts(mails: Sequence[Mail], version: int, total: int) -> Facts:
-    """Return what b4 finds of a series in its cover and patches, of which none comes twice."""
+    """Return what b4 finds in the cover letter and patches of a series, without duplicates."""
     b4 = _b4()
     series = b4.LoreSeries(version, total)
     bases = []
@@ -154,17 +154,17 @@ def series_facts(mails: Sequence[Mail], version: int, total: int) -> Facts:
 
 
 def plain_mail(content: bytes, runner: Runner) -> bytes:
-    """Return a patch mail as git reads it, with nothing left to misunderstand.
+    """Return a patch mail in a plain form, as parsed by `git mailinfo`.
 
     Author, date and subject are one printable line each, the text is UTF-8, and the bytes of the
-    diff are the sender's. git runs in a sandbox where this machine has one. Raises InputError where
-    git finds no patch in it.
+    diff are unchanged. git runs in a sandbox if this machine has one. Raises InputError if git
+    finds no patch in it.
     """
     with scratch_folder("mail") as scratch:
         given, message, patch = (scratch / name for name in ("mail", "message", "patch"))
         given.write_bytes(_unix(content))
         view = SandboxPaths((scratch,)) if can_contain(runner) else None
-        for encoding in ("-u", "-n"):  # without a change where there is no such charset
+        for encoding in ("-u", "-n"):  # unchanged if the charset is unknown
             argv = ["mailinfo", encoding, "--no-scissors", "message", "patch"]
             done = run_outside(runner, argv, scratch, given, view)
             if done.returncode == 0:
@@ -182,7 +182,7 @@ def plain_mail(content: bytes, runner: Runner) -> bytes:
 
 
 def mail_of(author: str, date: str, subject: str, body: bytes) -> bytes:
-    """Return a mail in mbox form that `git am` takes as it stands."""
+    """Return a mail in mbox form for `git am`."""
     headers = [
         "From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001",
         f"From: {author}",
@@ -197,7 +197,7 @@ def mail_of(author: str, date: str, subject: str, body: bytes) -> bytes:
 
 
 def _b4() -> Any:
-    """Return b4, which takes half a second to import, without a voice and without a network."""
+    """Import b4, which takes half a second, without logging and network."""
     import b4  # noqa: PLC0415
 
     b4.can_network = False
@@ -207,7 +207,7 @@ def _b4() -> Any:
 
 
 def _text_of(message: Message) -> bytes:
-    """Return the decoded text of the first part with a diff, else of the first text."""
+    """Return the decoded text of the first part with a diff, or of the first text part."""
     texts = []
     for part in message.walk():
         payload = part.get_payload(decode=True)
@@ -219,9 +219,9 @@ def _text_of(message: Message) -> bytes:
 
 
 def _for_b4(text: bytes) -> str:
-    """Return what of a mail's text b4 has to see: its trailers, and whether it has a diff.
+    """Return the part of a mail's text that b4 needs: its trailers, and a diff if it has one.
 
-    b4 looks for reviewers in the rest, with patterns that take minutes for a hostile one.
+    b4 searches the rest for reviewers, with patterns that take minutes on hostile text.
     """
     trailers = b"\n".join(_TRAILER.findall(text)[:_TRAILERS])
     mark = b"\ndiff --git a/x b/x\n" if DIFF.search(text) else b""
@@ -229,7 +229,7 @@ def _for_b4(text: bytes) -> str:
 
 
 def _unix(text: bytes) -> bytes:
-    """Return text whose lines end alike: mail may end every one with CR LF, a file's some."""
+    """Return text with LF line ends: in mail all lines may end with CR LF, in a diff only some."""
     return text.replace(b"\r\n", b"\n") if text.count(b"\n") == text.count(b"\r\n") else text
 
 
@@ -242,7 +242,7 @@ def _identifiers(header: str) -> list[str]:
 
 
 def _header(message: Message, name: str) -> str:
-    """Return a header as text, whatever it is encoded in or damaged by."""
+    """Return a header as text, even if its encoding is wrong."""
     try:
         raw = message.get(name, "")
         return str(email.header.make_header(email.header.decode_header(raw)))
@@ -251,7 +251,7 @@ def _header(message: Message, name: str) -> str:
 
 
 def _date(text: str) -> datetime:
-    """Return a date of the years that git knows; what is no date is its first second."""
+    """Return a date within the years that git supports; the first of these for an invalid date."""
     try:
         found = email.utils.parsedate_to_datetime(one_line(text, 200))
         found = found if found.tzinfo else found.replace(tzinfo=UTC)

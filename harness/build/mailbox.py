@@ -1,4 +1,4 @@
-"""Mailboxes as people keep them, taken apart into mails: mbox, also compressed, and maildir."""
+"""Splits mailboxes into mails: mbox, also compressed, and maildir."""
 
 import gzip
 import re
@@ -14,13 +14,13 @@ BOX_LIMIT = 256 << 20
 
 _FROM_LINE_LIMIT = 1000
 _FROM_LINE = re.compile(rb"^From \S+ .*\d\d:\d\d:\d\d.* \d{4}\s*\Z")  # dates the mail
-# Written by git format-patch and b4 am: From: is the author of each patch, nobody sent it.
+# Written by git format-patch and b4 am: From: is the author of the patch, and it was not sent.
 _PREPARED = re.compile(rb"^From (?:[0-9a-f]{40} Mon Sep 17 00:00:00 2001|git@z )")
 
 
 @dataclass(frozen=True)
 class RawMail:
-    """One mail. `prepared`: it is git format-patch's or b4's, and was not sent by its author."""
+    """One mail. `prepared`: written by git format-patch or b4 instead of sent by its author."""
 
     content: bytes
     prepared: bool = False
@@ -29,7 +29,7 @@ class RawMail:
 def read_mailbox(path: Path) -> list[RawMail]:
     """Return the mails of a mailbox file or a maildir, in order.
 
-    Raises InputError where it is neither, or too large.
+    Raises InputError if it is neither, or too large.
     """
     if path.is_dir():
         return list(_read_maildir(path))
@@ -37,7 +37,7 @@ def read_mailbox(path: Path) -> list[RawMail]:
     mails = list(split_mbox(content))
     if not mails and content.strip():
         raise InputError(
-            f"{path}: no mailbox: no line of it begins a mail (`From SENDER DATE`)\n"
+            f"{path} is not a mailbox: no line begins a mail (`From SENDER DATE`)\n"
             "  next: name a file in mbox form, also .gz, a maildir, or a folder with `patches`"
         )
     return mails
@@ -46,7 +46,7 @@ def read_mailbox(path: Path) -> list[RawMail]:
 def split_mbox(content: bytes) -> Iterator[RawMail]:
     """Yield the mails of a mailbox file, without their `From ` lines.
 
-    Quoted `>From ` lines stay: git knows them where they matter.
+    Quoted `>From ` lines are kept; git handles them.
     """
     lines: list[bytes] = []
     head: bytes | None = None
@@ -67,7 +67,7 @@ def read_bounded(path: Path) -> bytes:
         with path.open("rb") as stream:
             content = stream.read(BOX_LIMIT + 1)
     except FileNotFoundError as error:
-        raise InputError(f"{path} is not there") from error
+        raise InputError(f"{path} does not exist") from error
     except OSError as error:
         raise InputError(f"reading patches: {error}") from error
     if content[:2] == b"\x1f\x8b":
@@ -84,7 +84,7 @@ def read_bounded(path: Path) -> bytes:
 def _read_maildir(folder: Path) -> Iterator[RawMail]:
     if not any((folder / part).is_dir() for part in ("cur", "new")):
         raise InputError(
-            f"{folder}: no maildir: it has neither a folder cur nor new\n"
+            f"{folder} is not a maildir: it has neither a folder cur nor new\n"
             "  next: name a folder of patches with `patches`"
         )
     for path in sorted(path for part in ("cur", "new") for path in (folder / part).glob("*")):

@@ -1,4 +1,4 @@
-"""Modules built out of tree: another kernel's test_vmalloc, and vmapbench's own."""
+"""Builds modules out of tree: another kernel's test_vmalloc, and vmapbench's own."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from harness.process import Runner
 from harness.testmod.own import own_sources
 
 SOURCE = Path("lib/test_vmalloc.c")
-_FORMAT = 2  # of the cache's entries; a change of how modules are built raises it
+_FORMAT = 2  # of cache entries; to be incremented when modules are built differently
 _CASE = re.compile(r'^\s*\{\s*"(\w+)"\s*,', re.MULTILINE)
 _PARAMETER = re.compile(r"__param\(\s*\w+(?: \w+)*\s*,\s*(\w+)\s*,")
 _GATE = re.compile(r"^.*\b(?:down_read|wait_for_completion|wait_event\w*)\(.*$", re.MULTILINE)
@@ -27,8 +27,8 @@ def with_module_of(
 ) -> BuiltKernel:
     """Return `kernel` with a module built from `other`'s test_vmalloc.c against `kernel`'s tree.
 
-    The kernel itself when both files are alike. Raises InputError where it does not compile, with
-    what differs between the two files.
+    Returns `kernel` itself if both files are equal. Raises InputError with the differences of the
+    two files if it does not compile.
     """
     ours, theirs = kernel.tree / SOURCE, other.tree / SOURCE
     source = theirs.read_bytes()
@@ -44,7 +44,7 @@ def with_module_of(
             f"module_source: same: test_vmalloc.c of {other.spec.name} does not "
             f"compile for {kernel.spec.name}: {error}\n"
             f"  {kernel.spec.name} has {'; '.join(differences)}\n"
-            "  next: leave module_source out; the cases of both are compared then"
+            "  next: leave out module_source; then the cases that both have are compared"
         ) from error
     return replace(kernel, module=built / "test_vmalloc.ko")
 
@@ -52,7 +52,7 @@ def with_module_of(
 def with_own_modules(kernel: BuiltKernel, cache: Cache | Path, runner: Runner) -> BuiltKernel:
     """Return `kernel` with vmapbench's own modules, built against its tree.
 
-    Raises InputError where one does not compile.
+    Raises InputError if one does not compile.
     """
     try:
         built = build_modules(kernel, own_sources(), cache, runner)
@@ -65,15 +65,15 @@ def with_own_modules(kernel: BuiltKernel, cache: Cache | Path, runner: Runner) -
 
 
 class CompileError(Exception):
-    """A module does not compile; the first error of the compiler."""
+    """A module does not compile; the message is the compiler's first error."""
 
 
 def build_modules(
     kernel: BuiltKernel, sources: Mapping[str, bytes], cache: Cache | Path, runner: Runner
 ) -> Path:
-    """Return the folder with a NAME.ko for each NAME.c of `sources` (name -> content).
+    """Return the folder with a NAME.ko for each NAME.c of `sources`, which has content by name.
 
-    Built once per kernel and content below `cache`. Raises CompileError.
+    Modules are built once per kernel and content, below `cache`. Raises CompileError.
     """
     cache = cache if isinstance(cache, Cache) else Cache(cache)
     digest = hashlib.sha256(f"{_FORMAT} {kernel.key} ".encode())
@@ -112,10 +112,9 @@ def module_argv(kernel: BuiltKernel, folder: Path) -> list[str]:
 
 
 def describe_difference(ours: str, theirs: str) -> list[str]:
-    """Return how one test_vmalloc.c differs from another, as text: cases, parameters, start gate.
+    """Return, as text, how one test_vmalloc.c differs from another: cases, parameters, start gate.
 
-    The cases and parameters are read from the tables of the C file, the gate from the call on
-    which workers wait for each other.
+    The start gate is the call on which workers wait for each other.
     """
     parts = []
     for what, pattern in (("case", _CASE), ("parameter", _PARAMETER)):

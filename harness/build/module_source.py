@@ -1,4 +1,4 @@
-"""What the test module of a kernel takes, from the kernel's source, before anything is built."""
+"""The parameters of a kernel's test module, read from its source before anything is built."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from harness.testmod.source import SOURCE_FILE, parse_module_source
 def source_module(spec: KernelSpec, cache: Cache, runner: Runner) -> ModuleInfo | None:
     """Return the parameters and cases that the source of `spec` declares.
 
-    None where only a build can tell: a patch changes the module, the source is missing or lies on
+    None if they are unknown before a build: a patch changes the module, the source is missing or on
     a server, or it declares its parameters in another way. Fetches and unpacks nothing.
     """
     try:
@@ -26,12 +26,12 @@ def source_module(spec: KernelSpec, cache: Cache, runner: Runner) -> ModuleInfo 
             return None
         text = _read(spec, cache, runner)
     except (InputError, OSError):
-        return None  # the build says what is wrong
+        return None  # the build will report the error
     return parse_module_source(text) if text else None
 
 
 def _read(spec: KernelSpec, cache: Cache, runner: Runner) -> str:
-    """Return the text of the module's source, empty where it is not available without a build."""
+    """Return the text of the module's source, empty if only a build makes it available."""
     match spec.source:
         case TreeSource(tree=name):
             return _text(spec.folder / Path(name).expanduser() / SOURCE_FILE)
@@ -49,7 +49,7 @@ def _read(spec: KernelSpec, cache: Cache, runner: Runner) -> str:
 
 
 def _member(digest: str, archive: Path, cache: Cache, runner: Runner) -> str:
-    """Return the file from a tarball, which takes seconds once."""
+    """Return the module's source from a tarball, cached, since reading it takes seconds."""
     kept = cache.place("module-sources", f"{digest}.c")
     if not kept.is_file():
         if not archive.is_file():

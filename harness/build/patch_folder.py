@@ -1,4 +1,4 @@
-"""Folders of patches: in the order of quilt's file `series`, else of their names."""
+"""Folders of patches, in the order of quilt's file `series` or of their names."""
 
 import re
 from pathlib import Path
@@ -16,14 +16,14 @@ _VERSION = re.compile(r"v(\d{1,3})-\d{4}-")  # as git format-patch -v names file
 
 
 def load_patches(folder: Path, runner: Runner) -> PatchSeries:
-    """Return the patches of a folder. Its cover, if there is one, may hold the base-commit.
+    """Return the patches of a folder, with the base-commit of its cover letter if there is one.
 
-    Raises InputError where a patch is not there, lies elsewhere, or has no diff.
+    Raises InputError if a patch is missing, outside of the folder, or has no diff.
     """
     if not folder.exists():
-        raise InputError(f"{folder} is not there")
+        raise InputError(f"{folder} does not exist")
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder of patches\n  next: name a mailbox with `mbox`")
+        raise InputError(f"{folder} is not a folder of patches\n  next: name a mailbox with `mbox`")
     quilt = (folder / "series").is_file()
     listed = _quilt_entries(folder) if quilt else _sorted_entries(folder)
     patches: list[Patch] = []
@@ -35,7 +35,7 @@ def load_patches(folder: Path, runner: Runner) -> PatchSeries:
         if mail and mail.number == 0 and not quilt:
             continue
         if not (mail.has_diff if mail else DIFF.search(content)):
-            raise InputError(f"{folder / name}: found no diff in it")
+            raise InputError(f"{folder / name}: contains no diff")
         title = mail.title if mail else one_line(name, 200)
         patches.append(Patch(name, title, _plain(mail, title, content, runner), strip))
     if not patches:
@@ -55,7 +55,7 @@ def load_patches(folder: Path, runner: Runner) -> PatchSeries:
 
 
 def _mail_of_file(path: Path, content: bytes) -> Mail | None:
-    """Return the mail that a patch file is, None for a bare diff as quilt keeps them."""
+    """Return a patch file as a mail, None for a bare diff such as quilt's."""
     if not _IS_MAIL.match(content):
         return None
     try:
@@ -104,7 +104,7 @@ def _quilt_entries(folder: Path) -> list[tuple[str, int]]:
             if not level:
                 raise InputError(
                     f"{folder / 'series'}:{number}: {name}: found the option {word}; "
-                    "expected -pN at most (a reversed patch has to be turned round first)"
+                    "expected at most -pN (reverse a reversed patch first)"
                 )
             strip = 1 if level[1] == "ab" else int(level[1])
         entries.append((name, strip))
@@ -114,5 +114,5 @@ def _quilt_entries(folder: Path) -> list[tuple[str, int]]:
 def _inside(folder: Path, name: str) -> Path:
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
-        raise InputError(f"{folder / 'series'}: {one_line(name)} lies outside the folder")
+        raise InputError(f"{folder / 'series'}: {one_line(name)} is outside of the folder")
     return path

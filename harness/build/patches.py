@@ -1,7 +1,7 @@
-"""Finds and applies patches; one that does not apply is named with its file and hunk.
+"""Finds and applies patches; one that does not apply is reported with its file and hunk.
 
-A patch is a file, or a folder with one file for each form of the code that the change exists for,
-of which the first that applies is taken, in the order of their names.
+A patch is a file, or a folder with one file for each form of the code, of which the first that
+applies is used, in the order of their names.
 """
 
 import re
@@ -20,7 +20,7 @@ _REJECTED = re.compile(r"^error: patch failed: (?P<file>.+):(?P<line>\d+)$", re.
 
 
 def describe_rejection(output: str) -> str:
-    """Return what git said of a patch that does not apply: every file, hunk and reason."""
+    """Return the files, hunks and reasons that git printed for a patch that does not apply."""
     places = [
         f"{found['file']}: the hunk at line {found['line']} does not match"
         for found in _REJECTED.finditer(output)
@@ -30,17 +30,16 @@ def describe_rejection(output: str) -> str:
 
 
 def patch_forms(patch: Path) -> tuple[Path, ...]:
-    """Return the files of a patch: itself, or those of a folder. Empty when there is none."""
+    """Return the files of a patch: itself, or those of a folder; empty if it does not exist."""
     if patch.is_dir():
         return tuple(sorted(patch.glob("*.patch")))
     return (patch,) if patch.is_file() else ()
 
 
 def copy_inputs(spec: KernelSpec, folder: Path) -> None:
-    """Copy patches, fragments and configuration of `spec` below `folder`, under their names.
+    """Copy patches, fragments and configuration of `spec` to their names below `folder`.
 
-    A configuration with an absolute path is found where it is. Raises InputError where a file does
-    not exist.
+    A configuration with an absolute path is not copied. Raises InputError if a file is missing.
     """
     names = [*spec.patches, *spec.fragments, *required_fragments(spec)]
     if (start := config_file(spec)) and spec.config[0] not in "/~":
@@ -56,16 +55,16 @@ def copy_inputs(spec: KernelSpec, folder: Path) -> None:
 
 
 def flat_name(patch: str) -> str:
-    """Return the name under which a patch is kept with a run: its path in one word."""
+    """Return the file name of a patch among the files of a run: its path without slashes."""
     return patch.removeprefix("patches/").replace("/", "-")
 
 
 def first_applicable(
     patch: Path, attempt: Callable[[Path], Completed]
 ) -> tuple[Path | None, list[str]]:
-    """Return the form of `patch` that was taken, and why each one before it was refused.
+    """Return the form of `patch` that applied, if any, and why each one before it did not.
 
-    `attempt`: runs git on the path of a form.
+    `attempt` applies the file of a form with git.
     """
     refused: list[str] = []
     for form in patch_forms(patch):
@@ -79,16 +78,15 @@ def first_applicable(
 def apply_patches(
     tree: Path, patches: Sequence[Path], runner: Runner, *, contained: bool = False
 ) -> tuple[Path, ...]:
-    """Apply `patches` to `tree`, in order, and return the file that was taken of each.
+    """Apply `patches` to `tree`, in order, and return the file used of each.
 
-    `contained`: git runs in a sandbox.
-
-    Raises InputError naming patch, file and hunk of every form that did not apply.
+    `contained`: git runs in a sandbox. Raises InputError with file and hunk of every form of a
+    patch of which none applies.
     """
 
     def attempt(form: Path) -> Completed:
-        # git refuses paths outside the folder, and writes new files rather than into the old ones,
-        # which are hard links to the pristine source.
+        # git refuses paths outside the folder, and replaces files instead of writing into them,
+        # since they are hard links to the pristine source.
         view = SandboxPaths((tree,), (form,)) if contained else None
         return run_outside(runner, ["apply", "--whitespace=nowarn", str(form)], tree, view=view)
 
@@ -99,7 +97,7 @@ def apply_patches(
             reasons = "\n  ".join(refused)
             raise InputError(
                 f"applying {patch} to {tree.name}: {reasons}\n"
-                "  next: rebase the patch onto this source, or name the source that it is for"
+                "  next: rebase the patch onto this source, or use the source that it was made for"
             )
         taken.append(form)
     return tuple(taken)

@@ -1,4 +1,4 @@
-"""What a build depends on, pinned; its digest is the build's address in the cache."""
+"""What a build depends on, with exact versions; its digest is the build's key in the cache."""
 
 import hashlib
 import json
@@ -19,25 +19,25 @@ from harness.spec.kernel import KernelSpec
 FORMAT = 3  # of kernel.json and of everything below kernels/KEY
 
 
-# Builds that have these in common have nearly all their objects in common.
+# Builds with equal values of these share nearly all their objects.
 NEAR_INPUTS = ("source", "fragments", "architecture", "toolchain", "config")
-OPTIONAL_INPUTS = frozenset({"config", "layout"})  # parts of the key that not every kernel has
+OPTIONAL_INPUTS = frozenset({"config", "layout"})  # in the key only of kernels that have them
 
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """Everything that a build depends on, pinned. Two equal keys are one build."""
+    """Everything that a build depends on. Plans with equal keys are the same build."""
 
     spec: KernelSpec
     source: PinnedSource
     patches: tuple[Path, ...]
     fragments: tuple[Path, ...]
     toolchain: Toolchain
-    start: StartConfig | None = None  # the configuration that it starts from
+    start: StartConfig | None = None  # configuration to start from
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """Return what the key is made of, for the key and for people."""
+        """Return the inputs of the key, which the build's record shows."""
         return {
             "format": FORMAT,
             "source": self.source.digest,
@@ -57,7 +57,7 @@ class BuildPlan:
 
 
 def plan_build(spec: KernelSpec, cache: Cache, runner: Runner) -> BuildPlan:
-    """Pin what `spec` names. Raises InputError or ToolError when something is not there."""
+    """Resolve `spec` to exact inputs. Raises InputError or ToolError if something is missing."""
     cache.check_path()
     patches = tuple(spec.place(name) for name in spec.patches)
     start = read_start_config(spec)

@@ -1,4 +1,4 @@
-"""Small C programs of the package, compiled when they are first needed."""
+"""Compiles small C programs of the package when they are first needed."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,10 +15,10 @@ def compile_once(
     what: str,
     runner: Runner,
 ) -> Path:
-    """Return `output`, compiled from `sources` (content by file name) unless it is there.
+    """Return `output`, compiled from `sources` (content by file name) unless it exists.
 
-    `argv` returns the command for the folder of the sources and the file to write. Several threads
-    or processes may do this at once: nobody sees a part of it. Raises ToolError, which says `what`.
+    `argv` returns the command for a folder of sources and an output file. Safe for concurrent
+    threads and processes. Raises ToolError with `what` in its message.
     """
     if output.is_file():
         return output

@@ -1,4 +1,4 @@
-"""The record of a finished build, and what earlier builds are good for."""
+"""Records of finished builds, and the search for one whose objects can be reused."""
 
 import contextlib
 import filecmp
@@ -26,7 +26,7 @@ def past_builds(cache: Cache) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield folder and record of every finished build, the newest first."""
     found = []
     for path in cache.place("kernels", "x").parent.glob(f"*/{RECORD}"):
-        # A damaged one is skipped: the next request for that kernel builds it again.
+        # A damaged build is skipped; it is repeated when its kernel is requested.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             found.append((path.stat().st_mtime_ns, path.parent, read_record(path.parent)))
     for _, folder, record in sorted(found, key=lambda build: build[0], reverse=True):
@@ -34,12 +34,12 @@ def past_builds(cache: Cache) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def near_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those inputs that builds share whose objects are nearly all the same."""
+    """Return the inputs that builds with nearly the same objects have in common."""
     return {name: inputs.get(name) for name in NEAR_INPUTS}
 
 
 def has_near_build(plan: BuildPlan, cache: Cache) -> bool:
-    """Return whether a build is there whose objects are nearly all those of `plan`."""
+    """Return whether there is a build with nearly the same objects as `plan`."""
     wanted = near_inputs(plan.inputs)
     return any(
         near_inputs(record["inputs"]) == wanted and not record.get("contained")
@@ -48,13 +48,13 @@ def has_near_build(plan: BuildPlan, cache: Cache) -> bool:
 
 
 def find_base(plan: BuildPlan, cache: Cache, pristine: Path) -> BaseTree | None:
-    """Return the tree whose objects are the best start, of the same architecture and toolchain.
+    """Return the finished tree whose objects are the best start, None if there is none.
 
-    Its source is the same or a close one.
-    The same source comes first, then the same fragments, then the newest. Another source is close
-    when its top Makefile is alike, that is of the same release, as in a git history. `pristine`:
-    the folder with the source of `plan`. What a contained build left is no base: its objects, and
-    the programs among them that the next build would run, come from the author of its tree.
+    Its architecture and toolchain are the same. Preferred are the same source, then the same
+    fragments, then the newest. Another source qualifies if its top Makefile is equal, that is, if
+    it is of the same release. `pristine`: the folder with the source of `plan`. Contained builds do
+    not qualify: their objects, among them programs that the next build would run, come from the
+    author of their tree.
     """
     inputs, candidates = plan.inputs, []
     for folder, record in past_builds(cache):
@@ -71,7 +71,7 @@ def find_base(plan: BuildPlan, cache: Cache, pristine: Path) -> BaseTree | None:
 
 
 def _shared(inputs: Mapping[str, Any], others: Mapping[str, Any]) -> set[str]:
-    """Return which inputs are alike; none where a version of the harness knows others."""
+    """Return which inputs are equal; none if they are from another version of the harness."""
     if (inputs.keys() ^ others.keys()) - OPTIONAL_INPUTS:
         return set()
     return {key for key in inputs if inputs[key] == others.get(key)}
@@ -84,7 +84,7 @@ def _same_release(pristine: Path, tree: Path) -> bool:
 
 
 def usual_total(architecture: str, cache: Cache) -> int | None:
-    """Return how many targets the latest build from nothing had, for a progress display."""
+    """Return the number of targets of the latest build from nothing, for progress displays."""
     for _, record in past_builds(cache):
         if record["base"] is None and record["inputs"]["architecture"] == architecture:
             return int(record["targets"])

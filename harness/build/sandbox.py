@@ -1,11 +1,11 @@
-"""What a build may see: its own tree and the toolchain; no home, no secrets, no network.
+"""The sandbox: a contained build sees its tree and the toolchain, but no home and no network.
 
-A kernel build is a program of the author of the tree: Kconfig runs `$(shell,...)`, Makefiles run
-what they like, and `.incbin` embeds any file that the compiler can read into a kernel whose log
-goes into a page. What contains it is in `METHODS`; the first that works here is taken. None is
-believed on its word: a probe has to fail to see a file, a process and a network device that exist.
+A kernel build executes code of the tree's author: Kconfig runs `$(shell,...)`, Makefiles run any
+program, and `.incbin` embeds any file that the compiler can read into a kernel whose log goes into
+a page. The first of `METHODS` that works here is used. A probe verifies each: it must not see an
+existing file, process and network device outside.
 
-Whether a build is contained is decided in `is_contained` alone.
+`is_contained` alone decides whether a build is contained.
 """
 
 import os
@@ -23,29 +23,29 @@ from harness.scratch import scratch_folder
 from harness.spec.kernel import KernelSpec
 
 VARIABLE = "VMAPBENCH_SANDBOX"
-"""`required`: every build is contained, whatever its kernel file says."""
+"""`required`: every build is contained, regardless of its kernel file."""
 DEADLINE_S = 3 * 3600.0
-"""The longest that a contained build may take; a build from nothing takes minutes."""
+"""Time limit of a contained build; a build from nothing takes minutes."""
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _SETTINGS = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
 _KEPT = ("LANG", "LC_ALL", "MAKEFLAGS", "TERM")
-_INSIDE = "/tmp"  # noqa: S108  an empty file system of the sandbox's own
+_INSIDE = "/tmp"  # noqa: S108  an empty file system inside the sandbox
 
 
 @dataclass(frozen=True)
 class SandboxPaths:
-    """What the program sees besides the system's programs and libraries."""
+    """What a contained program can access besides the system's programs and libraries."""
 
     writable: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
 
 
 def is_contained(spec: KernelSpec | None = None) -> bool:
-    """Return whether the programs of the tree of `spec` run in a sandbox only.
+    """Return whether programs of the tree of `spec` run in a sandbox only.
 
-    Either its kernel file asks for it or the variable does, which alone counts without `spec`.
-    Raises InputError for a value of the variable that is neither `required` nor `none`.
+    Its kernel file or VARIABLE can require it; without `spec` only the latter. Raises InputError
+    for a value of the variable other than `required` and `none`.
     """
     wanted = os.environ.get(VARIABLE) or "none"
     if wanted not in ("none", "required"):
@@ -60,17 +60,17 @@ def contained_argv(
     path: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Return `argv` as it runs in a sandbox. Raises ToolError where this machine has none.
+    """Return the command that runs `argv` in a sandbox. Raises ToolError if there is none here.
 
-    `path`: a PATH instead of the caller's; `environment`: more variables. The program starts in the
-    current folder where that is in sight. The sandbox ends with its parent, and everything in it.
+    `path`: PATH instead of the caller's; `environment`: further variables. The program starts in
+    the current folder if it is visible inside. The sandbox and all in it end with its parent.
     """
     return require_sandbox(runner).wrap(argv, view, {**_environment(path), **(environment or {})})
 
 
 @dataclass(frozen=True)
 class Method:
-    """A program that contains others: its name, its Debian package, how it is called."""
+    """A program that contains others, its Debian package, and how to call it."""
 
     program: str
     package: str
@@ -78,14 +78,14 @@ class Method:
 
 
 def can_contain(runner: Runner) -> bool:
-    """Return whether this machine has a sandbox, for what is contained wherever one is."""
+    """Return whether this machine has a sandbox."""
     return isinstance(_found(runner), Method)
 
 
 def require_sandbox(runner: Runner) -> Method:
-    """Return what contains builds here, found once per process.
+    """Return the method that works on this machine, probed once per process.
 
-    Raises ToolError with the reason of each method that does not work on this machine.
+    Raises ToolError with the reason for each method if none works.
     """
     found = _found(runner)
     if isinstance(found, Method):
@@ -93,8 +93,8 @@ def require_sandbox(runner: Runner) -> Method:
     reasons = "; ".join(f"{program}: {reason}" for program, reason in found.items())
     raise ToolError(
         f"this machine cannot contain a build: {reasons}\n"
-        "  next: apt-get install bubblewrap, and allow user namespaces; or, where the "
-        "author of the tree may run programs here, say `sandbox: none`"
+        "  next: apt-get install bubblewrap, and allow user namespaces; or set `sandbox: none` "
+        "if you trust the author of the tree"
     )
 
 
@@ -114,13 +114,13 @@ def _find_method(runner: Runner) -> Method | dict[str, str]:
     return refusals
 
 
-_FOUND: dict[str, Method | dict[str, str]] = {}  # by PATH: the method, or why there is none
+_FOUND: dict[str, Method | dict[str, str]] = {}  # by PATH: the method, or why each one fails
 
 
 def _environment(path: str | None) -> dict[str, str]:
-    """Return the environment inside: no token, key or address of the caller's.
+    """Return the environment inside, without tokens, keys or addresses of the caller's.
 
-    ccache is off: a store shared with a contained build would hand its objects to other builds.
+    ccache is off, since a shared cache would pass objects of a contained build to other builds.
     """
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     search = path or os.environ.get("PATH", os.defpath)
@@ -129,7 +129,7 @@ def _environment(path: str | None) -> dict[str, str]:
 
 
 def _readable(view: SandboxPaths) -> list[Path]:
-    # tuxmake runs under this Python, also in the sandbox
+    # tuxmake runs under this Python in the sandbox, too
     python = (Path(sys.base_prefix), Path(sys.prefix))
     return [path for path in (*map(Path, _SETTINGS), *python, *view.readable) if path.exists()]
 
@@ -159,11 +159,11 @@ def _bubblewrap(
     return [*options, "--", *argv]
 
 
-# systemd's own process starts the unit, so it does not end with us unless this shell ends it: on
-# SIGTERM, which it gets from the runner and, by setpriv, when the harness dies.
+# systemd starts the unit, so it does not end with us unless this shell ends it: on SIGTERM, which
+# comes from the runner or, by setpriv, when the harness dies.
 _UNIT = (
     "unit=vmapbench-build-$$.service; trap 'systemctl kill -s KILL \"$unit\"' TERM; "
-    'exec 3<&0; systemd-run --unit="$unit" "$@" <&3 & wait $!'  # & alone would take the input away
+    'exec 3<&0; systemd-run --unit="$unit" "$@" <&3 & wait $!'  # & alone would redirect the input
 )
 _PROPERTIES = (
     *("TemporaryFileSystem=/:ro", f"TemporaryFileSystem={_INSIDE}", "PrivateDevices=yes"),
@@ -200,10 +200,10 @@ _PROBE = (
 
 
 def refusal_of(method: Method, runner: Runner) -> str:
-    """Return why a method contains nothing here, empty where it does."""
+    """Return why a method does not work here, empty if it does."""
     if shutil.which(method.program) is None:
         return f"not installed (package {method.package})"
-    # in the cache: what is in /tmp, a sandbox with a /tmp of its own hides by chance
+    # in the cache, since a sandbox with its own /tmp hides everything in /tmp
     with scratch_folder("sandbox", cache_folder()) as folder:
         secret, own = folder / "secret", folder / "own"
         secret.write_text("secret", encoding="ascii")
@@ -217,6 +217,6 @@ def refusal_of(method: Method, runner: Runner) -> str:
             ["sh", "-c", _PROBE.format(**values)], SandboxPaths((own,)), _environment(None)
         )
         done = runner.run(argv, deadline_s=60)
-    shown = "it shows what it should hide" if done.returncode == 1 else "no message"
+    shown = "it does not hide the host" if done.returncode == 1 else "no message"
     said = done.output.strip().splitlines() or [f"{shown} (exit status {done.returncode})"]
     return "" if done.returncode == 0 and said == ["contained"] else said[-1]

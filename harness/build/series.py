@@ -1,8 +1,7 @@
-"""Mails put together to series, so that what is measured is what somebody sent, or nothing.
+"""Groups mails into series; what is measured is exactly what somebody sent, or nothing.
 
-b4 reads the mails (harness.build.mail). Which belong together is decided here, since b4 takes one
-thread for one series: by sender, thread, version and count, and where that is not clear the series
-has a fault. Every mail is accounted for.
+b4 parses the mails (harness.build.mail), but treats a thread as one series. They are grouped here,
+by sender, thread, version and count. An ambiguous series has a fault. Every mail is accounted for.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ from harness.build.mailbox import RawMail, read_mailbox
 from harness.errors import InputError
 from harness.process import Runner
 
-# Of git send-email: one stamp for all mails of one call, then their number.
+# Message ids of git send-email: one stamp for all mails of a call, then their number.
 _STAMP = re.compile(r"(\d{14}\.\d+)-\d+-")
 
 
@@ -32,8 +31,8 @@ _STAMP = re.compile(r"(\d{14}\.\d+)-\d+-")
 class Patch:
     """One patch. `name`: its file, or its number in the series; `title`: one printable line.
 
-    `mail`: author, date, subject and text as one plain mail in mbox form, whatever the original was
-    wrapped in; the bytes of the diff are those of the sender. `strip`: as in `patch -pN`.
+    `mail`: author, date, subject and text as one plain mail in mbox form; the bytes of the diff are
+    unchanged. `strip`: as in `patch -pN`.
     """
 
     name: str
@@ -44,11 +43,11 @@ class Patch:
 
 @dataclass(frozen=True)
 class PatchSeries:
-    """Patches that belong together. `key`: what stays when its next version comes.
+    """A series of patches. `key`: identifies it across versions.
 
-    `base_commit`: an id, maybe short, or empty; `message_id`: what a reply answers; `members`: ids
-    of its mails, all versions; `prerequisites`: patch ids that it says it needs; `fault`: why it is
-    not whole; `notes`: what the user should know.
+    `base_commit`: an id, possibly abbreviated, or empty; `message_id`: the mail that a reply refers
+    to; `members`: ids of its mails, all versions; `prerequisites`: patch ids that it depends on;
+    `fault`: why it is incomplete or ambiguous; `notes`: remarks for the user.
     """
 
     key: str
@@ -66,10 +65,10 @@ class PatchSeries:
 
 @dataclass(frozen=True)
 class Mailbox:
-    """All mails of a mailbox. `series`: of each the newest version, in the order of the mails.
+    """All mails of a mailbox. `series`: the newest version of each, in the order of the mails.
 
-    `superseded`: older versions; `replies`: how many; `odd`: subjects that were not understood,
-    with the reason.
+    `superseded`: older versions; `replies`: their number; `odd`: subjects of mails that were not
+    understood, with the reason.
     """
 
     series: tuple[PatchSeries, ...]
@@ -80,7 +79,7 @@ class Mailbox:
 
 @dataclass
 class _Draft:
-    """Mails of one version of one series. `order`: place of its first mail in the mailbox."""
+    """Mails of one version of a series. `order`: position of its first mail in the mailbox."""
 
     mails: list[Mail]
     version: int
@@ -106,7 +105,7 @@ class _Draft:
 
 
 def load_mailbox(path: Path, runner: Runner) -> Mailbox:
-    """Return what is in a mailbox file or maildir. Raises InputError where it is neither."""
+    """Return the series in a mailbox file or maildir. Raises InputError if it is neither."""
     return group_mails(read_mailbox(path), runner)
 
 
@@ -122,7 +121,7 @@ def group_mails(raw: Iterable[RawMail], runner: Runner) -> Mailbox:
             odd.append(str(error))
             continue
         if mail.message_id in mails:
-            continue  # the same mail, by two lists
+            continue  # the same mail, received through two lists
         if mail.is_reply:
             replies += 1
             if mail.has_diff:
@@ -142,7 +141,7 @@ def group_mails(raw: Iterable[RawMail], runner: Runner) -> Mailbox:
 
 
 def _drafts(mails: Mapping[str, Mail]) -> list[_Draft]:
-    """Return the versions of series among mails, of which each is in one."""
+    """Return the versions of series; each mail is in one of them."""
     threads = _Threads(mails)
     order = {identifier: place for place, identifier in enumerate(mails)}
     groups: dict[tuple[object, ...], list[Mail]] = defaultdict(list)
@@ -162,7 +161,7 @@ def _drafts(mails: Mapping[str, Mail]) -> list[_Draft]:
 
 
 class _Threads:
-    """Which mail is the root of the version of a series that another one belongs to."""
+    """Finds the first mail of the version of a series to which a mail belongs."""
 
     def __init__(self, mails: Mapping[str, Mail]):
         self._mails = mails
@@ -171,7 +170,7 @@ class _Threads:
         self._anchors: dict[str, tuple[str, str]] = {}
 
     def version(self, mail: Mail) -> int:
-        """Return the version of a mail's subject, else that of the cover above it."""
+        """Return the version in a mail's subject, or that of the cover letter above it."""
         return self._versions[mail.message_id]
 
     def _version(self, mail: Mail) -> int:
@@ -182,12 +181,12 @@ class _Threads:
         return mail.version or 1
 
     def anchor(self, mail: Mail) -> tuple[str, str]:
-        """Return what all mails of a version have in common, and no mail of another one has."""
+        """Return a key that is the same for all mails of a version, and for no other mail."""
         chain: dict[str, Mail] = {}
         here: Mail | None = mail
         while (
             here and here.message_id not in chain and here.message_id not in self._anchors
-        ):  # a thread may be a ring
+        ):  # a thread may be circular
             chain[here.message_id] = mail = here
             here = self._above(here)
         known = self._anchors.get(here.message_id) if here else None
@@ -196,7 +195,7 @@ class _Threads:
         return found
 
     def _above(self, mail: Mail) -> Mail | None:
-        """Return the nearest mail above one that is of the same version."""
+        """Return the nearest mail of the same version above this one."""
         if not mail.number:
             return None
         version = self.version(mail)
@@ -205,7 +204,7 @@ class _Threads:
         )
 
     def _root(self, mail: Mail) -> tuple[str, str]:
-        """Return the anchor of a mail that is the first one of its version here."""
+        """Return the anchor of the first mail of a version."""
         if mail.number is None or (mail.number == 0 and mail.message_id in self._answered):
             return "mail", mail.message_id
         unknown = next((parent for parent in mail.parents if parent not in self._mails), "")
@@ -219,7 +218,7 @@ class _Threads:
         return "unthreaded", stamp[1] if stamp else ""
 
     def _related(self, mail: Mail) -> Iterable[Mail]:
-        """Yield the mails above one that are of the same sender and count, the nearest first."""
+        """Yield the mails above this one with the same sender and count, the nearest first."""
         for identifier in mail.parents:
             parent = self._mails.get(identifier)
             if (
@@ -231,9 +230,9 @@ class _Threads:
 
 
 def _in_turn(group: Sequence[Mail]) -> list[list[Mail]] | None:
-    """Return series that were sent one after the other, None where they overlap."""
+    """Return the series in a group that were sent one after the other, None if they overlap."""
     parts: list[list[Mail]] = []
-    sent = any(mail.sender for mail in group)  # else the dates are those of commits
+    sent = any(mail.sender for mail in group)  # otherwise the dates are those of commits
     for mail in sorted(group, key=lambda mail: mail.date) if sent else group:
         numbers = {other.number for other in parts[-1]} if parts else {mail.number}
         if mail.number in numbers:
@@ -245,7 +244,7 @@ def _in_turn(group: Sequence[Mail]) -> list[list[Mail]] | None:
 
 
 def _without_duplicates(mails: Sequence[Mail]) -> tuple[list[Mail], str]:
-    """Return one mail for each number, the latest, and why that is doubtful."""
+    """Return the latest mail of each number, and why that may be wrong (or empty)."""
     kept: dict[int, Mail] = {}
     doubt = ""
     for mail in sorted(mails, key=lambda mail: mail.date):
@@ -258,13 +257,13 @@ def _without_duplicates(mails: Sequence[Mail]) -> tuple[list[Mail], str]:
 
 
 def _lines(drafts: Sequence[_Draft]) -> dict[str, list[_Draft]]:
-    """Return each series with its versions here, the oldest first, by what stays of it."""
+    """Return the versions of each series, the oldest first, by its key."""
     by_mail = {mail.message_id: draft for draft in drafts for mail in draft.mails}
     by_titles: dict[tuple[object, ...], str] = {}
     lines: dict[str, list[_Draft]] = {}
     for draft in sorted(drafts, key=lambda draft: (draft.first.date, draft.order)):
         alike = (draft.first.sender, draft.version, frozenset(draft.titles))
-        again = by_titles.get(alike)  # a resend is the same
+        again = by_titles.get(alike)  # a resend is the same series
         key = again or _origin(draft, by_mail)
         if not again and draft.version in {other.version for other in lines.get(key, ())}:
             key = f"{key} {draft.first.message_id}"
@@ -274,12 +273,12 @@ def _lines(drafts: Sequence[_Draft]) -> dict[str, list[_Draft]]:
 
 
 def _origin(draft: _Draft, by_mail: Mapping[str, _Draft]) -> str:
-    """Return what the versions of a series share: its sender, and its change-id or first mail.
+    """Return the key of a series: its sender, and its change-id or first mail.
 
-    Of what nobody sent it is the title of the first patch.
+    For mails that were not sent it is the title of the first patch.
     """
     first = draft.first
-    if not first.sender:  # made by a tool, with other message ids each time
+    if not first.sender:  # made by a tool, with new message ids each time
         return f" {(draft.patches or [first])[0].title}"
     if change_id := _facts(draft).change_id:
         return f"{first.sender} {change_id}"
@@ -329,9 +328,9 @@ def _series(key: str, line: Sequence[_Draft], runner: Runner) -> PatchSeries:
 
 
 def kernel_name(series: PatchSeries) -> str:
-    """Return a name for one series of a mailbox that stays when its next version comes.
+    """Return a name for a series of a mailbox that is the same for all its versions.
 
-    Short, so that the tables of a mail have room for it; titles change, senders do not.
+    It is short, for tables in mails, and contains no title, since titles change.
     """
     who = series.key.strip().partition("@")[0]
     slug = re.sub(r"[^a-z0-9]+", "-", who.lower()).strip("-")[:14].strip("-")

@@ -1,12 +1,12 @@
-"""The two sides of a comparison in a user's git tree: commits, a series, or the tree as it stands.
+"""The two sides of a comparison in a user's git tree: commits, a series, or the working tree.
 
     sides = find_sides(Path("."), "HEAD", "", "", cache, runner)
     base, change = side_kernels(sides, recipe, folder, cache, runner)
 
-The tree, its index and its branches are read, never written: what has to be made a commit is made
-one in a repository of our own in the cache (`harness.build.git`), which borrows the tree's objects.
-Both kernels are one unpacked commit and a patch each. That commit stays the same from one
-comparison to the next while the patches are small, so that only what differs is built again.
+The tree, its index and its branches are never written. Commits are made in a repository of our own
+in the cache (`harness.build.git`), which borrows the tree's objects. Both kernels are one unpacked
+commit and a patch each. Further comparisons use the same commit while the patches are small, so
+that only what differs is built again.
 """
 
 import shutil
@@ -36,14 +36,14 @@ from harness.testmod.source import SOURCE_FILE
 from harness.text import one_line
 
 WORKING_TREE = "working tree"
-CONFIG = "own.config"  # the user's configuration, beside the kernel files
-UNTRACKED_LIMIT = 32 << 20  # bytes of files that git does not know: no source has as many
-_FAR = 4 << 20  # bytes of a patch, above which another commit is unpacked
+CONFIG = "own.config"  # a copy of the user's configuration, beside the kernel files
+UNTRACKED_LIMIT = 32 << 20  # bytes of untracked files: no source has as many
+_FAR = 4 << 20  # bytes of a patch above which another commit is unpacked
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side: its `commit` in our repository, the user's `word` for it, and the subject."""
+    """One side: its `commit` in our repository, the user's `word` for it, and its subject."""
 
     commit: str
     word: str
@@ -52,7 +52,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Sides:
-    """What is compared. `tree`: the top folder of the user's; `repository`: ours."""
+    """Both sides. `tree`: the top folder of the user's tree; `repository`: ours."""
 
     tree: Path
     repository: Repository
@@ -60,21 +60,21 @@ class Sides:
     change: Side
 
     def read(self, name: str) -> str | None:
-        """Return a file of the change, or None where it has none of that name."""
+        """Return the content of a file of the change, None if it does not exist."""
         shown = self.repository.git("show", f"{self.change.commit}:{name}")
         return None if shown.returncode else shown.output
 
 
 def find_tree(folder: Path) -> Path:
-    """Return the top folder of the git tree that `folder` lies in."""
+    """Return the top folder of the git tree that contains `folder`. Raises InputError."""
     here = folder.resolve()
     for top in (here, *here.parents):
         if (top / ".git").exists():
             return top
     raise InputError(
-        f"{here} is in no git tree\n  next: run this in a kernel tree, or name one with --tree "
+        f"{here} is not in a git tree\n  next: run this in a kernel tree, or name one with --tree "
         "(`git init`, `git add --all --force` "
-        "and `git commit` make one of an unpacked tarball)"
+        "and `git commit` turn an unpacked tarball into one)"
     )
 
 
@@ -85,14 +85,14 @@ def find_sides(
 
     `base`: a commit, `A..B` or `A...B`; empty: HEAD, or what the series names. `change`: a commit;
     empty: the working tree. `patches`: a mailbox, a folder of patches, "-" for a mailbox on
-    standard input, or empty. Raises InputError. Whether they differ: `refuse_same`.
+    standard input, or empty. Raises InputError. `refuse_same` checks that they differ.
     """
     tree = find_tree(folder)
     if ".." in base and not change and not patches:
         return _range_sides(tree, base, cache, runner)
     if patches:
         if change:
-            raise InputError(f"--patch says what the change is; found also {change!r}")
+            raise InputError(f"--patch already defines the change; found also {change!r}")
         sides = _series_sides(tree, base, patches, cache, runner)
     else:
         repository, first = _commit_side(tree, base or "HEAD", cache, runner)
@@ -105,7 +105,7 @@ def find_sides(
 
 
 def find_change(folder: Path, commit: str, patches: str, cache: Cache, runner: Runner) -> Sides:
-    """Return a change alone, with what it is on top of as the base; both may be the same.
+    """Return a change with its own base; both may be the same.
 
     `commit`: empty for the working tree. `patches`: see `find_sides`. Raises InputError.
     """
@@ -132,9 +132,9 @@ def _range_sides(tree: Path, text: str, cache: Cache, runner: Runner) -> Sides:
 
 
 def refuse_same(sides: Sides) -> None:
-    """Raise InputError where there is nothing to compare.
+    """Raise InputError if both sides are the same.
 
-    Apart from `find_sides`, so that a fault in what else the user asked for is said first.
+    Not part of `find_sides`, so that errors in other options are reported first.
     """
     ours = sides.repository
     if ours.tree_of(sides.base.commit) == ours.tree_of(sides.change.commit):
@@ -147,7 +147,7 @@ def refuse_same(sides: Sides) -> None:
 def _kernel_sides(sides: Sides) -> Sides:
     if sides.read(SOURCE_FILE) is None or sides.read("mm/vmalloc.c") is None:
         raise InputError(
-            f"{sides.tree} is no kernel tree: {sides.change.word} has no {SOURCE_FILE} or no "
+            f"{sides.tree} is not a kernel tree: {sides.change.word} has no {SOURCE_FILE} or no "
             "mm/vmalloc.c"
         )
     return sides
@@ -190,10 +190,10 @@ def _series_sides(tree: Path, base: str, patches: str, cache: Cache, runner: Run
 
 
 def _working_tree_side(tree: Path, repository: Repository) -> Side:
-    """Make a commit in our repository of the files of `tree` as they stand.
+    """Commit the present files of `tree` to our repository.
 
-    Untracked files are part of it, ignored ones are not. The index is a copy of the user's, for
-    what it knows of unchanged files; where that cannot be used, every file is read.
+    Untracked files are included, ignored ones are not. The index starts as a copy of the user's, so
+    that unchanged files need not be read; if that is unusable, every file is.
     """
     head = repository.base
     with scratch_folder("index") as scratch:
@@ -204,7 +204,7 @@ def _working_tree_side(tree: Path, repository: Repository) -> Side:
         if unmerged := repository.read(*where, "ls-files", "--unmerged", "--full-name", env=env):
             name = unmerged.splitlines()[0].partition("\t")[2]
             raise InputError(
-                f"{tree}: {one_line(name)} has conflicts that are not resolved\n"
+                f"{tree}: {one_line(name)} has unresolved conflicts\n"
                 "  next: resolve them, or name two commits"
             )
         _refuse_many_untracked(tree, repository, where, env)
@@ -215,7 +215,7 @@ def _working_tree_side(tree: Path, repository: Repository) -> Side:
 
 
 def _write_index(tree: Path, repository: Repository, index: Path) -> None:
-    """Fill `index` from the user's, times included, and take over what their clone ignores."""
+    """Copy the user's index, times included, to `index`, and their clone's excludes."""
     arguments = ["rev-parse", "--git-path", "index", "--git-path", "info/exclude"]
     asked = ask_user_repository(tree, arguments, repository.runner)
     if asked.returncode:
@@ -225,10 +225,10 @@ def _write_index(tree: Path, repository: Repository, index: Path) -> None:
     replace_file(repository.folder / "info/exclude", ignored)
     env = {"GIT_INDEX_FILE": str(index)}
     if theirs.is_file():
-        shutil.copy2(theirs, index)  # git tells by its time which entries may be stale
+        shutil.copy2(theirs, index)  # git uses its time to find entries that may be stale
         if repository.git("ls-files", "--error-unmatch", "Makefile", env=env).returncode == 0:
             return
-    index.unlink(missing_ok=True)  # none, a split one, or one that this git cannot read
+    index.unlink(missing_ok=True)  # missing, split, or unreadable for this git
     repository.read("read-tree", repository.base, env=env)
 
 
@@ -244,9 +244,9 @@ def _refuse_many_untracked(
     if sum(sizes.values()) > UNTRACKED_LIMIT:
         largest = max(sizes, key=lambda name: sizes[name])
         raise InputError(
-            f"{tree}: files that git does not know have {sum(sizes.values()) >> 20} MiB, at most "
-            f"{UNTRACKED_LIMIT >> 20} are taken for source; the largest is {one_line(largest)}\n"
-            "  next: name them in .git/info/exclude, or move them"
+            f"{tree}: untracked files have {sum(sizes.values()) >> 20} MiB, at most "
+            f"{UNTRACKED_LIMIT >> 20} are copied as source; the largest is {one_line(largest)}\n"
+            "  next: list them in .git/info/exclude, or move them"
         )
 
 
@@ -287,7 +287,7 @@ def side_kernels(
 
 
 def _origin(sides: Sides, cache: Cache, runner: Runner) -> str:
-    """Return the commit to unpack: that of the last time if it is close, else the base."""
+    """Return the commit to unpack: that of the last comparison if close, else the base."""
     ours, base = sides.repository, sides.base.commit
     memory = cache.place("git", f"{ours.folder.name}.origin")
     known = memory.read_text(encoding="ascii").strip() if memory.is_file() else base

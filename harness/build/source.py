@@ -1,4 +1,4 @@
-"""Kernel sources: each kind gives a digest, cheaply, and can be unpacked into an empty folder."""
+"""Kernel sources: each kind has a digest, found cheaply, and can be unpacked into a folder."""
 
 import hashlib
 import os
@@ -27,19 +27,19 @@ DEBIAN_FOLDER = Path("/usr/src")
 
 @dataclass(frozen=True)
 class PinnedSource:
-    """A source whose contents are known by digest. `unpack` fills an empty folder with them.
+    """A source identified by a digest. `unpack` writes its contents into an empty folder.
 
-    `fetch` is called before, for what has to come from elsewhere; it says how far it is.
+    `fetch` is called first, to download it if necessary, and reports its progress.
     """
 
     digest: str  # KIND-HEX; also the name of its folder in the cache
-    origin: str  # for people: where it came from
+    origin: str  # description for people
     unpack: Callable[[Path], None]
     fetch: Callable[[Notify], None] = lambda _: None
 
 
 def pin_source(spec: KernelSpec, cache: Cache, runner: Runner) -> PinnedSource:
-    """Return the source of `spec`. Raises InputError when it is not there or not what it says."""
+    """Return the source of `spec`. Raises InputError if it is missing or its digest differs."""
     match spec.source:
         case DebianSource(debian=package):
             return _pin_tarball(_debian_tarball(package), cache, runner)
@@ -54,7 +54,7 @@ def pin_source(spec: KernelSpec, cache: Cache, runner: Runner) -> PinnedSource:
 
 
 def ensure_source(source: PinnedSource, cache: Cache, notify: Notify) -> Path:
-    """Return the folder with the pristine source, unpacked at most once for each digest."""
+    """Return the folder with the pristine source, unpacked once per digest."""
     folder = cache.place("sources", source.digest)
     if not folder.is_dir():
         with cache.lock(
@@ -71,14 +71,14 @@ def ensure_source(source: PinnedSource, cache: Cache, notify: Notify) -> Path:
 def untar_argv(archive: Path, folder: Path) -> list[str]:
     """Return the command that unpacks `archive` below `folder` without its top folder.
 
-    GNU tar strips leading slashes, refuses members with `..`, and makes symbolic links that lead
-    out of the folder last, so nothing is written through them.
+    GNU tar strips leading slashes, refuses members with `..`, and creates symbolic links that lead
+    out of the folder last, so that nothing is written through them.
     """
     return tar_argv(archive, "-C", str(folder), "--strip-components=1", "--no-same-owner")
 
 
 def tar_argv(archive: Path, *options: str) -> list[str]:
-    """Return the command that takes what `options` say out of `archive`; xz uses every CPU."""
+    """Return the tar command that reads `archive` with `options`; xz uses all CPUs."""
     compressor = ["-I", "xz -T0"] if archive.suffix == ".xz" else []
     return ["tar", "-x", *compressor, "-f", str(archive), *options]
 
@@ -121,7 +121,7 @@ def _pin_url(url: str, sha256: str, cache: Cache, runner: Runner) -> PinnedSourc
 
     def unpack(folder: Path) -> None:
         done = runner.run(untar_argv(path, folder))
-        path.unlink()  # what was unpacked is kept
+        path.unlink()  # the unpacked source is kept
         if done.returncode:
             raise InputError(f"unpacking {url}: {last_lines(done.output)}")
 
@@ -160,9 +160,9 @@ def _pin_tree(tree: Path, runner: Runner) -> PinnedSource:
 
 
 def _tree_files(tree: Path, runner: Runner) -> Iterator[str]:
-    """Yield the files of a tree as it stands, without what git ignores (a build in the tree).
+    """Yield the present files of a tree, except those that git ignores (such as objects).
 
-    Those of a submodule that is checked out count; another work tree that lies in it does not.
+    Files of checked out submodules are included, nested work trees are not.
     """
     if not (tree / ".git").exists():
         for folder, _, files in os.walk(tree):

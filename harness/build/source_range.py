@@ -1,7 +1,7 @@
-"""A row of kernels, each one change further: the commits of a branch, or the patches of a series.
+"""A range of kernels, each with one more change: commits of a branch, or patches of a series.
 
-Every one of them is the first one's source and a patch, so that it starts from the others' objects
-and no commit is unpacked whole.
+Each kernel is the source of the first one and a patch, so that it is built from the others' objects
+and no further commit is unpacked.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from harness.text import one_line
 
 @dataclass(frozen=True)
 class SourceChange:
-    """One kernel of a row. `name`: of the kernel; `id`: commit or patch; `title`: its subject."""
+    """One kernel of a range. `name`: of the kernel; `id`: commit or patch; `title`: its subject."""
 
     name: str
     id: str
@@ -35,7 +35,7 @@ class SourceChange:
 
 @dataclass(frozen=True)
 class SourceRange:
-    """`changes[0]` is GOOD, the last one BAD. `spec` returns the kernel of a number in it."""
+    """`changes[0]` is GOOD, the last one BAD. `spec` returns the kernel with a given index."""
 
     changes: tuple[SourceChange, ...]
     spec: Callable[[int], KernelSpec]
@@ -49,10 +49,10 @@ class SourceRange:
 def commit_range(
     recipe: KernelSpec, tree: Path, good: str, bad: str, cache: Cache, runner: Runner
 ) -> SourceRange:
-    """Return the commits from `good` to `bad` along first parents; a merge is one of them.
+    """Return the commits from `good` to `bad` along first parents; a merge is one change.
 
-    `recipe` gives configuration, toolchain, boot parameters and patches on top of each. Raises
-    InputError where there is no such line of commits.
+    `recipe` has the configuration, toolchain, boot parameters and patches of each kernel. Raises
+    InputError if `good` is not on that line of commits.
     """
     try:
         ours, theirs = (open_commit(str(tree), ref, cache, runner) for ref in (good, bad))
@@ -94,10 +94,10 @@ def commit_range(
 
 
 def patch_range(recipe: KernelSpec, place: Path, cache: Cache, runner: Runner) -> SourceRange:
-    """Return `recipe`'s kernel and, one after the other, the patches at `place` on top of it.
+    """Return the kernel of `recipe`, then with the first, first two ... patches at `place`.
 
-    `place`: a folder of patches (in the order of quilt's file `series`, else of their names) or a
-    mailbox with one series. Raises InputError where it is not one whole series.
+    `place`: a folder of patches (in the order of quilt's file `series`, or of their names) or a
+    mailbox with one series. Raises InputError if it is not one complete series.
     """
     series = load_series(place, runner)
     folder = _write_recipe(recipe, str(place.absolute()), cache)
@@ -115,7 +115,7 @@ def patch_range(recipe: KernelSpec, place: Path, cache: Cache, runner: Runner) -
 
 
 def load_series(place: Path, runner: Runner) -> PatchSeries:
-    """Return the one series in a folder or mailbox. Raises InputError where it is not one."""
+    """Return the only series in a folder or mailbox. Raises InputError for none or several."""
     maildir = (place / "cur").is_dir() or (place / "new").is_dir()
     found = load_mailbox(place, runner) if maildir or not place.is_dir() else None
     if found and len(found.series) != 1:
@@ -161,7 +161,7 @@ def _variant(
 
 
 def _write_recipe(recipe: KernelSpec, what: str, cache: Cache) -> Path:
-    """Copy patches and fragments of `recipe` to a kernels folder of the bisection's own."""
+    """Copy patches and fragments of `recipe` to a new kernels folder, for the range."""
     digest = hashlib.sha256(f"{recipe.model_dump_json()} {what}".encode()).hexdigest()[:24]
     folder = cache.place("histories", digest)
     (folder / "patches").mkdir(parents=True, exist_ok=True)

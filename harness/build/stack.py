@@ -1,7 +1,7 @@
-"""Where the entries of a kernel's stack trace stand in its source, by vmlinux's debug information.
+"""Finds the source lines of a kernel's stack traces in vmlinux's debug information.
 
-A trace names functions and offsets (`vfree+0x12/0x40`), so neither a kernel's random base nor the
-place of a module matters. binutils' addr2line reads the line tables, inlined calls included.
+A trace has functions and offsets (`vfree+0x12/0x40`), so that neither a kernel's random base nor a
+module's address matters. binutils' addr2line reads the line tables, including inlined calls.
 """
 
 import os
@@ -26,7 +26,7 @@ _ENTRY = re.compile(
     r"\b(?P<text>(?P<name>[A-Za-z_][\w.]{0,127})"
     r"\+0x(?P<offset>[0-9a-f]{1,8})/0x(?P<size>[0-9a-f]{1,8}))(?P<module> \[test_vmalloc\b)?"
 )
-_MOST = 200  # entries looked up; a log may hold any number of traces
+_MOST = 200  # entries looked up, since a log may have any number of traces
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class _Entry:
 def locate_stack(logs: Iterable[str], kernel: BuiltKernel, runner: Runner) -> dict[str, str]:
     """Return `function+offset/size` -> `mm/vmalloc.c:2345` for the stack entries in `logs`.
 
-    An inlined call reads `mm/vmalloc.c:120 in mm/vmalloc.c:2345`. Empty without debug information
-    (fragments/debug-info.config), and an entry that is nowhere is left out.
+    An inlined call is `mm/vmalloc.c:120 in mm/vmalloc.c:2345`. Empty without debug information
+    (fragments/debug-info.config); entries that are not found are left out.
     """
     entries = list({entry.text: entry for log in logs for entry in _parse(log)}.values())[:_MOST]
     places: dict[str, str] = {}
@@ -57,7 +57,7 @@ def locate_stack(logs: Iterable[str], kernel: BuiltKernel, runner: Runner) -> di
 
 
 def annotate_stack(log: str, places: Mapping[str, str]) -> str:
-    """Return `log` with the place behind each entry that has one."""
+    """Return `log` with the source line after each entry in `places`."""
 
     def place(match: re.Match[str]) -> str:
         found = places.get(match["text"])
@@ -84,7 +84,7 @@ def _parse(log: str) -> Iterable[_Entry]:
 
 
 def _addresses(file: Path, entries: Iterable[_Entry]) -> Mapping[str | None, dict[str, int]]:
-    """Return section -> entry -> address; only a module's addresses count from a section."""
+    """Return section -> entry -> address; a module's addresses are relative to a section."""
     found: dict[str | None, dict[str, int]] = defaultdict(dict)
     try:
         with file.open("rb") as stream:
@@ -94,14 +94,14 @@ def _addresses(file: Path, entries: Iterable[_Entry]) -> Mapping[str | None, dic
                 return found
             for entry in entries:
                 named = symbols.get_symbol_by_name(entry.name) or []
-                # Two static functions may share a name; the printed size tells most apart.
+                # Static functions may share a name; the printed size distinguishes most.
                 sized = [one for one in named if one["st_size"] == entry.size] or named
                 if len(sized) != 1:
                     continue
                 index = sized[0]["st_shndx"]
                 relative = elf["e_type"] == "ET_REL" and isinstance(index, int)
                 section = elf.get_section(index).name if relative else None
-                back = 0 if entry.exact else 1  # a return address may lie in the next line
+                back = 0 if entry.exact else 1  # a return address may belong to the next line
                 found[section][entry.text] = sized[0]["st_value"] + entry.offset - back
     except (OSError, ELFError):
         return {}

@@ -1,9 +1,8 @@
-"""The configuration that a kernel starts from, where it is not nothing but what fragments ask for.
+"""The configuration that a kernel starts from, if its kernel file has a `config`.
 
-`config` of a kernel file: a `.config`, a defconfig of the tree, or localyesconfig. What the harness
-must have comes on top (`REQUIRED`), then the kernel's own fragments; every other symbol is as the
-configuration has it. Its modules are left out: nothing could load them, since a guest has no file
-system but ours, and a lab host boots with that of its own kernel.
+It is a `.config`, a defconfig of the tree, or localyesconfig. `REQUIRED`, which the harness needs,
+and the kernel's own fragments change it. Its modules are dropped, since nothing could load them: a
+guest has only our file system, and a lab host boots with that of its own kernel.
 """
 
 import gzip
@@ -26,7 +25,7 @@ REQUIRED = "fragments/required.config"
 LOCALYES = "localyesconfig"
 
 _DEFCONFIG = re.compile(r"^[\w-]*defconfig\Z")
-_LARGEST = 4 << 20  # bytes of a .config; those of distributions have 300,000
+_LARGEST = 4 << 20  # bytes of a .config; a distribution's has 300,000
 
 
 @dataclass(frozen=True)
@@ -37,27 +36,27 @@ class StartConfig:
     empty for a defconfig. `modules`: what localyesconfig takes for lsmod's output.
     """
 
-    word: str  # as the kernel file has it
+    word: str  # as in the kernel file
     target: str = ""
     text: str = ""
     modules: str = ""
 
     @property
     def inputs(self) -> list[str]:
-        """Return what a build's key has of it."""
+        """Return what a build's key contains."""
         digests = [sha256(text.encode()).hexdigest() for text in (self.text, self.modules)]
         return [self.target, *digests]
 
 
 def required_fragments(spec: KernelSpec) -> tuple[str, ...]:
-    """Return the fragments that come before the kernel's own, below the kernels folder."""
+    """Return the fragments, below the kernels folder, that come before the kernel's own."""
     return (REQUIRED, *spec.arch.required) if spec.config else ()
 
 
 def read_start_config(spec: KernelSpec, system: Path = Path("/")) -> StartConfig | None:
-    """Return what `spec` starts from, None where that is nothing. Raises InputError.
+    """Return the start configuration of `spec`, None if it has none. Raises InputError.
 
-    `system`: below it lie proc and boot of the machine that localyesconfig is for.
+    `system`: the root folder of the machine for localyesconfig, with proc and boot.
     """
     word = spec.config
     if not word:
@@ -75,7 +74,7 @@ def is_defconfig(word: str) -> bool:
 
 
 def config_file(spec: KernelSpec) -> Path | None:
-    """Return the file that `spec` starts from; None where it names none."""
+    """Return the configuration file of `spec`, None if `config` is not a file."""
     if not spec.config or spec.config == LOCALYES or is_defconfig(spec.config):
         return None
     path = Path(spec.config).expanduser()
@@ -85,7 +84,7 @@ def config_file(spec: KernelSpec) -> Path | None:
 def _read(path: Path | None) -> str:
     if path is None or not path.is_file():
         raise InputError(
-            f"config: there is no file {path}\n  next: name a .config, a defconfig of the tree "
+            f"config: {path} does not exist\n  next: name a .config, a defconfig of the tree "
             f"such as x86_64_defconfig, or {LOCALYES}"
         )
     with path.open("rb") as stream:
@@ -94,7 +93,7 @@ def _read(path: Path | None) -> str:
 
 
 def checked_text(content: bytes, name: str) -> str:
-    """Return the text of a `.config`, gzip allowed. Raises InputError for what is none."""
+    """Return the text of a `.config`, possibly gzip. Raises InputError if it is not one."""
     if content.startswith(b"\x1f\x8b"):
         try:
             with gzip.open(io.BytesIO(content)) as stream:
@@ -104,25 +103,25 @@ def checked_text(content: bytes, name: str) -> str:
     text = content.decode("utf-8", "replace")
     if len(content) > _LARGEST or not parse_config(text):
         raise InputError(
-            f"config: {name} is no kernel configuration: expected lines like CONFIG_SMP=y"
+            f"config: {name} is not a kernel configuration: expected lines like CONFIG_SMP=y"
         )
     return text
 
 
 def _running_config(system: Path) -> str:
-    """Return the configuration of the kernel that runs here."""
+    """Return the configuration of the running kernel."""
     places = [system / "proc/config.gz", system / f"boot/config-{os.uname().release}"]
     for place in places:
         if place.is_file():
             return checked_text(place.read_bytes(), str(place))
     raise InputError(
-        f"config: {LOCALYES} starts from the running kernel's configuration, and there is neither "
+        f"config: {LOCALYES} needs the running kernel's configuration, but there is neither "
         f"{' nor '.join(map(str, places))}\n  next: copy its .config here and name the file"
     )
 
 
 def _loaded_modules(system: Path) -> str:
-    """Return the loaded modules as `lsmod` prints them; a kernel without any has no such file."""
+    """Return the loaded modules in the format of `lsmod`, if any."""
     listed = system / "proc/modules"
     rows = listed.read_text(encoding="ascii").splitlines() if listed.is_file() else []
     names = sorted(row.split()[0] for row in rows)  # sizes and users change from hour to hour
@@ -130,9 +129,9 @@ def _loaded_modules(system: Path) -> str:
 
 
 def start_text(values: Mapping[str, str], requests: Collection[str]) -> tuple[str, int]:
-    """Return the text of a start without its modules and `requests`, and how many modules it had.
+    """Return a configuration without its modules and the symbols in `requests`, as text.
 
-    `values`: symbol -> value. What the fragments ask for is written behind it.
+    `values`: values by symbol. Also returns the number of modules. The fragments' values follow it.
     """
     kept = {symbol: value for symbol, value in values.items() if symbol not in requests}
     modules = sum(value == "m" for value in kept.values())
@@ -146,7 +145,7 @@ def start_text(values: Mapping[str, str], requests: Collection[str]) -> tuple[st
 def additions(
     before: Mapping[str, str], after: Mapping[str, str], requests: Mapping[str, Request]
 ) -> Sequence[str]:
-    """Return what fragments made other than the start had it, as `CONFIG_TEST_VMALLOC=m`."""
+    """Return what the fragments changed, like `CONFIG_TEST_VMALLOC=m`."""
     symbols = [s.symbol for request in requests.values() for s in request.alternatives]
     return [
         f"CONFIG_{symbol}={after.get(symbol, 'n')}"
@@ -156,7 +155,7 @@ def additions(
 
 
 def describe_start(config: str, added: Sequence[str], dropped_modules: int) -> str:
-    """Return what a kernel started from and what was changed in it, for people."""
+    """Return, as text, what a kernel started from and what was changed."""
     parts = [f"added: {', '.join(added)}" if added else "nothing added"]
     if dropped_modules:
         modules = "1 module" if dropped_modules == 1 else f"{dropped_modules} modules"

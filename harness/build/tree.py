@@ -1,12 +1,12 @@
 """Build trees: a linked copy of the source with the objects in a folder below it.
 
-The objects lie in a direct child of the source, so that kbuild refers to the source as `..`
-(Makefile: `srctree := ..`): no compiler command holds an absolute path, and a copied tree is
-up to date in its new place. What kbuild still writes absolutely (the tools' dependencies, above
-all objtool's, on which every object depends) is rewritten by `rebase_paths`.
+The objects are in a direct child of the source, so that kbuild refers to the source as `..`
+(Makefile: `srctree := ..`). Compiler commands then have no absolute paths, and a copied tree is up
+to date in its new place. `rebase_paths` rewrites the remaining absolute paths (dependencies of the
+tools, above all of objtool, on which every object depends).
 
-make judges by times. Whatever differs from the tree that the objects were built from gets the
-present time, and whatever is alike keeps the time that it had there: see `renew_differences`.
+make compares times. `renew_differences` gives every file that differs from the tree of the objects
+the present time; equal files keep the time that they had there.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ OBJECTS = "objects"
 
 @dataclass(frozen=True)
 class BaseTree:
-    """A finished tree to start from. It was moved after it was built, so its records say where.
+    """A finished tree to start from. `built_in`: its folder during the build, before it was moved.
 
-    `patched`: the files by which it differs from the source that is wanted now; None: unknown, as
-    where it is of another source.
+    `patched`: the files in which it differs from the wanted source; None: unknown, for another
+    source.
     """
 
     key: str
@@ -38,7 +38,7 @@ class BaseTree:
 
 
 def link_tree_argv(source: Path, tree: Path) -> list[str]:
-    """Return the command that gives `tree` the contents of `source`, but its objects, as links."""
+    """Return the command that links the contents of `source`, except objects, to `tree`."""
     names = sorted(path.name for path in source.iterdir() if path.name != OBJECTS)
     return ["cp", "-a", "--link", "-t", str(tree), "--", *(f"{source}/{name}" for name in names)]
 
@@ -49,10 +49,10 @@ def copy_objects_argv(base: Path, tree: Path) -> list[str]:
 
 
 def populate_tree(source: Path, tree: Path, base: BaseTree | None, runner: Runner) -> bool:
-    """Fill `tree` from `source`, and with the objects of the finished tree `base`.
+    """Fill `tree` from `source`, with the objects of the finished tree `base`.
 
-    Returns whether the base could be used; then `renew_differences` has to follow once the tree is
-    patched. Files of a base of the same source are shared with it, whose times its objects know.
+    Returns whether the base was used; then `renew_differences` must be called after patching. Files
+    are shared with a base of the same source, so that they have the times its objects expect.
     """
     tree.mkdir()
     shared = base and base.patched is not None and (base.tree / OBJECTS).is_dir()
@@ -69,7 +69,7 @@ def populate_tree(source: Path, tree: Path, base: BaseTree | None, runner: Runne
 
 
 def _restore(pristine: Path, ours: Path) -> None:
-    """Give `ours` the form that it has in the source, if it is there at all."""
+    """Replace `ours` by its pristine form, or remove it if there is none."""
     ours.unlink(missing_ok=True)
     if os.path.lexists(pristine):
         ours.parent.mkdir(parents=True, exist_ok=True)
@@ -77,36 +77,35 @@ def _restore(pristine: Path, ours: Path) -> None:
 
 
 def renew_differences(tree: Path, base: BaseTree, patched: Iterable[str]) -> None:
-    """Make the objects of `base`, copied to `tree`, older than every file that is other in `tree`.
+    """Make every file that differs between `tree` and `base` newer than the objects of `base`.
 
-    `patched`: the files by which `tree` differs from its source. A patched file of `base` is
-    younger than its pristine form, whose object would pass for up to date. Alike files, younger in
-    `tree` because they are of another source or were patched again, are replaced by those of
-    `base`.
+    `patched`: the files in which `tree` differs from its source. A patched file of `base` is newer
+    than its pristine form, whose object would seem up to date. Equal files that are newer in
+    `tree`, since they are of another source or were patched again, are replaced by those of `base`.
     """
     known = base.patched
     names = inodes(tree) if known is None else {*known, *patched}
     for name in names:
         ours, theirs = tree / name, base.tree / name
-        with contextlib.suppress(FileNotFoundError):  # new files have no objects to be older than
+        with contextlib.suppress(FileNotFoundError):  # new files have no objects yet
             if os.path.samestat(ours.lstat(), theirs.lstat()) or ours.is_symlink():
                 continue
             _replace(ours, theirs, link=_alike(ours, theirs))
 
 
 def _alike(ours: Path, theirs: Path) -> bool:
-    """Return whether contents are the same, and whether they are programs.
+    """Return whether two files have the same contents and executable bit.
 
-    What else a mode allows is of no matter: who unpacked a source, and from what, decides it.
+    Other mode bits depend on how a source was unpacked.
     """
     modes = {bool(path.stat().st_mode & 0o100) for path in (ours, theirs)}
     return theirs.is_file() and len(modes) == 1 and filecmp.cmp(ours, theirs, shallow=False)
 
 
 def _replace(ours: Path, theirs: Path, link: bool) -> None:
-    """Give `ours` another inode: that of `theirs`, or one of its own with the present time.
+    """Replace the inode of `ours` by that of `theirs`, or by a copy with the present time.
 
-    What it was is a link into the pristine source, whose time is not ours to change.
+    It was a hard link to the pristine source, whose time must not change.
     """
     with replacement(ours) as fresh:
         if link:
@@ -117,9 +116,9 @@ def _replace(ours: Path, theirs: Path, link: bool) -> None:
 
 
 def inodes(tree: Path) -> dict[str, int]:
-    """Return the files of a build tree without its objects, relative to it, with their inodes.
+    """Return the inodes of the files of a build tree, except objects, by relative path.
 
-    The folders alone are read, not one of the files.
+    Reads folders only, no files.
     """
     found: dict[str, int] = {}
     folders = [""]

@@ -18,8 +18,8 @@ _FIRST_ERROR = re.compile(
     r"|: not found|\berror: |^E: ).*$",
     re.MULTILINE | re.IGNORECASE,
 )
-# When the harness dies, by whatever signal, this shell gets SIGTERM (the runner's own setpriv would
-# kill it without notice) and takes tuxmake, make and the compilers, its process group, along.
+# When the harness dies, this shell gets SIGTERM (the runner's own setpriv would kill it without
+# notice) and ends its process group: tuxmake, make and the compilers.
 _DEATH_SIGNAL = ["setpriv", "--pdeathsig", "TERM", "--"]
 _DEATH_SIGNAL += ["sh", "-c", 'trap "kill -KILL 0" TERM; "$@" & wait $!', "sh"]
 _MAKE_ERROR = re.compile(r"^.*\*\*\* .*$", re.MULTILINE)
@@ -27,12 +27,12 @@ _MAKE_ERROR = re.compile(r"^.*\*\*\* .*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Toolchain:
-    """A compiler as the kernel file names it, and what it says of itself."""
+    """A compiler as named in the kernel file, with its version."""
 
     name: str  # gcc, gcc-12, clang, clang-14
     version: str  # the first lines of the compiler's and the linker's --version
     ccache: bool
-    arch: Architecture = X86_64  # that it compiles for
+    arch: Architecture = X86_64  # it compiles for this
 
     @property
     def family(self) -> str:
@@ -43,9 +43,9 @@ class Toolchain:
 def probe_toolchain(
     name: str, arch: Architecture, runner: Runner, find: Callable[[str], str | None]
 ) -> Toolchain:
-    """Return what `name` for `arch` is on this machine; `find` is `shutil.which`.
+    """Return the toolchain `name` for `arch` on this machine; `find` is `shutil.which`.
 
-    clang compiles for every architecture; gcc is a compiler of its own for each. Raises ToolError.
+    clang compiles for every architecture, a gcc for one. Raises ToolError.
     """
     prefix = arch.cross_prefix()
     programs = (name, name.replace("clang", "ld.lld"))
@@ -65,9 +65,9 @@ def probe_toolchain(
 def shim_compiler(
     toolchain: Toolchain, folder: Path, find: Callable[[str], str | None]
 ) -> str | None:
-    """Return a PATH on which `gcc` is the wanted version, or None where that needs no help.
+    """Return a PATH on which `gcc` is the wanted version, None if it is already.
 
-    tuxmake takes versioned toolchains in containers only; outside them it calls plain gcc.
+    tuxmake supports versioned toolchains in containers only; outside them it calls plain gcc.
     """
     if not toolchain.name.startswith("gcc-"):
         return None
@@ -89,10 +89,9 @@ def tuxmake_argv(
 ) -> list[str]:
     """Return the command that builds `target` ("config" or "default") of `tree`.
 
-    `kconfig`: what configures it, a target or a file, and targets to make after that.
-
-    Options as pairs, so that `--dry-run` reads well. `KCFLAGS` is emptied: tuxmake would put the
-    folder's absolute path into every compiler command, and a copied tree would be rebuilt.
+    `kconfig`: a target or file that configures it, and further targets. `KCFLAGS` is emptied:
+    tuxmake would put the folder's absolute path into every compiler command, and a copied tree
+    would be rebuilt.
     """
     argv = [sys.executable, "-m", "tuxmake", "--verbose", "--fail-fast"]
     argv.append(f"--target-arch={toolchain.arch.name}")
@@ -114,11 +113,10 @@ def run_tuxmake(
     path: str | None = None,
     deadline_s: float | None = None,
 ) -> int:
-    """Run `argv`; `on_target` gets the number of targets made so far. Returns the last one.
+    """Run `argv` and return the number of targets made; `on_target` gets it during the build.
 
-    `path`: a PATH whose first folder may hold the wanted compiler. Raises KernelBuildError with
-    the first error that the compiler reported, or when `deadline_s` has passed, and
-    InfrastructureError when the disk is full.
+    `path`: a PATH whose first folder may hold the wanted compiler. Raises KernelBuildError with the
+    compiler's first error or after `deadline_s`, InfrastructureError if the disk is full.
     """
     made = 0
 
@@ -141,6 +139,6 @@ def run_tuxmake(
 
 
 def first_error(output: str) -> str:
-    """Return the line on which a build failed first: the compiler's word, else make's."""
+    """Return the first error of a build, by the compiler if there is one, else by make."""
     found = _FIRST_ERROR.search(output) or _MAKE_ERROR.search(output)
     return found[0].strip() if found else "the build failed without an error message"

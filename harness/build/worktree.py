@@ -1,10 +1,10 @@
-"""Git for trees of the harness's own: a kernel source as a repository, a series applied to it.
+"""Kernel sources as repositories of the harness, with series applied to them.
 
     repository = ensure_repository(recipe, cache, runner)    # a tarball becomes one on first use
     commits = apply_series(repository, repository.base, series, folder)
     spec = kernel_at(recipe, repository, commits[-1], "name", kernels)   # `ensure_kernel` builds it
 
-The repositories lie in the cache: harness.build.git. A series touches nothing outside its worktree.
+Repositories are in the cache (harness.build.git). A series changes nothing outside its worktree.
 """
 
 import io
@@ -35,14 +35,14 @@ from harness.scratch import scratch_folder
 from harness.spec.kernel import GitSource, KernelSpec, Source, TarballSource, TreeSource
 from harness.text import one_line
 
-PATCH_LIMIT = 32 << 20  # bytes; two commits that lie further apart are unpacked each for itself
+PATCH_LIMIT = 32 << 20  # bytes; commits that differ by more are unpacked separately
 
 
 def ensure_repository(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repository:
     """Return the repository that has the source of `recipe` as `base`, with its patches applied.
 
-    A tarball, a Debian package or a tree becomes a repository of one commit, once. Of a git source
-    the ref is fetched, so that `base` is where it points today.
+    A tarball, Debian package or tree is turned into a repository of one commit, once. For a git
+    source the ref is fetched, so that `base` is its present commit.
     """
     if isinstance(recipe.source, GitSource):
         place = repository_place(recipe.folder, recipe.source.git)
@@ -62,9 +62,9 @@ def apply_series(
 ) -> list[str]:
     """Apply `series` on commit `base` with `git am`; return the commit of each patch.
 
-    `contained`: `git am` runs in a sandbox. Nothing is left of the worktree. Raises InputError that
-    names patch, file and hunk, and for a series that touches a file outside `paths` (see
-    `harness.build.allowed`; None: any) or holds a symbolic link.
+    `contained`: `git am` runs in a sandbox. The worktree is removed. Raises InputError with patch,
+    file and hunk if it does not apply, and for a series that changes a file outside `paths`
+    (`harness.build.allowed`; None: any) or contains a symbolic link.
     """
     if series.fault:
         raise InputError(f"series {series.title!r}: {series.fault}")
@@ -92,8 +92,8 @@ def kernel_at(
 ) -> KernelSpec:
     """Return the kernel `name`: configuration and toolchain of `recipe`, source of `commit`.
 
-    It is the recipe's source with one more patch, so that nothing is unpacked again and the build
-    starts from the recipe's objects. Writes patch, fragments and kernel file below `kernels`.
+    It is the recipe's source with one more patch, so that nothing is unpacked again and the objects
+    of the recipe are reused. Writes patch, fragments and kernel file below `kernels`.
     """
     (kernels / "patches").mkdir(parents=True, exist_ok=True)
     copy_inputs(recipe, kernels)
@@ -142,7 +142,7 @@ def _import(recipe: KernelSpec, cache: Cache, runner: Runner) -> Repository:
 
 
 def _commit_tree(repository: Repository, pristine: Path) -> None:
-    """Make one commit of a folder. All goes to one pack at once, not to 80,000 files."""
+    """Commit a folder, into one pack instead of 80,000 object files."""
     begin_repository(repository.folder, repository.runner)
     pack = ["-c", "core.bigFileThreshold=1", "-c", "core.compression=1"]
     links = ["-c", "core.symlinks=true"]
@@ -155,13 +155,13 @@ def _commit_tree(repository: Repository, pristine: Path) -> None:
 
 
 def commit_tree(repository: Repository, tree: str, message: str, *parents: str) -> str:
-    """Return the commit of the contents `tree`; the same words and contents are one commit."""
+    """Commit the contents `tree`; the same message and contents give the same commit."""
     arguments = [word for parent in parents for word in ("-p", parent)]
     return repository.read("commit-tree", tree, "-m", message, *arguments, env=FIXED_DATES)
 
 
 def _patched(bare: Repository, recipe: KernelSpec) -> str:
-    """Return the commit of the recipe's own patches on its source, which is the base of series."""
+    """Return the commit of the recipe's patches on its source, the base of series."""
     if not recipe.patches:
         return bare.base
     with scratch_folder("index") as scratch:
@@ -184,7 +184,7 @@ def _patched(bare: Repository, recipe: KernelSpec) -> str:
 
 
 def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path, contained: bool) -> str:
-    """Apply one patch in the worktree at `tree`, where git checks out only what it changes."""
+    """Apply one patch in the worktree at `tree`, where git checks out only the changed files."""
     mail.write_bytes(patch.mail)
     form = ["--quiet", "--patch-format=mbox", "--no-scissors", "--whitespace=nowarn", "--keep-cr"]
     argv = [
@@ -201,7 +201,7 @@ def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path, contain
         raise InputError(
             f"patch {patch.name} ({patch.title!r}) does not apply: "
             f"{one_line(describe_rejection(done.output), 1000)}\n"
-            "  next: name the commit that it is for as base, or rebase it"
+            "  next: set base to the commit that it was made for, or rebase it"
         )
     found = repository.git("rev-parse", "HEAD", tree=tree)
     return found.output.strip()
@@ -210,23 +210,25 @@ def _apply(repository: Repository, tree: Path, patch: Patch, mail: Path, contain
 def _refuse_paths(
     repository: Repository, base: str, tip: str, series: PatchSeries, paths: Sequence[str] | None
 ) -> None:
-    """Raise InputError for links, and for files that the series has no business with."""
+    """Raise InputError for links, and for files that the series may not change."""
     for modes, name in changed_files(repository, base, tip):
         if modes - {"100644", "100755"}:
-            raise InputError(f"series {series.title!r}: {one_line(name)} is a link; refused")
+            raise InputError(
+                f"series {series.title!r}: {one_line(name)} is a link; links are refused"
+            )
         reason = refusal(name, "100755" in modes, paths) if paths is not None else ""
         if reason:
             raise InputError(
                 f"series {series.title!r}: changes {one_line(name)}, and {reason}\n"
-                "  next: read the series, then name the file in `paths` (a build runs what "
-                "Makefiles and Kconfig files say)"
+                "  next: review the series, then name the file in `paths` (a build executes "
+                "Makefiles and Kconfig files)"
             )
 
 
 def write_difference(repository: Repository, old: str, new: str, path: Path) -> int:
-    """Write what leads from commit `old` to `new` to `path`; return its size in bytes.
+    """Write the patch from commit `old` to `new` to `path`; return its size in bytes.
 
-    By plumbing, which no setting of anyone changes.
+    Uses git's plumbing, which no setting affects.
     """
     form = ["--binary", "--full-index", "--no-renames", "-p"]
     with replacement(path.absolute()) as output:
@@ -235,7 +237,7 @@ def write_difference(repository: Repository, old: str, new: str, path: Path) -> 
 
 
 def absolute_source(recipe: KernelSpec) -> Source:
-    """Return the recipe's source as a kernel file in another folder has to name it."""
+    """Return the recipe's source with absolute paths, for a kernel file in another folder."""
     match recipe.source:
         case TarballSource(tarball=name) as source:
             path = (recipe.folder / Path(name).expanduser()).resolve()

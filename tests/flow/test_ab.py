@@ -255,7 +255,7 @@ def test_what_cannot_be_compared_is_refused_with_the_next_step(tree, sides, tmp_
     refused(r"has no commit 'nonsense'\n  next: `git fetch --tags`", "nonsense")
     refused("has no commit '--output=x'", "--output=x")
     refused("found also 'v2'", "v1", "v2", patches="x")
-    refused("is in no git tree", where=tmp_path / "cache")
+    refused("is not in a git tree", where=tmp_path / "cache")
     (tmp_path / "empty.mbox").write_text("")
     empty = str(tmp_path / "empty.mbox")
     refused(r"expected one series of patches, found none\n  next: write one with", patches=empty)
@@ -264,7 +264,7 @@ def test_what_cannot_be_compared_is_refused_with_the_next_step(tree, sides, tmp_
     refused("largest is core")
     (tree / "core").unlink()
     (tree / "mm/vmalloc.c").unlink()
-    refused("is no kernel tree")
+    refused("is not a kernel tree")
 
 
 def test_only_what_changed_is_built_again(tree, sides, cache, tmp_path):
@@ -453,7 +453,7 @@ def test_the_verb_shows_what_it_would_do(tree, cache, tmp_path, monkeypatch, cap
         (["--on", "kvn"], "--on: kvn is neither"),
         (["--on", "simulated:0"], "--on: found 'simulated:0'"),
         (["--config", "no_defconfig"], "--config: the tree has no "),
-        (["--config", "no/such/file"], "config: there is no file"),
+        (["--config", "no/such/file"], "config: no.such.file does not exist"),
         (["--detect", "0.1%"], "--detect: a change of 0.10% is not reported"),
         ([], "working tree is the same as HEAD"),
     ],

@@ -52,7 +52,11 @@ def test_a_good_file_is_taken(tmp_path):
         ("branch: main, ", "", "4: candidates.0: .*found none of branch, mbox"),
         ("branch: main", "branch: main, mbox: x", "found branch and mbox"),
         ("branch: main", "branch: --upload-pack=x", "4: candidates.0.branch"),
-        ("git: ../linux", "git: ../linux, base: v6", "base, paths and sandbox are for series"),
+        (
+            "git: ../linux",
+            "git: ../linux, base: v6",
+            "paths and sandbox apply to series only",
+        ),
         ("inbox", "topic", "candidates named twice: topic"),
         ("version: 1", "version: 2", "1: version"),
         ("[quick.yaml]", "[quick.yaml, b/quick.yaml]", "two playbooks have the same name"),

@@ -214,10 +214,10 @@ def test_files_come_out_byte_for_byte(linux, tmp_path, cache, runner):
 
 
 def test_what_is_no_repository_is_named(tmp_path, linux, cache, runner):
-    with pytest.raises(InputError, match=r"/none is not there"):
+    with pytest.raises(InputError, match=r"/none does not exist"):
         open_commit(str(tmp_path / "none"), "main", cache, runner)
     inside = linux / "mm"
-    with pytest.raises(InputError, match="mm is no git repository"):  # and not the one around it
+    with pytest.raises(InputError, match="mm is not a git repository"):  # and not the one around it
         open_commit(str(inside), "main", cache, runner)
     with pytest.raises(InputError, match="has no commit 'none'"):
         open_commit(str(linux), "none", cache, runner)

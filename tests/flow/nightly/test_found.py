@@ -143,7 +143,7 @@ def test_branches_of_clones_of_every_kind(workplace, found, kind):
 @pytest.mark.parametrize("said", ["git: /none/linux", "git: ./none", "git: file:///none"])
 def test_a_repository_that_is_not_there_is_not_there(workplace, found, said):
     (failed,) = found(branch="main", git=said.partition(" ")[2])
-    assert "is not there; expected a git repository" in failed.reason
+    assert "does not exist; expected a git repository" in failed.reason
     assert "access rights" not in failed.reason
 
 

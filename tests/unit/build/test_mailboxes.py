@@ -328,7 +328,7 @@ def test_what_is_no_mailbox_is_said(tmp_path):
     (tmp_path / "notes").write_text("Not a mailbox.\n")
     with pytest.raises(InputError, match=r"notes: no mailbox.*\n  next: "):
         load_mailbox(tmp_path / "notes", RUNNER)
-    with pytest.raises(InputError, match="gone is not there"):
+    with pytest.raises(InputError, match="gone does not exist"):
         load_mailbox(tmp_path / "gone", RUNNER)
     (tmp_path / "empty").touch()
     assert load_mailbox(tmp_path / "empty", RUNNER).series == ()
@@ -391,7 +391,7 @@ def test_covers_of_any_version_and_numbers_of_any_length(tmp_path):
     assert [patch.name for patch in load_patches(tmp_path, RUNNER).patches] == [
         *("1-x.diff", "2-x.patch", "10-x.patch")
     ]
-    with pytest.raises(InputError, match="none is not there"):
+    with pytest.raises(InputError, match="none does not exist"):
         load_patches(tmp_path / "none", RUNNER)
 
 

@@ -128,7 +128,7 @@ def test_a_maildir_is_only_read(tmp_path):
     titles = {series.title for series in load_mailbox(tmp_path, RUNNER).series}
     assert titles == {"mm: New", "mm: Seen"}
     assert (tmp_path / "new/1.host").exists()
-    with pytest.raises(InputError, match="no maildir"):
+    with pytest.raises(InputError, match="is not a maildir"):
         load_mailbox(tmp_path / "tmp", RUNNER)
 
 
@@ -251,11 +251,11 @@ def test_quilts_series_gives_order_and_strip_level(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("../evil.patch\n", "lies outside the folder"),
-        ("/etc/passwd\n", "lies outside the folder"),
-        ("gone.patch\n", "gone.patch is not there"),
+        ("../evil.patch\n", "is outside of the folder"),
+        ("/etc/passwd\n", "is outside of the folder"),
+        ("gone.patch\n", "gone.patch does not exist"),
         ("a.patch -R\n", "series:1: a.patch: found the option -R"),
-        ("empty.patch\n", "found no diff in it"),
+        ("empty.patch\n", "contains no diff"),
         ("# nothing\n", "found no patch"),
     ],
 )

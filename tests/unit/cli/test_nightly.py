@@ -70,7 +70,7 @@ def kernels(tmp_path):
 def test_a_dry_run_that_measures_nothing_says_so_by_its_exit_code(vmapbench, file, kernels):
     said = vmapbench("nightly", file, "--dry-run", "--kernels", kernels)
     assert said.returncode == 1
-    assert f"not measured: queue: {file.parent}/queue is not there" in said.stdout
+    assert f"not measured: queue: {file.parent}/queue does not exist" in said.stdout
     assert "access rights" not in said.stdout
 
 
