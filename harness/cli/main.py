@@ -1,4 +1,4 @@
-"""The command line: finds the verbs, runs one, turns errors into messages and exit codes.
+"""The command line: finds and runs a verb, and turns errors into messages and exit codes.
 
 The codes are those of `harness.errors.ExitCode`.
 """
@@ -47,14 +47,14 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Options before the verb."""
+    """Handle the options before the verb."""
 
 
 def command_line() -> typer.Typer:
-    """Make the command line: each module in `verbs` is a verb, or a group of them."""
+    """Return the command line; each module in `verbs` is a verb or a group of verbs."""
     app = typer.Typer(
         name="vmapbench",
-        help="Proves what a change to the kernel's vmalloc does on many-core machines.",
+        help="Measures what a change to the kernel's vmalloc does on many-core machines.",
         callback=_root,
         no_args_is_help=True,
         add_completion=False,
@@ -84,14 +84,14 @@ def main() -> None:
         echo("\ninterrupted", err=True)
         status = ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone; print nothing when the interpreter flushes at exit.
+        # The reader of our output has gone: print nothing when the interpreter flushes at exit.
         _drop_output()
         status = ExitCode.OK
     except OSError as error:
         status = _report(describe(error), ExitCode.FAILURE, debug)
         _drop_output()
-    except Exception as error:  # the last resort: a traceback is for developers
-        text = f"internal error: {type(error).__name__}: {error}\n  --debug shows where"
+    except Exception as error:  # no traceback for users
+        text = f"internal error: {type(error).__name__}: {error}\n  next: report it, with --debug"
         status = _report(text, ExitCode.FAILURE, debug)
     sys.exit(status)
 
@@ -99,7 +99,7 @@ def main() -> None:
 def _run() -> int:
     """Run the verb that the arguments name; return its exit code.
 
-    Not by typer's own main, which takes Ctrl-C and a closed pipe for ends like others.
+    typer's own main would treat Ctrl-C and a closed pipe like any other end.
     """
     command = typer.main.get_command(command_line())
     try:
@@ -114,7 +114,7 @@ def _run() -> int:
 
 
 def _drop_output() -> None:
-    """Let what the interpreter still writes at its end go nowhere: nobody takes it."""
+    """Discard what the interpreter writes at exit, since standard output is closed."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

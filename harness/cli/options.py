@@ -18,7 +18,7 @@ def listed(text: str) -> tuple[str, ...]:
 
 
 def seconds(option: str, text: str) -> float:
-    """Return `90s`, `20m`, `2h` or `1h30m` in seconds. Raises InputError for what is no time."""
+    """Return `90s`, `20m`, `2h` or `1h30m` in seconds. Raises InputError for anything else."""
     match = re.fullmatch(r"\s*(?:(\d{1,4})h)?\s*(?:(\d{1,6})m(?:in)?)?\s*(?:(\d{1,8})s)?\s*", text)
     found = (
         sum(int(n or 0) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True))
@@ -31,7 +31,7 @@ def seconds(option: str, text: str) -> float:
 
 
 def share(option: str, text: str) -> float:
-    """Return `3%` or `0.03` as 0.03. Raises InputError; also for `3`, which means one or other."""
+    """Return `3%` or `0.03` as 0.03. Raises InputError, also for `3`, which is ambiguous."""
     match = re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?|\.\d+)\s*(%?)\s*", text)
     found = float(match[1]) / (100 if match[2] else 1) if match else 0.0
     if not match or not 0 < found < (10 if match[2] else 1):

@@ -1,4 +1,4 @@
-"""Shows a run in progress on standard error: a bar on a terminal, else a line for each boot."""
+"""Shows the progress of a run on standard error: a bar on a terminal, otherwise lines."""
 
 import contextlib
 import time
@@ -36,7 +36,7 @@ class Lines(Observer):
     def planned(self, run_id: str, jobs: int, done: int) -> None:
         self._jobs, self._done, self._began = jobs, done, time.monotonic()
         if run_id != self._run:
-            self.say(f"{run_id}: {jobs} boots" + (f", {done} there already" if done else ""))
+            self.say(f"{run_id}: {jobs} boots" + (f", {done} already done" if done else ""))
         self._run = run_id
 
     def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
@@ -68,19 +68,19 @@ class Lines(Observer):
         echo(text, err=True)
 
     def eta(self) -> str:
-        """Return how long the rest will take, judging by the boots so far."""
+        """Return the remaining time, estimated from the boots so far, as text."""
         left = max(0, self._jobs - self._done)
         if not self._measured or not left:
             return ""
         each_s = (time.monotonic() - self._began) / self._measured
-        return f", {left * each_s:.0f} s to go"
+        return f", {left * each_s:.0f} s left"
 
 
 class Bar(Lines):
     """A live progress bar with the phase of the current boot."""
 
     def __init__(self, progress: Progress) -> None:
-        """Draw on `progress`."""
+        """`progress`: the live display to draw on."""
         super().__init__()
         self._progress = progress
         self._task = progress.add_task("preparing", total=None)
@@ -96,7 +96,7 @@ class Bar(Lines):
 
     def phase(self, text: str) -> None:
         boots = list(self._running.values())
-        what = boots[0] if len(boots) == 1 else f"{len(boots)} boots at once"
+        what = boots[0] if len(boots) == 1 else f"{len(boots)} boots in parallel"
         self._progress.update(self._task, description=one_line(f"{what}: {text}{self.eta()}"))
 
     def boot_ended(self, job: JobRecord, record: BootRecord, left: int) -> None:
@@ -112,19 +112,19 @@ class Bar(Lines):
         )
 
     def say(self, text: str) -> None:
-        """Print above the bar."""
+        """Print a line above the bar."""
         self._progress.console.print(Text(visible(text)))
 
 
 def columns() -> tuple[ProgressColumn, ...]:
-    """Return what the bar shows; a description is text, not markup."""
+    """Return the columns of the bar; descriptions are text, not markup."""
     description = TextColumn("{task.description}", markup=False)
     return description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
 
 
 @contextlib.contextmanager
 def show_progress(live: bool) -> Iterator[Lines]:
-    """Yield an observer: a bar when `live`, else lines."""
+    """Yield an observer that shows a bar if `live`, otherwise lines."""
     if not live:
         yield Lines()
         return

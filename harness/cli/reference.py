@@ -1,4 +1,4 @@
-"""Writes docs/reference/commands.md, the reference of the command line, from the verbs themselves.
+"""Generates docs/reference/commands.md, the reference of the command line.
 
 python -m harness.cli.reference
 """
@@ -22,7 +22,7 @@ def render_exit_codes() -> str:
 def render_commands() -> str:
     """Return docs/reference/commands.md."""
     root: Any = typer.main.get_command(command_line())
-    for verb in root.commands.values():  # else cut to 45 characters
+    for verb in root.commands.values():  # instead of cut to 45 characters
         verb.short_help = (verb.help or "").partition("\n\n")[0]
     context = typer.Context(root, info_name="vmapbench")
     text = get_docs_for_click(obj=root, ctx=context, name="vmapbench", title="Command line")

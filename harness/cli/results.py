@@ -1,4 +1,4 @@
-"""What verbs share that have results to read or to show."""
+"""Functions for verbs that read or show results."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ def opened_store(reports: Path) -> "Iterator[Store]":
 
 
 def show_run(session: "Session", ended: "RunResult", reports: Path, as_json: bool) -> "Written":
-    """Write and print what a run gave. Exits with 130 where the run was interrupted."""
+    """Write and print the results of a run. Raises Exit (130) if it was interrupted."""
     from harness.report.collect import as_document
     from harness.report.text import render_text
     from harness.report.write import write_results
@@ -44,7 +44,7 @@ def show_run(session: "Session", ended: "RunResult", reports: Path, as_json: boo
         echo(f"page: {written.page}")
     if ended.interrupted:
         again = f"vmapbench run --resume {ended.run_id}{session.folder_options}"
-        echo(f"interrupted; go on with: {again}", err=True)
+        echo(f"interrupted; to continue: {again}", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED)
     for sentence in ended.unexplained:
         echo(sentence, err=True)
@@ -58,7 +58,7 @@ def show_run(session: "Session", ended: "RunResult", reports: Path, as_json: boo
 
 
 def is_bad(written: "Written") -> bool:
-    """Return whether the verdict of a run is one to fail on."""
+    """Return whether the command should exit with BAD_VERDICT."""
     from harness.verdict import Verdict
 
     return written.report.verdict.bad or written.report.verdict is Verdict.NOISY

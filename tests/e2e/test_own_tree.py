@@ -95,7 +95,7 @@ def test_an_interrupted_comparison_goes_on_and_its_table_is_read_back(taking_tre
     assert process.returncode == 130, said
     assert said.startswith("on a simulated threadripper-3970x with 2 CPUs in virtual time: as")
     assert "change: working tree (" in said
-    resume = re.search(r"^interrupted; go on with: vmapbench (.*)$", said, re.MULTILINE)[1]
+    resume = re.search(r"^interrupted; to continue: vmapbench (.*)$", said, re.MULTILINE)[1]
     assert "page: " in vmapbench(tmp_path, *shlex.split(resume)).stdout
     assert git(taking_tree, "status", "--porcelain") == " M mm/vmalloc.c\n"
 

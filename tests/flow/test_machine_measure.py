@@ -23,5 +23,5 @@ def test_a_measured_machine_can_be_named_as_any_other(where, server, tmp_path, m
     assert 1 < model.transfers.same_complex_ns < 10_000
     assert model.instructions_per_cycle == 1.0
     assert "load" in model.sources["clock_mhz"]
-    with pytest.raises(InputError, match=r"is there already\n  next: --overwrite"):
+    with pytest.raises(InputError, match=r"already exists\n  next: --overwrite"):
         measure(host, None, path, None, False)

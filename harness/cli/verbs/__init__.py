@@ -1,1 +1,1 @@
-"""The verbs of the command line: a file each, named as the verb, with `command`."""
+"""The verbs of the command line, one module each, with a function or group `command`."""

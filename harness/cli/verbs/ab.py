@@ -38,8 +38,8 @@ DataFolderOption = Annotated[
 
 
 def command(
-    base: Annotated[str, typer.Argument(help="A commit, or A..B; HEAD if not given.")] = "",
-    change: Annotated[str, typer.Argument(help="A commit; else the working tree as it is.")] = "",
+    base: Annotated[str, typer.Argument(help="A commit, or A..B; default: HEAD.")] = "",
+    change: Annotated[str, typer.Argument(help="A commit; default: the working tree.")] = "",
     patch: Annotated[
         str,
         typer.Option(
@@ -49,17 +49,18 @@ def command(
     tree: Annotated[Path, typer.Option(help="The kernel tree.")] = Path(),
     on: OnOption = "",
     threads: ThreadsOption = None,
-    cases: Annotated[str, typer.Option(help="Names of cases, with commas between.")] = "fix_size",
+    cases: Annotated[str, typer.Option(help="Names of cases, comma-separated.")] = "fix_size",
     loops: Annotated[int, typer.Option(help="Loops of each worker.", min=1)] = 4000,
     boots: Annotated[
-        int, typer.Option(help="Boots of each side; with --detect of the pilot.", min=2, max=1000)
+        int,
+        typer.Option(help="Boots of each side; with --detect in the pilot.", min=2, max=1000),
     ] = 5,
     detect: Annotated[
         str | None,
         typer.Option(help="Add boots until a change of this size, like 3%, would be shown."),
     ] = None,
     within: Annotated[
-        str, typer.Option(help="With --detect: the longest time that all boots may take.")
+        str, typer.Option(help="With --detect: the time limit of all boots.")
     ] = "20m",
     config: Annotated[
         str, typer.Option(help="Start from a .config, a defconfig of the tree or localyesconfig.")
@@ -151,6 +152,6 @@ def _measure(
         text = describe_start(plan.recipe.config, facts["added"], facts["dropped_modules"])
         echo(f"config: {text}", err=as_json)
     echo(f"table: vmapbench report {run_id} --format list --reports {reports}", err=True)
-    echo(f"again: vmapbench run {file} --kernels {session.kernels}", err=True)
+    echo(f"repeat: vmapbench run {file} --kernels {session.kernels}", err=True)
     if is_bad(written) or written.view.shows_slower:
         raise typer.Exit(ExitCode.BAD_VERDICT)

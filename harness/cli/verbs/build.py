@@ -1,4 +1,4 @@
-"""`vmapbench build`: kernels from their files, built once and kept."""
+"""`vmapbench build`: build kernels and keep them."""
 
 import contextlib
 import json
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def command(
     names: Annotated[list[str], typer.Argument(help="Kernels: NAME of kernels/NAME.yaml.")],
     kernels: Annotated[Path, typer.Option(help="Folder of the kernel files.")] = Path("kernels"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be built.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be built.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, no progress.")] = False,
 ) -> None:
-    """Build kernels; a finished build is never done again."""
+    """Build kernels, unless they have been built already."""
     from harness.build.cache import Cache, cache_folder
     from harness.build.kernel import ensure_kernel, find_built
     from harness.build.plan import plan_build
@@ -64,12 +64,12 @@ def command(
 
 @contextlib.contextmanager
 def _display(quiet: bool) -> "Iterator[Callable[[BuildProgress], None]]":
-    """Show each kernel on stderr: what it is at, targets done, elapsed. Phases only, in a log."""
+    """Show phase, targets and time of each kernel on stderr; in a log only phases."""
     with contextlib.ExitStack() as stack:
         shows: list[Callable[[BuildProgress], None]] = []
 
         def show(state: "BuildProgress") -> None:
-            if not shows:  # a kernel that the cache has needs no display, nor the time to load it
+            if not shows:  # a kernel in the cache needs no display, which takes time to load
                 shows.append(_bars(stack) if sys.stderr.isatty() else _phases())
             shows[0](state)
 

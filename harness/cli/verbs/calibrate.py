@@ -1,4 +1,4 @@
-"""`vmapbench calibrate`: one CPU's lock profile, from which `predict` predicts many."""
+"""`vmapbench calibrate`: profile locks on one CPU, for `vmapbench predict`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def command(
         "reports/calibration"
     ),
 ) -> None:
-    """Measure every lock of every case on one CPU; write calibration.json."""
+    """Profile the locks of every case on one CPU, and write calibration.json."""
     from harness.build.cache import cache_folder
     from harness.build.kernel import ensure_kernel
     from harness.errors import InputError
@@ -28,7 +28,7 @@ def command(
     from harness.spec.kernel import load_kernel_spec
 
     if output.exists():
-        raise InputError(f"--output {output} exists already; name a new folder")
+        raise InputError(f"--output {output} already exists; name a new folder")
     runner = SubprocessRunner()
     kernel = ensure_kernel(load_kernel_spec(name, kernels), cache_folder(), runner, lambda _: None)
     output.mkdir(parents=True)

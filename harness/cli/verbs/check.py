@@ -1,4 +1,4 @@
-"""`vmapbench check`: the faults of a playbook."""
+"""`vmapbench check`: report the errors of a playbook or nightly file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,12 +10,10 @@ from harness.console import echo
 
 
 def command(
-    file: Annotated[
-        Path, typer.Argument(help="A playbook: its file, or a name; or a nightly file.")
-    ],
+    file: Annotated[Path, typer.Argument(help="A playbook (its file or name) or a nightly file.")],
     kernels: KernelsOption = Path("kernels"),
 ) -> None:
-    """Check a playbook or a nightly file and the files it names; every fault has its line."""
+    """Check a playbook or nightly file, and the files it names; list all errors by line."""
     from harness.run.session import check_playbook
     from harness.spec.nightly import is_nightly, load_nightly
 

@@ -1,4 +1,4 @@
-"""`vmapbench compare`: what changed between the kernels of a run, or between two runs."""
+"""`vmapbench compare`: compare the kernels of a run, or two runs."""
 
 import json
 import math
@@ -16,17 +16,18 @@ from harness.console import echo, shown
 if TYPE_CHECKING:
     from harness.analysis.compare import Comparison
 
-_STYLES = {"faster": "green", "slower": "red"}  # both need significance; nothing else is coloured
+_STYLES = {"faster": "green", "slower": "red"}  # only significant differences are coloured
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run: its id, the beginning of it, or latest.")],
+    run: Annotated[str, typer.Argument(help="A run: its id, a prefix of it, or latest.")],
     other: Annotated[
-        str | None, typer.Argument(help="A later run: the same kernels are compared across both.")
+        str | None,
+        typer.Argument(help="A later run, to compare the kernels of both."),
     ] = None,
     smallest_effect: Annotated[
         str | None,
-        typer.Option(help="Call nothing smaller faster or slower; else the playbook's, 0.5%."),
+        typer.Option(help="Smallest difference called faster or slower; default: the playbook's."),
     ] = None,
     reports: ReportsOption = Path("reports"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -1,4 +1,4 @@
-"""`vmapbench doctor`: what this machine can do, and what to do about the rest."""
+"""`vmapbench doctor`: check what this machine can do."""
 
 import json
 from dataclasses import asdict
@@ -19,14 +19,14 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def command(
     reports: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("reports"),
     again: Annotated[
-        bool, typer.Option("--again", help="Test KVM again and ignore the remembered result.")
+        bool, typer.Option("--again", help="Test KVM again instead of using the last result.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check toolchains, QEMU, KVM (by booting Linux under it), memory, disk and rights.
 
-    What is known of KVM is kept until this machine reboots or QEMU changes; --again tests it again.
-    Exit code 3 when something that the main job needs is missing.
+    The result for KVM is kept until this machine reboots or QEMU changes; --again repeats the test.
+    The exit code is 3 if something necessary is missing.
     """
     from harness.build.cache import cache_folder
     from harness.process import SubprocessRunner

@@ -1,4 +1,4 @@
-"""`vmapbench export`: a run in the format of another tool."""
+"""`vmapbench export`: write a run in the format of another tool."""
 
 import sys
 from contextlib import AbstractContextManager
@@ -13,13 +13,13 @@ from harness.plugins import names
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run: its id, the beginning of it, or latest.")],
+    run: Annotated[str, typer.Argument(help="A run: its id, a prefix of it, or latest.")],
     form: Annotated[
         str,
         typer.Option("--format", "-f", help=f"{', '.join(names('harness.store.export'))}."),
     ] = "json",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file; by default standard output.")
+        Path | None, typer.Option("--output", "-o", help="A file; default: standard output.")
     ] = None,
     reports: ReportsOption = Path("reports"),
 ) -> None:

@@ -1,4 +1,4 @@
-"""`vmapbench gate`: is a kernel correct, before anyone asks whether it is fast?"""
+"""`vmapbench gate`: check that a kernel is correct."""
 
 import datetime as dt
 import sys
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 
 def command(
     what: Annotated[
-        str, typer.Argument(help="A kernel's name, or a commit; else the working tree as it is.")
+        str, typer.Argument(help="A kernel's name, or a commit; default: the working tree.")
     ] = "",
     patch: Annotated[
         str,
         typer.Option(
-            help="Patches to apply first: a mailbox, a folder, - for stdin, a patch below KERNELS."
+            help="Patches to apply: a mailbox, a folder, - for stdin, or a path below KERNELS."
         ),
     ] = "",
     tree: Annotated[Path, typer.Option(help="The kernel tree.")] = Path(),
-    checks: Annotated[str, typer.Option(help="Names of checks, with commas; else all.")] = "",
+    checks: Annotated[str, typer.Option(help="Checks, comma-separated; default: all.")] = "",
     kernels: KernelsOption = Path("kernels"),
-    output: Annotated[Path, typer.Option(help="Where logs go.")] = Path("reports/gate"),
+    output: Annotated[Path, typer.Option(help="Folder of the logs.")] = Path("reports/gate"),
     form: Annotated[str, typer.Option("--format", help="text, json, ktap or junit.")] = "text",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
 ) -> None:
-    """Boot debug builds of a kernel, run every case, and say what the kernel reports of itself.
+    """Boot debug builds of a kernel, run every case, and report what the kernel detects.
 
     Checks: memory (KASAN, UBSAN, lockdep, kmemleak), failures (the same while allocations fail),
-    hotplug (while CPUs go and come), races (KCSAN), model (every address as the model
-    predicts). Never a number. Exit code 1 when one of them speaks against the kernel.
+    hotplug (while CPUs go offline and online), races (KCSAN), model (every address as
+    predicted). Times are not measured. The exit code is 1 if a check fails.
     """
     from harness.build.cache import Cache, cache_folder
     from harness.cli.progress import show_progress
@@ -51,7 +51,7 @@ def command(
         raise InputError(f"--format: found {form!r}, expected one of {', '.join(FORMATS)}")
     names = listed(checks)
     if unknown := [name for name in names if name not in BY_CHECK]:
-        raise InputError(f"--checks: no {', '.join(unknown)}; there are {', '.join(BY_CHECK)}")
+        raise InputError(f"--checks: found {', '.join(unknown)}, expected {', '.join(BY_CHECK)}")
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S-%f")
     folder = (output / f"gate-{stamp}").absolute()
     cache, runner = Cache(cache_folder()), SubprocessRunner()
@@ -73,7 +73,7 @@ def command(
 def _spec(
     what: str, patch: str, tree: Path, kernels: Path, folder: Path, cache: "Cache", runner: "Runner"
 ) -> "KernelSpec":
-    """Return the kernel that the words mean: a kernel file's, or one made of a commit."""
+    """Return the kernel of a kernel file, a commit or the working tree, with patches."""
     from harness.build.sides import find_change, side_kernels
     from harness.errors import InputError
     from harness.run.ab import Options, side_recipe

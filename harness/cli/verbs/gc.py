@@ -1,4 +1,4 @@
-"""`vmapbench gc`: drop what can be made again."""
+"""`vmapbench gc`: remove what can be made again."""
 
 import json
 import re
@@ -21,17 +21,17 @@ def command(
         bool, typer.Option("--dry-run", help="Print what would be removed, remove nothing.")
     ] = False,
     disk_budget: Annotated[
-        str, typer.Option(help="Drop the oldest until all fits, for example 20GiB.")
+        str, typer.Option(help="Remove the oldest until the rest fits, for example 20GiB.")
     ] = "",
     older_than: Annotated[
-        str, typer.Option(help="Drop what was not used for so long: 12h, 30d, 8w.")
+        str, typer.Option(help="Remove what was not used for this time: 12h, 30d, 8w.")
     ] = "30d",
     reports: ReportsOption = Path("reports"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Drop built kernels, logs and pages that are old or take too much room; never raw samples.
+    """Remove built kernels, logs and pages that are old or exceed a disk budget; never raw samples.
 
-    What a process uses stays. Kernels and pages are made again when they are asked for.
+    What a process uses is kept. Kernels and pages are made again when they are needed.
     """
     import time
 
@@ -58,7 +58,7 @@ def command(
     echo(f"{'would free' if dry_run else 'freed'} {_size(freed)} of {_size(used)}")
     if budget is not None and used - freed > budget:
         over = _size(used - freed - budget)
-        echo(f"still {over} over the budget: the rest is in use or never dropped")
+        echo(f"still {over} over the budget: the rest is in use or always kept")
 
 
 def _row(choice: "Choice", goes: bool) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _row(choice: "Choice", goes: bool) -> dict[str, Any]:
 
 
 def _line(row: dict[str, Any], dry_run: bool) -> str:
-    done = ("would drop" if dry_run else "dropped") if row["dropped"] else "in use, kept:"
+    done = ("would remove" if dry_run else "removed") if row["dropped"] else "in use, kept:"
     return f"{done} {row['kind']} {row['name']}: {_size(row['bytes'])}, {row['reason']}"
 
 

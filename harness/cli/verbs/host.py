@@ -1,4 +1,4 @@
-"""`vmapbench host ...`: the lab hosts."""
+"""`vmapbench host ...`: manage lab hosts."""
 
 import contextlib
 import json
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 NameArgument = Annotated[str, typer.Argument(help="A host: the name of its file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
-command = typer.Typer(help="Lab hosts: real machines that are reached over ssh.")
+command = typer.Typer(help="Lab hosts: real machines, reached over ssh.")
 
 
 @command.command("list")
 def list_hosts(as_json: JsonOption = False) -> None:
-    """List the hosts that have a file, in playbooks/hosts and in the user's configuration."""
+    """List the hosts with a file in playbooks/hosts or in the user's configuration."""
     from harness.spec.host import host_files, load_host_file
 
     found = [load_host_file(path) for path in host_files()]
@@ -39,11 +39,12 @@ def list_hosts(as_json: JsonOption = False) -> None:
 def trust(
     name: NameArgument,
     yes: Annotated[
-        str | None, typer.Option(help="Accept only this fingerprint (SHA256:...), ask nothing.")
+        str | None,
+        typer.Option(help="Accept only this fingerprint (SHA256:...), without asking."),
     ] = None,
-    replace: Annotated[bool, typer.Option(help="Forget the keys trusted before.")] = False,
+    replace: Annotated[bool, typer.Option(help="Replace the keys trusted before.")] = False,
 ) -> None:
-    """Show the key of a host (and of each jump host on the way), and trust it once compared."""
+    """Show the key of a host, and of each jump host, and trust it after confirmation."""
     from harness.errors import InputError
     from harness.spec.host import load_host
     from harness.targets.ssh.trust import next_unknown, remember
@@ -65,7 +66,7 @@ def trust(
 
 @command.command()
 def check(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Look whether a host can be used, and whether it could be lost. Changes nothing on it."""
+    """Check whether a host can be used and recovered. Changes nothing on it."""
     from harness.targets.ssh.boot_method import boot_method
     from harness.targets.ssh.probe import check_host
 
@@ -83,7 +84,7 @@ def check(name: NameArgument, as_json: JsonOption = False) -> None:
 
 @command.command()
 def recover(name: NameArgument) -> None:
-    """Bring a host back to its known-good kernel, whatever a run has left behind."""
+    """Return a host to its known-good kernel, whatever a run has left behind."""
     from harness.process import SubprocessRunner
     from harness.spec.host import load_host
     from harness.targets.ssh.recovery import recover_host
@@ -97,13 +98,13 @@ def unlock(
     name: NameArgument,
     broken: Annotated[bool, typer.Option("--break", help="Break the lock.")] = False,
 ) -> None:
-    """Say who holds a host; with --break, take it from them: their run will stop."""
+    """Show who holds the lock of a host; with --break remove it, which stops their run."""
     from harness.targets.ssh.lock import break_lock, read_lock
 
     with _connected(name) as (spec, shell):
         if broken:
             break_lock(shell, spec.state)
-            echo(f"{name}: no lock any more")
+            echo(f"{name}: lock removed")
             return
         held = read_lock(shell, spec.state)
     echo(f"{name}: {held.describe() if held else 'not locked'}")
@@ -111,7 +112,7 @@ def unlock(
 
 @command.command()
 def helper(name: NameArgument) -> None:
-    """Print the program that does what needs root on a host; read it, then install it there."""
+    """Print the helper, which runs as root on a host; read it, then install it there."""
     from harness.spec.host import load_host
     from harness.targets.ssh.helper import render_helper
 

@@ -1,4 +1,4 @@
-"""`vmapbench init`: the shipped kernels and playbooks, to start from."""
+"""`vmapbench init`: write the shipped kernels and playbooks to a folder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +18,8 @@ def command(
 ) -> None:
     """Write the shipped kernels, patches, fragments and playbooks to FOLDER, as examples to edit.
 
-    Run from FOLDER, vmapbench takes these files before the shipped ones of the same name. A file
-    that is there and differs is never overwritten: then nothing is written at all.
+    When run in FOLDER, vmapbench uses these files instead of the shipped ones. If an existing file
+    differs, nothing is written.
     """
     from harness.errors import InputError
     from harness.spec.shipped import shipped_folder
@@ -36,8 +36,8 @@ def command(
         differing = [p for p in there if (folder / p).read_bytes() != (source / p).read_bytes()]
         if differing:
             raise InputError(
-                f"{folder} has other files of these names: {', '.join(map(str, differing))}\n"
-                "  next: name another folder, or move them away"
+                f"{folder} has different files of these names: {', '.join(map(str, differing))}\n"
+                "  next: name another folder, or move these files"
             )
         new = [path for path in paths if path not in there]
         for path in [] if dry_run else new:

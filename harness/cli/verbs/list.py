@@ -1,4 +1,4 @@
-"""`vmapbench list`: which runs there are."""
+"""`vmapbench list`: print all runs."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def command(
         return
     table = Table("run", "started", "boots planned", "done", "passed", "state", box=None)
     for run in runs:
-        state = "complete" if run["done"] >= run["jobs"] else "can go on: run --resume"
+        state = "complete" if run["done"] >= run["jobs"] else "unfinished: run --resume"
         names = ("id", "started_at", "jobs", "done", "passed")
         table.add_row(*(shown(run[name]) for name in names), shown(state))
     Console().print(table)

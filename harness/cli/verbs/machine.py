@@ -1,4 +1,4 @@
-"""`vmapbench machine ...`: the models that machines are simulated and predicted by."""
+"""`vmapbench machine ...`: the machine models for simulation and prediction."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.targets.simulated.measure import Measure
     from harness.targets.ssh.shell import Shell
 
-command = typer.Typer(help="Machine models: what things cost on a simulated machine.")
+command = typer.Typer(help="Machine models: the costs of instructions and cache lines.")
 
 _LONGEST_S = 600.0  # of one part of a measurement
 _BUSY = 0.5  # load average
@@ -27,7 +27,7 @@ _BUSY = 0.5  # load average
 def list_machines(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """List the machine models: the package's, those beside the playbooks, and the user's."""
+    """List the machine models: shipped ones, those beside the playbooks, and the user's."""
     import json
 
     from harness.targets.simulated.machine import load_machine, machine_files
@@ -43,9 +43,11 @@ def list_machines(
 @command.command()
 def measure(
     host: Annotated[
-        str | None, typer.Argument(help="A lab host: the name of its file. This machine if none.")
+        str | None, typer.Argument(help="A lab host: the name of its file; default: this machine.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the model; default: the machine's.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model; default: the machine's.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="The file to write; default: among the user's models.")
     ] = None,
@@ -53,16 +55,16 @@ def measure(
         float | None,
         typer.Option(
             min=0.01,
-            help="A loop of fix_size_alloc_test on one CPU of it, in us, as a run measured it.",
+            help="Time of a loop of fix_size_alloc_test on one of its CPUs in us, from a run.",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Measure a machine and write its model: what --machine and `machine:` of a playbook take.
+    """Measure a machine and write its model, for --machine and `machine:` of a playbook.
 
-    A small program measures the clock, PAUSE, atomics, caches, the way of a line between CPUs, and
-    one line that all of them want. It loads all CPUs for a second, needs no root, and leaves
-    nothing behind. How long a pair of vmalloc and vfree takes only a run can say: --pair-us.
+    A small program measures the clock, PAUSE, atomics, caches, transfers of a line between CPUs,
+    and contention for one line. It loads all CPUs for a second, needs no root, and leaves nothing
+    behind. The time of a pair of vmalloc and vfree must be measured by a run: --pair-us.
     """
     import re
 
@@ -80,7 +82,7 @@ def measure(
         called = name or re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
         path = output or machine_folders()[-1] / f"{called}.yaml"
         if path.exists() and not overwrite:
-            raise InputError(f"{path} is there already\n  next: --overwrite, --name or --output")
+            raise InputError(f"{path} already exists\n  next: --overwrite, --name or --output")
         if load > _BUSY:
             echo(f"{machine} is busy (load {load}): its figures will be too high", err=True)
         found = measure_machine(run, lambda what: echo(f"measuring {what}", err=True))
@@ -98,9 +100,9 @@ def measure(
 
 
 def _instructions_for(model: "MachineModel", pair_us: float) -> float:
-    """Return the instructions per cycle that give a pair of fix_size_alloc_test this time.
+    """Return the instructions per cycle at which a pair of fix_size_alloc_test takes `pair_us`.
 
-    On one CPU a pair's time is that of its instructions and a rest that does not depend on them.
+    On one CPU the time of a pair is that of its instructions plus a constant.
     """
     from harness.errors import InputError
     from harness.model.predict import load_calibration, predict_point
@@ -119,15 +121,15 @@ def _instructions_for(model: "MachineModel", pair_us: float) -> float:
     found = (one - rest) / (pair_us - rest) if pair_us > rest else float("inf")
     if not 0.05 <= found <= 8:
         raise InputError(
-            f"--pair-us {pair_us}: a pair takes {one:.3f} us on this machine at one instruction a "
-            f"cycle, {rest:.3f} us of them whatever the rate is"
+            f"--pair-us {pair_us}: at one instruction per cycle a pair takes {one:.3f} us on this "
+            f"machine, of which {rest:.3f} us do not depend on the rate; check the time"
         )
     return found
 
 
 @contextlib.contextmanager
 def _measured_on(host: str | None) -> Iterator[tuple[str, str, float, "Measure"]]:
-    """Give the machine's name, what it is, its load, and what runs the program there."""
+    """Yield the machine's name, description and load, and a function that runs the program."""
     from harness.build.cache import cache_folder
     from harness.process import SubprocessRunner
     from harness.spec.host import load_host
@@ -179,10 +181,10 @@ def _load_of(shell: "Shell") -> float:
 
 
 def _cpu_of(cpuinfo: str) -> str:
-    """Return the CPU's name. Raises InputError where it is not an x86-64."""
+    """Return the CPU's name. Raises InputError if it is not x86-64."""
     from harness.errors import InputError
     from harness.targets.inventory import parse_inventory
 
     if "GenuineIntel" not in cpuinfo and "AuthenticAMD" not in cpuinfo:
-        raise InputError("machine models are of x86-64, and this machine is none")
+        raise InputError("machine models are for x86-64 only, and this machine is not one")
     return parse_inventory({"/proc/cpuinfo": cpuinfo}).cpu

@@ -1,4 +1,4 @@
-"""`vmapbench nightly`: measures what is new every night, and says so when something changed."""
+"""`vmapbench nightly`: measure what is new every night, and report changes."""
 
 import os
 import sys
@@ -14,9 +14,7 @@ from harness.errors import ExitCode
 
 
 def command(
-    file: Annotated[
-        Path, typer.Argument(help="What to measure every night; docs/howto/nightly.md.")
-    ],
+    file: Annotated[Path, typer.Argument(help="A nightly file; see docs/howto/nightly.md.")],
     kernels: KernelsOption = Path("kernels"),
     reports: ReportsOption = Path("reports"),
     dry_run: Annotated[
@@ -27,20 +25,20 @@ def command(
         bool, typer.Option("--install", help="Write a systemd service and its timer.")
     ] = False,
     to: Annotated[
-        Path | None, typer.Option(help="For --install: by default the user's systemd folder.")
+        Path | None, typer.Option(help="For --install; default: the user's systemd folder.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="The summary line only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the summary line.")] = False,
     show_status: Annotated[
         bool,
         typer.Option("--status", help="Print only what is pending (confirmations, notices)."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> None:
-    """Measure every candidate against its baseline, within the time budget, and report what is new.
+    """Measure every candidate against its baseline, within the time budget, and report changes.
 
-    Prints one line. Exit code 0: nothing got worse; 1: something did, or a candidate is broken;
-    2 and 3: the run failed. The next call resumes what was begun. --dry-run ends with 1
-    where a candidate would not be measured or a secret for the notices is not set.
+    Prints one line. Exit code 0: nothing got worse; 1: something did, or a candidate is broken; 2
+    and 3: the run failed. The next call continues an unfinished run. --dry-run exits with 1 if a
+    candidate would not be measured or a secret for the notices is not set.
     """
     from harness.nightly.deadline import Clock
     from harness.nightly.deliver import channels, missing_secrets
@@ -71,10 +69,10 @@ def command(
 
 
 class _Silent(Lines):
-    """For cron, where every line is a mail."""
+    """Prints nothing, for cron, which mails every line."""
 
     def say(self, text: str) -> None:
-        """Keep quiet."""
+        """Print nothing."""
 
 
 def _show_status(path: Path, as_json: bool) -> None:
@@ -88,7 +86,7 @@ def _show_status(path: Path, as_json: bool) -> None:
 
 
 def _units(file: Path, kernels: Path, reports: Path) -> dict[str, str]:
-    """Return the units that run exactly this interpreter on exactly these folders."""
+    """Return the systemd units, by file name, with this interpreter and these folders."""
     from harness.nightly.timer import render_units
     from harness.spec.nightly import load_nightly
 

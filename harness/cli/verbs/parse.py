@@ -1,4 +1,4 @@
-"""`vmapbench parse`: any kernel log in, the module's results out."""
+"""`vmapbench parse`: print the module's results in a kernel log."""
 
 import csv
 import io
@@ -25,10 +25,10 @@ def command(
     file: Annotated[str, typer.Argument(help="A kernel log, or - for standard input.")],
     form: Annotated[Literal["json", "csv"], typer.Option("--format")] = "json",
 ) -> None:
-    """Print what test_vmalloc reported in a kernel log of any shape, or a table posted in a mail.
+    """Print what test_vmalloc reported in a kernel log, in any format, or a table posted in a mail.
 
-    Exit code 1 when the log holds no run of the module or an incomplete one; what is missing is
-    named on standard error.
+    The exit code is 1 if the log has no run of the module or an incomplete one; standard error
+    names what is missing.
     """
     text, remarks = _read(file)
     for remark in remarks:
@@ -43,7 +43,7 @@ def command(
     for piece in pieces:
         echo(piece, nl=False)
     if not runs and not posted:
-        echo(f"{file}: no line of test_vmalloc in it", err=True)
+        echo(f"{file}: contains no line of test_vmalloc", err=True)
     for number, faults in enumerate(missing, start=1):
         for fault in faults:
             echo(f"{file}: run {number}: {fault}", err=True)
@@ -62,7 +62,7 @@ def _read(file: str) -> tuple[str, list[str]]:
 def _render_json(
     text: str, runs: list[ModuleLog], missing: list[list[str]], posted: list[Posted]
 ) -> Iterator[str]:
-    """Yield the document, a run at a time: a long log has hundreds of thousands."""
+    """Yield the document run by run: a long log has hundreds of thousands."""
     yield '{\n  "version": 1,\n  "runs": ['
     for number, (run, faults) in enumerate(zip(runs, missing, strict=True)):
         yield (",\n    " if number else "\n    ") + _dumps(_run_facts(run, faults), 4)

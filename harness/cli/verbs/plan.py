@@ -1,4 +1,4 @@
-"""`vmapbench plan`: how many boots it takes to see an effect, judged from a pilot run."""
+"""`vmapbench plan`: calculate how many boots it takes to show an effect, from a pilot run."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def command(
     file: Annotated[Path, typer.Argument(help="A playbook: its file, or a name.")],
-    detect: Annotated[str, typer.Option(help="The change to be detected, like 3%.")] = "3%",
+    detect: Annotated[str, typer.Option(help="The change to detect, like 3%.")] = "3%",
     power: Annotated[
         float, typer.Option(help="The probability of detecting it.", min=0.5, max=0.99)
     ] = 0.8,
@@ -29,7 +29,7 @@ def command(
     reports: ReportsOption = Path("reports"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print how many boots a side would show a change of that size, for each case."""
+    """Print how many boots per side it takes to show a change of that size, for each case."""
     from harness.analysis.planning import required_boots
     from harness.analysis.times import boot_times
     from harness.run.session import store_location
@@ -49,7 +49,7 @@ def command(
         rows = json.loads(needed.to_json(orient="records"))
         echo(json.dumps({"pilot": run_id, "detect": effect, "power": power, "rows": rows}))
         return
-    columns = ("workload", "threads", "case", "metric", "spread", "planned for", "boots a side")
+    columns = ("workload", "threads", "case", "metric", "spread", "planned for", "boots per side")
     table = Table(*columns, box=None)
     for row in needed.to_dict("records"):
         known = row["boots"] is not None and row["boots"] == row["boots"]  # not NaN
@@ -61,9 +61,9 @@ def command(
         )
     Console().print(table)
     echo(
-        f"to see {effect:.1%} with a chance of {power:.0%} in one of these rows, corrected for "
-        f"their number; judged from {run_id}, whose {needed['boots_pilot'].min()} boots a side may "
-        "have had less spread than others will: planned for the upper 80 % limit"
+        f"to show {effect:.1%} with a probability of {power:.0%} in one of these rows, corrected "
+        f"for their number; from {run_id}, with {needed['boots_pilot'].min()} boots per side, "
+        "whose spread may be too low: planned for its upper 80 % limit"
     )
 
 
@@ -71,4 +71,4 @@ def _last_run_of(store: "Store", name: str) -> str:
     for run_id in reversed(store.list_runs()["id"]):
         if store.load_run(str(run_id)).plan.get("name") == name:
             return str(run_id)
-    raise InputError(f"no run of playbook {name} to judge from; make one: vmapbench run {name}")
+    raise InputError(f"playbook {name} has no run to plan from\n  next: vmapbench run {name}")

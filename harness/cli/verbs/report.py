@@ -1,4 +1,4 @@
-"""`vmapbench report`: a run's page once more, or its content as text."""
+"""`vmapbench report`: write a run's page again, or print its content as text."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,18 +11,18 @@ from harness.console import echo
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run's id, its beginning, or latest.")] = "latest",
+    run: Annotated[str, typer.Argument(help="A run: its id, a prefix, or latest.")] = "latest",
     form: Annotated[Literal["html", "md", "txt", "list"], typer.Option("--format")] = "html",
     published: Annotated[
         list[Path] | None,
-        typer.Option(help="Put figures of others beside the run's: a posted table, or a .yaml."),
+        typer.Option(help="Show published figures beside the run's: a posted table, or a .yaml."),
     ] = None,
     reports: ReportsOption = Path("reports"),
 ) -> None:
-    """Make the page of a run again and print its path, or print the content as text.
+    """Write the page of a run again and print its path, or print the content as text.
 
-    `txt` fits a patch mail: 72 columns. `list`: a row a case with its pages, huge and loops, which
-    `vmapbench parse` reads back.
+    `txt` has 72 columns, for a patch mail. `list` is a table with one row per case, with pages,
+    huge mappings and loops, which `vmapbench parse` can read.
     """
     from harness.report.collect import collect_report
     from harness.report.listing import render_list

@@ -1,4 +1,4 @@
-"""`vmapbench run`: a playbook in, a comparison out."""
+"""`vmapbench run`: run a playbook and write its comparison."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 def command(
     file: Annotated[Path | None, typer.Argument(help="A playbook: its file, or a name.")] = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with a run: its id, or latest.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Continue a run: its id, or latest.")] = None,
     hosts: Annotated[
         str | None,
         typer.Option(help="Lab hosts, one after the other: names or label=WORD, comma-separated."),
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="All hosts at once, on this Dask scheduler: tcp://...")
+        str | None,
+        typer.Option(help="Use all hosts in parallel, with this Dask scheduler: tcp://..."),
     ] = None,
     kernels: KernelsOption = Path("kernels"),
     reports: ReportsOption = Path("reports"),
@@ -36,14 +37,14 @@ def command(
 ) -> None:
     """Build the kernels, boot them in the planned order, measure, and write the comparison.
 
-    Ctrl-C ends the boot under way; what was measured is kept, and `--resume` goes on.
+    Ctrl-C ends the current boot; earlier ones are kept, and `--resume` continues.
     """
     from harness.spec.host import select_hosts
 
     if (file is None) == (resume is None):
         raise typer.BadParameter("name a playbook, or --resume RUN-ID")
     if resume and hosts:
-        raise typer.BadParameter("a run is resumed on the host that it began on")
+        raise typer.BadParameter("--resume takes no --hosts: a run continues on its own host")
     if scheduler and not (hosts and file):
         raise typer.BadParameter("--scheduler needs a playbook and --hosts")
     if scheduler and explain:
@@ -61,9 +62,9 @@ def command(
 
 
 def _run_in_turn(names: Sequence[str | None], run: Callable[[str | None], bool]) -> list[int]:
-    """Carry out a run on each host; return the exit code of each. One that fails ends no other's.
+    """Make a run on each host, one after the other; return the exit code of each.
 
-    Raises VmapbenchError where there is one run only.
+    A run that fails does not affect the others; a single one raises VmapbenchError.
     """
     statuses: list[int] = []
     for name in names:
@@ -80,7 +81,7 @@ def _run_in_turn(names: Sequence[str | None], run: Callable[[str | None], bool])
 def _run_on_fleet(
     scheduler: str, file: Path, names: list[str], kernels: Path, reports: Path, as_json: bool
 ) -> list[int]:
-    """Carry out a run on each host at once; return the exit code of each."""
+    """Make a run on each host in parallel; return the exit code of each."""
     from harness.errors import InputError
 
     try:
@@ -109,7 +110,7 @@ def _run_once(
     as_json: bool,
     explain: bool,
 ) -> bool:
-    """Carry out one run; return whether its verdict is one to fail on."""
+    """Make one run; return whether the command should exit with BAD_VERDICT."""
     from harness.cli.progress import show_progress
     from harness.run.session import Session
 
@@ -128,7 +129,7 @@ def _run_once(
 def _run_or_fall_back(
     session: "Session", file: Path, host: str | None, explain: bool
 ) -> "RunResult":
-    """Carry out a playbook, or the one that it names for machines that cannot be its target."""
+    """Run a playbook, or its fallback if its target is not possible here."""
     from harness.errors import UnsupportedError
     from harness.run.session import fallback_file
     from harness.spec.playbook import load_playbook

@@ -1,4 +1,4 @@
-"""`vmapbench serve`: the pages of all runs in a browser."""
+"""`vmapbench serve`: serve the pages of all runs to a browser."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +11,12 @@ from harness.console import echo
 
 def command(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8064,
+    port: Annotated[int, typer.Option(help="Port; 0: any free one.", min=0, max=65535)] = 8064,
     reports: ReportsOption = Path("reports"),
 ) -> None:
     """Serve the index and the pages of all runs, read-only, until Ctrl-C.
 
-    Everyone who reaches the address can read every result: leave it on loopback unless intended.
+    Whoever reaches the address can read every result; keep it on loopback unless this is intended.
     """
     from harness.cli.results import opened_store
     from harness.errors import InputError
@@ -25,7 +25,7 @@ def command(
     if not host.strip():
         raise InputError(
             "--host is empty, which would be every address of this machine\n"
-            "  next: leave it out (127.0.0.1), or say 0.0.0.0 if every address is meant"
+            "  next: leave it out (127.0.0.1), or use 0.0.0.0 if every address is intended"
         )
     with opened_store(reports) as store:
         try:
@@ -34,7 +34,7 @@ def command(
         except (OSError, UnicodeError) as error:
             raise InputError(
                 f"cannot listen on {host!r}, port {port}: "
-                f"{getattr(error, 'strerror', None) or error}; --port 0 takes a free one"
+                f"{getattr(error, 'strerror', None) or error}; --port 0 uses a free one"
             ) from error
         if beyond:
             _notify(
@@ -45,7 +45,7 @@ def command(
         echo(f"http://{shown}:{server.effective_port}/")
         try:
             server.run()
-            raise KeyboardInterrupt  # Waitress takes it as the word to end
+            raise KeyboardInterrupt  # Waitress ends on it
         finally:
             server.close()
 

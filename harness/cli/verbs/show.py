@@ -1,4 +1,4 @@
-"""`vmapbench show`: what is known of one run."""
+"""`vmapbench show`: print one run."""
 
 import json
 from dataclasses import asdict
@@ -16,11 +16,11 @@ from harness.records import StoredRun
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run: its id, the beginning of it, or latest.")],
+    run: Annotated[str, typer.Argument(help="A run: its id, a prefix of it, or latest.")],
     reports: ReportsOption = Path("reports"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show a run: its kernels, every planned boot, and what became of it."""
+    """Show a run: its kernels, and every planned boot with its verdict."""
     with opened_store(reports) as store:
         stored = store.stored_run(store.resolve(run))
         if as_json:

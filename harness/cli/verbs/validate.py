@@ -1,4 +1,4 @@
-"""`vmapbench validate`: the reference model against a running kernel, event by event."""
+"""`vmapbench validate`: compare a running kernel with the reference model, event by event."""
 
 import datetime as dt
 import json
@@ -23,26 +23,27 @@ def command(
         list[str] | None, typer.Argument(help="Kernels; default: the traced ones of 6.12 and 6.1.")
     ] = None,
     cpus: Annotated[
-        int, typer.Option(min=1, max=128, help="CPUs online; with 1 every address is predicted.")
+        int, typer.Option(min=1, max=128, help="Online CPUs; with 1 every address is predicted.")
     ] = 1,
     possible: Annotated[
-        int, typer.Option(min=1, max=128, help="Possible CPUs, which the number of nodes follows.")
+        int,
+        typer.Option(min=1, max=128, help="Possible CPUs; there are as many nodes."),
     ] = 4,
     loops: Annotated[int, typer.Option(min=1, help="Loops of each case.")] = 55_000,
-    patch: Annotated[list[str] | None, typer.Option(help="A patch to add, below KERNELS.")] = None,
+    patch: Annotated[list[str] | None, typer.Option(help="A patch below KERNELS, to add.")] = None,
     again: Annotated[
         list[Path] | None, typer.Option(help="Replay the traces in this folder, without a boot.")
     ] = None,
     kernels: KernelsOption = Path("kernels"),
-    output: Annotated[Path, typer.Option(help="Where traces go.")] = Path("reports/validate"),
+    output: Annotated[Path, typer.Option(help="Folder of the traces.")] = Path("reports/validate"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Boot traced kernels and hold every event against the reference model.
+    """Boot traced kernels and compare every event with the reference model.
 
     With one CPU every address is predicted; with several, every event is checked against the
-    invariants and the node rules. A kernel has as many vmap nodes as POSSIBLE CPUs. Exit code 1
-    when a kernel does otherwise than the design says: the first divergent event is shown with the
-    state around it, and the defect that explains the whole trace is named.
+    invariants and the node rules. A kernel has as many vmap nodes as POSSIBLE CPUs. If a kernel
+    diverges from the design, the exit code is 1, and the first divergent event is shown with the
+    state around it, and the defect that explains the whole trace, if any.
     """
     from harness.build.cache import cache_folder
     from harness.process import SubprocessRunner
@@ -67,7 +68,7 @@ def command(
 
 
 def render_validation(result: "Validation") -> str:
-    """Return the result for a reader."""
+    """Return the result as text."""
     nodes = "1 vmap node" if result.nodes == 1 else f"{result.nodes} vmap nodes"
     lines = [
         f"{result.kernel}, {nodes}, {result.cpus} CPU: {result.events:,} events, {_sum(result)}"

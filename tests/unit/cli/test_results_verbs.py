@@ -80,7 +80,7 @@ def test_list_tells_whole_runs_from_those_that_can_go_on(vmapbench, reports):
     assert "2025-whole" in whole
     assert "complete" in whole
     assert "2026-part" in part
-    assert "can go on" in part
+    assert "unfinished" in part
     listed = json.loads(vmapbench("list", "--json").output)["runs"]
     assert [(run["id"], run["jobs"], run["done"]) for run in listed] == [
         ("2025-whole", 12, 12),
@@ -170,7 +170,7 @@ def test_plan_judges_from_the_run_of_that_playbook_and_of_no_other(vmapbench, re
     fill(reports, "2026-01-02-bisect-smoke", name="bisect-smoke")
     none = vmapbench("plan", "smoke.yaml")
     assert none.returncode == 2
-    assert "no run of playbook smoke to judge from; make one: vmapbench run smoke" in none.output
+    assert "playbook smoke has no run to plan from\n  next: vmapbench run smoke" in none.output
     fill(reports, "2025-01-02-night", name="smoke")
     planned = vmapbench("plan", "smoke.yaml", "--json")
     assert planned.returncode == 0, planned.output

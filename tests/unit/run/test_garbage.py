@@ -71,7 +71,7 @@ def test_old_kernels_logs_and_pages_go_and_samples_stay(cache, reports):
     write(cache.place("logs", "broken.log"), age_days=40)
     (reports / "latest").symlink_to("20260201-new")
     told = gc(reports)
-    assert f"dropped kernel vmap-nodes {'a' * 12}" in told
+    assert f"removed kernel vmap-nodes {'a' * 12}" in told
     assert not old.exists()
     assert young.is_dir()
     assert not cache.place("logs", "broken.log").exists()
