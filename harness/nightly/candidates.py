@@ -60,7 +60,7 @@ class Revision:
 
 @dataclass(frozen=True)
 class Failed:
-    """A candidate that is no kernel. `where`: its name, with the series' where it has several."""
+    """A candidate without a kernel. `where`: its name, and that of the series if it has several."""
 
     candidate: str
     where: str
@@ -169,9 +169,9 @@ class Finder:
             if candidate.base:
                 raise InputError(
                     f"candidate {candidate.name}: base: {candidate.base}: the source of "
-                    f"{recipe.name} is no git repository\n  next: name one with `git`"
+                    f"{recipe.name} is not a git repository\n  next: name one with `git`"
                 )
-            unknown = ", without its base-commit, which the source does not tell"
+            unknown = ", without its base-commit, which is unknown for this source"
             return recipe, unknown if series.base_commit else ""
         wanted = candidate.base or series.base_commit
         if not wanted:
@@ -192,7 +192,7 @@ class Finder:
         place = self._place(candidate, recipe)
         if place is None:
             raise InputError(
-                f"candidate {candidate.name}: the source of {recipe.name} is no git repository\n"
+                f"candidate {candidate.name}: the source of {recipe.name} is not a git repository\n"
                 "  next: name the branch's repository with `git`"
             )
         assert candidate.branch is not None
@@ -307,10 +307,10 @@ def _some(parts: Sequence[str]) -> str:
 
 
 def fetch_series(message_id: str, archive: str, runner: Runner) -> PatchSeries:
-    """Return the series that a mail belongs to, of its versions in the thread the newest.
+    """Return the newest version of the series of a mail, from its thread.
 
-    b4 fetches the thread from `archive`. Raises ToolError where that fails, InputError where
-    the mail is of no series.
+    b4 fetches the thread from `archive`. Raises ToolError if that fails, InputError if the mail
+    belongs to no series.
     """
     with scratch_folder("b4") as scratch:
         done = runner.run(
@@ -329,7 +329,7 @@ def fetch_series(message_id: str, archive: str, runner: Runner) -> PatchSeries:
     if not ours:
         titles = "; ".join(f"{one.title!r} <{one.message_id}>" for one in found.series)
         raise InputError(
-            f"the mail {message_id} in {archive} is of no series; its thread holds "
+            f"the mail {message_id} in {archive} belongs to no series; its thread has "
             f"{titles or 'no patch'}"
         )
     return ours[0]

@@ -88,7 +88,10 @@ def _change_notice(
     title = f"{subject.name} is {largest.direction}: {_size(largest)} since {largest.at[:10]}"
     lines = wrapped(f"{title}; confirmed by the nightly run of {subject.date}.")
     if machine:
-        lines += ["", *wrapped("This is the baseline, which nobody changed: look at the machine.")]
+        lines += [
+            "",
+            *wrapped("This is the baseline, which has not changed: check the machine."),
+        ]
     lines += ["", "  change    95 % interval       since       what"]
     for change in sorted(changes, key=lambda c: -abs(c.size_percent))[:_SHOWN]:
         interval = f"{change.low_percent:+.1f} to {change.high_percent:+.1f} %"
@@ -174,7 +177,7 @@ def failures_notice(candidate: str, failures: Sequence[tuple[str, str]], date: s
     """Return one notice for all failures (where, words) of one candidate."""
     if len(failures) == 1:
         return failure_notice(*failures[0], date)
-    lines = [f"The nightly run of {date} could not measure these of {candidate}:"]
+    lines = [f"The nightly run of {date} could not measure these series of {candidate}:"]
     for where, text in failures:
         lines += ["", f"{where}:", *_indented(text)]
     title = f"{candidate}: {len(failures)} series are not measured"

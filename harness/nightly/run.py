@@ -132,7 +132,7 @@ class NightlyRun:
             lines.append(f"{when}: {job.key}{second}, about {takes_s / 60:.0f} min: {title}")
         lines += [f"not measured: {item.where}: {item.reason}" for item in found.failed]
         lines += [f"{candidate}: {text}" for candidate, text in found.notes.items()]
-        lines += [f"not measured: {candidate}: it holds nothing" for candidate in found.empty]
+        lines += [f"not measured: {candidate}: it has no series" for candidate in found.empty]
         lines += [] if planned else ["nothing to measure in this run"]
         return NightlyPlan(tuple(lines), not found.failed and not found.empty)
 

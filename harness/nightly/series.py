@@ -1,4 +1,4 @@
-"""Notices on a mailed series: a difference is reported once a second run has confirmed it.
+"""Notices on series: a difference is reported only after a second run has confirmed it.
 
 One run of a series that changes nothing shows a difference in up to one run of twenty;
 docs/howto/nightly.md has the rates with and without the second run.
@@ -58,7 +58,7 @@ def judge_series(
 def undecided(
     work: PlannedJob, subject: Subject, pair: PairRecord, reason: str
 ) -> tuple[Notice, bool] | None:
-    """Return the notice that no second run could decide; None where another one follows."""
+    """Return the notice that no second run could decide; None if another one follows."""
     claim = pair.claim
     assert claim is not None
     claim.tries += 1
@@ -74,7 +74,7 @@ def undecided(
 
 
 def _both_runs(found: pd.DataFrame, claim: Claim) -> Sequence[str]:
-    """Return what both runs say of each row that the first one claims."""
+    """Return the results of both runs for each row that the first one claims."""
     count = int(found["confirmed"].sum())
     head = (
         f"Of {len(found)} that the first run shows {claim.words} the second, independent run "

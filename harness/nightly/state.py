@@ -1,4 +1,4 @@
-"""What one nightly run leaves to the next: a JSON file that is replaced atomically.
+"""The state between nightly runs: a JSON file that is replaced atomically.
 
 The results are in the store; the state holds what was requested and not finished, and which notices
 were made. A harness that is killed at any point leaves the old file or the new one, and every step
@@ -112,7 +112,7 @@ class NightlyState:
     gates: dict[str, str] = field(default_factory=dict)  # kernel|contents -> why not, or ""
 
     def save(self) -> None:
-        """Replace the file; once this returns, a power cut does not take it back."""
+        """Replace the file durably: it survives a power cut after this returns."""
         kept = vars(self) | {"version": VERSION, "nights": self.nights[-_NIGHTS:]}
         kept["gates"] = dict(list(self.gates.items())[-_NIGHTS:])
         del kept["path"]
@@ -120,7 +120,7 @@ class NightlyState:
 
 
 def load_state(path: Path) -> NightlyState:
-    """Return the state at `path`, or a fresh one. Raises InputError for one that is not ours."""
+    """Return the state at `path`, or a new one. Raises InputError for an invalid file."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -128,7 +128,7 @@ def load_state(path: Path) -> NightlyState:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot read the state of the nightly runs: {error}") from error
     if not isinstance(kept, dict) or kept.pop("version", None) != VERSION:
-        raise InputError(f"{path}: no state of version {VERSION}; move it away to start over")
+        raise InputError(f"{path}: expected version {VERSION}; move it away to start over")
     return NightlyState(
         path,
         [NightlyRecord(**night) for night in kept["nights"]],

@@ -1,10 +1,10 @@
-"""Makes a playbook with its kernel files of two sides of a git tree and a few options.
+"""Makes a playbook and kernel files from two sides of a git tree and a few options.
 
     plan = plan_ab(sides, options, cache, runner)
     file = plan.write(folder)    # folder/ab.yaml, folder/kernels/
     session.run(file, ...)
 
-What is written is all that is used: `vmapbench run` on it gives the same.
+The written files are complete: `vmapbench run` on them measures the same.
 """
 
 import io
@@ -42,15 +42,15 @@ BOOTS = 5
 CASES_BY_DEFAULT = ("fix_size",)
 FILE = "ab.yaml"
 _EXPECTED_S = 300.0  # host seconds of 16 workers with 4000 loops of one case, on a busy machine
-_X2APIC_CPUS = 256  # from here on
+_X2APIC_CPUS = 256  # from this number on
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure. `on`: qemu, simulated, simulated:CPUS, a lab host, or empty: what is best.
+    """How to measure. `on`: qemu, simulated, simulated:CPUS, a lab host, or empty for automatic.
 
-    `threads` 0: as many as the machine has CPUs where `on` or its host file says, else `THREADS`.
-    `config`: a file, a defconfig of the tree, localyesconfig, or empty for the shipped kernels'.
+    `threads` 0: the CPUs given by `on` or its host file, otherwise `THREADS`. `config`: a file, a
+    defconfig of the tree, localyesconfig, or empty for that of the shipped kernels.
     """
 
     on: str = ""
@@ -64,7 +64,7 @@ class Options:
 
 @dataclass(frozen=True)
 class AbPlan:
-    """What will be measured where. `where`: on what, and why, for people."""
+    """A planned comparison. `where`: the target and the reason for it, as text."""
 
     playbook: Playbook
     recipe: KernelSpec
@@ -74,7 +74,7 @@ class AbPlan:
     runner: Runner
 
     def heading(self) -> str:
-        """Return on what is measured and what is compared, a line each."""
+        """Return the target and both sides as text, one line each."""
         sides = (("base", self.sides.base), ("change", self.sides.change))
         return "\n".join(
             [
@@ -91,7 +91,7 @@ class AbPlan:
 
 
 def plan_ab(sides: Sides, options: Options, cache: Cache, runner: Runner) -> AbPlan:
-    """Return what the options ask for. Raises InputError for what the tree's module lacks."""
+    """Plan a comparison. Raises InputError for cases or parameters that the module lacks."""
     target, message = choose_target(
         options, lambda: find_kvm(cache.folder, runner, options.arch), _cores()
     )
@@ -129,10 +129,10 @@ def plan_ab(sides: Sides, options: Options, cache: Cache, runner: Runner) -> AbP
 def choose_target(
     options: Options, find: Callable[[], Kvm], cores: int
 ) -> tuple[QemuSpec | SimulatedSpec | SshSpec, str]:
-    """Return the target of a comparison, and a description of it with the reason.
+    """Return the target of a comparison, and a description with the reason.
 
-    Without a word from the user: a guest under KVM that has a core for each worker, else the
-    simulated machine, whose times do not depend on this one.
+    The default is a guest under KVM if there is a core for each worker, otherwise the simulated
+    machine, whose times do not depend on this one.
     """
     kind, _, number = options.on.partition(":")
     cpus = options.threads or THREADS
@@ -144,13 +144,13 @@ def choose_target(
         return _simulated(int(number) if number else cpus, "as asked")
     if kind == "qemu":
         return QemuSpec(kind="qemu", cpus=cpus), f"a QEMU guest with {cpus} CPUs, as asked" + (
-            "" if cpus <= cores else f"; with {cores} cores its times say nothing of contention"
+            "" if cpus <= cores else f"; with {cores} cores its times do not show contention"
         )
     if kind:
         if kind not in {path.stem for path in host_files()}:
             raise InputError(
-                f"--on: {kind} is neither qemu nor simulated[:CPUS], and no host file is called so"
-                "\n  next: `vmapbench host list` names the lab hosts"
+                f"--on: {kind} is neither qemu, nor simulated[:CPUS], nor the name of a host file"
+                "\n  next: `vmapbench host list` lists the lab hosts"
             )
         topology = load_host(kind).topology
         cpus = options.threads or (min(topology.cpus, 1024) if topology else THREADS)
@@ -179,9 +179,9 @@ def _simulated(cpus: int, why: str) -> tuple[SimulatedSpec, str]:
 
 
 def case_mask(cases: Sequence[str], source: str) -> int:
-    """Return the run_test_mask of cases by their names, long or short, as `source` has them.
+    """Return the run_test_mask of cases, named in long or short form, from the module's `source`.
 
-    Raises InputError with the names there are.
+    Raises InputError with the known names.
     """
     module = parse_module_source(source)
     known = module.cases if module and module.cases else {case.name: case.mask for case in CASES}
@@ -203,7 +203,7 @@ def _check_parameters(parameters: Mapping[str, int | bool], sides: Sides) -> Non
 
 
 def side_recipe(sides: Sides, target: TargetSpec, options: Options) -> KernelSpec:
-    """Return how both sides are configured. Raises InputError for a `config` that there is not."""
+    """Return the recipe of both sides. Raises InputError if `config` does not exist."""
     config, arch = options.config, options.arch
     fragments = [] if config else list(arch.fragments)
     if target.remote:

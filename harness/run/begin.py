@@ -1,4 +1,4 @@
-"""Keeps a run before its first boot: what is planned, with which kernels, on which host."""
+"""Stores a run before its first boot: its plan, kernels and host."""
 
 import datetime as dt
 import hashlib
@@ -17,7 +17,7 @@ from harness.store.store import Store
 
 
 def new_run_id(playbook: Playbook, now: dt.datetime) -> str:
-    """Return an id that sorts by time and says what it is: 20240102-184633-smoke-1f3a."""
+    """Return an id that sorts by time and has the playbook: 20240102-184633-smoke-1f3a."""
     return f"{now:%Y%m%d-%H%M%S}-{playbook.name}-{secrets.token_hex(2)}"
 
 
@@ -28,9 +28,9 @@ def begin_run(
     now: dt.datetime | None = None,
     run_id: str | None = None,
 ) -> str:
-    """Keep the run and all its planned jobs; return its id.
+    """Store a run and all its jobs; return its id.
 
-    `more` is kept with its plan; `now`: when it begins; `run_id`: its id where that is settled.
+    `more`: further content of its plan; `now`: when it begins; `run_id`: its id, if chosen before.
     """
     now = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC)
     run_id = run_id or new_run_id(prepared.playbook, now)
@@ -48,7 +48,7 @@ def begin_run(
 
 
 def kernel_facts(kernel: BuiltKernel) -> dict[str, Any]:
-    """Return what is kept of a kernel with every result."""
+    """Return the facts of a kernel that are stored with a run."""
     return {
         "key": kernel.key,
         "release": kernel.release,
@@ -72,6 +72,6 @@ def kernel_facts(kernel: BuiltKernel) -> dict[str, Any]:
 
 
 def compiler_of(config: str) -> str:
-    """Return the compiler that a kernel configuration was made for, empty when it does not say."""
+    """Return the compiler named in a kernel configuration, empty if there is none."""
     match = re.search(r'^CONFIG_CC_VERSION_TEXT="(.*)"$', config, re.MULTILINE)
     return match[1] if match else ""

@@ -1,6 +1,6 @@
-"""Finds the change that shifted a time: a run that plans its boots as it goes.
+"""Finds the change that shifted a time, by a run that plans its boots as it proceeds.
 
-One bisection is one run of the store. What to boot next follows from the boots that the run has
+A bisection is one run of the store. The next boot follows from the boots that the run has
 (harness/analysis/bisection.py), so an interrupted run resumes where it stopped.
 """
 
@@ -32,12 +32,12 @@ from harness.targets.base import Target
 from harness.testmod.modinfo import parse_modinfo
 from harness.verdict import Verdict
 
-SPOILED_JOBS = 2  # of a commit, each tried several times: then it is skipped
+SPOILED_JOBS = 2  # of a commit, each with several attempts, after which it is skipped
 
 
 @dataclass(frozen=True)
 class BisectionResult:
-    """How a bisection stands. `skipped`: number of a change, and why it cannot be tried."""
+    """The state of a bisection. `skipped`: why changes cannot be tried, by number."""
 
     run_id: str
     plan: BisectPlan
@@ -49,7 +49,7 @@ class BisectionResult:
 
     @property
     def suspects(self) -> list[SourceChange]:
-        """The changes of which one is the first bad one."""
+        """The changes among which the first bad one is."""
         return [self.plan.source_range.changes[number] for number in self.state.suspects]
 
 
@@ -68,9 +68,9 @@ def bisect(session: Session, plan: BisectPlan, notify: Notify) -> BisectionResul
 
 
 def resume(session: Session, word: str, notify: Notify, **changed: int) -> BisectionResult:
-    """Resume a bisection; `word` names its run, `changed` replaces bounds that it began with.
+    """Resume a bisection; `word` names its run, `changed` replaces bounds that it was started with.
 
-    Raises InputError where it is another one.
+    Raises InputError if the run is not a bisection, or its changes or kernels are different.
     """
     with contextlib.closing(session.open_store()) as store:
         run_id = store.resolve(word)
@@ -78,7 +78,7 @@ def resume(session: Session, word: str, notify: Notify, **changed: int) -> Bisec
         kept = record.plan.get("bisect")
         if kept is None:
             raise InputError(
-                f"{run_id} is no bisection\n"
+                f"{run_id} is not a bisection\n"
                 f"  next: vmapbench run --resume {run_id}{session.folder_options}"
             )
         name = record.plan["name"].removeprefix("bisect-")
@@ -89,7 +89,7 @@ def resume(session: Session, word: str, notify: Notify, **changed: int) -> Bisec
         request = BisectRequest(**kept["order"] | {"bounds": bounds})
         plan = plan_bisection(playbook, request, session)
         if list(plan.source_range.names) != kept["names"]:
-            raise InputError(f"resuming {run_id}: its commits or patches are no longer the same")
+            raise InputError(f"resuming {run_id}: its commits or patches have changed; begin anew")
         target = session.target_for(playbook.target, [plan.source_range.spec(0)])
         with contextlib.closing(target):
             build = change_builder(plan, session)
@@ -97,15 +97,15 @@ def resume(session: Session, word: str, notify: Notify, **changed: int) -> Bisec
             for kernel in prepared.kernels.values():
                 if kernel.key != record.kernels[kernel.spec.name]["key"]:
                     raise InputError(
-                        f"resuming {run_id}: {kernel.spec.name} is no longer what it was; "
-                        "put the kernel's files back, or begin a new bisection"
+                        f"resuming {run_id}: {kernel.spec.name} has changed since the run began; "
+                        "restore the kernel's files, or begin a new bisection"
                     )
             run = session.execution(run_id, target, store, "bisect")
             return _hold_and_search(run, plan, prepared, build, notify)
 
 
 def prepare_ends(plan: BisectPlan, build: BuildKernel, target: Target) -> Prepared:
-    """Build GOOD and BAD and check the workload. Raises KernelBuildError where one is broken."""
+    """Build GOOD and BAD and check the workload. Raises KernelBuildError if one fails."""
     names = plan.source_range.names
     ends = plan.playbook.model_copy(update={"kernels": (names[0], names[-1])})
     prepared = prepare(ends, build, target)
@@ -141,7 +141,7 @@ class Search:
     notify: Notify
 
     def run_to_end(self, prepared: Prepared) -> BisectionResult:
-        """Boot until the first bad change is known. Raises InputError where GOOD or BAD fails."""
+        """Boot until the first bad change is found. Raises InputError if GOOD or BAD fails."""
         keep_inputs(prepared, self.run.folder)
         jobs, boots = self.run.store.jobs(self.run.run_id), self.run.store.boots(self.run.run_id)
         for job, _ in pending_jobs(jobs, boots):
@@ -157,7 +157,7 @@ class Search:
             prepared = self._boot(job, prepared)
 
     def outcome(self) -> BisectionResult:
-        """Return what the run's boots say so far."""
+        """Return the result of the boots so far."""
         boots, skipped = self._boots(), self._skipped()
         for end, word in ((0, "GOOD"), (self.plan.commits, "BAD")):
             if end in skipped:
@@ -179,7 +179,7 @@ class Search:
         return prepared
 
     def _with(self, name: str, prepared: Prepared) -> Prepared:
-        """Return `prepared` with one more kernel, built; what cannot be compared is broken."""
+        """Build a kernel and add it to `prepared`, as broken if it cannot be compared."""
         if name in prepared.kernels or name in prepared.broken:
             return prepared
         try:
@@ -218,7 +218,7 @@ class Search:
         return [TimedBoot(number, time_us, layout) for number, layout, time_us in builds]
 
     def _skipped(self) -> dict[int, str]:
-        """Return the changes that cannot be tried, and why."""
+        """Return why changes cannot be tried, by number."""
         stored = self.run.store.stored_run(self.run.run_id)
         found: dict[int, str] = {}
         spoiled: dict[int, int] = {}

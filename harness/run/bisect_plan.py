@@ -24,9 +24,9 @@ _LAYOUT = ".layout"  # between the name of a change and the number of a layout
 class BisectRequest:
     """What the user asked for.
 
-    `bad`: a commit, or a series of patches (then `good` may name a kernel file);
-    `tree`: git tree, by default that of the kernel's source; `kernel`: the kernel file that says
-    how to configure, by default the playbook's baseline; `workload`: by default its first.
+    `bad`: a commit, or a series of patches (then `good` may name a kernel file); `tree`: git tree,
+    default: that of the kernel's source; `kernel`: the kernel file with the configuration, default:
+    the playbook's baseline; `workload`: default: the playbook's first.
     """
 
     good: str
@@ -59,7 +59,7 @@ class BisectPlan:
         return f"{name}{_LAYOUT}{layout}" if layout else name
 
     def build_of(self, kernel: str) -> tuple[int, int]:
-        """Return number and layout of the build with that `kernel_name`."""
+        """Return change number and layout of a kernel name, the inverse of `kernel_name`."""
         numbers = {name: number for number, name in enumerate(self.source_range.names)}
         if kernel in numbers:
             return numbers[kernel], 0
@@ -67,13 +67,13 @@ class BisectPlan:
         return numbers[name], int(layout)
 
     def spec(self, kernel: str) -> KernelSpec:
-        """Return how to build the kernel of that name."""
+        """Return the kernel file of a kernel name."""
         number, layout = self.build_of(kernel)
         return self.source_range.spec(number).model_copy(update={"name": kernel, "layout": layout})
 
 
 def plan_bisection(playbook: Playbook, request: BisectRequest, session: Session) -> BisectPlan:
-    """Return the plan of a bisection. Raises InputError; builds and boots nothing."""
+    """Return the plan of a bisection, without builds and boots. Raises InputError."""
     changes = find_source_range(playbook, request, session)
     names = changes.names
     update = {"kernels": names, "baseline": names[0], "name": f"bisect-{playbook.name}"[:64]}
@@ -87,14 +87,14 @@ def plan_bisection(playbook: Playbook, request: BisectRequest, session: Session)
 
 
 def find_source_range(playbook: Playbook, request: BisectRequest, session: Session) -> SourceRange:
-    """Return the changes from GOOD to BAD: patches where BAD is a path, else commits."""
+    """Return the changes from GOOD to BAD: patches if BAD is a path, otherwise commits."""
     kernels, cache, runner = session.kernels, session.cache, session.runner
     recipe = load_kernel_spec(request.kernel or playbook.baseline, kernels)
     series = Path(request.bad)
     if not series.exists() and Path(request.good).exists():
         raise InputError(
-            f"bisecting: {request.good} is GOOD and a file here, and {request.bad} is none\n"
-            f"  next: patches are BAD, what they apply to is GOOD: vmapbench bisect {request.bad} "
+            f"bisecting: GOOD, {request.good}, is a file here, but BAD, {request.bad}, is not\n"
+            f"  next: BAD is the patches, GOOD what they apply to: vmapbench bisect {request.bad} "
             f"{request.good} ..."
         )
     if not series.exists():
@@ -115,7 +115,7 @@ def _tree(request: BisectRequest, recipe: KernelSpec) -> Path:
         named = str(recipe.folder / recipe.source.tree)
     if not named or not Path(named).is_dir():
         raise InputError(
-            f"bisecting commits: found no git tree {named!r}: kernel {recipe.name} does not come "
+            f"bisecting commits: {named!r} is not a git tree: kernel {recipe.name} does not come "
             "from one on this machine\n  next: name it with --tree, or bisect a folder of patches"
         )
     return Path(named).resolve()
@@ -144,7 +144,7 @@ def stored_request(plan: BisectPlan) -> dict[str, Any]:
 
 
 def plan_lines(plan: BisectPlan, session: Session) -> list[str]:
-    """Return what a bisection would do; builds and boots nothing."""
+    """Return the plan as text, without builds and boots."""
     changes, job = plan.source_range.changes, plan.job
     spec = plan.source_range.spec(0)
     playbook = plan.playbook.model_copy(update={"kernels": (job.kernel,)})

@@ -1,4 +1,4 @@
-"""Measures on one CPU what the prediction for many CPUs is made of."""
+"""Profiles locks on one CPU, for the prediction of many CPUs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def calibrate(
 ) -> Calibration:
     """Boot `kernel` with one node and with many, each once, and return the profiles of all cases.
 
-    `folder` exists and is empty. Raises InfrastructureError when a boot gives no whole profile.
+    `folder` exists and is empty. Raises InfrastructureError if a boot gives no complete profile.
     """
     cases: dict[str, dict[str, CaseProfile]] = {case.short: {} for case in CALIBRATED}
     symbols = kernel.system_map.read_text(encoding="ascii", errors="replace")
@@ -43,7 +43,7 @@ def calibrate(
 
 
 def profiles_of(text: str, symbols: str) -> Iterator[tuple[str, CaseProfile]]:
-    """Yield each case's profile. Raises InfrastructureError where a part is missing. Pure."""
+    """Yield name and profile of each case. Raises InfrastructureError if one is missing. Pure."""
     parts = list(parse_lock_profile(text, symbols))
     # A mark before and after each load; what lies between two loads is a part as well.
     measured = parts[3::2]

@@ -1,12 +1,12 @@
-"""As many boots as it takes to see a change of some size: a pilot, then what is left to do.
+"""Makes as many boots as it takes to show a change of a given size: a pilot, then the rest.
 
     ended = session.run(file, run_id=run_id)                # the pilot
     more = plan_more(session, run_id, Detect(0.03, 1200.0))
     ended = extend_within(session, run_id, more, Detect(0.03, 1200.0), file)
 
-The pilot's boots count. From them only the spread is taken, for which the sides are pooled by
-themselves, never the difference: the verdict stays what it would be with a number of boots that
-was settled before (Wittes and Brittain 1990).
+The pilot's boots count. Only their spread within each side is used for planning, never the
+difference of the sides, so that the verdict is as valid as with a fixed number of boots (Wittes and
+Brittain 1990).
 """
 
 import contextlib
@@ -29,13 +29,13 @@ from harness.spec.document import parse_document
 from harness.spec.playbook import Playbook
 from harness.verdict import Verdict
 
-POWER = 0.8  # the chance to see the change
+POWER = 0.8  # probability of showing the change
 _MOST = 1000  # boots of a side that a playbook may ask for
 
 
 @dataclass(frozen=True)
 class Detect:
-    """The change to be seen, as a fraction, and the seconds that all boots may take together."""
+    """The change to show, as a fraction, and the time limit of all boots together."""
 
     effect: float
     within_s: float
@@ -43,7 +43,7 @@ class Detect:
 
 @dataclass(frozen=True)
 class More:
-    """How many boots a side a run shall have. `pilot`: those that it has. `reason`: why."""
+    """Planned boots per side. `pilot`: boots so far; `reason`: explanation, as text."""
 
     pilot: int
     repeats: int
@@ -51,7 +51,7 @@ class More:
 
 
 def plan_more(session: Session, run_id: str, detect: Detect) -> More:
-    """Return how many boots a side of `run_id` see the change, as far as the time allows."""
+    """Return how many boots per side show the change, as far as the time limit allows."""
     with contextlib.closing(session.open_store()) as store:
         plan, boots = store.load_run(run_id).plan, store.boots(run_id)
         samples, frame = store.samples_frame(run_id), store.boots_frame(run_id)
@@ -68,16 +68,16 @@ def plan_more(session: Session, run_id: str, detect: Detect) -> More:
     takes = f"over {_MOST}" if needed is None or needed > _MOST else str(needed)
     text = (
         f"{detect.effect:.1%} takes {takes} boots of each side: those of the pilot spread by "
-        f"{rows['spread'].max():.1%}, {rows['upper_spread'].max():.1%} is planned for"
+        f"{rows['spread'].max():.1%}, planned for {rows['upper_spread'].max():.1%}"
     )
     if (needed or _MOST + 1) > repeats:
-        within = f"{detect.within_s / 60:.3g} min are time for {repeats}"
-        text += f"; {within}, which see a larger change only"
+        within = f"there is time for {repeats} in {detect.within_s / 60:.3g} min"
+        text += f"; {within}, which show only a larger change"
     return More(pilot, repeats, text)
 
 
 def refuse_too_small(detect: Detect, playbook: Playbook) -> None:
-    """Raise InputError for a change that no number of boots shows."""
+    """Raise InputError for a change below the smallest effect, which is never reported."""
     if detect.effect <= playbook.smallest_effect:
         larger = max(0.01, 2 * playbook.smallest_effect)
         raise InputError(
@@ -90,11 +90,11 @@ def refuse_too_small(detect: Detect, playbook: Playbook) -> None:
 def extend_within(
     session: Session, run_id: str, more: More, detect: Detect, file: Path
 ) -> RunResult | None:
-    """Go on with a run until each side has `more.repeats` boots, or the time is up.
+    """Continue a run until each side has `more.repeats` boots or the time is up.
 
-    Half of what the pace so far leaves time for is made at once, since boots become slower on a
-    machine that gets busy. Whether to go on follows from the clock, never from what was measured.
-    Returns None where there was no time for any.
+    Half of the boots that there is time for are made at once, since boots become slower on a busy
+    machine. Stopping depends on the clock only, never on the measurements. Returns None if there
+    was no time for any boot.
     """
     done, ended = more.pilot, None
     while done < more.repeats and not (ended and ended.interrupted):
@@ -108,10 +108,9 @@ def extend_within(
 
 
 def extend_run(session: Session, run_id: str, repeats: int, file: Path) -> RunResult:
-    """Go on with a run until each side has `repeats` boots; `file` becomes the playbook for that.
+    """Continue a run until each side has `repeats` boots; `file` becomes its playbook.
 
-    The order of the boots that there are is that of the longer plan, of which they are the
-    beginning.
+    The existing boots are the first ones of the longer plan.
     """
     with contextlib.closing(session.open_store()) as store:
         record = store.load_run(run_id)
@@ -124,7 +123,7 @@ def extend_run(session: Session, run_id: str, repeats: int, file: Path) -> RunRe
 
 
 def with_repeats(text: str, repeats: int, name: str) -> Playbook:
-    """Return the playbook `text` with another number of boots; comments stay."""
+    """Return the playbook `text` with another number of boots, comments included."""
     yaml, stream = YAML(), io.StringIO()
     document = yaml.load(text)
     document["repeats"] = repeats
@@ -134,7 +133,7 @@ def with_repeats(text: str, repeats: int, name: str) -> Playbook:
 
 
 def _affordable(boots: Sequence[BootRecord], repeats: int, within_s: float) -> int:
-    """Return for how many more repeats there is time at the pace of those that were made."""
+    """Return how many more repeats fit into the time at the pace so far."""
     spent_s = _span_s(boots)
     return max(0, int((within_s - spent_s) / (spent_s / repeats)))
 

@@ -1,6 +1,6 @@
-"""Diagnoses a run of which no boot reaches init, once enough have failed. Pure.
+"""Diagnoses a run of which no boot reaches init. Pure.
 
-Without it the whole plan would be spent on timeouts with the same result.
+Without it the whole plan would be spent on timeouts.
 """
 
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from harness.records import BootRecord, JobRecord
 from harness.verdict import Verdict
 
-ENOUGH = 2  # boots that failed so, without one that did not
+ENOUGH = 2  # boots that failed like this, without one that did not
 _LINE_CHARACTERS = 160
 
 
 def no_boot_diagnosis(jobs: Sequence[JobRecord], boots: Sequence[BootRecord]) -> str:
-    """Return what was seen and what to suspect; empty unless `ENOUGH` boots tell, all alike."""
+    """Return what was seen and what to suspect; empty unless all of `ENOUGH` boots failed alike."""
     tried = [boot for boot in boots if boot.verdict.final and "reached_init" in boot.facts]
     if len(tried) < ENOUGH or any(boot.facts["reached_init"] for boot in tried):
         return ""
@@ -21,7 +21,7 @@ def no_boot_diagnosis(jobs: Sequence[JobRecord], boots: Sequence[BootRecord]) ->
     kernels = list(dict.fromkeys(names[boot.position] for boot in tried))
     return "; ".join(
         [
-            f"none of the {len(tried)} boots tried reached init, the others were left out",
+            f"none of the {len(tried)} boots tried reached init; the others were skipped",
             *{boot.reason: _seen(boot) for boot in reversed(tried)}.values(),
             _suspect(kernels, one_of_several=len(set(names.values())) > 1),
             *_checks(tried),
@@ -40,15 +40,15 @@ def _seen(boot: BootRecord) -> str:
 def _suspect(kernels: Sequence[str], *, one_of_several: bool) -> str:
     if len(kernels) > 1:
         return (
-            f"{' and '.join(kernels)} fail alike, so suspect what they share (configuration, "
-            "boot parameters, this machine) before a patch"
+            f"{' and '.join(kernels)} fail alike, so suspect first what they share "
+            "(configuration, boot parameters, this machine), not a patch"
         )
     only = "only " if one_of_several else ""
     return f"{only}{kernels[0]} was tried, so suspect it, its configuration or this machine"
 
 
 def _checks(tried: Sequence[BootRecord]) -> list[str]:
-    """Return what tells the machine's fault from the kernels'."""
+    """Return commands that show whether the machine or the kernels are at fault."""
     machines = [boot.facts.get("machine") or {} for boot in tried]
     if {machine.get("accelerator") for machine in machines} == {"kvm"}:
         return ["the same with  accelerator: tcg  shows whether KVM is at fault"]

@@ -1,4 +1,4 @@
-"""Checks what this machine can do. Adding a check is one more function in `CHECKS`."""
+"""Checks what this machine can do; each check is a function in `CHECKS`."""
 
 import os
 import shutil
@@ -30,9 +30,9 @@ _BUILD_PROGRAMS = ("make", "flex", "bison", "bc", "ld", "xz", "git", "cpp")
 
 @dataclass(frozen=True)
 class Environment:
-    """What is looked at: how to run programs, and the folders whose disks matter.
+    """What the checks use: a runner of programs, and the folders of the disks to check.
 
-    `notify` takes what a check that takes long is doing.
+    `notify` receives the progress of long checks.
     """
 
     runner: Runner
@@ -61,7 +61,7 @@ def _has_header(environment: Environment, name: str) -> bool:
 
 
 def check_sandbox(environment: Environment) -> Row:
-    """Whether builds of what came by mail can be contained; a probe is run."""
+    """Whether builds of series from mail can be contained, found with a probe."""
     try:
         method = require_sandbox(environment.runner)
     except ToolError as error:
@@ -71,14 +71,14 @@ def check_sandbox(environment: Environment) -> Row:
 
 
 def check_ccache(_: Environment) -> Row:
-    """Optional: makes later kernel builds quicker."""
+    """Optional: makes kernel builds faster."""
     if shutil.which("ccache"):
         return Row("ccache", Health.OK, "found")
-    return Row("ccache", Health.WARN, "not found", "apt-get install ccache (builds get quicker)")
+    return Row("ccache", Health.WARN, "not found", "apt-get install ccache (faster builds)")
 
 
 def check_sources(_: Environment) -> Row:
-    """The Debian kernel sources that the shipped kernels are built from."""
+    """The Debian kernel sources of the shipped kernels."""
     found = sorted(path.name for path in Path("/usr/src").glob("linux-source-*.tar.*"))
     if any(name.startswith("linux-source-6.12.") for name in found):
         return Row("kernel source", Health.OK, ", ".join(found))
@@ -108,7 +108,7 @@ def check_qemu(environment: Environment) -> Row:
 
 
 def check_architectures(environment: Environment) -> Row:
-    """Optional: what else than this machine's kernels can be built, and booted under TCG."""
+    """Optional: other architectures whose kernels can be built, and booted under TCG."""
     others = [arch for arch in ARCHITECTURES.values() if not arch.is_native()]
     missing = {arch.name: _missing_tools(environment.runner, arch) for arch in others}
     found = [f"{name}: {', '.join(tools)} missing" for name, tools in missing.items() if tools]
@@ -123,14 +123,14 @@ def _missing_tools(runner: Runner, arch: Architecture) -> list[str]:
     compiler = f"{arch.cross_prefix()}gcc"
     missing = [tool for tool in (compiler, arch.qemu) if not shutil.which(tool)]
     if compiler not in missing:
-        # an absolute path where the compiler has the file, else the name as it was given
+        # an absolute path if the compiler has the file, otherwise the name unchanged
         said = runner.run([compiler, "-print-file-name=libc.a"], deadline_s=20).output.strip()
         missing += [] if said.startswith("/") else [f"libc.a of {compiler}"]
     return missing
 
 
 def check_tcg(environment: Environment) -> Row:
-    """A probe guest under TCG: whether QEMU runs anything at all here."""
+    """Whether QEMU runs anything under TCG, with a probe guest."""
     try:
         works, reason = probe_accelerator("tcg", environment.cache, environment.runner)
     except ToolError as error:
@@ -139,7 +139,7 @@ def check_tcg(environment: Environment) -> Row:
 
 
 def check_kvm(environment: Environment) -> Row:
-    """Whether Linux runs under KVM, by booting a built kernel where nobody knows yet."""
+    """Whether Linux runs under KVM; if unknown, by booting a built kernel."""
     target = QemuTarget(QemuSpec(kind="qemu"), environment.cache, environment.runner)
     try:
         if target.kvm().state is KvmState.UNTRIED:
@@ -151,10 +151,10 @@ def check_kvm(environment: Environment) -> Row:
     return Row("KVM", health, f"{kvm.state}: {kvm.seen}", _KVM_REMEDIES[kvm.state])
 
 
-_ASK_AGAIN = "once that has changed: vmapbench doctor --again"
+_ASK_AGAIN = "after a change: vmapbench doctor --again"
 _KVM_REMEDIES = {
     KvmState.RUNS_LINUX: "",
-    KvmState.UNTRIED: "vmapbench build single-node, then ask again: a built kernel is booted",
+    KvmState.UNTRIED: "vmapbench build single-node, then vmapbench doctor, which boots it",
     KvmState.NO_LINUX: f"none needed: guests run under TCG; {_ASK_AGAIN}",
     KvmState.NO_GUEST: f"none needed: guests run under TCG; {_ASK_AGAIN}",
     KvmState.NO_DEVICE: "none needed: guests run under TCG; for KVM: modprobe kvm_intel or kvm_amd,"
@@ -163,7 +163,7 @@ _KVM_REMEDIES = {
 
 
 def _boot_built_kernel(target: QemuTarget, environment: Environment) -> None:
-    """Boot the newest kernel of the cache, if it has one, so that `target` learns of KVM."""
+    """Boot the newest kernel of the cache, if any, so that `target` finds out about KVM."""
     kernel = newest_kernel(Cache(environment.cache))
     if kernel is None:
         return
@@ -185,12 +185,12 @@ def check_memory(_: Environment) -> Row:
     if total < 2048:
         return Row("memory", Health.FAIL, found, "at least 2 GiB for a build and a small guest")
     if total < 8192:
-        return Row("memory", Health.WARN, found, "64 workers of every case want 8 GiB")
+        return Row("memory", Health.WARN, found, "64 workers with every case need 8 GiB")
     return Row("memory", Health.OK, found)
 
 
 def check_disk(environment: Environment) -> Row:
-    """Room for sources, object trees and logs: about 3 GiB a kernel source."""
+    """Disk space for sources, object trees and logs: about 3 GiB per kernel source."""
     free = {path: _free_mib(path) for path in (environment.cache, environment.reports)}
     found = ", ".join(f"{mib} MiB free for {path}" for path, mib in free.items())
     if min(free.values()) < 1024:
@@ -232,9 +232,9 @@ CHECKS: tuple[Callable[[Environment], Row], ...] = (
 
 
 def examine(environment: Environment, *, again: bool = False) -> list[Row]:
-    """Return every check's finding, in order; `again`: forget what is remembered of KVM first.
+    """Return the result of each check, in order; `again`: test KVM again.
 
-    Takes up to a minute once per boot of the host, where a kernel is booted under KVM.
+    A test of KVM, once per boot of the host, takes up to a minute.
     """
     if again:
         forget_kvm(environment.cache)

@@ -32,14 +32,14 @@ ATTEMPTS = 3  # for a boot that was noisy or interrupted
 ReadHost = Callable[[], HostState]
 
 LocateStack = Callable[[Sequence[str], BuiltKernel], Mapping[str, str]]
-"""Returns entry -> source line for the stack traces in logs; see `harness.build.stack`."""
+"""Returns the source lines of stack entries in logs; `harness.build.stack.locate_stack`."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """A run in progress: its target, its store, its folder, its observer.
+    """A run in progress.
 
-    The logs of its boots go to `folder/logs`. `verb` resumes it, with `folder_options`.
+    The logs of its boots go to `folder/logs`. `verb` with `folder_options` resumes it.
     """
 
     run_id: str
@@ -75,9 +75,9 @@ def pending_jobs(jobs: list[JobRecord], boots: list[BootRecord]) -> list[tuple[J
 def run_pending(run: Execution, prepared: Prepared) -> None:
     """Execute the jobs of `run` that have no final boot yet.
 
-    As many boots at once as the target can run, each stored as soon as it ends; where none reaches
-    init the rest is skipped. Raises InfrastructureError when the same job was interrupted
-    `ATTEMPTS` times; the boots measured so far are kept.
+    Runs as many boots in parallel as the target can, and stores each as soon as it ends. If none
+    reaches init, the rest is skipped. Raises InfrastructureError after a job was interrupted
+    `ATTEMPTS` times; the boots so far are kept.
     """
     boots = run.store.boots(run.run_id)
     pending = pending_jobs(prepared.jobs, boots)
@@ -107,9 +107,9 @@ def run_pending(run: Execution, prepared: Prepared) -> None:
                 run.observer.boot_ended(job, record, len(pending))
                 if record.verdict is Verdict.INTERRUPTED and attempt >= ATTEMPTS:
                     raise InfrastructureError(
-                        f"boot {job.position} ({job.kernel}, {job.workload}) was spoiled {attempt} "
-                        f"times, last: {record.reason}\n"
-                        f"  fix that, then: {run.resume_command}"
+                        f"boot {job.position} ({job.kernel}, {job.workload}) failed {attempt} "
+                        f"times, not by the kernel's fault, last: {record.reason}\n"
+                        f"  next: fix that, then: {run.resume_command}"
                     )
 
 
@@ -124,7 +124,7 @@ def _skip_rest(
         BootRecord(
             position=job.position,
             verdict=Verdict.SKIPPED,
-            reason=f"left out: of {ENOUGH} boots before it none reached init",
+            reason=f"skipped: none of the {ENOUGH} boots before it reached init",
             load_ns=None,
             elapsed_s=0.0,
             started_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -159,7 +159,7 @@ class _InlineExecutor(Executor):
 
 
 def _boot_once(run: Execution, prepared: Prepared, job: JobRecord, attempt: int) -> BootRecord:
-    """Boot once and return its record, also where it failed."""
+    """Boot once and return its record, even if it failed."""
     started_at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     name = f"{job.position:04}-{job.kernel}-{attempt}-{secrets.token_hex(2)}"
     relative = Path("logs") / name
@@ -201,7 +201,7 @@ def _judged(
     result: BootResult,
     noise: Noise,
 ) -> dict[str, Any]:
-    """Return what a boot that ended adds to its record: verdict, reason, time, facts, samples."""
+    """Return verdict, reason, time, facts and samples for the record of a boot."""
     measured = prepared.workloads(job)[-1]
     log = result.kernel_log or read_console(result.console)
     findings = scan_console(log)

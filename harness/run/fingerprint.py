@@ -1,4 +1,4 @@
-"""What is known of the machine that measures, so that unlike machines are never mixed up."""
+"""The fingerprint of this machine, so that results of different machines are not mixed."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.targets.inventory import FILES, parse_inventory
 
 
 def host_fingerprint(root: Path = Path("/")) -> dict[str, Any]:
-    """Return the facts of this machine (see `Inventory`); `cores`: CPUs that we may use."""
+    """Return the inventory of the machine below `root`; `cores`: CPUs that we may use."""
     texts = {
         f"/{path.relative_to(root)}": _read(path)
         for pattern in FILES

@@ -1,10 +1,10 @@
 """Several lab hosts at once, on Dask's distributed scheduler (the extra `fleet`).
 
-A host is a Dask resource: a worker is started with the hosts that it may use, as in
-`dask worker ADDRESS --nthreads 4 --resources "host:tr1=1 host:tr2=1"`, and gets no two tasks for
-one host at once; where several workers use one host, its lock serialises them. A worker
-may also have `build=N`: kernels are then built there first, into a cache that all share. Playbooks,
-kernels, reports and cache are paths that mean the same everywhere; the store is one database.
+Each host is a Dask resource. A worker is started with the hosts that it may use, as in
+`dask worker ADDRESS --nthreads 4 --resources "host:tr1=1 host:tr2=1"`, and gets one task per host
+at a time; if several workers use one host, its lock serialises them. Workers with `build=N` build
+the kernels first, into a shared cache. Playbooks, kernels, reports and cache have the same paths
+everywhere; the store is one database.
 """
 
 import contextlib
@@ -40,10 +40,10 @@ def run_fleet(
     reports: Path,
     make: MakeSession = make_session,
 ) -> Iterator[tuple[str, RunResult | VmapbenchError]]:
-    """Run the playbook on every host, a run each; yield each host as it ends, and how.
+    """Run the playbook on every host, one run each; yield host and result as they end.
 
     The run of a worker that dies is resumed by another worker.
-    Raises InputError where no worker drives a host, InfrastructureError without a scheduler.
+    Raises InputError if no worker has a host, InfrastructureError without a scheduler.
     """
     playbook = load_playbook(file)
     ids = {host: new_run_id(on_host(playbook, host), dt.datetime.now(dt.UTC)) for host in hosts}
@@ -53,7 +53,7 @@ def run_fleet(
         missing = [host for host in hosts if host_resource(host) not in offered]
         if missing:
             raise InputError(
-                f"no worker of {scheduler} drives {', '.join(missing)}; start one with: "
+                f"no worker of {scheduler} has {', '.join(missing)}; start one with: "
                 f'dask worker {scheduler} --resources "{host_resource(missing[0])}=1"'
             )
         if "build" in offered:
@@ -94,7 +94,7 @@ def build_on_worker(make: MakeSession, name: str, kernels: Path, reports: Path) 
 def run_on_worker(
     make: MakeSession, file: Path, host: str, run_id: str, kernels: Path, reports: Path
 ) -> RunResult:
-    """Begin the run, or go on with it where another worker has died."""
+    """Start the run, or continue it after another worker has died."""
     session = make(kernels, reports)
     with contextlib.closing(session.open_store()) as store:
         begun = run_id in set(store.list_runs()["id"])
@@ -117,7 +117,7 @@ def _offered(client: Any) -> set[str]:
 
 
 def _outcome(future: Any, host: str) -> RunResult | VmapbenchError:
-    """Return how a run ended; one host's failure is no reason to stop the others."""
+    """Return the result of a run, or its error, so that the other hosts go on."""
     try:
         ended: RunResult = future.result()
     except VmapbenchError as error:

@@ -1,8 +1,8 @@
-"""Drops what can be made again when it is old or takes too much room; raw samples never.
+"""Removes what can be made again if it is old or exceeds a disk budget; never raw samples.
 
-Dropped are built kernels and modules, remains of builds that died, logs of failed builds, and of
-each run its page and its console logs. The store, `results.json`, `samples.csv`, playbooks,
-configurations and patches stay. What a process uses is locked by it and stays, too.
+These are built kernels and modules, remains of killed builds, logs of failed builds, and of each
+run its page and console logs. The store, `results.json`, `samples.csv`, playbooks, configurations
+and patches are kept, and so is whatever a process has locked.
 """
 
 import contextlib
@@ -26,8 +26,8 @@ _TRASH = ".dropped-"  # prefix of the name of a folder that is being removed
 class Item:
     """Something that can be made again. `used_at`: seconds since the epoch.
 
-    `locks`: lock files that its users hold. `leftover`: of something that died.
-    `frees`: bytes on disk that belong to nothing else (trees share files by hard links).
+    `locks`: lock files that its users hold. `leftover`: from a killed process. `frees`: bytes on
+    disk that nothing else uses (trees share files by hard links).
     """
 
     kind: str
@@ -41,14 +41,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Choice:
-    """An item that is to go, and why."""
+    """An item to remove, and the reason."""
 
     item: Item
     reason: str
 
 
 def find_items(cache: Cache, reports: Path) -> list[Item]:
-    """Return everything that could be dropped, in use or not, the one used longest ago first."""
+    """Return all removable items, in use or not, the least recently used first."""
     of_cache = [*_builds(cache), *_dead_builds(cache), *_build_logs(cache), *_predictions(cache)]
     items = [*of_cache, *_of_runs(reports)]
     return sorted(items, key=lambda item: (not item.leftover, item.used_at, str(item.path)))
@@ -57,7 +57,7 @@ def find_items(cache: Cache, reports: Path) -> list[Item]:
 def choose(
     items: Iterable[Item], now: float, oldest_s: float, used: int, budget: int | None
 ) -> list[Choice]:
-    """Return what is to go: what died or is older than `oldest_s`, then the oldest till it fits.
+    """Return what to remove: leftovers, items unused for `oldest_s`, then the oldest until it fits.
 
     `items`: the oldest first. `used`: bytes in all, samples included; `budget`: bytes, or no limit.
     """
@@ -78,16 +78,16 @@ def choose(
 
 
 def in_use(item: Item) -> bool:
-    """Return whether a process holds the item. Makes no lock file: its time would be a use."""
+    """Return whether a process holds the item, without creating lock files."""
     with free_locks(*(lock for lock in item.locks if lock.exists())) as free:
         return not free
 
 
 def drop(item: Item, remove: Callable[[Path], object] = shutil.rmtree) -> bool:
-    """Remove the item unless a process uses it; return whether it is gone. `remove`: a folder.
+    """Remove the item unless a process uses it; return whether it was removed.
 
-    It leaves its place by one rename, so that nothing half removed is found there. When this is
-    interrupted the rest goes the next time. Raises InfrastructureError.
+    It is renamed first, so that nothing incomplete remains in its place; after an interruption the
+    next call removes the rest. `remove` deletes a folder. Raises InfrastructureError.
     """
     with free_locks(*item.locks) as free:
         if not free:
@@ -99,7 +99,7 @@ def drop(item: Item, remove: Callable[[Path], object] = shutil.rmtree) -> bool:
         except OSError as error:
             raise InfrastructureError(
                 f"dropping {item.path}: {error.strerror}\n"
-                "  next: remove it as the user who made it, then run gc again"
+                "  next: remove it as its owner, then run gc again"
             ) from error
     return True
 
@@ -137,7 +137,7 @@ def _builds(cache: Cache) -> Iterator[Item]:
 
 
 def _build_name(path: Path) -> str:
-    """Return the name that a build was made for, where it says so, and the start of its key."""
+    """Return the name of a build's kernel, if known, and the start of its key."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         spec = json.loads((path / RECORD).read_text(encoding="utf-8"))["spec"]
         return f"{spec['name']} {path.name[:12]}"
@@ -149,7 +149,7 @@ def _build_locks(cache: Cache, name: str) -> tuple[Path, Path]:
 
 
 def _dead_builds(cache: Cache) -> Iterator[Item]:
-    """Yield builds under way; those that nobody holds are dead."""
+    """Yield unfinished builds; those that are not locked are leftovers."""
     for path in _entries(cache.folder / "building"):
         lock = cache.place("locks", path.name.rpartition(".")[0])
         with free_locks(lock) as free:
@@ -209,6 +209,6 @@ def _files(path: Path) -> Iterator[tuple[tuple[int, int], int, int]]:
 def collect(
     chosen: Iterable[Choice], dry_run: bool, notify: Callable[[Choice, bool], None]
 ) -> None:
-    """Drop what was chosen; `notify` gets each item and whether it was, or would be, removed."""
+    """Remove the chosen items; `notify` gets each, and whether it was or would be removed."""
     for choice in chosen:
         notify(choice, not in_use(choice.item) if dry_run else drop(choice.item))

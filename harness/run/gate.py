@@ -1,9 +1,9 @@
-"""Is a kernel correct? Boots it with the kernel's own debugging, and says what that reports.
+"""Checks that a kernel is correct, by booting it with the kernel's own debugging.
 
     rows = run_gate(spec, CHECKS, folder, cache, runner, tell, build_progress)
 
-No number comes of it. Each check is a boot: every case of the module with small loops, under
-another set of checks or beside another disturbance. Checks that can share a kernel do.
+Times are not measured. Each check is one boot that runs every case of the module with few loops,
+with some debugging and some disturbance. Checks share kernels if they can.
 """
 
 import functools
@@ -40,12 +40,12 @@ _TRACEPOINT = " __tracepoint_alloc_vmap_area"
 
 @dataclass(frozen=True)
 class Check:
-    """One boot of the gate. `what`: it looks for. `fragments`: of its kernel, added.
+    """One boot of the gate. `what` it looks for; `fragments`: added to the kernel's.
 
-    `loads`: parameters of the module, one set a load; a mask that is not named is every case but
-    those of `_MANY`.
-    `excused`: findings that say no more than that an allocation failed. `excused_warnings`:
-    functions of which a warning says the same.
+    `loads`: parameters of the module, one set per load; the default mask is every case except those
+    of `_MANY`.
+    `excused`: findings that only report a failed allocation. `excused_warnings`: functions whose
+    warnings do.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Check:
 _MEMORY = ("fragments/gate-memory.config",)
 _RACES = ("fragments/gate-races.config",)
 _TRACED = ("fragments/traced.config", "fragments/linear-stacks.config")
-# These prepare or hold tens of thousands of areas, however few the loops: one worker.
+# These hold tens of thousands of areas, regardless of the loops: one worker.
 _PCPU = BY_SHORT_NAME["pcpu"].mask
 _CROWDED = BY_SHORT_NAME["full_fit"].mask | BY_SHORT_NAME["long_busy_list"].mask | _PCPU
 _MANY: Mapping[str, Value] = {"nr_threads": 1, "test_loop_count": 20, "run_test_mask": _CROWDED}
@@ -109,7 +109,7 @@ CHECKS = (
     ),
     Check(
         "hotplug",
-        "the same while CPUs go and come",
+        "the same while CPUs go offline and online",
         _MEMORY,
         ({**_FEW, "test_loop_count": 200}, {**_LARGE, "test_loop_count": 200}),
         Disturbance.HOTPLUG,
@@ -121,17 +121,17 @@ CHECKS = (
 BY_CHECK = {check.name: check for check in CHECKS}
 
 
-# What these report is of the functions that they name. All else may be what a wrong access of ours
-# did to others, so it counts wherever it is seen.
+# These concern the functions that they name. All other reports may be effects of a wrong access by
+# vmalloc, so they count wherever they occur.
 _OF_ITS_PLACE = frozenset({"warning", "KCSAN: data race"})
 _WARNED = re.compile(r"WARNING: [^\n]{1,80} at \S{1,80} (\w+)\+0x")
 
 
 @dataclass(frozen=True)
 class GateRow:
-    """What came of one check. `findings`: what the kernel reported; `folder`: logs of the boot.
+    """The result of one check. `findings`: what the kernel reported; `folder`: logs of the boot.
 
-    `elsewhere`: reports on code that is not vmalloc's, which do not count.
+    `elsewhere`: reports on code other than vmalloc's, which are ignored.
     """
 
     check: Check
@@ -143,12 +143,12 @@ class GateRow:
 
     @property
     def good(self) -> bool:
-        """Whether nothing speaks against the kernel; a check that it cannot have does not."""
+        """Whether the check passed, or was skipped as not applicable."""
         return not self.verdict.bad
 
 
 Tell = Callable[[str], None]
-"""Takes a line of progress."""
+"""Receives a line of progress."""
 
 
 def run_gate(
@@ -162,7 +162,7 @@ def run_gate(
 ) -> list[GateRow]:
     """Build the kernels of `checks` from `spec`, boot each check, and return a row for each.
 
-    Raises InputError for a kernel file at fault, InfrastructureError where the machine is.
+    Raises InputError for errors of the kernel file, InfrastructureError for those of the machine.
     """
 
     @functools.cache
@@ -212,9 +212,9 @@ def _boot_check(
 
 
 def _workload(parameters: Mapping[str, Value], module: ModuleInfo, left_out: int) -> Workload:
-    """Return a load as far as `module` has its parameters, in shuffled order.
+    """Return a load with those parameters that `module` has, in shuffled order.
 
-    `left_out`: a mask of cases that it cannot have.
+    `left_out`: mask of cases to leave out.
     """
     few = sum(module.cases.values()) & ~_CROWDED & ~left_out
     every: dict[str, Value] = {"run_test_mask": few, "sequential_test_order": False}
@@ -228,7 +228,7 @@ def _is_excused(finding: Finding, check: Check) -> bool:
 
 
 def is_elsewhere(finding: Finding, ours: Collection[str]) -> bool:
-    """Return whether a report is on code other than the functions `ours`, and no more than that."""
+    """Return whether a report only concerns functions other than `ours`."""
     entries = functions_in(finding.excerpt)
     return finding.name in _OF_ITS_PLACE and bool(entries) and entries.isdisjoint(ours)
 
@@ -240,9 +240,9 @@ def judge_check(
     folder: Path,
     ours: Collection[str],
 ) -> GateRow:
-    """Return what a boot says of the kernel: the kernel's own reports first, then what is missing.
+    """Return the result of a check from its boot: the kernel's reports first, then what is missing.
 
-    A check that did not happen (no allocation failed, no CPU went) is never one that passed.
+    A check whose condition did not occur (no allocation failed, no CPU went offline) never passes.
     `ours`: names of the functions of vmalloc and of its test.
     """
     log = result.kernel_log or read_console(result.console)
@@ -265,7 +265,7 @@ def judge_check(
     if result.verdict is not Verdict.PASSED:
         return row(result.verdict, result.reason)
     if errors := result.facts.get("errors"):
-        return row(Verdict.INCOMPLETE, f"what was to be set up could not be: {errors[0]}")
+        return row(Verdict.INCOMPLETE, f"the check could not be set up: {errors[0]}")
     watched = re.search(r"^setup_watchpoints: (\d+)", files.get(KCSAN, ""), re.MULTILINE)
     if check.detector is Detector.RACES and (watched is None or not int(watched[1])):
         return row(Verdict.INCOMPLETE, "KCSAN watched nothing")
@@ -285,7 +285,7 @@ def judge_check(
         went = {item["path"]: int(item["written"]) for item in result.facts.get("toggled", [])}
         still = [path for path, written in went.items() if written < 2]
         if still or not went:
-            return row(Verdict.INCOMPLETE, f"never went: {', '.join(still) or 'nothing'}")
+            return row(Verdict.INCOMPLETE, f"never went offline: {', '.join(still) or 'any'}")
     return row(Verdict.PASSED, "")
 
 
@@ -311,5 +311,5 @@ def _trace_check(
 
 
 def only(names: Sequence[str]) -> tuple[Check, ...]:
-    """Return the checks of these names, in the gate's order; all where none is named."""
+    """Return the checks of these names, in the gate's order; all if none is named."""
     return tuple(check for check in CHECKS if not names or check.name in names)

@@ -18,17 +18,16 @@ _OUT_OF_TIME = {ending.value for ending in Ending if ending.out_of_time}
 
 
 def read_console(console: Path) -> str:
-    """Return the text of a kernel's console; empty for a target that keeps none."""
+    """Return the text of a kernel's console; empty if the target has none."""
     return console.read_text(encoding="utf-8", errors="replace") if console.exists() else ""
 
 
 def judge_boot(
     result: BootResult, workload: Workload, findings: Sequence[Finding], cpus: int
 ) -> tuple[Verdict, str, tuple[Sample, ...]]:
-    """Return the verdict on a boot once its log is read, why, and the samples of its last load.
+    """Return the verdict on a boot from its log, the reason, and the samples of its last load.
 
-    A kernel that warned, or that runs fewer than `cpus`, is no sample, however complete its numbers
-    are.
+    A kernel that warned, or that runs on fewer than `cpus`, gives no samples.
     """
     if result.verdict is not Verdict.PASSED or result.kernel_log is None:
         return result.verdict, result.reason, ()
@@ -47,9 +46,9 @@ def judge_boot(
         return Verdict.INCOMPLETE, "; ".join(missing[:3]), ()
     odd = [item for item in run.summaries if not _as_asked(item, workload)]
     if odd:
-        return Verdict.INCOMPLETE, f"the log has counts that were not asked for: {odd[0]}", ()
+        return Verdict.INCOMPLETE, f"the log has unexpected counts: {odd[0]}", ()
     if unasked := [case for case in run.cases if case not in workload.cases]:
-        return Verdict.INCOMPLETE, f"the log has cases not asked for: {', '.join(unasked)}", ()
+        return Verdict.INCOMPLETE, f"the log has unexpected cases: {', '.join(unasked)}", ()
     samples = run.summaries
     if verdict_of(findings) is not Verdict.PASSED:
         named = [item.name for item in findings if item.severity is not Severity.NOTE]
@@ -66,10 +65,10 @@ FAIR_SHARE = 2 / 3  # of the CPU time that a guest asked for
 def blame_host(
     verdict: Verdict, result: BootResult, findings: Sequence[Finding], excess: str
 ) -> str:
-    """Return why a boot that ended with `verdict` says nothing of its kernel; empty if it does.
+    """Return why the host, not the kernel, is to blame for `verdict`; empty if it is not.
 
-    `excess`: what the host did beyond its limits. That alone spoils a boot that passed. A boot that
-    ran out of time, or whose kernel reported nothing but stalls, is spoiled by a starved guest too.
+    `excess`: which limits of disturbance the host exceeded; then a boot that passed is noisy. A
+    boot that timed out, or whose kernel reported only stalls, also is if the guest was starved.
     """
     if verdict is Verdict.PASSED:
         return excess
@@ -84,18 +83,18 @@ def blame_host(
 
 
 def _nothing_read(kernel_log: str, cases: Sequence[str]) -> str:
-    """Return why a log without results has none, with the line that may be one in a new form."""
+    """Return why a log has no results, with the line that may be one in a new form."""
     for line in kernel_log.splitlines():
         if any(case in line for case in cases):
             return (
-                "no result of test_vmalloc is understood; this line names a case, and may be one "
-                f"in a new form: {message_of(line).strip()[:200]}"
+                "no result of test_vmalloc was recognised; this line names a case, and may be one "
+                f"in a new format: {message_of(line).strip()[:200]}"
             )
     return "no line of test_vmalloc in the kernel log"
 
 
 def _as_asked(summary: Sample, workload: Workload) -> bool:
-    """Return whether a summary is of this workload: its loops, and a result for each pass."""
+    """Return whether a summary has the loops of the workload and a result for each pass."""
     results = summary.passed + summary.failed + (summary.xfailed or 0)
     asked = (workload.loops, workload.repeats)
     return (summary.loops, summary.repeat) == asked and results == summary.repeat

@@ -1,7 +1,7 @@
-"""What else the host did during a boot, and whether that was too much.
+"""The disturbance of the host during a boot, compared with limits.
 
-Read before and after each boot from /proc and /sys; the limits are data. A boot over a limit is
-complete, but no sample (`Verdict.NOISY`): it is repeated, up to a bound, and listed.
+Counters of /proc and /sys are read before and after each boot. A boot over a limit
+(`Verdict.NOISY`) gives no samples, is listed, and is repeated a limited number of times.
 """
 
 import contextlib
@@ -16,17 +16,17 @@ from harness.spec.playbook import NoiseLimits
 
 PROGRAMS_NAMED = 3
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_SHARE_NAMED = 0.005  # of the CPU time; programs that took less are not named
+_SHARE_NAMED = 0.005  # of the CPU time; programs with less are not named
 _FIRST = 1  # process id of init, which reaps orphans
-_STEP = 0.05  # limits are suggested in such steps
+_STEP = 0.05  # of suggested limits
 
 
 @dataclass(frozen=True)
 class Process:
-    """What the kernel tells of a process (proc(5), stat). `name`: of its program, no arguments.
+    """A process as in proc(5), stat. `name`: of its program, without arguments.
 
-    `reaped_s`: CPU time of its children that have ended, and of theirs. `start`: with the process
-    id, tells a process from a later one.
+    `reaped_s`: CPU time of its ended children, and of theirs. `start`: start time, which with the
+    process id identifies it.
     """
 
     name: str
@@ -46,40 +46,40 @@ class HostState:
     throttles: int  # thermal throttling events since boot, summed over CPUs
     governors: tuple[str, ...]
     frequency_khz: tuple[int, ...]
-    other_users: int = 0  # people (uid 1000 and up) other than ours who have processes
+    other_users: int = 0  # users (uid 1000 and up) other than ours with processes
     processes: Mapping[int, Process] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What happened between two states, as shares of `elapsed_s` x the host's CPUs."""
+    """Disturbance between two states; shares are of `elapsed_s` x the host's CPUs."""
 
-    other_share: float  # CPU time that neither QEMU nor the harness took
+    other_share: float  # CPU time of programs other than QEMU and the harness
     steal_share: float
     throttles: int
     load_before: float
     governors: tuple[str, ...]
     frequency_khz: tuple[int, ...]
-    other_users: int  # of them only the CPU time is held against a boot
-    programs: tuple[tuple[str, float], ...] = ()  # that took most of it: name and share
+    other_users: int  # only their CPU time makes a boot noisy
+    programs: tuple[tuple[str, float], ...] = ()  # name and share of those that took most
 
     def excess(self, limits: NoiseLimits) -> str:
-        """Return a message on what was over its limit; empty when nothing was."""
+        """Return which limits were exceeded, as text; empty if none was."""
         over = []
         if self.other_share > limits.other_share:
             names = ", ".join(f"{name} {share:.0%}" for name, share in self.programs)
             over.append(
-                f"other programs took {self.other_share:.0%} of the CPU time "
-                f"({names or 'none that can be seen from here'})"
+                f"other programs used {self.other_share:.0%} of the CPU time "
+                f"({names or 'none is visible from here'})"
             )
         if self.steal_share > limits.steal_share:
-            over.append(f"the hypervisor above took {self.steal_share:.1%} (steal)")
+            over.append(f"the hypervisor stole {self.steal_share:.1%} of the CPU time")
         if self.throttles > limits.throttles:
             over.append(f"{self.throttles} thermal throttling events")
         return "; ".join(over)
 
     def limits_needed(self, limits: NoiseLimits) -> dict[str, float]:
-        """Return what the limits that were passed would have to be for this boot to count."""
+        """Return the exceeded limits with the values at which this boot would not be noisy."""
         shares = {"other_share": self.other_share, "steal_share": self.steal_share}
         needed: dict[str, float] = {
             name: round((math.floor(share / _STEP) + 1) * _STEP, 2)
@@ -91,12 +91,12 @@ class Noise:
         return needed
 
     def facts(self) -> Mapping[str, Any]:
-        """Return the values that are kept with the boot."""
+        """Return the values that are stored with the boot."""
         return asdict(self)
 
 
 def read_host_state(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> HostState:
-    """Return the host's counters. What a host does not tell counts as 0 or is left out."""
+    """Return the host's counters; unknown ones are 0 or left out."""
     stat = _read(proc / "stat").splitlines()
     # user nice system idle iowait irq softirq steal guest guest_nice (proc(5)); guest is in user
     ticks = [int(field) for field in stat[0].split()[1:]] if stat else []
@@ -144,27 +144,27 @@ def noise_between(
 
 
 def noise_advice(facts: Iterable[Mapping[str, Any]]) -> str:
-    """Return what a user can do about noisy boots. `facts`: of boots, the quiet ones too."""
+    """Return advice on noisy boots. `facts`: of all boots, including quiet ones."""
     needed: dict[str, float] = {}
     for boot in facts:
         for name, limit in (boot.get("noise_limits_needed") or {}).items():
             needed[name] = max(limit, needed.get(name, 0))
     limits = ", ".join(f"{name}: {limit:g}" for name, limit in needed.items())
     return (
-        "  a noisy boot is no sample and is tried again, up to a bound; what helps:\n"
-        "  - end those programs, or run it when nothing else runs here\n"
-        f"  - accept as much: write  noise: {{{limits}}}  in the playbook; its page will say so\n"
-        "  - kind: simulated  as the playbook's target: other programs do not change its times"
+        "  a noisy boot gives no samples and is repeated a few times; what helps:\n"
+        "  - end these programs, or measure when nothing else runs here\n"
+        f"  - allow it: write  noise: {{{limits}}}  in the playbook; its page will show that\n"
+        "  - use  kind: simulated  as the target: other programs do not change its times"
     )
 
 
 def _largest_programs(
     before: HostState, after: HostState, whole_s: float, own_pid: int
 ) -> tuple[tuple[str, float], ...]:
-    """Return the programs other than ours that took most CPU time, and their shares of it.
+    """Return the programs other than ours that used most CPU time, and their shares.
 
-    A process that has ended is found in the time of its parent's children, so under the parent's
-    name; what it had taken before does not count.
+    The time of a process that has ended is in that of its parent's children, and so is counted for
+    the parent, without what it used before `before`.
     """
     earlier_s: dict[int, float] = {}
     for pid, process in before.processes.items():
@@ -173,7 +173,7 @@ def _largest_programs(
             earlier_s.get(accounting_pid, 0.0) + process.cpu_s + process.reaped_s
         )
     taken_s: dict[str, float] = {}
-    missing_s = 0.0  # of processes that ended as orphans: the first process has their time
+    missing_s = 0.0  # of orphans that ended, which is added to the first process
     for pid, process in sorted(after.processes.items(), reverse=True):
         now_s = process.cpu_s + process.reaped_s - earlier_s.get(pid, 0.0)
         missing_s += max(0.0, -now_s)
@@ -187,7 +187,7 @@ def _largest_programs(
 
 
 def _accounting_pid(pid: int, before: Mapping[int, Process], after: Mapping[int, Process]) -> int:
-    """Return the process to which the time of `pid` was added: itself or an ancestor; 0: none."""
+    """Return the process that has the time of `pid`: itself or an ancestor; 0: none."""
     for _ in before:
         if pid not in before:
             break
@@ -199,7 +199,7 @@ def _accounting_pid(pid: int, before: Mapping[int, Process], after: Mapping[int,
 
 def _is_ours(pid: int, processes: Mapping[int, Process], own_pid: int) -> bool:
     """Return whether a process is `own_pid` or descends from it."""
-    for _ in processes:  # a parent that ended between two readings may make a loop of ids
+    for _ in processes:  # ids may form a loop if a parent ended between two readings
         if pid == own_pid:
             return True
         if pid not in processes:
@@ -213,7 +213,7 @@ def _processes(proc: Path) -> dict[int, Process]:
     found = {}
     for folder in proc.glob("[0-9]*"):
         with contextlib.suppress(IndexError, ValueError):  # it has just ended
-            # The name stands in parentheses and may have some itself (proc(5), stat).
+            # The name is in parentheses and may contain parentheses (proc(5), stat).
             head, _, tail = _read(folder / "stat").rpartition(")")
             fields = tail.split()  # from the third field on
             found[int(folder.name)] = Process(

@@ -1,4 +1,4 @@
-"""From a playbook to the boots it asks for, in the order in which they run. Pure."""
+"""Plans the boots of a playbook, in the order in which they run. Pure."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +16,11 @@ from harness.testmod.workload import Workload, assumed_workload
 def plan_jobs(playbook: Playbook) -> list[JobRecord]:
     """Return the boots of `playbook`, in blocks of one repeat each.
 
-    Within a block every kernel meets every workload once, in a random order that follows from the
-    seed alone, so that slow drift of the machine falls on both sides alike (a randomised block
-    design). With `design: blocks` every other block has the order of the one before turned round
-    (AB, BA): else the random order of three pairs is the same in one run of four, and what drifts
-    within a pair would pass for a difference.
+    Within a block every kernel meets every workload once, in a random order that depends only on
+    the seed, so that slow drift of the machine affects both sides alike (a randomised block
+    design). With `design: blocks` every second block has the reversed order of the one before (AB,
+    BA): with random order, three pairs would have the same order in one run of four, and drift
+    within a pair would look like a difference.
     """
     points = [
         (kernel, *point)
@@ -61,9 +61,9 @@ def point_names(playbook: Playbook) -> list[str]:
 
 
 def merge_faults(faults: Iterable[tuple[JobRecord, str]]) -> dict[str, str]:
-    """Return each distinct fault -> a line that names the workloads and kernels that have it.
+    """Return, for each distinct fault, a line with the workloads and kernels that have it.
 
-    What is wrong in a workload is found at each point of its sweep, on each kernel.
+    An error of a workload is found at each point of its sweep, for each kernel.
     """
     found: dict[str, list[JobRecord]] = {}
     for job, fault in faults:
@@ -108,7 +108,7 @@ def _resolve(parameters: Mapping[str, ParameterValue], cpus: int) -> dict[str, P
 def guest_memory_mib(
     playbook: Playbook, job: JobRecord, loads: Sequence[Workload], page_size: int
 ) -> int:
-    """Return the memory of a job's guest: what the playbook says, or what its `loads` hold."""
+    """Return the memory of a job's guest: the playbook's, or what its `loads` need."""
     if playbook.target.memory_mib:
         return playbook.target.memory_mib
     fragment = playbook.workload(job.workload).fragment
@@ -119,9 +119,9 @@ def guest_memory_mib(
 def planned_request(
     spec: KernelSpec, job: JobRecord, playbook: Playbook, loads: Sequence[Workload] = ()
 ) -> BootRequest:
-    """Return the boot of a job as far as it is known before anything is built, for a dry run.
+    """Return the boot of a job as far as it is known before a build, for a dry run.
 
-    `loads`: of the job, checked; without them its parameters are taken as they are.
+    `loads`: the checked loads of the job; without them its parameters are used unchecked.
     """
     loads = loads or [assumed_workload(load) for load in job.loads]
     return BootRequest(

@@ -1,4 +1,4 @@
-"""Makes a playbook ready to boot: its kernels are built, and every workload fits each of them."""
+"""Prepares a playbook: builds its kernels and checks every workload against each of them."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +22,9 @@ BuildKernel = Callable[[str], BuiltKernel]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that is known before the first boot. `broken`: kernels that do not build, why.
+    """What is known before the first boot. `broken`: errors of kernels that do not build, by name.
 
-    `checked`: the loads of a workload on a kernel, kept once they have been checked.
+    `checked`: cache of checked loads, by workload and kernel.
     """
 
     playbook: Playbook
@@ -58,7 +58,7 @@ class Prepared:
         return cases_module() if own else self.modules[job.kernel]
 
     def memory_mib(self, job: JobRecord) -> int:
-        """Return the memory of a job's guest: what the playbook says, or what its cases hold."""
+        """Return the memory of a job's guest (MiB): the playbook's, or what its cases need."""
         if job.kernel in self.broken:
             return self.playbook.target.memory_mib or 1
         page_size = self.kernels[job.kernel].page_size
@@ -81,9 +81,9 @@ def check_loads(loads: Sequence[Mapping[str, Any]], module: ModuleInfo) -> tuple
 def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
     """Check the target, build the kernels, check every workload against every module.
 
-    Raises InputError for what the user can fix, before any boot; UnsupportedError where this
-    machine cannot be the target, before any build. A kernel that does not build is a verdict of
-    its boots, unless none builds.
+    Raises InputError for invalid input, before any boot; UnsupportedError if this machine cannot be
+    the target, before any build. A kernel that does not build is a verdict of its boots, unless
+    none builds.
     """
     target.check()
     kernels: dict[str, BuiltKernel] = {}
@@ -102,12 +102,14 @@ def prepare(playbook: Playbook, build: BuildKernel, target: Target) -> Prepared:
     faults = [*merge_faults(found).values()]
     faults += _unlike_defaults(prepared)
     if faults:
-        raise InputError("the playbook's workloads do not fit:\n  " + "\n  ".join(faults))
+        raise InputError(
+            "the playbook's workloads do not fit the kernels:\n  " + "\n  ".join(faults)
+        )
     return prepared
 
 
 def refuse_unlike_configs(playbook: Playbook, kernels: Mapping[str, BuiltKernel]) -> None:
-    """Raise InputError where kernels differ in a critical symbol that is not allowed by name."""
+    """Raise InputError if kernels differ in a critical symbol that the playbook does not allow."""
     differing = critical_differences({name: kernel.critical for name, kernel in kernels.items()})
     faults = [
         f"{symbol}: " + ", ".join(f"{name} has {value}" for name, value in row.items())
@@ -116,14 +118,14 @@ def refuse_unlike_configs(playbook: Playbook, kernels: Mapping[str, BuiltKernel]
     ]
     if faults:
         raise InputError(
-            "the kernels' configurations differ in symbols that change the measurement:\n  "
+            "the kernels' configurations differ in symbols that affect times:\n  "
             + "\n  ".join(faults)
-            + "\n  build them alike, or name the symbols in allow_config_differences"
+            + "\n  next: give them equal values, or list the symbols in allow_config_differences"
         )
 
 
 def _unlike_defaults(prepared: Prepared) -> list[str]:
-    """Return the workloads that leave a parameter to modules which do not agree on its default."""
+    """Return the workloads without a parameter whose default differs between the modules."""
     faults = []
     for name, said in unlike_defaults(prepared.modules).items():
         values = ", ".join(f"{kernel} {value}" for kernel, value in said.items())
@@ -134,7 +136,7 @@ def _unlike_defaults(prepared: Prepared) -> list[str]:
             and not prepared.playbook.workload(job.workload).own_cases
         }
         faults += [
-            f"{workload}: it names no {name}, and the modules' defaults differ: {values}; "
+            f"{workload}: it names no {name}, whose default differs between the modules: {values}; "
             "name it in the workload's parameters"
             + (", for example run_test_mask: 7" if name == "run_test_mask" else "")
             for workload in left
@@ -154,8 +156,8 @@ def _workload_faults(job: JobRecord, prepared: Prepared) -> list[str]:
     needs = [load.memory_mib(job.cpus, page_size) for load in loads]
     unknown = dict.fromkeys(case for load in loads for case in load.unknown_cases)
     faults += [
-        f"{case}: a case that the harness does not know, so what it holds cannot be estimated; "
-        "name the target's memory_mib, or add its row to harness/testmod/cases.py"
+        f"{case}: an unknown case, whose memory cannot be estimated; "
+        "set the target's memory_mib, or add the case to harness/testmod/cases.py"
         for case in unknown
         if given_mib is None
     ]
@@ -164,21 +166,21 @@ def _workload_faults(job: JobRecord, prepared: Prepared) -> list[str]:
 
 
 def _room_mib(prepared: Prepared) -> int | None:
-    """Return the memory of this machine where its guests are booted, None for a lab host."""
+    """Return the memory of this machine (MiB), None if a lab host is booted."""
     if prepared.playbook.target.remote:
         return None
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def _memory_fault(given_mib: int | None, needed_mib: int, room_mib: int | None) -> str:
-    """Return why a guest's memory cannot be, "" where it can."""
+    """Return why a guest cannot have its memory, "" if it can."""
     if given_mib is not None and given_mib < needed_mib:
-        return f"memory_mib: found {given_mib}, but its cases hold up to {needed_mib} MiB"
+        return f"memory_mib: found {given_mib}, but its cases need up to {needed_mib} MiB"
     if room_mib is None or (given_mib or needed_mib) <= room_mib:
         return ""
     if given_mib is not None:
         return f"memory_mib: found {given_mib}, but this machine has {room_mib} MiB"
     return (
-        f"its cases hold up to {needed_mib} MiB, and this machine has {room_mib}: "
-        "take fewer nr_threads, fewer pages or other cases"
+        f"its cases need up to {needed_mib} MiB, but this machine has {room_mib}: "
+        "use fewer nr_threads, fewer pages or other cases"
     )

@@ -1,4 +1,4 @@
-"""A session: runs playbooks with their kernels, target and store."""
+"""Runs playbooks with their kernels, target and store."""
 
 import contextlib
 import datetime as dt
@@ -52,14 +52,14 @@ class RunResult:
 
 
 def make_target(spec: TargetSpec, cache: Path, runner: Runner, arch: Architecture) -> Target:
-    """Return a playbook's target for kernels of `arch`; `harness.targets.KIND.target` makes it."""
+    """Return the target of a playbook for kernels of `arch`, from harness.targets.KIND.target."""
     module = importlib.import_module(f"harness.targets.{spec.kind}.target")
     target: Target = module.make_target(spec, cache, runner, arch)
     return target
 
 
 def store_location(reports: Path) -> Path | str:
-    """Return where results are kept: VMAPBENCH_STORE (a database URL), or a file in `reports`."""
+    """Return the store: VMAPBENCH_STORE (a database URL), or a file in `reports`."""
     return os.environ.get("VMAPBENCH_STORE") or reports / "vmapbench.db"
 
 
@@ -80,7 +80,7 @@ class Session:
 
     @property
     def folder_options(self) -> str:
-        """The options that name this session's folders, as far as they are not the usual ones."""
+        """The options for this session's folders, if they are not the default ones."""
         given = {"--kernels": (self.kernels, "kernels"), "--reports": (self.reports, "reports")}
         return "".join(
             f" {option} {shlex.quote(str(folder))}"
@@ -89,11 +89,11 @@ class Session:
         )
 
     def open_store(self) -> Store:
-        """Return the store of this session's results, making it where there is none."""
+        """Open the store of this session's results, and create it if there is none."""
         return open_store(store_location(self.reports))
 
     def specs(self, playbook: Playbook) -> list[KernelSpec]:
-        """Return the kernels of a playbook as their files describe them. Raises InputError."""
+        """Return the kernel files of a playbook. Raises InputError."""
         return [load_kernel_spec(name, self.kernels) for name in playbook.kernels]
 
     def target_for(self, spec: TargetSpec, kernels: Iterable[KernelSpec]) -> Target:
@@ -103,10 +103,10 @@ class Session:
     def plan_lines(
         self, file: Path, host: str | None = None, repeats: int | None = None
     ) -> list[str]:
-        """Return the plan of a playbook, a line a boot, each with its command line.
+        """Return the plan of a playbook: one line per boot, with its command line.
 
-        Kernels that are not built yet stand as their names; nothing is built or booted. `repeats`:
-        of how many repeats; the others have the same boots in another order.
+        Nothing is built or booted; kernels that are not built are shown by name. `repeats`: number
+        of repeats to show; the others have the same boots in another order.
         """
         playbook = on_host(load_playbook(file), host)
         specs = {spec.name: spec for spec in self.specs(playbook)}
@@ -130,9 +130,9 @@ class Session:
         run_id: str | None = None,
         explain: bool = False,
     ) -> RunResult:
-        """Run a playbook from its first boot; `host`: instead of the lab host that it names.
+        """Run a playbook; `host` replaces its lab host, `run_id` names the run.
 
-        `explain`: with extra boots that say why the kernels differ.
+        `explain`: make extra boots that show why the kernels differ.
         """
         playbook = on_host(load_playbook(file), host)
         specs = self.specs(playbook)
@@ -146,11 +146,11 @@ class Session:
             return self._run_pending(run_id, prepared, target, store, explain)
 
     def resume(self, word: str, explain: bool = False) -> RunResult:
-        """Resume a run that was interrupted; `word` names it, see `Store.resolve`.
+        """Resume an interrupted run; `word` names it, as for `Store.resolve`.
 
-        `explain` as for `run`; also of one that is complete.
+        `explain`: as for `run`; possible for a complete run as well.
 
-        Raises InputError when a kernel would not be the one that the run began with.
+        Raises InputError if a kernel has changed since the run began.
         """
         where = store_location(self.reports)
         with contextlib.closing(open_store(where, must_exist=True)) as store:
@@ -175,8 +175,8 @@ class Session:
                     built = prepared.kernels.get(kernel)
                     if built is None or built.key != facts["key"]:
                         raise InputError(
-                            f"resuming {run_id}: kernel {kernel} is no longer what it was "
-                            f"({facts['key'][:12]}); put its files back, or begin a new run"
+                            f"resuming {run_id}: kernel {kernel} has changed since the run began "
+                            f"({facts['key'][:12]}); restore its files, or begin a new run"
                         )
                 return self._run_pending(run_id, prepared, target, store, explain)
 
@@ -240,12 +240,12 @@ class Session:
         return self.build(spec, self.cache, self.runner, self.build_progress)
 
     def _builder(self, playbook: Playbook) -> Callable[[str], BuiltKernel]:
-        """Return what builds a kernel of `playbook`, with the module that is asked for."""
+        """Return a function that builds a kernel of `playbook` with its modules, by name."""
         return module_builder(self.build_kernel, playbook, self)
 
 
 def module_builder(build: BuildKernel, playbook: Playbook, session: Session) -> BuildKernel:
-    """Return `build` with the modules that a playbook asks for, built against each kernel."""
+    """Wrap `build` so that it also builds the modules that a playbook needs."""
 
     def build_all(name: str) -> BuiltKernel:
         kernel = build(name)
@@ -260,7 +260,7 @@ def module_builder(build: BuildKernel, playbook: Playbook, session: Session) -> 
 
 
 def keep_inputs(prepared: Prepared, folder: Path) -> None:
-    """Write the playbook, every kernel's configuration and patches beside the results."""
+    """Write the playbook and every kernel's configuration and patches to the run's folder."""
     configs, patches = folder / "configs", folder / "patches"
     for kept in (configs, patches):
         kept.mkdir(parents=True, exist_ok=True)
@@ -279,7 +279,7 @@ def lock_run(folder: Path, run_id: str) -> contextlib.AbstractContextManager[Non
 
 
 def fallback_file(file: Path, name: str) -> Path:
-    """Return the fallback that the playbook `file` names: beside it, or found as any playbook."""
+    """Return the file of the fallback `name` of playbook `file`: beside it, or by name."""
     beside = find_playbook(file).with_name(f"{name}.yaml")
     return beside if beside.is_file() else find_playbook(Path(name))
 
@@ -287,8 +287,8 @@ def fallback_file(file: Path, name: str) -> Path:
 def check_playbook(file: Path, kernels: Path) -> int:
     """Check a playbook and the kernel files it names; return the number of its boots.
 
-    Raises InputError with every fault. Parameters and cases are those of the kernels' sources;
-    `prepare` checks them once more, by the module that was built.
+    Raises InputError with every fault. Parameters and cases are checked against the kernels'
+    sources; `prepare` checks them again, against the built modules.
     """
     playbook = load_playbook(file)
     faults = []
@@ -309,9 +309,9 @@ def check_playbook(file: Path, kernels: Path) -> int:
 def source_workloads(
     playbook: Playbook, specs: Iterable[KernelSpec], cache: Cache, runner: Runner
 ) -> dict[tuple[str, str], tuple[Workload, ...]]:
-    """Return the loads of each kernel and workload, as far as the sources of `specs` tell.
+    """Return the loads of each kernel and workload, as far as the sources of `specs` define them.
 
-    Raises SpecError for what the module of a kernel cannot take, by its source.
+    Raises SpecError for parameters and cases that the source of a kernel's module does not have.
     """
     faults: list[tuple[JobRecord, str]] = []
     workloads = {}

@@ -1,4 +1,4 @@
-"""Holds the model against a kernel: boots it traced, replays the trace, names what differs."""
+"""Compares a kernel with the model: boots it traced, replays the trace, names differences."""
 
 import json
 import re
@@ -41,7 +41,7 @@ _MEMORY_MIB = 1024
 
 @dataclass(frozen=True)
 class TracedLoad:
-    """A load of the module, of one case. `loops` scales with what the caller asks for."""
+    """A load of the module with one case. `loops`: factor of the requested loops."""
 
     case: str  # as the model names it
     loops: float
@@ -60,8 +60,8 @@ class TracedLoad:
         return f"{fixed} sequential_test_order=1 nr_pages={self.nr_pages}"
 
 
-# Chosen so that each case gives about as many events. The areas of 256 and 257 pages (guard page
-# included) lie on either side of the largest pool.
+# Each case gives about as many events. Areas of 256 and 257 pages (with their guard page) are just
+# below and above the size of the largest pool.
 LOADS = (
     TracedLoad("fix_size", 1.0),
     TracedLoad("fix_size", 0.01, nr_pages=255),
@@ -75,10 +75,10 @@ LOADS = (
 
 @dataclass(frozen=True)
 class Validation:
-    """What came of one trace. `faults` is empty where the kernel keeps the design.
+    """The result of one trace. `faults` is empty if the kernel conforms to the design.
 
     `mode`: `exact` (one CPU: every address predicted) or `rules` (several CPUs).
-    `cases`: name -> (allocations, allocations whose address was predicted).
+    `cases`: by name, (allocations, allocations whose address was predicted).
     """
 
     kernel: str
@@ -93,7 +93,7 @@ class Validation:
 
     @property
     def passed(self) -> bool:
-        """Whether the kernel does what the model says."""
+        """Whether the kernel conforms to the model."""
         return not self.faults
 
 
@@ -107,9 +107,9 @@ def rules_of(
 ) -> Rules:
     """Return the rules of a kernel, from its features, not its version. Pure.
 
-    `symbols`: its System.map. `features`: those of its source. `vmap_nodes`: what it said of
-    itself, if it did. `page_size`: in bytes. Raises InputError where the source decays in a way
-    that no rule describes, or a part of the design has another name.
+    `symbols`: its System.map. `features`: those of its source. `vmap_nodes`: the number that it
+    reported, if any. `page_size`: in bytes. Raises InputError if no rule describes the decay of its
+    pools, or a part of the design has another name.
     """
     has_nodes = _has_nodes(symbols, features)
     decays = features.get("small_pools", "all")
@@ -136,8 +136,8 @@ _DESIGN = ("nr_vmap_nodes", "purge_vmap_node", "drain_vmap_area_work")
 def _has_nodes(symbols: str, features: Mapping[str, str]) -> bool:
     """Return whether a kernel has vmap nodes.
 
-    Raises InputError where it has a part of them only: what is missing has another name there, and
-    a model without it would call a right kernel wrong.
+    Raises InputError if it has a part of them only: the rest must have another name, and without it
+    the model would report defects that do not exist.
     """
     found = {name: bool(re.search(rf" \w {name}$", symbols, re.MULTILINE)) for name in _DESIGN}
     found["decay_va_pool_node"] = "small_pools" in features
@@ -146,7 +146,8 @@ def _has_nodes(symbols: str, features: Mapping[str, str]) -> bool:
     if any(of_nodes) and missing:
         raise InputError(
             f"mm/vmalloc.c has vmap nodes, but no {', '.join(missing)}: renamed or replaced, and "
-            "the model cannot follow\n  next: see what it is now, and teach harness/run/validate.py"
+            "the model does not apply\n  next: look up the new name, and add it to "
+            "harness/run/validate.py"
         )
     if not any(of_nodes) and "reclaim_vmap_area" not in symbols:
         raise InputError(
@@ -158,7 +159,7 @@ def _has_nodes(symbols: str, features: Mapping[str, str]) -> bool:
 
 
 def preemption_of(critical: Mapping[str, str]) -> str:
-    """Return by which symbol kernel code is preempted where it holds no lock; empty if by none."""
+    """Return the symbol that makes kernel code preemptible outside of locks; empty for none."""
     symbols = ("PREEMPT_RT", "PREEMPT_DYNAMIC", "PREEMPT", "PREEMPT_LAZY")
     return next((symbol for symbol in symbols if critical.get(symbol) == "y"), "")
 
@@ -172,9 +173,9 @@ def trace_kernel(
     runner: Runner,
     progress: Progress,
 ) -> None:
-    """Build the kernel `source` (name, kernels folder, further patches), and trace a boot of it.
+    """Build `source` (name, kernels folder, further patches) and run `run_traced` on it.
 
-    `machine`: possible and online CPUs. See `run_traced`.
+    `machine`: possible and online CPUs.
     """
     name, kernels, patches = source
     spec = load_kernel_spec(name, kernels)
@@ -195,9 +196,9 @@ def run_traced(
     runner: Runner,
     progress: Progress,
 ) -> None:
-    """Boot `kernel` traced and leave trace, vmallocinfo and facts.json in `folder`.
+    """Boot `kernel` traced and write trace, vmallocinfo and facts.json to `folder`.
 
-    Raises InfrastructureError when the boot gave no whole trace.
+    Raises InfrastructureError if the boot gave no complete trace.
     """
     threads = 1 if online_cpus == 1 else 2 * online_cpus
     cases = LOADS if online_cpus == 1 else tuple(replace(c, loops=c.loops / 4) for c in LOADS[:5])
@@ -227,7 +228,7 @@ def run_traced(
     if unknown := re.findall(r"Failed to enable trace event: (\S{1,80})", result.kernel_log or ""):
         raise InfrastructureError(
             f"tracing {kernel.spec.name}: the kernel has no trace event {', '.join(unknown)}\n"
-            "  next: see what it is called now, and correct harness/model/trace.py"
+            "  next: look up its new name, and correct harness/model/trace.py"
         )
     (folder / "vmallocinfo").write_text(result.facts["files"]["/proc/vmallocinfo"])
     symbols = kernel.system_map.read_text(encoding="ascii")
@@ -241,7 +242,7 @@ def run_traced(
 
 
 def _memory_mib(cases: Sequence[TracedLoad], loops: int, threads: int, page_size: int) -> int:
-    """Return the memory of a traced guest: what the greediest case holds, and room for the rest."""
+    """Return the memory of a traced guest: that of the largest case, and some for the rest."""
     held_kib = max(
         BY_SHORT_NAME[case.case].held_kib(LoadSize(1, loops, case.nr_pages, 0, page_size))
         for case in cases
@@ -250,9 +251,9 @@ def _memory_mib(cases: Sequence[TracedLoad], loops: int, threads: int, page_size
 
 
 def image_range(symbols: str) -> tuple[int, int]:
-    """Return where a kernel's own image lies, by its System.map; (0, 0) where that does not say.
+    """Return the address range of a kernel's image from its System.map, (0, 0) if unknown.
 
-    arm64 maps its image into the vmalloc space, before vmalloc is there.
+    arm64 maps its image into the vmalloc space, before vmalloc is initialised.
     """
     found = {
         name: int(address, 16)
@@ -262,9 +263,9 @@ def image_range(symbols: str) -> tuple[int, int]:
 
 
 def validate_folder(folder: Path) -> Validation:
-    """Replay what `run_traced` left in `folder`.
+    """Replay the trace that `run_traced` wrote to `folder`.
 
-    Raises InfrastructureError for a trace that is not whole, InputError never.
+    Raises InfrastructureError for an incomplete trace.
     """
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     with (folder / TRACE).open(encoding="utf-8", errors="replace") as lines:
@@ -278,24 +279,24 @@ def validate_folder(folder: Path) -> Validation:
 
 
 def refuse_partial(trace: Trace, folder: Path) -> None:
-    """Raise InfrastructureError where events are missing: nothing could be concluded."""
+    """Raise InfrastructureError if events are missing, so that nothing could be concluded."""
     if trace.lost or trace.unread or not trace.events:
         quoted = "".join(f"\n    {line}" for line in trace.unread[:3])
         raise InfrastructureError(
-            f"the trace in {folder} is not whole: {len(trace.events)} events, {trace.lost} lost, "
+            f"the trace in {folder} is incomplete: {len(trace.events)} events, {trace.lost} lost, "
             f"{len(trace.unread)} lines not understood{quoted}"
         )
     seen = {type(event) for event in trace.events}
     if missing := [name for name, kind in TRACEPOINTS.items() if kind not in seen]:
         raise InfrastructureError(
             f"the trace in {folder} has no event {', '.join(missing)}: the kernel has no such "
-            "tracepoint, or reaches it no more\n"
+            "tracepoint, or no longer reaches it\n"
             "  next: see include/trace/events/vmalloc.h, and correct harness/model/trace.py"
         )
 
 
 def vmalloc_range(events: list[Event]) -> tuple[int, int]:
-    """Return VMALLOC_START and VMALLOC_END: the widest range that anyone asked for."""
+    """Return VMALLOC_START and VMALLOC_END: the widest requested range."""
     ranges = {(event.start, event.end) for event in events if isinstance(event, Allocated)}
     return max(ranges, key=lambda pair: pair[1] - pair[0])
 
@@ -314,8 +315,8 @@ def _check_exactly(
         faults.append(describe_divergence(result, events))
         if preemption := facts.get("preemption"):
             faults.append(
-                f"a caution: with {preemption} a purge may run inside an allocation or a free: "
-                "events then stand in another order than their effects; --cpus 2 holds there"
+                f"this may be no defect: with {preemption} a purge may run inside an allocation or "
+                "a free, whose events are then out of order; check with --cpus 2"
             )
         explanations = explain(events, rules, chunk_bytes)
     else:

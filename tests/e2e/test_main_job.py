@@ -120,7 +120,7 @@ def test_a_run_that_never_had_a_quiet_host_fails_and_says_what_to_do(playbook, t
     assert "can be compared with" in done.stdout
     at_once, *_, at_the_end = done.stderr.split("what helps:")
     assert at_once.count(": noisy (") == 1  # said after the first noisy boot, and at the end
-    assert re.search(r"other programs took \d+% of the CPU time \(.*python\S* \d+%", at_once)
+    assert re.search(r"other programs used \d+% of the CPU time \(.*python\S* \d+%", at_once)
     assert re.search(r"write  noise: \{other_share: [\d.]+\}", at_the_end)
     assert re.search(r"never had a quiet host: by .*python", " ".join(done.stdout.split()))
 

@@ -382,7 +382,7 @@ def no_qemu():
         (Options(), 16, lambda: kvm(KvmState.RUNS_LINUX), "qemu", "has 16 cores"),
         (Options(threads=2), 2, lambda: kvm(KvmState.UNTRIED), "qemu", "2 CPUs"),
         (Options(on="simulated:64"), 2, no_qemu, "simulated", "64 CPUs"),
-        (Options(on="qemu"), 2, no_qemu, "qemu", "say nothing of contention"),
+        (Options(on="qemu"), 2, no_qemu, "qemu", "do not show contention"),
         (Options(arch=ARM64), 2, no_qemu, "qemu", "the simulated machine has no arm64"),
     ],
 )

@@ -375,7 +375,7 @@ def test_what_is_no_line_of_commits_is_refused(bench, tmp_path):
     refused("good", "good", "no commit between good and good")
     refused(str(tmp_path), "good", rf"vmapbench bisect good {tmp_path}")
     refused("--output=x", "bad", "has no commit '--output=x'")
-    refused("good", "bad", "found no git tree", tree=str(tmp_path / "nowhere"))
+    refused("good", "bad", "is not a git tree", tree=str(tmp_path / "nowhere"))
     refused("good", "bad", "--workload: found 'x', expected one of w", workload="x")
     refused("good", str(tmp_path / "kernels"), "found no patch")
     aside = git(bench.tree, "commit-tree", "good^{tree}", "-p", "good", "-m", "Aside")

@@ -90,7 +90,7 @@ def test_the_time_bounds_the_boots_and_it_is_said(pilot):
     session, run_id = pilot(0.3)
     bounded = plan_more(session, run_id, Detect(0.03, 2))
     assert 5 < bounded.repeats <= 10
-    assert f"0.0333 min are time for {bounded.repeats}, which see a larger" in bounded.reason
+    assert f"time for {bounded.repeats} in 0.0333 min, which show only a larger" in bounded.reason
     out_of_time = plan_more(session, run_id, Detect(0.03, 0.5))
     assert out_of_time.repeats == out_of_time.pilot == 5
     endless = plan_more(session, run_id, Detect(0.006, 1e9))

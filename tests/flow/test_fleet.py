@@ -61,5 +61,5 @@ def test_a_worker_that_dies_gives_its_run_back(cluster, folders):
 
 
 def test_a_host_that_no_worker_drives(cluster, folders):
-    with pytest.raises(InputError, match=r"no worker of tcp.* drives tr9; .*host:tr9=1"):
+    with pytest.raises(InputError, match=r"no worker of tcp.* has tr9; .*host:tr9=1"):
         list(run_fleet(cluster, folders[0], ["other", "tr9"], *folders[1:], make))

@@ -182,7 +182,7 @@ def test_a_dry_run_accounts_for_every_mail_and_fails_where_nothing_is_found(work
     assert not plan.whole
     assert plan.lines[1:] == (
         "inbox: no series; not understood: 'Lunch?': neither a patch nor a cover nor a reply",
-        "not measured: inbox: it holds nothing",
+        "not measured: inbox: it has no series",
         "nothing to measure in this run",
     )
 

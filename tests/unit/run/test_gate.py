@@ -119,7 +119,7 @@ def test_a_check_that_did_not_happen_has_not_passed() -> None:
     """No allocation failed; no CPU went; the kernel has no such interface; a load is missing."""
     assert "no allocation failed" in judge("failures", result()).reason
     stuck = {"path": "/sys/x", "written": "1", "failed": "5", "errno": "16"}
-    assert judge("hotplug", result(toggled=[stuck])).reason == "never went: /sys/x"
+    assert judge("hotplug", result(toggled=[stuck])).reason == "never went offline: /sys/x"
     assert judge("hotplug", result()).verdict is Verdict.INCOMPLETE
     assert "could not be" in judge("memory", result(errors=["write x: No such file"])).reason
     idle = {KCSAN: "enabled: 0\nsetup_watchpoints: 0\n"}

@@ -150,7 +150,7 @@ def test_the_message_names_programs_and_the_advice_what_would_do():
 def test_a_share_that_nobody_visible_took_is_said_to_be_so():
     busy = replace(QUIET, busy_s=QUIET.busy_s + 30, steal_s=QUIET.steal_s + 4, throttles=2)
     found = noise(busy, own_s=20)
-    assert "(none that can be seen from here)" in found.excess(NoiseLimits())
+    assert "(none is visible from here)" in found.excess(NoiseLimits())
     needed = found.limits_needed(NoiseLimits())
     assert needed == {"other_share": 0.3, "steal_share": 0.15, "throttles": 2}
     assert found.excess(NoiseLimits(**needed)) == ""
