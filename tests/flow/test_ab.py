@@ -223,7 +223,7 @@ def test_a_series_is_applied_to_its_base(tree, sides, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(mail.encode())))
     by_pipe = sides(tree, "v1", patches="-")
     assert (by_pipe.change.commit, by_pipe.change.word) == (by_mail.change.commit, "standard input")
-    for text, fault in ((b"", "expected one series"), (b"garbage\n", "no mailbox")):
+    for text, fault in ((b"", "expected one series"), (b"garbage\n", "is not a mailbox")):
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text)))
         with pytest.raises(InputError, match=f"^standard input: {fault}"):
             sides(tree, patches="-")

@@ -326,7 +326,7 @@ def test_a_compressed_mailbox_is_read(tmp_path, box):
 
 def test_what_is_no_mailbox_is_said(tmp_path):
     (tmp_path / "notes").write_text("Not a mailbox.\n")
-    with pytest.raises(InputError, match=r"notes: no mailbox.*\n  next: "):
+    with pytest.raises(InputError, match=r"notes is not a mailbox.*\n  next: "):
         load_mailbox(tmp_path / "notes", RUNNER)
     with pytest.raises(InputError, match="gone does not exist"):
         load_mailbox(tmp_path / "gone", RUNNER)
