@@ -1,4 +1,4 @@
-"""Where in a row of commits did the time change? Decides what to boot next, and when to stop.
+"""Finds the commit at which a time changed: decides what to boot next, and when to stop.
 
 Commits are numbered 0 (GOOD) to n (BAD); the first bad one is somewhere in 1..n. Everything
 follows from the boots so far, so a bisection goes on from what is kept of it.

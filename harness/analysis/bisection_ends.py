@@ -1,4 +1,4 @@
-"""Do GOOD and BAD of a bisection differ at all, by more than builds of the same code do?
+"""Tests whether GOOD and BAD of a bisection differ by more than builds of the same code.
 
 Two builds of the same code take different times, because their code lies elsewhere in memory
 (Mytkowicz, Diwan, Hauswirth and Sweeney, Producing wrong data without doing anything obviously

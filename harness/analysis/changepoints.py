@@ -1,4 +1,4 @@
-"""Change points in the history of measurements, one series a host, kernel line, case and threads.
+"""Change points in the history, in one series per host, kernel line, case and threads.
 
 Frames in, values out. The boots of one run are one value: runs are compared, whatever time
 passed between them. Where a run has a baseline, the ratio to it is followed: disturbances by the

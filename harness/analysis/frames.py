@@ -1,4 +1,4 @@
-"""The columns of the frames that the store hands to the analysis, written down once.
+"""The columns of the frames that the store passes to the analysis.
 
 The types are small on purpose: 7 million samples (10,000 boots x 64 workers x 11 cases) take
 about 0.4 GB, where objects and 64-bit columns would take several.

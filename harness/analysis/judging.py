@@ -1,4 +1,4 @@
-"""Which word each row of a comparison gets.
+"""Decides the verdict of each row of a comparison.
 
 docs/explanation/statistics.md gives the rules, docs/results/statistics.md their rates.
 """

@@ -1,4 +1,4 @@
-"""How likely are the boots of a bisection, for each commit that may be the first bad one?
+"""The likelihood of the boots of a bisection for each commit as the first bad one.
 
 The logarithm of a boot's time is a level, plus the effect where its commit is a bad one, plus what
 the layout of that build does, plus what the host does at that time, plus noise:

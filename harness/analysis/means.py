@@ -1,4 +1,4 @@
-"""The mean over boots of anything that one boot has one value of."""
+"""Means over boots of quantities with one value per boot."""
 
 from collections.abc import Sequence
 

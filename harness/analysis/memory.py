@@ -1,4 +1,4 @@
-"""Readings of the memory at moments of a boot, as figures with intervals over boots."""
+"""Readings of memory during a boot, as figures with intervals over boots."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple

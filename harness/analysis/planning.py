@@ -1,4 +1,4 @@
-"""How many boots it takes to see a change, judged from a pilot run."""
+"""Calculates how many boots it takes to show a change, from a pilot run."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def required_boots(
     if effect <= smallest:
         raise InputError(
             f"planning: a change of {effect:.2%} is never called faster or slower, because the "
-            f"playbook's smallest_effect is {smallest:.2%}\n  next: ask for a larger change, or "
+            f"playbook's smallest_effect is {smallest:.2%}\n  next: name a larger change, or "
             "set a smaller smallest_effect in the playbook"
         )
     keys = [*CONDITION, "case", "metric"]
@@ -45,7 +45,7 @@ def required_boots(
     if each.empty:
         raise InputError(
             "planning: the pilot has no kernel with two boots that passed, and one boot says "
-            "nothing of the spread between boots\n  next: make a pilot with `repeats: 5` or more"
+            "nothing about the spread between boots\n  next: run a pilot with `repeats: 5` or more"
         )
     each["squares"] = each["var"] * (each["size"] - 1)
     each["freedom"] = each["size"] - 1

@@ -1,4 +1,4 @@
-"""What one boot's time of a case is: many workers' samples in, one time a boot and case out."""
+"""The time of a case in one boot, from the samples of its workers."""
 
 from collections.abc import Iterator
 from enum import StrEnum

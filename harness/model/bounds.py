@@ -1,4 +1,4 @@
-"""What no simulation may leave: asymptotic bounds, and mean-value analysis beside them.
+"""Bounds for the simulation: asymptotic bounds, and mean-value analysis for comparison.
 
 Asymptotic bounds of a closed queueing network (Lazowska et al., Quantitative System Performance,
 1984, chapter 5) hold whatever the distributions are: with N customers, think time Z and demands D,

@@ -1,4 +1,4 @@
-"""What one pair of allocation and free costs on one CPU, lock by lock: the input of the prediction.
+"""The input of predictions: what a pair of allocation and free costs on one CPU, by lock.
 
 Measured on a single CPU, where nobody contends (see `harness.targets.lockprofile`): for every place
 that takes a spin lock, how often, what is done while it is held, and how many cache lines that work

@@ -1,4 +1,4 @@
-"""Puts a machine's costs on a calibration: what each step of a pair costs on N CPUs.
+"""Applies a machine's costs to a calibration: the cost of each step of a pair on N CPUs.
 
 A pair is one allocation and its free. The steps are the locks that it takes, in order; what happens
 between them is `think` time. A step's cost on many CPUs has three parts:

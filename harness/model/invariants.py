@@ -1,4 +1,4 @@
-"""What must hold after every step, whatever the events were."""
+"""The invariants of the model, which must hold after every step."""
 
 from itertools import pairwise
 

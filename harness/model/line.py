@@ -1,4 +1,4 @@
-"""A cache line that several CPUs want to update, served nearest first.
+"""A cache line that several CPUs contend for, served nearest first.
 
 As on the simulated machine (harness/targets/simulated/plugin/arbitration.c): those of the holder's
 core complex who waited when the line came there have it first, once each, the holder's core before

@@ -1,4 +1,4 @@
-"""What a kernel may do wrong, each as the specification with one rule changed.
+"""Possible defects of a kernel, each as the specification with one rule changed.
 
 When a trace diverges, it is replayed on every suspect. The one that predicts the whole trace names
 the defect; otherwise the one that comes furthest is a hint.

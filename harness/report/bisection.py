@@ -92,7 +92,7 @@ def render_outcome(outcome: BisectionResult) -> str:
     """Return the answer, what it rests on, and every change that was tried or is a suspect."""
     lines = [*_answer(outcome), "", *_table(outcome), "", *_costs(outcome)]
     if outcome.interrupted:
-        lines.append(f"interrupted; go on with: {_resume(outcome)}")
+        lines.append(f"interrupted; to continue: {_resume(outcome)}")
     return "\n".join(lines)
 
 

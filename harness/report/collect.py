@@ -1,4 +1,4 @@
-"""Gathers all that a page, a text or an export shows of one run, as one plain value."""
+"""Collects everything that a page, text or export shows of one run, as one value."""
 
 import functools
 import json

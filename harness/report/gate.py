@@ -1,4 +1,4 @@
-"""What a gate found, for people and for machines: one function a format, by its name."""
+"""The result of a gate as text or for programs: one function per format, by its name."""
 
 import io
 import json
@@ -26,7 +26,7 @@ def as_text(kernel: str, rows: Rows) -> str:
             lines += [f"    {escaped_line(line)}" for line in report]
         for finding in row.elsewhere:
             first = "".join(finding.excerpt.splitlines()[:1])
-            lines.append(f"    not of vmalloc, so it does not count: {escaped_line(first)}")
+            lines.append(f"    ignored, since it does not concern vmalloc: {escaped_line(first)}")
         if not row.good:
             lines.append(f"    logs: {row.folder}")
     bad = [row.check.name for row in rows if not row.good]

@@ -54,7 +54,7 @@ def _verdict_light(view: View) -> Light:
 
 def _noise_light(view: View) -> Light:
     if view.simulated:
-        return Light("Noise gate", "ok", "not needed: virtual time does not see the host's load")
+        return Light("Noise gate", "ok", "not needed: the host's load does not affect virtual time")
     noisy = sum(boot.verdict is Verdict.NOISY for boot in view.report.boots)
     lost = sum(verdict is Verdict.NOISY for verdict in view.report.verdicts.values())
     if lost:
@@ -63,7 +63,7 @@ def _noise_light(view: View) -> Light:
     if noisy:
         text = f"{noisy} boots were disturbed and repeated{_noisy_programs(view)}"
         return Light("Noise gate", "warn", text)
-    return Light("Noise gate", "ok", "every boot within the limits for other load, steal, heat")
+    return Light("Noise gate", "ok", "other load, steal, throttling within the limits in each boot")
 
 
 def _noisy_programs(view: View) -> str:
@@ -80,7 +80,7 @@ def _noisy_programs(view: View) -> str:
 def _config_light(view: View) -> Light:
     differing = critical_differences(view.report.run.critical)
     if not differing:
-        return Light("Same config", "ok", "the symbols that change the measurement agree")
+        return Light("Same config", "ok", "the symbols that affect the measurement agree")
     return Light("Same config", "warn", f"differ, allowed by name: {', '.join(differing)}")
 
 
@@ -139,7 +139,7 @@ def _machine_light(view: View) -> Light:
     if _emulated(view):
         text = f"{size}, instructions emulated (TCG): no native times"
         return Light("Machine", "warn", text + _why_not_kvm(view))
-    return Light("Machine", "ok", f"{_most_cpus(view)} CPUs, a core for each")
+    return Light("Machine", "ok", f"{_most_cpus(view)} CPUs, with a core for each")
 
 
 def _why_not_kvm(view: View) -> str:

@@ -1,4 +1,4 @@
-"""A run as a table to paste into a mail: a row a case with its parameters, at most 78 columns.
+"""A run as a table for a mail: one row per case with its parameters, at most 78 columns.
 
 `harness.testmod.posted` reads it back.
 """

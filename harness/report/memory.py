@@ -1,4 +1,4 @@
-"""What the kernels held of the machine's memory, and in which pieces the rest is free."""
+"""The memory that the kernels used, and the fragmentation of the rest."""
 
 import math
 from collections.abc import Sequence

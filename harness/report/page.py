@@ -1,4 +1,4 @@
-"""The page of one run: one file, no network, whole without JavaScript and better with it."""
+"""The page of one run: one file, without network, complete without JavaScript."""
 
 import base64
 import functools

@@ -1,4 +1,4 @@
-"""The predicted, the measured and the published speed-up beside each other, with the errors."""
+"""The predicted, measured and published speed-up, with the errors of the prediction."""
 
 import statistics
 from collections.abc import Iterator

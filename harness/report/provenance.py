@@ -1,4 +1,4 @@
-"""Where a run's figures come from: configurations, patches, consoles, command lines. Reads files.
+"""The provenance of a run: configurations, patches, consoles, command lines. Reads files.
 
 What a kernel printed is hostile: it leaves here cut, and without control characters.
 """

@@ -1,4 +1,4 @@
-"""Published results of others compared with a run: tables of mails, or small files.
+"""Published results, from tables in mails or small files, compared with a run.
 
 store_published(file, folder)     # once: checks the file and keeps it with the run
 published_rows(view, folder)      # for each page
@@ -62,7 +62,7 @@ def store_published(file: Path, folder: Path) -> int:
 def load_published(file: Path) -> tuple[str, list[Posted]]:
     """Return where it was published and the figures of a small file or a posted table."""
     if not file.is_file():
-        raise InputError(f"there is no file {file}")
+        raise InputError(f"{file} does not exist")
     if file.stat().st_size > _LARGEST:
         raise InputError(f"{file}: more than {_LARGEST >> 20} MiB; cut the table out")
     if file.suffix in _YAML:
@@ -85,8 +85,8 @@ def load_published(file: Path) -> tuple[str, list[Posted]]:
     rows = parse_posted(file.read_text(encoding="utf-8", errors="replace"))
     if not rows:
         raise InputError(
-            f"{file}: no row of a table in it, like `fix_size_alloc_test: p:1, h:0, l:500000 "
-            "(usec) | (R) 4.20%`\n  next: docs/reference/parse.md says what tables are read; a "
+            f"{file}: contains no row of a table like `fix_size_alloc_test: p:1, h:0, l:500000 "
+            "(usec) | (R) 4.20%`\n  next: docs/reference/parse.md describes the tables; a "
             "file that ends in .yaml has points (docs/reference/files.md)"
         )
     return file.name, [row for row in rows if row.change > -1]

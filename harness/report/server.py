@@ -1,4 +1,4 @@
-"""`vmapbench serve`: the store's pages over HTTP. Read-only, from the store, no file of the disk.
+"""`vmapbench serve`: the store's pages over HTTP, read-only, without access to files.
 
 Visitors are untrusted, and so is what a run brought along. Waitress takes the connections: a slow
 or silent one holds up nobody. A page is rendered again when its run has a new boot.

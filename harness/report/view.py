@@ -1,4 +1,4 @@
-"""A run as pages and texts show it, as values; no markup here."""
+"""The values that pages and texts show of a run, without markup."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Writes a run's results to its folder, each file whole or not at all, and the index over runs."""
+"""Writes the results of a run to its folder, atomically, and the index of all runs."""
 
 import contextlib
 import json
@@ -46,8 +46,8 @@ def write_results(store: Store, run_id: str, reports: Path) -> Written:
     except OSError as error:
         raise InfrastructureError(
             f"cannot write the page of {run_id}: {error.filename or reports}: {error.strerror}\n"
-            "  next: the results are kept in the store; once there is room and the folder may be "
-            f"written, vmapbench report {run_id}"
+            "  next: the results are in the store; free disk space or make the folder writable, "
+            f"then: vmapbench report {run_id}"
         ) from error
 
 

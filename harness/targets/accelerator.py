@@ -1,4 +1,4 @@
-"""Whether KVM runs Linux here, as far as this host has shown.
+"""Whether Linux runs under KVM on this host, as far as known.
 
 On some machines (nested virtualisation, software KVM) /dev/kvm opens, creates a machine, even runs
 a few instructions, and then no Linux ever prints a byte. So there are two tests. The probe guest is

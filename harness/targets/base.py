@@ -1,4 +1,4 @@
-"""What a target is: something that boots a built kernel, loads the module once, and reports."""
+"""The interface of targets: boot a built kernel, load the module once, and report."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

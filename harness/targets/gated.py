@@ -1,4 +1,4 @@
-"""QEMU guests with a debug kernel: loads while allocations fail, while CPUs come and go.
+"""QEMU guests with a debug kernel: loads while allocations fail, or CPUs go offline and online.
 
 What is set up here is a kernel interface each: Documentation/fault-injection/fault-injection.rst,
 Documentation/dev-tools/kmemleak.rst and Documentation/core-api/cpu_hotplug.rst of the kernel.

@@ -1,4 +1,4 @@
-"""A clock that runs as fast as other programs let a guest run: what deadlines are counted on."""
+"""The clock for deadlines, which runs only as fast as other programs let the guest run."""
 
 import contextlib
 import time

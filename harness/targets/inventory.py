@@ -1,4 +1,4 @@
-"""What a machine is: from the texts of /proc and /sys to one value. Pure.
+"""The inventory of a machine, from the texts of /proc and /sys. Pure.
 
 The same for the machine that the harness runs on and for lab hosts; only the reading differs.
 """

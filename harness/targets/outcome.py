@@ -1,4 +1,4 @@
-"""What became of a guest: from its frames, its console and how it ended. Pure."""
+"""The outcome of a guest, from its report, its console and how it ended. Pure."""
 
 import errno
 import re

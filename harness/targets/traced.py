@@ -1,4 +1,4 @@
-"""QEMU guests whose every vmalloc event is traced, from the kernel's first allocation on."""
+"""QEMU guests with tracing of all vmalloc events from the kernel's first allocation on."""
 
 from collections.abc import Sequence
 from dataclasses import replace

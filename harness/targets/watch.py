@@ -220,7 +220,7 @@ def _require_room(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < _ROOM_BYTES:
         raise InfrastructureError(
-            f"no room for the logs of a boot: {free >> 20} MiB free below {folder}, "
+            f"no disk space for the logs of a boot: {free >> 20} MiB free below {folder}, "
             f"{_ROOM_BYTES >> 20} MiB needed; free some, then resume the run"
         )
 

@@ -1,4 +1,4 @@
-"""The cases of lib/test_vmalloc.c, one row each: all that the harness knows of a case stands here.
+"""The cases of lib/test_vmalloc.c, with all that the harness knows about each.
 
 Which cases a module really has, its own .modinfo says (harness/testmod/modinfo.py); a case that has
 no row here runs and is measured where the playbook says how much memory it may take, and no model

@@ -1,4 +1,4 @@
-"""Makes text of the bytes in which kernel logs are kept, one line a record. Pure.
+"""Decodes the bytes of kernel logs to text with one line per record. Pure.
 
 Read are UTF-8, UTF-16 and UTF-32, gzip, JSON of `dmesg -J` and `journalctl -o json`, and mail in
 quoted-printable. A record of JSON becomes the line that syslog would make of it.
@@ -61,7 +61,7 @@ def decode_log(data: bytes) -> tuple[str, list[str]]:
 
 def _check_size(data: bytes | bytearray) -> None:
     if len(data) > TEXT_BYTES:
-        raise InputError(f"larger than {TEXT_BYTES >> 20} MiB: cut it in parts")
+        raise InputError(f"larger than {TEXT_BYTES >> 20} MiB; split it")
 
 
 def _unpack(data: bytes) -> tuple[bytes, list[str]]:
@@ -75,8 +75,8 @@ def _unpack(data: bytes) -> tuple[bytes, list[str]]:
                 unpacked += piece
         except (EOFError, OSError, zlib.error) as error:
             if not unpacked:
-                raise InputError(f"not the gzip file that it begins as: {error}") from error
-            remarks.append(f"the gzip file is damaged, what it has before was read: {error}")
+                raise InputError(f"damaged gzip: {error}") from error
+            remarks.append(f"the gzip file is damaged; the part before was read: {error}")
     _check_size(unpacked)
     return bytes(unpacked), remarks
 

@@ -1,4 +1,4 @@
-"""What a kernel said on its console after its log was collected. Pure; linear in both."""
+"""Finds what a kernel printed on its console after its log was collected. Pure; linear."""
 
 from harness.testmod.prefix import record_of
 

@@ -1,4 +1,4 @@
-"""Finds what vmapbench_cases says of the times of single calls. Pure; never raises on a log."""
+"""Reads the times of single calls printed by vmapbench_cases. Pure; never raises on a log."""
 
 import re
 from collections.abc import Sequence

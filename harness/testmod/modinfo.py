@@ -1,4 +1,4 @@
-"""Reads what a test_vmalloc.ko says of itself: its parameters, their defaults and its cases.
+"""Reads the .modinfo of a test_vmalloc.ko: parameters, their defaults and cases.
 
 Never a list in this code: newer kernels have more cases and more parameters.
 """

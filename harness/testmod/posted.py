@@ -1,4 +1,4 @@
-"""Results as people post them: tables of cases with their parameters and changes, as text.
+"""Parses posted results: text tables of cases with their parameters and changes.
 
     fix_size_alloc p:1 h:0 l:4000       12.3 ms   (R)  +4.2 %    +3.1 .. +5.3
     | micromm/vmalloc | fix_align_alloc_test: p:1, h:0, l:500000 (usec) | 1834.00 | (I) -10.02% |

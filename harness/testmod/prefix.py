@@ -1,4 +1,4 @@
-"""What consoles, journals, CI systems and mail put before a kernel's line: one grammar for all.
+"""The grammar of what consoles, journals, CI systems and mail put before a kernel's line.
 
 The results' parser, the reader of KTAP, the catalogue's scan and the rejoining of broken lines know
 the same prefixes, because all of them ask here. A prefix is a sequence of pieces, in any order.

@@ -1,4 +1,4 @@
-"""Puts the module's lines together again where another writer broke them on the console. Pure.
+"""Rejoins lines of the module that another writer broke on the console. Pure.
 
     [  102.4] Summary: fix_size_alloc_test passed: 1 fai[  102.4] usb 1-1: new device
     led: 0 repeat: 1 loops: 20 avg: 495 usec

@@ -1,4 +1,4 @@
-"""What a kernel log says against the boot that wrote it. Pure; linear in the length of the log.
+"""Finds conditions in a kernel log that speak against its boot. Pure; linear in its length.
 
 All starts of the catalogue's rows are looked for in one pass; only where one stands are its rows
 tried, anchored there and within a bounded window, so a hostile log costs no more than a long one.

@@ -1,4 +1,4 @@
-"""One load of the module: checked against its own .modinfo, and what it asks of the guest."""
+"""One load of the module, checked against its .modinfo, and the memory it needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -125,7 +125,7 @@ def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workl
         known = module.parameters.get(name)
         if known is None:
             allowed = ", ".join(sorted(module.parameters)) or "none"
-            faults.append(f"{name}: no parameter of {module.name}; it has: {allowed}")
+            faults.append(f"{name}: not a parameter of {module.name}; it has: {allowed}")
             continue
         try:
             good[name] = _check_value(name, value, known.type)

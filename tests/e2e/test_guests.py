@@ -260,7 +260,7 @@ def test_a_full_disk_is_refused_before_the_boot(target, request_for, small_disk)
     (small_disk / "filler").write_bytes(bytes(20 << 20))
     folder = small_disk / "boot"
     folder.mkdir()
-    with pytest.raises(InfrastructureError, match="no room for the logs"):
+    with pytest.raises(InfrastructureError, match="no disk space for the logs"):
         boot(target, replace(request_for("single-node"), folder=folder))
 
 
@@ -284,7 +284,7 @@ def test_a_disk_that_fills_in_mid_run_is_no_verdict_on_the_kernel(
     filler = threading.Thread(target=fill_when_ready)
     filler.start()
     target = scripted("sleep 3000", "collect /proc/kallsyms", "log", test_s=60.0)
-    with pytest.raises(InfrastructureError, match="no room for the logs"):
+    with pytest.raises(InfrastructureError, match="no disk space for the logs"):
         boot(target, replace(request, folder=folder))
     filler.join()
 

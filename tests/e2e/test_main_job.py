@@ -197,7 +197,7 @@ def test_dry_run_prints_every_command_and_does_nothing(playbook, tmp_path):
 def test_a_bad_parameter_is_refused_before_any_boot(playbook, tmp_path):
     playbook.write_text(SMALL.replace("nr_threads: 2", "nr_thread: 2"))
     done = vmapbench("run", playbook, "--reports", tmp_path / "reports", expect=2)
-    assert "nr_thread: no parameter of test_vmalloc; it has: nr_pages, nr_threads" in done.stderr
+    assert "nr_thread: not a parameter of test_vmalloc; it has: nr_pages, nr_threads" in done.stderr
     assert boots_kept(tmp_path / "reports") == 0
 
 

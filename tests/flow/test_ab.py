@@ -416,7 +416,7 @@ def test_parameters_that_the_trees_module_lacks_are_refused(tree, sides, cache):
     source = PARAMETERS.replace("/*\n__param", "__param").replace(");\n*/", ");")
     lines = [line for line in source.splitlines(True) if "test_loop_count" not in line]
     (tree / "lib/test_vmalloc.c").write_text("".join(lines))
-    with pytest.raises(ParameterError, match="test_loop_count: no parameter of test_vmalloc"):
+    with pytest.raises(ParameterError, match="test_loop_count: not a parameter of test_vmalloc"):
         plan_ab(sides(tree), Options(on="qemu"), cache, SubprocessRunner())
 
 

@@ -140,7 +140,7 @@ def test_an_odd_load(text):
 
 @pytest.mark.parametrize("text", ["", "abc", "9" * 5000, "²", "-4", "0", "1e3", "4\n4"])
 def test_odd_numbers_of_cpus(text):
-    with pytest.raises(HostAnswerError, match="nproc says"):
+    with pytest.raises(HostAnswerError, match="nproc printed"):
         count_cpus(Said(text))
     with pytest.raises(HostAnswerError, match="which it cannot be"):
         read_running(Said(text))
@@ -154,6 +154,6 @@ def test_odd_numbers_of_cpus(text):
     ],
 )
 def test_odd_results_of_a_load(text):
-    with pytest.raises(HostAnswerError, match="the loader's result is"):
+    with pytest.raises(HostAnswerError, match="malformed result of the loader"):
         parse_result("box", text)
     assert parse_result("box", "elapsed_ns=5 Invalid parameters\n") == (5, "Invalid parameters")

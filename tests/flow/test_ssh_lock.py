@@ -129,7 +129,7 @@ def test_a_damaged_lock_says_how_to_get_rid_of_it(shell, spec, content):
 
 def test_no_folder(shell, spec):
     Path(spec.state).rmdir()
-    with pytest.raises(ToolError, match="does the account own"):
+    with pytest.raises(ToolError, match="next: chown "):
         HostLock(spec.state, this_process("a run")).acquire(shell, 600, untold)
 
 

@@ -298,7 +298,7 @@ def test_kernels_for_another_architecture_are_refused_before_anything_is_copied(
     target = target_of(host, tmp_path, ARM64, tuning="generic-x86")
     with pytest.raises(InputError) as refused:
         target.check()
-    assert "machine: x86_64, and the kernels are for arm64; take kernels for it" in str(refused)
+    assert "machine: x86_64, and the kernels are for arm64; use kernels for this" in str(refused)
     assert "tuning: generic-x86 is for x86_64; for arm64: generic, generic-arm64" in str(refused)
     assert not (host.folder / "state/trial").exists()
 

@@ -149,7 +149,7 @@ def test_a_host_that_is_slow_to_let_in_is_waited_for(tmp_path):
 
 @pytest.mark.parametrize(
     ("login_s", "grace_s", "words"),
-    [(1, 60, "let nobody in for 1 s"), (60, 1, "in the middle of the login")],
+    [(1, 60, "let nobody in for 1 s"), (60, 1, "during the login")],
 )
 def test_a_login_without_an_answer_is_no_refused_one(tmp_path, login_s, grace_s, words):
     slow, spec = slow_server(tmp_path, 60, f"LoginGraceTime {grace_s}")

@@ -1,4 +1,4 @@
-"""QEMU guests of one running CPU whose every lock is watched: see locks.c."""
+"""QEMU guests with one online CPU whose locks are profiled by a plugin (locks.c)."""
 
 import re
 import shutil
@@ -31,7 +31,7 @@ def lock_functions(system_map: str) -> list[str]:
 def ensure_lock_plugin(folder: Path, runner: Runner, compiler: str = "gcc") -> Path:
     """Return the plugin, compiled into `folder` unless it is there. Raises ToolError."""
     if shutil.which(compiler) is None:
-        raise ToolError(f"the lock profile is compiled when it is asked for: {compiler} not found")
+        raise ToolError(f"the lock profile is compiled at first use: {compiler} not found")
     entries = (_OWN, *(_SHARED / name for name in _SHARED_NAMES))
     flags = ["-O2", "-Wall", "-fPIC", "-shared", "-fvisibility=hidden", "-Wl,-z,lazy"]
     return compile_once(

@@ -211,7 +211,7 @@ class QemuTarget:
             self._learn(KvmState.RUNS_LINUX, f"Linux {release} reached its init{after}")
         if result and result.verdict is not Verdict.NO_BOOT:
             return result
-        progress("booting again under TCG: nothing came of it under KVM")
+        progress("booting again under TCG, since the boot under KVM failed")
         _set_aside(request.folder, "kvm")
         required = self._spec.accelerator == "kvm"
         self._accelerator = "tcg"
@@ -280,7 +280,7 @@ class QemuTarget:
         spec = self._spec
         if request.cpus % (spec.sockets * spec.threads_per_core):
             raise InputError(
-                f"{request.cpus} cpus do not divide into {spec.sockets} sockets x "
+                f"{request.cpus} CPUs are not a multiple of {spec.sockets} sockets x "
                 f"{spec.threads_per_core} threads per core"
             )
         return Guest(

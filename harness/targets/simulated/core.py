@@ -1,4 +1,4 @@
-"""A host's core for each simulation.
+"""Assigns a core of the host to each simulation.
 
 Only one thread of a simulated machine runs at a time, and it changes some 28 times for each pair of
 vmalloc and vfree. Waking a thread on another core takes longer than switching to it on the same.

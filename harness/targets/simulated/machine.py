@@ -1,4 +1,4 @@
-"""Machine models: what things cost on a simulated machine, in the units they were measured in."""
+"""Machine models: the costs on a simulated machine, in the units of their sources."""
 
 from collections.abc import Iterable
 from importlib.resources import files

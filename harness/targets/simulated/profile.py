@@ -1,4 +1,4 @@
-"""Where the virtual time of a run went, from the samples that the plugin leaves in the folder.
+"""The profile of a run in virtual time, from the samples that the plugin writes.
 
 Files of the plugin, one set for each part of the run between two marks of the guest:
 `profile-N.txt` (program counter, ticks), `waits-N.txt` (program counter of the PAUSE, up to

@@ -264,9 +264,9 @@ def make_target(
     """Return the target of a playbook that says `kind: simulated`. InputError if it cannot be."""
     if arch is not X86_64:
         raise InputError(
-            f"the simulated machine runs {X86_64.name} only: its plugin reads instructions, and "
+            f"the simulated machine runs {X86_64.name} only: its plugin decodes its code, but "
             f"the kernels are for {arch.name}\n  next: kind: qemu; "
-            "docs/explanation/simulated.md says more"
+            "see docs/explanation/simulated.md"
         )
     return SimulatedTarget(spec, cache, runner)
 

@@ -1,4 +1,4 @@
-"""What every boot method offers, and what a trial boot is made of."""
+"""The interface of boot methods, and the data of a trial boot."""
 
 import importlib
 from collections.abc import Sequence

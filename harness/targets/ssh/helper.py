@@ -1,4 +1,4 @@
-"""The program that does what needs root on a lab host, and the sudoers file that allows it.
+"""The helper, which runs as root on a lab host, and the sudoers file that allows it.
 
 The program is helper.sh with the host's paths, the knobs of tuning.yaml, and the functions of every
 boot method in it: one text, which an administrator reads and installs. Where the account is root

@@ -1,4 +1,4 @@
-"""Which kernel runs on a host, and whether it is the one that was sent."""
+"""Identifies the kernel that runs on a host, and checks that it is the one that was sent."""
 
 import re
 from dataclasses import dataclass

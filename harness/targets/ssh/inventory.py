@@ -1,4 +1,4 @@
-"""Reads what a lab host is, and what has changed since it was last used."""
+"""Reads the inventory of a lab host, and what has changed since its last use."""
 
 import json
 

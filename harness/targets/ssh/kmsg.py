@@ -1,4 +1,4 @@
-"""Reads /dev/kmsg records as they arrive, over connections that may be cut and begun again.
+"""Follows /dev/kmsg over connections that may be lost and opened again.
 
 A record is `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT` (Documentation/ABI/testing/dev-kmsg). Each
 new reader gets the whole buffer again, so what was seen is known by its sequence number.

@@ -1,4 +1,4 @@
-"""One user of a host at a time, across processes, people and machines.
+"""The lock of a host: one run at a time, across processes, users and machines.
 
 The lock is a file in the host's state folder, which survives a reboot as /run would not. Every
 change of it happens on the host under flock(1), so no two harnesses can interleave. Nobody breaks a
@@ -133,7 +133,7 @@ class HostLock:
             if done.returncode != 3:
                 raise ToolError(
                     f"host {shell.name}: cannot lock it: {done.stderr.strip()[-300:]}\n"
-                    f"  does the account own {self._file.rpartition('/')[0]}? is its disk full?"
+                    f"  next: chown {self._file.rpartition('/')[0]} to the account, or make room"
                 )
             held = read_lock(shell, self._file.rpartition("/")[0])
             if held is None:
@@ -142,12 +142,12 @@ class HostLock:
                 raise InputError(refusal(shell.name, held))
             notify(f"taking over from a process that has ended: {held.describe()}")
             self._locked(shell, _RELEASE, b"", held.holder.token)
-        raise InputError(f"host {shell.name}: others lock and release it all the time; try again")
+        raise InputError(f"host {shell.name}: others keep locking and releasing it; try again")
 
     def renew(self, shell: Shell, lease_s: int) -> None:
         """Hold it for `lease_s` seconds from now. Raises InputError when it was broken."""
         if self._locked(shell, _RENEW, self._content(lease_s)).returncode:
-            raise InputError(f"host {shell.name}: somebody has broken this run's lock of it")
+            raise InputError(f"host {shell.name}: somebody has broken the lock of this run")
 
     def release(self, shell: Shell) -> None:
         """Give it back; no harm when it is another's by now."""
@@ -182,7 +182,7 @@ def read_lock(shell: Shell, state: str) -> Held | None:
 
 def _seconds(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,12}", text):
-        raise ValueError(f"its host says {text[:40]!r} for a time")
+        raise ValueError(f"expected a time, found {text[:40]!r}")
     return int(text)
 
 

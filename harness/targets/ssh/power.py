@@ -1,4 +1,4 @@
-"""Takes a host's power away and gives it back, from outside. Its firmware then starts its default.
+"""Cycles the power of a host; its firmware then starts the default kernel.
 
 Passwords are in the environment of the harness; nothing here prints or logs one.
 """

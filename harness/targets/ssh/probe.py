@@ -1,4 +1,4 @@
-"""Looks whether a host can be used, and could be lost. Changes nothing on it."""
+"""Checks whether a host can be used and recovered, without changing it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def count_cpus(shell: Shell) -> int:
     """Return how many CPUs are online."""
     said = shell.run(["nproc", "--all"], check=True).stdout
     if not re.fullmatch(r"[1-9][0-9]{0,4}\n?", said):
-        raise HostAnswerError(f"host {shell.name}: nproc says {said[:80]!r}")
+        raise HostAnswerError(f"host {shell.name}: nproc printed {said[:80]!r}")
     return int(said)
 
 
@@ -91,7 +91,9 @@ def _machine(machine: str, expected: Architecture | None) -> Iterator[Row]:
         yield Row("machine", Health.FAIL, machine, f"supported are {known}")
     elif expected and machine != expected.machine:
         found = f"{machine}, and the kernels are for {expected.name}"
-        yield Row("machine", Health.FAIL, found, "take kernels for it, or another host")
+        yield Row(
+            "machine", Health.FAIL, found, "use kernels for this architecture, or another host"
+        )
 
 
 def _programs(host: _Host) -> Iterator[Row]:
@@ -134,7 +136,7 @@ def check_helper(shell: Shell, spec: HostSpec) -> list[Row]:
     more = other_commands(shell.run(["sudo", "-n", "-l"]).stdout)
     if more:
         remedy = "take it away: it may be more than the helper gives"
-        return [*rows, Row("sudo", Health.WARN, f"it allows also {', '.join(more)}"[:300], remedy)]
+        return [*rows, Row("sudo", Health.WARN, f"it also allows {', '.join(more)}"[:300], remedy)]
     return [*rows, Row("sudo", Health.OK, "it allows the helper, and nothing else")]
 
 
@@ -158,7 +160,10 @@ def _state(host: _Host) -> Iterator[Row]:
     if host.shell.run(["test", "-d", host.spec.state, "-a", "-w", host.spec.state]).returncode:
         remedy = f"as root: install -d -o {host.spec.user or 'ACCOUNT'} {host.spec.state}"
         yield Row(
-            "folder", Health.FAIL, f"{host.spec.state} is not there or not the account's", remedy
+            "folder",
+            Health.FAIL,
+            f"{host.spec.state} is missing or not the account's",
+            remedy,
         )
         return
     place = str(PurePosixPath(helper.trial_folder(host.spec)).parent)
@@ -181,7 +186,7 @@ def _initrd(host: _Host) -> Iterator[Row]:
     path = helper.host_initrd(host.spec, read_running(host.shell).release)
     if host.shell.run(["test", "-f", path]).returncode:
         remedy = "name the known-good kernel's as boot: {initrd: PATH}"
-        yield Row("initial file system", Health.FAIL, f"{path} is not there", remedy)
+        yield Row("initial file system", Health.FAIL, f"{path} does not exist", remedy)
     else:
         yield Row("initial file system", Health.OK, path)
 
@@ -269,7 +274,12 @@ def _recovery(host: _Host) -> Iterator[Row]:
     if can_cycle(host.spec):
         yield Row("power", Health.OK, host.spec.power.method)
     elif hardware:
-        yield Row("power", Health.WARN, "none", "a hang before the guard starts needs a hand")
+        yield Row(
+            "power",
+            Health.WARN,
+            "none",
+            "a hang before the guard starts needs a reset by hand",
+        )
     else:
         remedy = "a kernel that hangs before its guard starts needs a hand: give it a power method"
         yield Row("power", Health.WARN, "none, and no hardware watchdog", remedy)

@@ -1,4 +1,4 @@
-"""Returns a host to its known-good kernel, whatever state it was left in.
+"""Returns a host to its known-good kernel from any state.
 
 No journal is kept: the host itself reports what runs and what would start next, so the next run
 recovers in the same way from a harness that was killed in any phase.

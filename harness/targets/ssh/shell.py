@@ -1,4 +1,4 @@
-"""What may be done on a lab host: everything that works on one depends on this protocol only."""
+"""The protocol for running programs on a lab host, on which everything else there depends."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

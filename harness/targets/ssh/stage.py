@@ -1,4 +1,4 @@
-"""Brings everything that one trial needs onto the host, every file with its digest checked."""
+"""Copies all files of a trial to the host, and checks their digests."""
 
 import hashlib
 import stat
@@ -59,7 +59,7 @@ def plan_trial(
     most = request.kernel.spec.arch.command_line_bytes
     if len(line.encode()) > most:
         raise InputError(
-            f"the command line is {len(line)} bytes long, a kernel takes {most}: {line}"
+            f"the command line has {len(line)} bytes, but a kernel takes at most {most}: {line}"
         )
     return Trial(nonce, line)
 

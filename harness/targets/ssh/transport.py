@@ -129,7 +129,7 @@ def _limited(connection: fabric.Connection, login_s: float) -> Iterator[None]:
             )
             _close(connection)
             if cut:
-                raise EOFError("it cut the connection in the middle of the login") from error
+                raise EOFError("it closed the connection during the login") from error
             raise
 
 
@@ -219,7 +219,7 @@ def explained(spec: HostSpec, doing: str) -> Iterator[None]:
         yield
     except _TooMuchError as error:
         raise HostAnswerError(
-            f"{doing} {where}: it says more than {_MOST_BYTES >> 20} MiB, and was cut off"
+            f"{doing} {where}: more than {_MOST_BYTES >> 20} MiB of output; it was ended"
         ) from error
     except paramiko.BadHostKeyException as error:
         raise HostKeyError(
@@ -230,7 +230,7 @@ def explained(spec: HostSpec, doing: str) -> Iterator[None]:
         ) from error
     except paramiko.AuthenticationException as error:
         raise InputError(
-            f"{doing} {where}: it lets {spec.user or 'this user'} not in ({error})\n  load the key "
+            f"{doing} {where}: it refuses {spec.user or 'this user'} ({error})\n  load the key "
             "into the ssh agent, or name it as `identity`"
         ) from error
     except paramiko.SSHException as error:

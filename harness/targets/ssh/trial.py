@@ -1,4 +1,4 @@
-"""One boot on a lab host: start the trial, prove it, load the module, collect the log."""
+"""One boot on a lab host: start and identify the trial, load the module, collect the log."""
 
 import contextlib
 import re
@@ -140,7 +140,7 @@ class TrialRun:
     def _confirm(self) -> None:
         """Renew the guard's lease. Raises InfrastructureError where the guard does not run."""
         if self._shell.run(CONFIRM, root=True).returncode:
-            raise InfrastructureError(f"host {self._spec.name}: the trial's guard does not run")
+            raise InfrastructureError(f"host {self._spec.name}: the guard is not running")
 
     def _follow(self) -> None:
         self.log.listen()
@@ -255,7 +255,7 @@ def parse_result(name: str, text: str) -> tuple[int, str]:
     """Return wall time in ns of a load, and the message of insmod. Raises HostAnswerError."""
     found = _RESULT.fullmatch(text)
     if found is None:
-        raise HostAnswerError(f"host {name}: the loader's result is {text[:80]!r}")
+        raise HostAnswerError(f"host {name}: malformed result of the loader, {text[:80]!r}")
     return int(found[1]), found[2]
 
 

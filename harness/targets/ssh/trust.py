@@ -1,4 +1,4 @@
-"""First contact: shows the key of a host, and remembers it when somebody has compared it."""
+"""Shows the key of a host, and stores it after the user has compared it."""
 
 import contextlib
 import socket
@@ -57,7 +57,7 @@ def next_unknown(spec: HostSpec) -> Shown:
                 return shown
             hop.open()
             stack.callback(hop.close)
-    raise ConnectionLostError(f"host {spec.name}: nobody on the way to it")
+    raise ConnectionLostError(f"host {spec.name}: no host on the way to it answered")
 
 
 def _ask(hop: fabric.Connection, file: Path, stack: contextlib.ExitStack) -> Shown:

@@ -1,4 +1,4 @@
-"""Makes a lab host quiet and constant for a measurement, and puts everything back.
+"""Tunes a lab host for a measurement, and restores all settings.
 
 What is set and how stands in tuning.yaml; what runs on the host is the helper (helper.sh).
 """

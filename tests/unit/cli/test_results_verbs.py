@@ -183,7 +183,7 @@ def test_plan_refuses_a_pilot_of_one_boot(vmapbench, reports):
     refused = vmapbench("plan", "smoke.yaml")
     assert refused.returncode == 2
     assert "no kernel with two boots that passed" in refused.output
-    assert "next: make a pilot with `repeats: 5` or more" in refused.output
+    assert "next: run a pilot with `repeats: 5` or more" in refused.output
 
 
 def test_the_way_to_go_on_names_the_folders_of_the_run():

@@ -77,7 +77,7 @@ def test_a_small_file_has_points(view, tmp_path):
         ("a.yaml", "version: 1\nsource: x\npoints:\n  - {case: a}\n", SpecError, "4: .*either"),
         ("a.yaml", "version: 1\nsource: x\npoints:\n  - {case: a, change_percent: -100}\n",
          SpecError, "4: .*greater than -100"),
-        ("none.txt", None, InputError, "there is no file"),
+        ("none.txt", None, InputError, "does not exist"),
     ],
 )  # fmt: skip
 def test_what_holds_no_figures_is_refused_and_not_kept(tmp_path, name, text, error, words):

@@ -26,7 +26,7 @@ def test_the_source_says_what_the_built_module_says():
 
 
 def test_a_misspelt_parameter_is_refused_from_the_source():
-    with pytest.raises(ParameterError, match="nr_thread: no parameter of test_vmalloc"):
+    with pytest.raises(ParameterError, match="nr_thread: not a parameter of test_vmalloc"):
         check_workload({"nr_thread": 2}, parse_module_source(SOURCE))
 
 

@@ -33,7 +33,7 @@ def test_every_fault_is_named_at_once_with_what_is_allowed():
         check_workload({"threads": 4, "nr_threads": 0, "use_huge": 3, "nr_pages": "2"}, MODULE)
     words = str(caught.value).splitlines()
     assert len(words) == 4
-    assert words[0].startswith("threads: no parameter of test_vmalloc; it has: nr_pages, nr_thr")
+    assert words[0].startswith("threads: not a parameter of test_vmalloc; it has: nr_pages, nr_thr")
     assert words[1] == "nr_threads: found 0, expected 1 to 65535"
     assert words[2] == "use_huge: found 3, expected a bool (true or false)"
     assert words[3] == "nr_pages: found '2', expected a whole number (int)"

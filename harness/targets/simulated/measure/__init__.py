@@ -61,7 +61,7 @@ def parse_topology(text: str) -> tuple[Cpu, ...]:
         Cpu(int(m[1]), m[2], m[3] if m[3] != "-" else m[5], (m[5], m[4])) for m in found if m
     )
     if not cpus or len(cpus) != len(found):
-        raise InputError(f"the program that measures says {text[:200]!r} of the CPUs")
+        raise InputError(f"the measuring program: malformed list of CPUs, {text[:200]!r}")
     return cpus
 
 
@@ -70,7 +70,7 @@ def parse_values(text: str) -> dict[str, float]:
     found = [re.fullmatch(r"(\w+) (\d+(?:\.\d+)?)", line) for line in text.splitlines()]
     values = {m[1]: float(m[2]) for m in found if m}
     if not values or len(values) != len(found) or not all(values.values()):
-        raise InputError(f"the program that measures says {text[:200]!r}")
+        raise InputError(f"the measuring program: malformed output, {text[:200]!r}")
     return values
 
 
@@ -155,7 +155,7 @@ def transfers_of(found: dict[str, tuple[float, ...]]) -> tuple[Transfers, list[s
     """
     known = {name: median(values) for name, values in found.items()}
     if not known:
-        raise InputError("a machine of one CPU has no transfers between CPUs to be measured")
+        raise InputError("a machine with one CPU has no transfers between CPUs to measure")
     missing = [name for name in DISTANCES if name not in known]
     order = list(DISTANCES)
     values = {}

@@ -106,7 +106,7 @@ def test_each_distance_is_measured_by_a_few_pairs_and_every_pair_is_of_its_dista
 
 
 def test_a_machine_of_one_cpu_has_nothing_to_measure_between_cpus():
-    with pytest.raises(InputError, match="a machine of one CPU"):
+    with pytest.raises(InputError, match="a machine with one CPU"):
         transfers_of(found(topology(1, 1, 1)).transfers)
 
 
