@@ -193,7 +193,7 @@ def test_one_change_in_several_figures_is_one_notice():
 def test_what_the_baseline_shows_too_is_the_machines():
     (notice,) = notices(change(), change(line="base", at=9))
     assert notice.title.startswith("base is slower")
-    assert "look at the machine" in notice.text
+    assert "check the machine" in notice.text
 
 
 def test_the_same_failure_has_the_same_key():

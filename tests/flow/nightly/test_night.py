@@ -492,7 +492,7 @@ def test_the_machines_own_change_is_one_notice(workplace):
         workplace.next_night()
     (notice,) = [notice for notice, _ in workplace.sent]
     assert notice.title.startswith("base is slower")
-    assert "look at the machine" in notice.text
+    assert "check the machine" in notice.text
 
 
 def test_a_clock_that_is_set_back_does_not_lengthen_the_night(workplace):

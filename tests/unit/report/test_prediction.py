@@ -257,7 +257,7 @@ def test_page_shows_curve_error_profile_and_nodes(tmp_path):
     assert page.count('id="prediction-table"') == 1
     assert "Predicted and measured" in page
     assert "waiting for spin locks: 60.0 % on synthetic-old, 20.0 % on synthetic-new" in page
-    assert "not needed: virtual time" in page
+    assert "does not affect virtual time" in page
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_a_busy_neighbour_is():
 def test_steal_and_throttling_are_named():
     disturbed = replace(QUIET, steal_s=QUIET.steal_s + 4, throttles=2)
     words = noise(disturbed).excess(NoiseLimits())
-    assert "10.0% (steal)" in words
+    assert "stole 10.0% of the CPU time" in words
     assert "2 thermal" in words
 
 
@@ -140,7 +140,7 @@ def test_this_process_is_seen_by_its_program_s_name():
 def test_the_message_names_programs_and_the_advice_what_would_do():
     busy = replace(QUIET, busy_s=QUIET.busy_s + 13, processes={9: process("cc1", cpu_s=12.0)})
     found = noise_between(QUIET, busy, own_s=0, elapsed_s=10, cpus=4, own_pid=50)
-    assert "took 32% of the CPU time (cc1 30%)" in found.excess(NoiseLimits())
+    assert "used 32% of the CPU time (cc1 30%)" in found.excess(NoiseLimits())
     needed = found.limits_needed(NoiseLimits())
     assert needed == {"other_share": 0.35}
     assert found.excess(NoiseLimits(**needed)) == ""
