@@ -94,7 +94,7 @@ def test_a_kernel_on_qemu_says_where_its_own_time_goes(tmp_path):
     assert times["free"]["calls"] >= 4 * 2000
     assert 0 < times["alloc"]["p50"] <= times["alloc"]["p99"] <= times["alloc"]["max"]
     named = {name for stack in found["stacks"] for name in stack["functions"]}
-    assert named & {"fix_size_alloc_test", "__vmalloc_node_range_noprof", "vfree"}
+    assert {"[module]", "__vmalloc_node_range_noprof"} <= named
     assert all(use["hold_ns"] is None for use in found["locks"])
 
 

@@ -23,7 +23,7 @@ from harness.targets.explanation import (
     Stack,
     write_explanation,
 )
-from harness.targets.symbols import SLOW_PATHS, Symbols, Variables, parse_system_map
+from harness.targets.symbols import MODULE, SLOW_PATHS, Symbols, Variables, parse_system_map
 
 FRAGMENT = "fragments/explain.config"
 EXPLAINING = ("nokaslr",)  # boot parameters: addresses are those of System.map
@@ -46,7 +46,10 @@ _SHARES = {"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1.0}
 _TAIL = re.compile(r"\} hitcount: +([0-9]{1,8})(?: +ns: +([0-9]{1,15}))? *")
 _BUCKET = re.compile(r"\{ ns: ~ [0-9]{1,15}-([0-9]{1,15}) ")
 _LOCK = re.compile(r"\{ lock: (?:0x)?([0-9a-f]{1,16})\b")
-_FRAME = re.compile(r" +([A-Za-z_][\w.]{0,150})\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\w+\])?")
+# A module is unloaded when the histogram is reported, so its functions have addresses only.
+_FRAME = re.compile(
+    r" +(?:([A-Za-z_][\w.]{0,150})\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\w+\])?|0x[0-9a-f]{8,16})"
+)
 _DROPPED = re.compile(r" +Dropped: ([0-9]{1,15})\b")
 _NOTE = (
     "The kernel of these boots traces itself, which takes time. It reports the wait of a "
@@ -161,7 +164,7 @@ def _entries(text: str) -> Iterator[HistogramRow]:
             yield HistogramRow(keys, tuple(stack), int(tail[1]), int(tail[2] or 0))
             keys, stack = "", []
         elif (frame := _FRAME.fullmatch(line)) and len(stack) < 40:
-            stack.append(frame[1])
+            stack.append(frame[1] or MODULE)
 
 
 def explain_guest(request: BootRequest, result: BootResult) -> None:
