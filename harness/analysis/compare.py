@@ -7,6 +7,7 @@ its rates.
 
 import functools
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -118,7 +119,7 @@ def _rows(
     """Return all rows without effects; `work`: boots of both sides, then of their references."""
     sides, of_references = _sides(times), None if references is None else _sides(references)
     rows: list[dict[str, Any]] = []
-    for key in sorted({key[:-1] for key in sides}):
+    for key in sorted({key[:-1] for key in sides}, key=_by_number):
         for candidate in candidates:
             a, b = sides.get((*key, baseline)), sides.get((*key, candidate))
             if a is None and b is None:
@@ -134,6 +135,11 @@ def _rows(
                 row["note"] = "the kernel that both are held against did not run this in both"
             rows.append(row)
     return pd.DataFrame(rows, columns=[*_DESCRIBED, "work", "ratio"])
+
+
+def _by_number(key: tuple[Any, ...]) -> list[str]:
+    """Return what sorts keys with the numbers in their texts as numbers: 4 pages before 16."""
+    return [re.sub(r"\d+", lambda found: found[0].zfill(20), str(value)) for value in key]
 
 
 def _sides(times: pd.DataFrame) -> dict[tuple[Any, ...], pd.DataFrame]:

@@ -30,6 +30,18 @@ def test_known_speed_up_is_faster():
     assert 0.9 < mean["fairness_baseline"] <= 1
 
 
+def test_points_of_a_sweep_are_in_the_order_of_their_numbers():
+    names = [f"orders[nr_pages={pages}]" for pages in (1, 4, 16, 256)]
+    both = [frames(seed=seed) for seed in range(len(names))]
+    for name, pair in zip(names, both, strict=True):
+        for frame in pair:
+            frame["workload"] = name
+            frame["run_id"] = name
+    samples, boots = (pd.concat(parts) for parts in zip(*both, strict=True))
+    found = compare(samples, boots, "a", seed=1)
+    assert list(found.rows["workload"].unique()) == names
+
+
 def test_slow_down_is_slower():
     assert set(compare(*frames(ratio=0.5), "a", seed=1).rows["word"]) == {"slower"}
 
