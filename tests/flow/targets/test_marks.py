@@ -11,6 +11,10 @@ struct vcpu vcpus[MAX_VCPUS];
 unsigned vcpu_count = 1;
 uint64_t ahead_most, drains;
 bool fast;
+static unsigned parts; /* what locks.c and stacks.c would have written */
+void write_locks(unsigned part) { parts++; }
+void write_stacks(unsigned part) { parts++; }
+void stacks_skip(struct vcpu *v) { }
 void on_mark(unsigned int vcpu, void *pc);
 void profile_init(void);
 void profile_finish(void);
@@ -23,7 +27,7 @@ int main(void)
 	for (int i = 0; i < 300; i++)
 		on_mark(0, NULL);
 	profile_finish();
-	return 0;
+	return parts == 10 ? 0 : 1;
 }
 """
 
