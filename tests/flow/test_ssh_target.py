@@ -131,7 +131,8 @@ def test_what_a_trial_says_once_its_log_is_read_counts_too(
     assert result.verdict is verdict
     log = result.kernel_log or result.console.read_text()  # which a crash is looked for in
     assert log.count(f"[    9.000000] {words}") == 1
-    assert log.count("Linux version") == 1
+    # A crash that is seen before the log was collected leaves no log, and the whole serial line.
+    assert result.kernel_log is None or log.count("Linux version") == 1
 
 
 def test_a_crash_that_only_the_firmware_kept_is_no_pass(host, target, request_for):
