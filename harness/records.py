@@ -26,8 +26,9 @@ def _check_names(what: str, names: Iterable[object]) -> None:
     for name in names:
         if not is_name(name):
             raise StoreError(
-                f"{what} {str(name)[:80]!r} is not made of letters, digits, '.', '_' and '-'; "
-                "vmapbench writes no such record: who else writes this store?"
+                f"{what} {str(name)[:80]!r} is not a name of at most 128 letters, digits, '.', '_' "
+                "and '-' that starts with a letter or digit; vmapbench writes no such record: who "
+                "else writes this store?"
             )
 
 

@@ -111,7 +111,7 @@ class Cache:
 
     def remove_dead_attempts(self) -> None:
         """Remove the unfinished attempts of processes that were killed."""
-        for folder in self.place("building", "x").parent.iterdir():
+        for folder in (self.folder.absolute() / "building").glob("*"):
             with free_locks(self.place("locks", folder.name.rpartition(".")[0])) as free:
                 if free:
                     shutil.rmtree(folder, ignore_errors=True)

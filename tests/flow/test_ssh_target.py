@@ -250,7 +250,7 @@ def test_another_kernel_than_the_one_sent(host, target, request_for):
 
 def test_a_trial_without_its_guard_is_not_gone_on_with(host, target, request_for):
     host.set("guard", "1")
-    with pytest.raises(InfrastructureError, match="guard does not run"):
+    with pytest.raises(InfrastructureError, match="guard is not running"):
         boot(target, request_for())
     assert wait_for(target.connect, known_good, 10)
 

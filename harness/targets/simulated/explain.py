@@ -11,7 +11,7 @@ from harness.targets.simulated.profile import parse_table
 from harness.targets.symbols import MODULE, SLOW_PATHS, Symbols, Variables, parse_system_map
 
 # Where the plugin has to look: what takes a spin lock. Of all callers, as x86 inlines none of them.
-_TAKES = re.compile(r"^_raw_spin_lock(_irq|_irqsave|_bh)?$")
+_TAKES = re.compile(r"_raw_spin_lock(_irq|_irqsave|_bh)?")
 _NOTE = (
     "Waiting for a lock is from the call to the return of the function that takes it, so the "
     "transfer of its cache line is part of it; holding is from there to its release. Spin locks "
@@ -25,7 +25,7 @@ def lock_functions(system_map: Path) -> list[int]:
     """Return the addresses of the functions that take a spin lock."""
     symbols = parse_system_map(system_map.read_text(encoding="ascii", errors="replace"))
     found = zip(symbols.addresses, symbols.names, strict=True)
-    return [address for address, name in found if _TAKES.match(name)]
+    return [address for address, name in found if _TAKES.fullmatch(name)]
 
 
 def parse_locks(text: str, symbols: Symbols, variables: Variables) -> list[LockUse]:
@@ -57,7 +57,11 @@ def unwind(pc: int, calls: Sequence[tuple[int, int]], symbols: Symbols) -> tuple
     while rest and found[-1] != MODULE:
         slow = found[-1] in SLOW_PATHS  # which the functions that take a lock go into by a jump
         at = next(
-            (i for i, (_, to) in enumerate(rest) if to == found[-1] or (slow and _TAKES.match(to))),
+            (
+                i
+                for i, (_, to) in enumerate(rest)
+                if to == found[-1] or (slow and _TAKES.fullmatch(to))
+            ),
             next((i for i, (caller, _) in enumerate(rest) if caller == MODULE), None),
         )
         if at is None:

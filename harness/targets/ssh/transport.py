@@ -97,7 +97,8 @@ def _within(limit_s: float, end: Callable[[], None], reason: str) -> Iterator[No
 
     def expire() -> None:
         late.set()
-        end()
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # it has just ended
+            end()
 
     timer = threading.Timer(limit_s, expire)
     timer.daemon = True

@@ -79,7 +79,7 @@ def test_check_names_the_line_of_a_parameter_that_the_source_lacks(tree, tmp_pat
     (tmp_path / "mine.yaml").write_text(f"version: 1\nsource: {{tree: {tree}}}\n")
     file = tmp_path / "typo.yaml"
     file.write_text(PLAYBOOK)
-    with pytest.raises(SpecError, match="10: w on mine: test_loop_cuont: no parameter"):
+    with pytest.raises(SpecError, match="10: w on mine: test_loop_cuont: not a parameter"):
         check_playbook(file, tmp_path)
     file.write_text(PLAYBOOK.replace("cuont", "count"))
     with pytest.raises(SpecError, match="9: w on mine: run_test_mask: 4096 selects no case"):

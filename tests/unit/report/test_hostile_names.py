@@ -62,7 +62,7 @@ def test_no_record_leads_elsewhere(name):
         (_JOB, {"kernel": name}),
         (_BOOT, {"folder": f"logs/{name}" if name != "a/b" else "/etc/passwd"}),
     ):
-        with pytest.raises(StoreError, match="is no name"):
+        with pytest.raises(StoreError, match="is not a name"):
             dataclasses.replace(record, **change)
 
 
@@ -80,7 +80,7 @@ def test_what_the_store_holds_otherwise_is_no_run(tmp_path):
     for ask in (lambda: opened.resolve("latest"), lambda: opened.resolve("../")):
         with pytest.raises(Exception, match="none begins"):
             ask()
-    with pytest.raises(StoreError, match="is no name"):
+    with pytest.raises(StoreError, match="is not a name"):
         write_results(opened, "../../ESCAPED", reports)
     opened.close()
     assert [each.name for each in tmp_path.iterdir()] == ["in"]
