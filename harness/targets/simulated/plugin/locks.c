@@ -169,13 +169,8 @@ void on_byte_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t addre
 
 void write_locks(unsigned part)
 {
-	char path[4096];
-	FILE *file;
+	FILE *file = model.locks ? open_part("locks", part) : NULL;
 
-	if (!model.locks)
-		return;
-	snprintf(path, sizeof(path), "%s/locks-%u.txt", model.out, part);
-	file = fopen(path, "w");
 	if (!file)
 		return;
 	for (unsigned i = 0; i < PLACES; i++)

@@ -121,13 +121,19 @@ void on_counted(unsigned int vcpu, void *which)
 		fast = false;
 }
 
-static void write_table(const char *kind, struct place *table)
+/* Open the file of one kind for what was gathered up to the mark of this number. */
+FILE *open_part(const char *kind, unsigned number)
 {
 	char path[4096];
-	FILE *file;
 
-	snprintf(path, sizeof(path), "%s/%s-%u.txt", model.out, kind, marks);
-	file = fopen(path, "w");
+	snprintf(path, sizeof(path), "%s/%s-%u.txt", model.out, kind, number);
+	return fopen(path, "w");
+}
+
+static void write_table(const char *kind, struct place *table)
+{
+	FILE *file = open_part(kind, marks);
+
 	if (!file)
 		return;
 	empty_table(file, "", table);

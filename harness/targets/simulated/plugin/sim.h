@@ -27,6 +27,8 @@
 #ifndef SIM_H
 #define SIM_H
 
+#include <stdio.h>
+
 #include "decode.h"
 #include "qemu_plugin_api.h"
 
@@ -253,6 +255,7 @@ void profile_wait(struct vcpu *v, uint64_t ticks);
 void on_mark(unsigned int vcpu, void *pc);
 void on_counted(unsigned int vcpu, void *which);
 void profile_finish(void);
+FILE *open_part(const char *kind, unsigned number);
 
 /* --- locks.c --- */
 void locks_init(void);

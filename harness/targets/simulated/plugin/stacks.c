@@ -110,13 +110,8 @@ void slice_over_with_stack(unsigned int vcpu, void *pc)
 
 void write_stacks(unsigned part)
 {
-	char path[4096];
-	FILE *file;
+	FILE *file = model.locks ? open_part("stacks", part) : NULL;
 
-	if (!model.locks)
-		return;
-	snprintf(path, sizeof(path), "%s/stacks-%u.txt", model.out, part);
-	file = fopen(path, "w");
 	if (!file)
 		return;
 	for (unsigned i = 0; i < PLACES; i++) {
