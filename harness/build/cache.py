@@ -91,9 +91,13 @@ class Cache:
     def attempt(self, kind: str, name: str) -> Iterator[Path]:
         """Yield a new folder that is renamed to `kind/name` if the block succeeds.
 
-        The caller holds the lock of that name; remains of earlier attempts are removed first.
+        The caller holds the lock of that name, without which another process would remove the
+        folder as that of a dead one (RuntimeError); remains of earlier attempts are removed first.
         """
         target = self.place(kind, name)
+        with free_locks(self.place("locks", name)) as free:
+            if free:
+                raise RuntimeError(f"nobody holds the lock of {name}")
         for leftover in self.place("building", "x").parent.glob(f"{name}.*"):
             shutil.rmtree(leftover, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=self.place("building", "x").parent))

@@ -137,7 +137,7 @@ def ensure_image(scratch: Path, machine: LabMachine) -> LabImage:
     raw = ensure_raw_image(machine)
     cache, key = Cache(cache_folder()), f"{raw.folder.name}-settled"
     entry = cache.place("lab-disk", key)
-    with cache.lock(f"lab-disk-{key}", lambda: None):
+    with cache.lock(key, lambda: None):
         if not entry.exists():
             with cache.attempt("lab-disk", key) as folder:
                 argv = ["cp", "-r", "--sparse=always", "--reflink=auto", f"{raw.folder}/.", folder]

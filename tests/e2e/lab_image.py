@@ -152,7 +152,7 @@ def ensure_raw_image(machine: LabMachine) -> LabImage:
     key = hashlib.sha256(about + Path(__file__).read_bytes()).hexdigest()[:32]
     cache = Cache(cache_folder())
     entry = cache.place("lab-disk", key)
-    with cache.lock(f"lab-disk-{key}", lambda: None):
+    with cache.lock(key, lambda: None):
         if not entry.exists():
             with cache.attempt("lab-disk", key) as folder:
                 build_image(folder, machine)
