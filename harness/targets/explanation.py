@@ -1,12 +1,15 @@
 """What an extra boot says of where its time went: kept beside the results, never among them."""
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.files import replace_file
+from harness.targets.symbols import SLOW_PATHS
 
 FILE = "explanation.json"  # in the folder of the boot
 _ROWS = 200
@@ -97,6 +100,27 @@ class BootAccount(_AccountPart):
         """Slow paths of spin locks as a share of CPU time; None where no CPU time was seen."""
         whole = self.spin_ns + sum(row.cpu_ns for row in self.functions)
         return self.spin_ns / whole if whole else None
+
+
+def spent_by_stack(stacks: Mapping[tuple[str, ...], int], ns: float) -> dict[str, Any]:
+    """Return `spin_ns`, `functions` and `stacks` of a BootAccount from samples of stacks.
+
+    `stacks`: how many samples found each, the outermost function first; each stands for `ns`.
+    """
+    own: Counter[str] = Counter()
+    for functions, hits in stacks.items():
+        own[functions[-1]] += hits
+    spin = sum(own.pop(name, 0) for name in SLOW_PATHS)
+    return {
+        "spin_ns": round(spin * ns),
+        "functions": tuple(
+            FunctionTime(function=name, cpu_ns=round(hits * ns)) for name, hits in own.items()
+        ),
+        "stacks": tuple(
+            Stack(functions=functions, cpu_ns=round(hits * ns))
+            for functions, hits in stacks.items()
+        ),
+    }
 
 
 def write_explanation(file: Path, explanation: BootAccount) -> None:

@@ -10,57 +10,48 @@ are read as untrusted text.
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 from harness.targets.base import BootRequest, BootResult
 from harness.targets.explanation import (
     FILE,
     BootAccount,
     CallTimes,
-    FunctionTime,
-    LockUse,
-    Stack,
+    spent_by_stack,
     write_explanation,
 )
-from harness.targets.symbols import MODULE, SLOW_PATHS, Symbols, Variables, parse_system_map
+from harness.targets.histograms import (
+    ENTRIES,
+    LOCK_WAITS,
+    MEASURED,
+    TRACEFS,
+    HistogramRow,
+    lock_triggers,
+    lock_waits,
+    read_histogram,
+    timed_between,
+)
+from harness.targets.symbols import Symbols, Variables, parse_system_map
 
-FRAGMENT = "fragments/explain.config"
-EXPLAINING = ("nokaslr",)  # boot parameters: addresses are those of System.map
-TRACEFS = "/sys/kernel/tracing"
-_EVENTS = f"{TRACEFS}/events"
-_TICKS = f"{_EVENTS}/timer/hrtimer_expire_entry"
-_WAITS = f"{_EVENTS}/synthetic/lock_wait"
+_TICKS = "events/timer/hrtimer_expire_entry"  # below TRACEFS
 # What is timed, and the functions that do it: the first that a kernel has.
 _TIMED: Mapping[str, tuple[str, ...]] = {
     "alloc": ("__vmalloc_node_range_noprof", "__vmalloc_node_range"),
     "free": ("vfree",),
     "purge": ("__purge_vmap_area_lazy",),
 }
-_MEASURED = "common_pid > 1"  # neither what is idle nor init, which sets up and reports
 _TICK_HANDLERS = ("tick_nohz_handler", "tick_sched_timer")
 _STEP_NS = 100  # resolution of the time of a call
-_ENTRIES = 8192  # of a histogram; the kernel counts what does not fit
 _SHARES = {"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
-_TAIL = re.compile(r"\} hitcount: +([0-9]{1,8})(?: +ns: +([0-9]{1,15}))? *")
 _BUCKET = re.compile(r"\{ ns: ~ [0-9]{1,15}-([0-9]{1,15}) ")
-_LOCK = re.compile(r"\{ lock: (?:0x)?([0-9a-f]{1,16})\b")
-# A module is unloaded when the histogram is reported, so its functions have addresses only.
-_FRAME = re.compile(
-    r" +(?:([A-Za-z_][\w.]{0,150})\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\w+\])?|0x[0-9a-f]{8,16})"
-)
 _DROPPED = re.compile(r" +Dropped: ([0-9]{1,15})\b")
 _NOTE = (
     "The kernel of these boots traces itself, which takes time. It reports the wait of a "
     "CPU that queues for a spin lock, but not of the one CPU that waits next to the holder; code "
     "that runs with interrupts off counts where they come on again."
 )
-_INTERRUPT = re.compile(r"asm_sysvec_\w+|asm_common_interrupt")
-_TAKES_LOCK = re.compile(
-    r"(_raw_|(native_)?queued_|__pv_|(__)?mutex_lock|(__)?down_(read|write)|rwsem_|"
-    r"__(read|write)_lock|percpu_rwsem_|__percpu_|rt_)[\w.]*"
-)
+_INTERRUPT = re.compile(r"asm_sysvec_\w+|asm_common_interrupt|el1h_64_irq")
 
 
 def timed_functions(symbols: Symbols) -> dict[str, str]:
@@ -78,93 +69,42 @@ def explaining_script(request: BootRequest) -> list[str]:
     symbols = parse_system_map(_system_map(request))
     timed = timed_functions(symbols)
     handler = next((name for name in _TICK_HANDLERS if name in symbols.names), "")
-    filters = _MEASURED
+    filters = MEASURED
     if handler:
         filters += f" && function == {symbols.address_of(handler):#x}"
     before = [
-        _trigger(_TICKS, f"keys=stacktrace:size={_ENTRIES} if {filters}"),
-        f"write {TRACEFS}/synthetic_events lock_wait u64 lock; u64 ns",
-        *_timed_between(
-            "lock/contention_begin",
-            "lock/contention_end",
-            keys="common_pid,lock_addr",
-            report="lock_wait(lock_addr,$TIME)",
-            only=f" if {_MEASURED}",
-        ),
-        _trigger(_WAITS, "keys=lock.hex,stacktrace:vals=ns:size=1024"),
+        (f"{_TICKS}/trigger", f"hist:keys=stacktrace:size={ENTRIES} if {filters}"),
+        *lock_triggers(),
     ]
     for name, function in timed.items():
         before += [
-            f"write {TRACEFS}/kprobe_events p:vmapbench/{name} {function}",
-            f"write {TRACEFS}/kprobe_events r:vmapbench/{name}_done {function}",
-            f"write {TRACEFS}/synthetic_events call_{name} u64 ns",
-            *_timed_between(
+            ("kprobe_events", f"p:vmapbench/{name} {function}"),
+            ("kprobe_events", f"r:vmapbench/{name}_done {function}"),
+            ("synthetic_events", f"call_{name} u64 ns"),
+            *timed_between(
                 f"vmapbench/{name}",
                 f"vmapbench/{name}_done",
                 keys="common_pid",
                 report=f"call_{name}($TIME)",
             ),
-            _trigger(_calls(name), f"keys=ns.buckets={_STEP_NS}:size={_ENTRIES}"),
+            (f"{_calls(name)}/trigger", f"hist:keys=ns.buckets={_STEP_NS}:size={ENTRIES}"),
         ]
-    files = [f"{event}/hist" for event in (_TICKS, _WAITS, *map(_calls, timed))]
     return [
         *([f"fragment {request.fragment}"] if request.fragment else []),
-        *before,
+        *(f"write {TRACEFS}/{file} {line}" for file, line in before),
         *(f"load {load}" for load in request.loads),
         f"write {TRACEFS}/tracing_on 0",
-        *(f"collect {file}" for file in files),
+        *(f"collect {_histogram(event)}" for event in (_TICKS, LOCK_WAITS, *map(_calls, timed))),
         "log",
     ]
 
 
-def _timed_between(begin: str, end: str, keys: str, report: str, only: str = "") -> list[str]:
-    """Return the lines that report a synthetic event with the time from one event to another."""
-    name = begin.replace("/", "_")
-    report = report.replace("$TIME", f"${name}_took")
-    took = f"{name}_took=common_timestamp-${name}_began"
-    return [
-        _trigger(f"{_EVENTS}/{begin}", f"keys={keys}:{name}_began=common_timestamp{only}"),
-        _trigger(
-            f"{_EVENTS}/{end}",
-            f"keys={keys}:{took}:onmatch({begin.replace('/', '.')}).{report}{only}",
-        ),
-    ]
-
-
-def _trigger(event: str, what: str) -> str:
-    return f"write {event}/trigger hist:{what}"
-
-
 def _calls(name: str) -> str:
-    return f"{_EVENTS}/synthetic/call_{name}"
+    return f"events/synthetic/call_{name}"
 
 
-@dataclass(frozen=True)
-class HistogramRow:
-    """One entry: its keys as they are printed, its stack from the innermost function, its sums."""
-
-    keys: str
-    stack: tuple[str, ...]
-    hits: int
-    ns: int
-
-
-def read_histogram(text: str) -> Iterator[HistogramRow]:
-    """Return the entries of a `hist` file, `_ENTRIES` at most; what is no entry is passed over."""
-    return itertools.islice(_entries(text), _ENTRIES)
-
-
-def _entries(text: str) -> Iterator[HistogramRow]:
-    keys = ""
-    stack: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("{ "):
-            keys, stack = line[:300], []
-        if tail := _TAIL.search(line):
-            yield HistogramRow(keys, tuple(stack), int(tail[1]), int(tail[2] or 0))
-            keys, stack = "", []
-        elif (frame := _FRAME.fullmatch(line)) and len(stack) < 40:
-            stack.append(frame[1] or MODULE)
+def _histogram(event: str) -> str:
+    return f"{TRACEFS}/{event}/hist"
 
 
 def explain_guest(request: BootRequest, result: BootResult) -> None:
@@ -192,29 +132,17 @@ def account_of(
 
     `tick_ns`: time between two ticks of a CPU. None where the ticks were not reported.
     """
-    ticks = files.get(f"{_TICKS}/hist")
+    ticks = files.get(_histogram(_TICKS))
     if ticks is None:
         return None
-    stacks = interrupted_stacks(read_histogram(ticks))
-    own: Counter[str] = Counter()
-    for functions, hits in stacks.items():
-        own[functions[-1]] += hits
-    spin = sum(own.pop(name, 0) for name in SLOW_PATHS)
-    calls = ((name, files.get(f"{_calls(name)}/hist", "")) for name in _TIMED)
-    waits = read_histogram(files.get(f"{_WAITS}/hist", ""))
+    calls = ((name, files.get(_histogram(_calls(name)), "")) for name in _TIMED)
+    waits = read_histogram(files.get(_histogram(LOCK_WAITS), ""))
     return BootAccount(
         clock=clock,
         note=_NOTE,
-        spin_ns=round(spin * tick_ns),
         locks=tuple(lock_waits(waits, Variables(system_map))),
-        functions=tuple(
-            FunctionTime(function=name, cpu_ns=round(hits * tick_ns)) for name, hits in own.items()
-        ),
         calls=tuple(times for name, text in calls if (times := call_times(name, text))),
-        stacks=tuple(
-            Stack(functions=functions, cpu_ns=round(hits * tick_ns))
-            for functions, hits in stacks.items()
-        ),
+        **spent_by_stack(interrupted_stacks(read_histogram(ticks)), tick_ns),
     )
 
 
@@ -226,20 +154,6 @@ def interrupted_stacks(rows: Iterable[HistogramRow]) -> Counter[tuple[str, ...]]
         functions = row.stack[entries[-1] + 1 :] if entries else ()
         found[tuple(reversed(functions)) or ("[unknown]",)] += row.hits
     return found
-
-
-def lock_waits(rows: Iterable[HistogramRow], variables: Variables) -> list[LockUse]:
-    """Return the waits by lock and the function that waits for it."""
-    found: dict[tuple[str, str], Counter[str]] = {}
-    for row in rows:
-        lock = _LOCK.match(row.keys)
-        if lock is None:
-            continue
-        inner = [i for i, name in enumerate(row.stack) if _TAKES_LOCK.fullmatch(name)]
-        after = row.stack[inner[-1] + 1 :] if inner else ()
-        key = variables.name_of(int(lock[1], 16)), after[0] if after else "[unknown]"
-        found.setdefault(key, Counter()).update(timed=row.hits, wait_ns=row.ns)
-    return [LockUse(lock=lock, caller=caller, **sums) for (lock, caller), sums in found.items()]
 
 
 def call_times(name: str, text: str) -> CallTimes | None:

@@ -31,7 +31,8 @@ from harness.targets.accelerator import (
     remember_kvm,
 )
 from harness.targets.base import BootRequest, BootResult, Progress
-from harness.targets.qemu.explain import EXPLAINING, FRAGMENT, explain_guest, explaining_script
+from harness.targets.histograms import EXPLAINING, FRAGMENT
+from harness.targets.qemu.explain import explain_guest, explaining_script
 from harness.targets.qemu.spec import QemuSpec
 from harness.targets.watch import ArgvFor, BootLimits, watch_guest
 from harness.verdict import Verdict

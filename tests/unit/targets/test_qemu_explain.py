@@ -4,12 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.targets.histograms import lock_waits, read_histogram
 from harness.targets.qemu.explain import (
     account_of,
     call_times,
     interrupted_stacks,
-    lock_waits,
-    read_histogram,
     timed_functions,
 )
 from harness.targets.symbols import Variables, parse_system_map
