@@ -19,8 +19,8 @@ def refuse_unexplained(target: Target, kind: str) -> None:
     if target.explain_fragments is None:
         raise InputError(
             f"--explain: this target of kind {kind} cannot say where its time goes\n"
-            "  next: kind: simulated (--on simulated) and qemu for x86_64 can; without --explain "
-            "this one measures"
+            "  next: kind: simulated (--on simulated), ssh, and qemu for x86_64 can; without "
+            "--explain this one measures"
         )
 
 

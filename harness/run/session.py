@@ -16,7 +16,7 @@ from harness.build.module import with_module_of, with_own_modules
 from harness.build.module_source import source_module
 from harness.build.patches import flat_name
 from harness.build.stack import locate_stack
-from harness.errors import InputError, KernelBuildError, SpecError
+from harness.errors import InfrastructureError, InputError, KernelBuildError, SpecError
 from harness.locks import exclusive_lock
 from harness.process import Runner, SubprocessRunner
 from harness.records import JobRecord
@@ -193,12 +193,18 @@ class Session:
                 ended_at = self.now().astimezone(dt.UTC).isoformat(timespec="seconds")
                 store.finish_run(run_id, ended_at)
                 if explain:
-                    failed = explain_run(execution, self._explainable(prepared, target))
-            except KernelBuildError as error:  # of kernels for extra boots: the samples stand
-                failed = [f"no kernel is explained: {error}"]
+                    failed = self._explain(execution, prepared)
             except KeyboardInterrupt:
                 return RunResult(run_id, interrupted=True)
         return RunResult(run_id, interrupted=False, unexplained=tuple(failed))
+
+    def _explain(self, execution: Execution, prepared: Prepared) -> list[str]:
+        """Make the extra boots; return a sentence for each that failed: the samples stand."""
+        try:
+            execution.target.check_explaining()
+            return explain_run(execution, self._explainable(prepared, execution.target))
+        except (InfrastructureError, KernelBuildError) as error:
+            return [f"no kernel is explained: {error}"]
 
     def _explainable(self, prepared: Prepared, target: Target) -> Prepared:
         """Return `prepared` with kernels whose boots on `target` can say where time goes."""

@@ -81,6 +81,9 @@ class Target(Protocol):
     @property
     def explain_fragments(self) -> tuple[str, ...] | None: ...
 
+    def check_explaining(self) -> None:
+        """Raise InfrastructureError where a boot cannot leave such an account now."""
+
     def side_by_side(self, memory_mib: int) -> int:
         """Return how many boots may be under way at once, each with so much memory. At least 1.
 

@@ -61,6 +61,9 @@ class FakeTarget:
     disturbed_by_host = True
     explain_fragments = None
 
+    def check_explaining(self):
+        pass
+
     def side_by_side(self, memory_mib):
         return 1
 

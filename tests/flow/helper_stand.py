@@ -12,7 +12,7 @@ from harness.targets.ssh.helper import render_helper
 
 STOOD_IN = (
     *("systemctl", "systemd-run", "kexec", "grub-reboot", "grub-editenv", "bootctl", "sync"),
-    *("insmod", "pkill", "dmesg", "swapon", "swapoff"),
+    *("insmod", "pkill", "dmesg", "swapon", "swapoff", "mount"),
 )
 KNOWN_GOOD, TRIAL = "root=/dev/sda1 ro", "root=/dev/sda1 ro vmapbench.trial=ab12"
 
@@ -41,6 +41,9 @@ class HelperStand:
             "/proc/cmdline": folder / "cmdline",
             "/proc/timer_list": folder / "timer_list",
             "/sys/firmware/efi": folder / "efi",
+            "/sys/kernel/tracing": folder / "tracing",
+            "/proc/sys/kernel/kptr_restrict": folder / "kptr_restrict",
+            "/usr/lib/linux-tools": folder / "linux-tools",
         }.items():
             assert path in text, path
             text = text.replace(path, str(here))

@@ -74,6 +74,16 @@ echo "now at $((ns + 5000000)) nsecs" >$m/timer_list
 echo "insmod: ERROR: could not insert module $1: Resource temporarily unavailable" >&2
 exit 1
 """
+# It loads the module as perf does, and prints what a real one printed.
+_PERF = """
+m=@MACHINE@
+echo "perf $*" >>$m/commands
+case "$1" in
+version) /bin/cat $m/perf_version;;
+report) /bin/cat $m/profile;;
+record) while [ "$1" != -- ]; do shift; done; shift; exec "$@";;
+esac
+"""
 _SCRIPTS = {
     "cat": _CAT,
     "kexec": _KEXEC,
@@ -87,10 +97,12 @@ _SCRIPTS = {
 PATH=@MACHINE@/bin:$PATH; export PATH
 exec sh -c "$(printf '%s\n' "$SSH_ORIGINAL_COMMAND" |
     sed 's,^export PATH=,&@MACHINE@/bin:,; s,/proc/timer_list,@MACHINE@/timer_list,
+        s,/sys/kernel/tracing,@MACHINE@/tracing,; s,/proc/sys/kernel/kptr,@MACHINE@/kptr,
         s,/run/vmapbench,@MACHINE@/run,')"
 """,
     "power": "rm -f @MACHINE@/down; echo power >>@MACHINE@/commands; exec @MACHINE@/bin/boot home",
     "insmod": _INSMOD,
+    "perf": _PERF,
 }
 
 
@@ -125,6 +137,8 @@ class ScriptedHost(LoopbackServer):
             "summary": "",
             "timer_list": "now at 1000000 nsecs",
             "commands": "",
+            "perf_version": "perf version 6.1.192",
+            "profile": "",
         }.items():
             self.set(name, text)
         super().start()

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 
@@ -22,6 +23,8 @@ VERBS = {
     **dict.fromkeys(("arm", "disarm", "armed", "inspect", "start"), ("grub",)),
     "confirm": (),
     "load": ("1", "nr_threads=2", "run_test_mask=7"),
+    "profile": ("1", "nr_threads=2", "run_test_mask=7"),
+    **dict.fromkeys(("perf", "profiled", "waits"), ()),
     "kmsg": (),
     "dmesg": (),
     "pagetypes": (),
@@ -87,9 +90,9 @@ def refused(stand, *words, stdin=b"x"):
 
 def test_every_verb_of_the_text_is_tried_here():
     text = render_helper(host_spec())
-    (listed,) = [line for line in text.split("\n") if line.startswith("prepare | ")]
-    named = {*listed.split(")")[0].split(" | "), "put", "load", "fragment", "tune"}
-    assert named | {"arm", "disarm", "armed", "inspect", "start"} == set(VERBS)
+    cases = re.findall(r"^([a-z]+ [-|a-z \\\n]+)\) takes ", text, re.MULTILINE)
+    named = {verb for case in cases for verb in re.findall(r"[-a-z]+", case)}
+    assert named | {"put"} == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -117,6 +120,10 @@ def test_a_hostile_word_is_refused_wherever_it_stands(stand, verb):
         ("refuse",),
         ("with_method", "arm"),
         ("-c", "reboot"),
+        ("profile",),
+        ("profile", "x"),
+        ("profile", "1", "-f"),
+        ("profiled", "1"),
         ("load", "-1", "a=b"),
         ("load", "1", "-f"),
         ("load", "1", "--force"),

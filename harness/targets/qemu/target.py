@@ -143,6 +143,9 @@ class QemuTarget:
         if self._spec.accelerator == "kvm" and not self.kvm().usable:
             raise self._refusal()
 
+    def check_explaining(self) -> None:
+        """Nothing: the guest's kernel needs no program."""
+
     def side_by_side(self, memory_mib: int) -> int:  # noqa: ARG002
         """Return 1: boots at once would disturb each other."""
         return 1

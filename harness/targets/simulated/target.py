@@ -109,6 +109,9 @@ class SimulatedTarget:
         ensure_init(self._cache, self._runner)
         ensure_plugin(self._cache, self._runner)
 
+    def check_explaining(self) -> None:
+        """Nothing: the plugin is part of every boot."""
+
     def side_by_side(self, memory_mib: int) -> int:
         """Return how many machines this host's cores and half of its memory can simulate at once.
 

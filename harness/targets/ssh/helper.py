@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from harness.spec.host import BOOT_METHODS, HostSpec
+from harness.targets.histograms import lock_triggers
 from harness.targets.ssh.boot_method import method_module
 from harness.targets.ssh.tuning import load_tuning
 
 PATH = "/usr/local/sbin/vmapbench-lab"
+SAMPLES_PER_S = 199  # of each CPU; a prime, so that it keeps step with nothing periodic
 _NAME = "vmapbench-lab"
 _TEXT = files("harness.targets.ssh") / "helper.sh"
 
@@ -38,6 +40,7 @@ def render_helper(spec: HostSpec) -> str:
         f"folder={trial_folder(spec)}",
         f"initrd={host_initrd(spec, '$(uname -r)')}",
         f"partition={spec.boot.partition} # of systemd-boot",
+        f"rate={SAMPLES_PER_S} # samples of a CPU in a second",
     )
     knobs = (f"{name}\t{pattern}" for name, pattern in load_tuning().knobs.items())
     methods = (method_module(name).HELPER.strip("\n") for name in BOOT_METHODS)
@@ -47,6 +50,7 @@ def render_helper(spec: HostSpec) -> str:
         ("@METHODS@", "".join(f"{functions}\n\n" for functions in methods).rstrip("\n") + "\n"),
         ("@NAMES@", " | ".join(BOOT_METHODS)),
         ("@KNOBS@", "\n".join(knobs)),
+        ("@TRIGGERS@", "\n".join(f"{file}\t{line}" for file, line in lock_triggers())),
     ):
         text = text.replace(word, value)
     return text

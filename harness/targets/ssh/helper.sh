@@ -15,6 +15,10 @@
 #   start METHOD                 leaves the running kernel for the trial
 #   confirm                      gives the trial's guard its next lease
 #   load NUMBER [NAME=VALUE ...] loads the trial's module once, in a trial kernel only
+#   perf                         prints perf's version, or what to install
+#   profile NUMBER [NAME=VALUE ...]   loads it while perf samples all CPUs, likewise
+#   profiled                     prints perf's samples of that, added up by stack
+#   waits                        prints the waits for locks during that, if the kernel traces them
 #   fragment [NAME=VALUE ...]    loads the trial's module that fragments memory, likewise
 #   kmsg                         prints the kernel log as it grows
 #   dmesg                        prints the kernel log
@@ -29,6 +33,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 run=/run/vmapbench # the journal of knobs; void after a start, as no knob survives one
 unit=vmapbench-restore
 tab=$(printf '\t')
+tracing=/sys/kernel/tracing
 @SETTINGS@
 
 refuse() {
@@ -135,6 +140,56 @@ load() { # number, parameters
     check_parameters "$@"
     setsid sh -c "$load_once" sh "$folder" "$number" "$@" </dev/null >/dev/null 2>&1 &
     wait $!
+}
+
+# --- Where the time of a load goes
+
+find_perf() {
+    export PERF_CONFIG=/dev/null
+    # Ubuntu's /usr/bin/perf only finds the one that was made for the running kernel.
+    for perf in perf /usr/lib/linux-tools/*/perf /usr/lib/linux-tools-*/perf; do
+        "$perf" version 2>/dev/null && return
+    done
+    fail "perf is missing: install linux-perf on Debian, linux-tools-generic on Ubuntu, else perf"
+}
+
+triggers() {
+    cat <<'END'
+@TRIGGERS@
+END
+}
+
+trace_locks() {
+    [ -e $tracing/trace ] || mount -t tracefs tracefs $tracing
+    [ -e $tracing/events/lock/contention_begin ] || return 0
+    triggers | while IFS=$tab read -r file line; do printf '%s\n' "$line" >>"$tracing/$file"; done
+}
+
+profile() { # number, parameters
+    is_number "$1" || refuse "profile takes a number"
+    number=$1
+    shift
+    check_parameters "$@"
+    find_perf >/dev/null
+    trace_locks 2>/dev/null
+    echo 1 >/proc/sys/kernel/kptr_restrict # at 2 nobody learns the functions' names
+    setsid "$perf" record --quiet --all-cpus --all-kernel -g --kernel-callchains -F "$rate" \
+        --no-buildid --no-buildid-cache --max-size=1G -o "$folder/perf.data" -- \
+        sh -c "$load_once" sh "$folder" "$number" "$@" </dev/null >"$folder/perf.log" 2>&1 &
+    wait $! || [ -e "$folder/result.$number" ] || fail "perf: $(tail -n 3 "$folder/perf.log")"
+}
+
+profiled() {
+    in_trial || refuse "this is no trial kernel; nothing is profiled in another"
+    find_perf >/dev/null
+    "$perf" report -i "$folder/perf.data" --stdio -q --no-children -F sample -s pid \
+        --max-stack 40 -g folded,0,caller,count --percent-limit 0 --kallsyms /proc/kallsyms \
+        </dev/null 2>/dev/null | head -c 33554432
+}
+
+waits() {
+    [ ! -e $tracing/events/synthetic/lock_wait/hist ] ||
+        cat $tracing/events/synthetic/lock_wait/hist
 }
 
 # --- The kernel log
@@ -265,10 +320,11 @@ for word; do
 done
 verb=${1-}
 case $verb in
-prepare | confirm | kmsg | dmesg | pagetypes | pstore | restore | reboot | reboot-now) takes 0 0 "$@" ;;
+prepare | confirm | kmsg | dmesg | pagetypes | pstore | perf | profiled | waits | restore | reboot | \
+    reboot-now) takes 0 0 "$@" ;;
 put) takes 2 2 "$@" ;;
 arm | disarm | armed | inspect | start) takes 1 1 "$@" ;;
-load | fragment | tune) takes 1 99 "$@" ;;
+load | profile | fragment | tune) takes 1 99 "$@" ;;
 *) refuse "no verb ${verb:-was given}" ;;
 esac
 case $verb in
@@ -277,6 +333,7 @@ confirm) pkill -USR1 -x vmapbench-guard ;;
 kmsg) exec cat /dev/kmsg ;;
 dmesg) exec dmesg ;;
 pagetypes) exec cat /proc/pagetypeinfo ;;
+perf) find_perf ;;
 reboot) systemctl reboot ;;
 reboot-now) systemctl reboot --force --force ;; # a crashed kernel may never shut down
 *)

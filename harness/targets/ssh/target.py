@@ -16,7 +16,9 @@ from harness.process import Child, Runner
 from harness.spec.architecture import X86_64, Architecture
 from harness.spec.host import HostSpec, load_host
 from harness.targets.base import BootRequest, BootResult, Judgement, Progress
+from harness.targets.histograms import EXPLAINING, FRAGMENT
 from harness.targets.ssh.boot_method import Trial, arm, boot_method
+from harness.targets.ssh.explain import explain_host
 from harness.targets.ssh.helper import PATH as HELPER
 from harness.targets.ssh.helper import trial_folder
 from harness.targets.ssh.identity import Running
@@ -52,7 +54,7 @@ class SshTarget:
     """One lab host, held from `check` to `close`."""
 
     disturbed_by_host = False
-    explain_fragments = None
+    explain_fragments: tuple[str, ...] | None = (FRAGMENT,)
     grace_s = GRACE_S
 
     def __init__(
@@ -133,6 +135,14 @@ class SshTarget:
             raise InputError(f"host {self.host.name}:\n  " + "\n  ".join(bad))
         self._changes = note_changes(shell, self.host.state, collect_inventory(shell))
 
+    def check_explaining(self) -> None:
+        """Raise InfrastructureError where the host has no perf."""
+        with contextlib.closing(self._restored().shell) as shell:
+            said = shell.run(["perf"], root=True)
+        if said.returncode:
+            why = said.stderr.strip().removeprefix("vmapbench-lab: ")[-300:]
+            raise InfrastructureError(f"host {self.host.name}: {why}")
+
     def machine(self) -> Mapping[str, Any]:
         """Return what is kept with every sample."""
         return {
@@ -206,7 +216,8 @@ class SshTarget:
     def _parameters(self, request: BootRequest) -> tuple[str, ...]:
         """Return the playbook's boot parameters; fewer CPUs than the host has are a parameter."""
         limit = (f"nr_cpus={request.cpus}",) if request.cpus != self._cpus else ()
-        return (*tuning_parameters(self.host.tuning), *self._spec.boot_parameters, *limit)
+        more = (*self._spec.boot_parameters, *limit, *(EXPLAINING if request.explain else ()))
+        return (*tuning_parameters(self.host.tuning), *more)
 
     @property
     def _cpus(self) -> int:
@@ -250,12 +261,15 @@ class SshTarget:
         if judgement.kernel_log is not None:
             (request.folder / "kernel.log").write_text(judgement.kernel_log, encoding="utf-8")
         judged = {**vars(judgement), "facts": {**judgement.facts, "notes": self._taken_notes()}}
-        return BootResult(
+        result = BootResult(
             **judged,
             console=request.folder / "console.log",
             argv=tuple(trial.command_line.split()),
             elapsed_s=time.monotonic() - began,
         )
+        if request.explain:
+            explain_host(request, result)
+        return result
 
     def _taken_notes(self) -> list[str]:
         notes, self._notes[:] = [*self._notes], []

@@ -12,6 +12,7 @@ from harness.guest.memory import FILES, UNFRAGMENTED, add_file, moments
 from harness.spec.host import HostSpec
 from harness.targets.base import BootRequest, Judgement, Progress
 from harness.targets.ssh.boot_method import Trial
+from harness.targets.ssh.explain import PROFILE, WAITS
 from harness.targets.ssh.helper import trial_folder
 from harness.targets.ssh.identity import build_id_of, mismatches
 from harness.targets.ssh.kmsg import FOLLOW, KmsgLog
@@ -25,6 +26,7 @@ GRACE_S = 60.0  # past the expected time, silence of this long is a hang
 _PANIC_LOG_S = 3.0  # after a crash, for what is still on its way
 _POLL_S = 0.2
 _AT_REST_S = 0.5  # as in a guest
+_PROFILE_S = 600.0  # a minute of 64 CPUs is a million samples
 _FRAGMENT_S = 600.0  # a terabyte of single pages takes minutes
 _HOW_TO_READ = {"/proc/pagetypeinfo": (("pagetypes",), True)}  # which only root may read
 _RESULT = re.compile(r"elapsed_ns=([0-9]{1,15}) ([ -~]{0,200})\n?")  # eleven days at most
@@ -83,7 +85,10 @@ class TrialRun:
             self._read_memory(before, facts)
             for number, parameters in enumerate(self._request.loads, start=1):
                 self._progress("testing")
-                load_ns.append(self._load(number, parameters))
+                profiled = self._request.explain and number == len(self._request.loads)
+                load_ns.append(self._load(number, parameters, "profile" if profiled else "load"))
+                if profiled:
+                    self._read_profile(facts)
                 self._read_memory(after[number - 1], facts)
             time.sleep(_AT_REST_S)
             self._read_memory(at_rest, facts)
@@ -146,11 +151,11 @@ class TrialRun:
         self.log.listen()
         self._following = self._shell.follow(FOLLOW, self.log.take, root=True)
 
-    def _load(self, number: int, parameters: str) -> int:
-        """Load the module once and return the wall time of the call in ns."""
+    def _load(self, number: int, parameters: str, verb: str) -> int:
+        """Load the module once by a verb of the helper; return the wall time of the call in ns."""
         self._confirm()
         result = f"{trial_folder(self._spec)}/result.{number}"
-        parts = ["load", str(number), *parameters.split()]
+        parts = [verb, str(number), *parameters.split()]
         loading = self._shell.follow(parts, self.log.note, root=True)
         load_ns, said = parse_result(self._shell.name, self._await_result(loading, result))
         if said not in _EXPECTED_WORDS:
@@ -158,6 +163,13 @@ class TrialRun:
                 Verdict.MODULE_MISSING, f"load {number} of the module failed: {said}"
             )
         return load_ns
+
+    def _read_profile(self, facts: dict[str, Any]) -> None:
+        """Add what perf and the kernel say of the last load."""
+        self._confirm()
+        for name, verb in ((PROFILE, "profiled"), (WAITS, "waits")):
+            done = self._shell.run([verb], root=True, timeout_s=_PROFILE_S, check=True)
+            facts["files"][name] = done.stdout
 
     def _fragment(self, facts: dict[str, Any]) -> None:
         """Fragment the memory where the workload asks for that."""
