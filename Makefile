@@ -1,7 +1,7 @@
-# Each target is one line that calls the tool itself. NO_INSTALL=1 only names what is missing.
+# Each target calls the tool itself. NO_INSTALL=1 only lists what is missing.
 .PHONY: demo smoke test test-all unit lint bench site wheel
 
-# More workers than two cores: some tests wait for a host that starts again.
+# More workers than cores: some tests wait for a host to restart.
 PYTEST = .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 30
 
 demo: ; @setup/install.sh && .venv/bin/vmapbench run playbooks/demo.yaml

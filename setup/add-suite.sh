@@ -1,12 +1,12 @@
 #!/bin/sh
-# Adds SUITE of Debian to apt's sources, from wherever this machine takes Debian's own packages.
+# Adds SUITE of Debian to apt's sources, from the mirror that this machine uses for Debian.
 # Usage, as root: setup/add-suite.sh SUITE
 set -eu
 suite=$1
 . /etc/os-release
 
-# Print the addresses of suite $1. Only the origin tells Debian's from another vendor's: the
-# codename is the same.
+# Print the addresses of Debian's suite $1. Other vendors' suites may have the same codename, so the
+# origin is compared as well.
 addresses() {
     apt-get indextargets --format '$(ORIGIN)|$(CODENAME)|$(REPO_URI)' 'Created-By: Packages' |
         sed -n "s/^Debian\( Backports\)\{0,1\}|$1|//p"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing: system packages from setup/packages.txt, Python packages from
 # requirements.lock into .venv. Usage: setup/install.sh [GROUP ...], of that file's groups.
-# NO_INSTALL=1 only names what is missing.
+# NO_INSTALL=1 only lists what is missing.
 set -eu
 cd "$(dirname "$0")/.."
 groups="all $*"
@@ -24,7 +24,7 @@ wanted() {
     done <setup/packages.txt
 }
 
-# A package counts as there when it is installed; QEMU, when its version is 9.2 or newer.
+# Whether a package is installed; for QEMU, in version 9.2 or newer.
 present() {
     version=$(dpkg-query -W -f '${Status}=${Version}' "$1" 2>/dev/null) || return 1
     case $version in "install ok installed="*) ;; *) return 1 ;; esac
@@ -33,7 +33,7 @@ present() {
     esac
 }
 
-# Print the suites of what is missing.
+# Print the suites that the missing packages come from.
 suites() { printf '%s\n' $special | sed -n 's,.*/,,p' | sort -u; }
 
 # Without a terminal sudo cannot ask for a password.
@@ -71,7 +71,7 @@ if [ -n "$missing" ]; then
         $root apt-get update -qq
     done
     say "installing:" $missing
-    # -t for the packages of a suite, so that what they depend on comes from it too.
+    # -t, so that the dependencies of a suite's packages come from that suite too.
     [ -z "$plain" ] || $root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends $plain >/dev/null
     for package in $special; do
@@ -91,12 +91,12 @@ if ! sha256sum --status -c "$stamp" 2>/dev/null; then
         { say "python3 is older than 3.11"; exit 3; }
     python3 -m venv .venv
     pip=".venv/bin/pip --disable-pip-version-check -q"
-    # uv installs the same lock file in a tenth of the time; pip where uv has no build or no index.
+    # uv installs the same lock file in a tenth of the time; pip is used if uv cannot be installed.
     $pip install --require-hashes -r setup/uv.lock &&
         .venv/bin/uv pip install -q --python .venv/bin/python --require-hashes -r requirements.lock ||
         $pip install --require-hashes -r requirements.lock
     $pip install --no-deps --no-build-isolation -e .
-    # uv compiles nothing. Without this each command would, where nobody may write it down.
+    # uv does not compile. Without this, every command would if .venv is not writable by its user.
     PYTHONDONTWRITEBYTECODE= .venv/bin/python -c "import harness.run.session, harness.report.write, fabric"
     sha256sum requirements.lock setup/uv.lock >"$stamp"
 fi

@@ -1,6 +1,5 @@
 #!/bin/sh
-# Builds the wheel into build/dist and tries it as a user would: in an environment of its own, in an
-# empty folder.
+# Builds the wheel into build/dist, installs it into a new environment, and runs it in an empty folder.
 set -eu
 cd "$(dirname "$0")/.."
 rm -rf build/dist build/wheel

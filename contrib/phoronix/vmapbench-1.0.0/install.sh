@@ -19,7 +19,7 @@ quoted() {
 
 cat > vmapbench <<END
 #!/bin/sh
-# A failed boot is a verdict of the run; what counts here is whether there are results to give.
+# A failed boot is a result of the run: the test fails only if there are no results.
 cd $(quoted "$VMAPBENCH_CHECKOUT") || exit 2
 export VMAPBENCH_CACHE=$(quoted "$cache")
 vmapbench=$(quoted "$command")
