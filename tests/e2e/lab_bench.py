@@ -120,10 +120,13 @@ class Bench:
         assert said_last in self.seen()
         assert self.on_known_good()
 
+    def results(self):
+        """Return the results of the latest run."""
+        return json.loads((self.folder / "reports" / "latest" / "results.json").read_text())
+
     def boots(self):
         """Return the records of the latest run's boots."""
-        latest = json.loads((self.folder / "reports" / "latest" / "results.json").read_text())
-        return latest["boots"]
+        return self.results()["boots"]
 
     def wait_until(self, process, reached):
         """Wait until `reached()`, while the harness runs."""

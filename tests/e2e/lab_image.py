@@ -1,4 +1,4 @@
-"""The disk of a lab host in a box: Debian with GRUB, OpenSSH and kexec-tools, made once and kept.
+"""The disk of a lab host in a box: Debian with GRUB, OpenSSH, kexec and perf, made once and kept.
 
 No root is needed: mmdebstrap works in a user namespace where it must. The packages come from
 wherever this machine takes its own.
@@ -22,6 +22,7 @@ _UUID = "5ab0c3f2-6d7e-4a51-9c1f-0c7a3d2e1b44"
 _PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "kmod", "iproute2", "procps", "util-linux"),
     *("openssh-server", "sudo", "kexec-tools", "initramfs-tools", "grub2-common", "zstd"),
+    "linux-perf",
 )
 _MODULES = "virtio_pci\nvirtio_blk\nvirtio_net\next4\n"  # what the known-good kernel's initrd has
 # Nothing may run behind a measurement's back, nor delay a boot under emulation.

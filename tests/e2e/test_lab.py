@@ -8,10 +8,12 @@ import contextlib
 import signal
 import time
 
+import pytest
+
 from harness.targets.ssh.helper import PATH
 from harness.targets.ssh.transport import HostShell
 from harness.targets.ssh.tuning import apply_tuning
-from tests.e2e.lab_bench import LONG_LOAD
+from tests.e2e.lab_bench import LOAD, LONG_LOAD
 
 KNOBS = ("/proc/sys/kernel/randomize_va_space", "/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -26,6 +28,28 @@ def test_the_whole_cycle(bench):
             "now": "0",
         }
         assert knobs["governor"]["state"] == "absent"
+
+
+@pytest.mark.long  # a kernel that traces its locks is built
+def test_a_load_under_perf_says_where_its_time_goes(bench):
+    load = {**LOAD, "test_loop_count": 3000}
+    status, said = bench.run("run", bench.playbook("lab-vmap-nodes", load=load), "--explain")
+    assert status == 0, said
+    assert "is not explained" not in said
+    assert "no kernel is explained" not in said
+    assert len(bench.boots()) == 1
+    found = bench.results()["explanation"]["kernels"]["lab-vmap-nodes"]
+    named = {name for stack in found["stacks"] for name in stack["functions"]}
+    assert {"[module]", "__vmalloc_node_range_noprof", "alloc_vmap_area"} <= named
+    called_by = {
+        tuple(stack["functions"][at - 1 : at + 1])
+        for stack in found["stacks"]
+        for at in range(1, len(stack["functions"]))
+    }
+    assert ("[module]", "vfree") in called_by or ("[module]", "vfree_atomic") in called_by
+    assert found["locks"], "the kernel traced no wait"
+    assert all(use["hold_ns"] is None for use in found["locks"])
+    assert bench.on_known_good()
 
 
 def test_killed_in_each_phase_then_resumed_over_a_line_that_is_cut(bench):
