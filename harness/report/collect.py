@@ -152,7 +152,7 @@ def as_document(report: RunReport) -> dict[str, Any]:
         "headline": _headline(report),
         "comparison": comparison_document(report.comparison),
         "memory": _records(report.memory),
-        "explanation": explanation_document(report.explanations),
+        "explanation": explanation_document(report.explanations, report.boots_frame),
         "latency": {"rows": _records(report.latency), "cost": _records(report.latency_cost)},
         "boots": [
             {**asdict(boot), "verdict": boot.verdict.value, "samples": None}

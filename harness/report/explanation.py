@@ -5,8 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from harness.run.explain import FOLDER
 from harness.targets.explanation import BootAccount, CallTimes, LockUse, read_explanation
+from harness.verdict import Verdict
 
 _ROWS = 15
 _LEAST = 0.001  # of all CPU time: what is less is no row
@@ -20,8 +23,9 @@ _LOCK_COLUMNS = (
 )
 UNITS = {
     **dict.fromkeys(("wait_ns", "longest_wait_ns", "hold_ns", "longest_hold_ns"), "ns"),
-    **dict.fromkeys(("cpu_ns", "spin_ns", "change", "p50", "p99", "p999", "max"), "ns"),
-    **dict.fromkeys(("taken", "timed", "calls", "lost", "spin_share"), "1"),
+    **dict.fromkeys(("cpu_ns", "spin_ns", "load_ns", "change"), "ns"),
+    **dict.fromkeys(("p50", "p99", "p999", "max"), "ns"),
+    **dict.fromkeys(("taken", "timed", "calls", "lost", "spin_share", "cost"), "1"),
 }
 
 
@@ -103,7 +107,25 @@ def _change(values: Sequence[int]) -> int:
     return max((value - values[0] for value in values[1:]), key=abs, default=values[0])
 
 
-def explanation_document(found: Mapping[str, BootAccount]) -> dict[str, Any] | None:
+def probe_costs(found: Mapping[str, BootAccount], boots: pd.DataFrame) -> dict[str, float]:
+    """Return by kernel how many times as long as its samples' median the explained load took.
+
+    `boots`: of the run (`harness.analysis.frames.BOOTS`). Kernels without times are left out.
+    """
+    passed = boots[(boots["verdict"] == Verdict.PASSED.value) & boots["load_ns"].notna()]
+    costs = {}
+    for kernel, each in found.items():
+        alike = (passed["kernel"] == kernel) & (passed["workload"] == each.workload)
+        alike &= (passed["cpus"] == each.cpus) & (passed["nr_threads"] == each.nr_threads)
+        if each.load_ns and alike.any():
+            median_ns = float(passed[alike]["load_ns"].astype("float64").median())
+            costs[kernel] = each.load_ns / max(median_ns, 1.0)
+    return costs
+
+
+def explanation_document(
+    found: Mapping[str, BootAccount], boots: pd.DataFrame
+) -> dict[str, Any] | None:
     """Return what results.json has of it; None where nothing was explained."""
     if not found:
         return None
@@ -111,5 +133,6 @@ def explanation_document(found: Mapping[str, BootAccount]) -> dict[str, Any] | N
         "units": UNITS,
         "kernels": {name: each.model_dump(mode="json") for name, each in found.items()},
         "spin_share": {name: each.spin_share for name, each in found.items()},
+        "cost": probe_costs(found, boots),
         "functions": [asdict(row) for row in function_rows(found)],
     }

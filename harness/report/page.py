@@ -102,6 +102,7 @@ def _values(view: View, folder: Path) -> dict[str, Any]:
         "explanations": report.explanations,
         "flames": flame.flame_graphs(report.explanations),
         "explained_functions": explanation.function_rows(report.explanations),
+        "probe_costs": explanation.probe_costs(report.explanations, report.boots_frame),
         "lock_columns": explanation.lock_columns(report.explanations),
         "call_rows": explanation.call_rows(report.explanations),
         "call_percentiles": PERCENTILES,

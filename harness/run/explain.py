@@ -59,6 +59,7 @@ def explain_run(run: Execution, prepared: Prepared) -> list[str]:
             "workload": job.workload,
             "cpus": job.cpus,
             "nr_threads": job.nr_threads,
+            "load_ns": result.load_ns[-1] if result.load_ns else None,
         }
         folder = run.folder / FOLDER
         with contextlib.suppress(FileExistsError):

@@ -79,7 +79,7 @@ class BootAccount(_AccountPart):
     """What the measured load of one extra boot spent its time on.
 
     `clock`: of the times; `note`: sentences on what was seen, and how. `spin_ns`: the slow paths of
-    spin locks, which are left out of `functions`.
+    spin locks, which are left out of `functions`. `load_ns`: what the load took, as of samples.
     """
 
     version: Annotated[int, Field(ge=1, le=1)] = 1
@@ -87,6 +87,7 @@ class BootAccount(_AccountPart):
     workload: _Text = ""
     cpus: _Count = 0
     nr_threads: _Count = 0
+    load_ns: _Count | None = None
     clock: _Text
     note: Annotated[str, Field(max_length=600)] = ""
     spin_ns: _Count

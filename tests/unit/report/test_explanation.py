@@ -1,7 +1,27 @@
 """What differs between kernels, from their extra boots."""
 
-from harness.report.explanation import explanation_document, function_rows, lock_rows
+import pandas as pd
+import pytest
+
+from harness.report.explanation import (
+    explanation_document,
+    function_rows,
+    lock_rows,
+    probe_costs,
+)
 from harness.targets.explanation import BootAccount, FunctionTime, LockUse
+
+BOOTS = pd.DataFrame(
+    [
+        ("a", "w", 4, 4, "passed", 100),
+        ("a", "w", 4, 4, "passed", 110),
+        ("a", "w", 4, 4, "passed", 150),
+        ("a", "w", 4, 2, "passed", 1),
+        ("a", "w", 4, 4, "noisy", 1),
+        ("never-passed", "w", 4, 4, "crashed", 100),
+    ],
+    columns=["kernel", "workload", "cpus", "nr_threads", "verdict", "load_ns"],
+)
 
 
 def lock(name, caller, wait, hold):
@@ -41,5 +61,12 @@ def test_one_kernel_alone_is_sorted_by_its_time():
 
 
 def test_without_an_extra_boot_the_results_say_nothing():
-    assert explanation_document({}) is None
-    assert explanation_document({"a": A, "b": B})["units"]["wait_ns"] == "ns"
+    assert explanation_document({}, BOOTS) is None
+    assert explanation_document({"a": A, "b": B}, BOOTS)["units"]["wait_ns"] == "ns"
+
+
+def test_the_cost_is_against_the_samples_of_the_same_condition_that_passed():
+    told = {"workload": "w", "cpus": 4, "nr_threads": 4, "load_ns": 121}
+    found = {name: A.model_copy(update=told) for name in ("a", "never-passed")}
+    assert probe_costs(found, BOOTS) == {"a": pytest.approx(1.1)}
+    assert probe_costs({"a": A}, BOOTS) == {}  # a boot of an earlier version tells no time

@@ -59,6 +59,9 @@ def test_extra_boots_stand_on_the_page_only_where_there_are_any(tmp_path):
         use |= {"longest_wait_ns": 1, "hold_ns": 7_000_000 + number, "longest_hold_ns": 2}
         function = {"function": "vfree", "cpu_ns": 3_000_000 * (number + 1)}
         said = {"version": 1, "kernel": kernel, "clock": "virtual time", "spin_ns": 0}
+        alike = first.report.boots_frame.query("kernel == @kernel and load_ns > 0").iloc[0]
+        said |= {name: alike[name].item() for name in ("cpus", "nr_threads")}
+        said |= {"workload": alike["workload"], "load_ns": 3_600_000_000_000}
         file = tmp_path / RUN / "explanations" / f"{kernel}.json"
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps({**said, "locks": [use], "functions": [function]}))
@@ -70,6 +73,9 @@ def test_extra_boots_stand_on_the_page_only_where_there_are_any(tmp_path):
     document = json.loads((written.page.parent / "results.json").read_text())["explanation"]
     assert document["functions"][0]["change"] == 3_000_000
     assert document["units"]["hold_ns"] == "ns"
+    assert set(document["cost"]) == set(first.view.kernels)
+    assert all(ratio > 1 for ratio in document["cost"].values())
+    assert f"{100 * document['cost'][first.view.kernels[0]] - 100:+.1f} %" in page
 
 
 def test_single_calls_stand_on_the_page_with_what_timing_them_cost(written):
