@@ -31,8 +31,6 @@ PLUGIN_EXPORT int qemu_plugin_version = PLUGIN_API_VERSION;
 #define LOCKS (1u << 14)
 #define AGES 16
 #define IMAGE UINT64_C(0xffffffff80000000) /* where the kernel's own data lies */
-#define RDI 5
-#define RSP 7
 
 struct work {
 	uint64_t instructions, atomics, bytes;

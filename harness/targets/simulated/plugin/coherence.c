@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a memory access costs beyond its instruction: nothing when the core has the line, a
- * transfer from the core that wrote it last when not.
+ * The cost of a memory access beyond its instruction: nothing if the core has the line, otherwise a
+ * transfer from the core that wrote it last.
  *
- * A directory keeps for every line who wrote it last and when; a small table per core stands for
- * its private caches and remembers which version of which lines it has seen. The times also keep
- * cause before effect between vCPUs that are up to a quantum apart: whoever reads a line cannot
- * be earlier than its writing. That makes a lock hand over at the right time whatever the quantum.
+ * A directory records who wrote each line last and when; a small table per core represents its
+ * private caches, and records which version of which lines it has seen. Although vCPUs are up to a
+ * quantum apart, cause comes before effect: a vCPU that reads a line waits until it was written. So
+ * a lock is handed over at the right time, whatever the quantum.
  *
- * Loads and atomics wait for the transfer. A plain store does not: it goes to the store buffer,
- * becomes visible after the transfer and is waited for by the next atomic, as on x86 (AMD64
+ * Loads and atomics wait for the transfer. A plain store does not: it goes to the store buffer and
+ * becomes visible after the transfer, and the next atomic waits for it, as on x86 (AMD64
  * Architecture Programmer's Manual, volume 2, 7.1 and 7.5).
  *
- * A machine model may also say what a core pays for what its second-level cache has no more: the
- * third level of its complex, or memory, and a walk of the page tables. Loads and atomics pay,
- * stores do not, as the store buffer hides them.
+ * A machine model may also define the cost of a miss in the core's second-level cache: an access to
+ * the third level of its complex or to memory, and a walk of the page tables. Loads and atomics
+ * pay it; stores do not, since the store buffer hides them.
  *
  * Not modelled: instruction fetch, bandwidth, the first-level cache.
  */
@@ -23,16 +23,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DIRECTORY (1u << 20)   /* lines followed at a time */
+#define DIRECTORY (1u << 20)   /* lines tracked at a time */
 /*
- * What vmalloc returns has small pages, the rest of the kernel's memory large ones. This is where
- * it maps with four levels of page tables and without randomised addresses.
+ * The vmalloc area has small pages, the rest of the kernel's memory large ones. Its addresses with
+ * four levels of page tables and without randomisation.
  */
 #define VMALLOC_START UINT64_C(0xffffc90000000000)
 #define VMALLOC_END UINT64_C(0xffffe90000000000)
 /*
- * Only the kernel's memory is followed: a user address means another page in each process, and
- * the fixmap at the very top holds device registers, one address for all CPUs.
+ * Only the kernel's memory is tracked: a user address is another page in each process, and the
+ * fixmap at the top holds device registers, at one address for all CPUs.
  */
 #define FIXMAP UINT64_C(0xffffffffff000000)
 
@@ -41,13 +41,13 @@ struct copy {
 };
 
 static struct line *directory;
-static struct copy *caches;    /* the last used of each set comes first */
-static struct copy *complexes; /* the third level, likewise; NULL: not kept */
-static uint64_t *walked;       /* pages that each core has translations of; NULL: not kept */
+static struct copy *caches;    /* the most recently used of each set comes first */
+static struct copy *complexes; /* the third level, likewise; NULL: not modelled */
+static uint64_t *walked;       /* pages that each core has translations of; NULL: not modelled */
 static uint64_t core_sets, complex_sets;
 static uint64_t versions;
 
-/* The line of an address. One variable may be asked to have a line of its own, for ablations. */
+/* The line of an address. For ablations, one variable may have a line of its own. */
 static inline uint64_t tag_of(uint64_t address)
 {
 	return address == model.apart ? UINT64_MAX >> 6 : address >> 6;
@@ -55,10 +55,10 @@ static inline uint64_t tag_of(uint64_t address)
 
 static inline uint64_t hash(uint64_t tag)
 {
-	return tag * UINT64_C(0x9e3779b97f4a7c15);
+	return hash_of(&tag, 1);
 }
 
-/* One of `slots`, which need be no power of two. */
+/* One of `slots`, which need not be a power of two. */
 static inline uint64_t slot_among(uint64_t tag, uint64_t slots)
 {
 	return (hash(tag) >> 32) * slots >> 32;
@@ -69,7 +69,7 @@ static inline struct line *slot_of(uint64_t tag)
 	return &directory[hash(tag) >> 44];
 }
 
-/* The copy of the line in a set, moved to its front; NULL: there is none. */
+/* The copy of the line in a set, moved to its front; NULL if there is none. */
 static inline struct copy *find_copy(struct copy *set, unsigned ways, uint64_t tag)
 {
 	struct copy found;
@@ -86,7 +86,7 @@ static inline struct copy *find_copy(struct copy *set, unsigned ways, uint64_t t
 	return NULL;
 }
 
-/* Put the line into a set, in place of an older version or of what was used longest ago. */
+/* Put the line into a set; it replaces its older version or the least recently used copy. */
 static inline void keep_copy(struct copy *set, unsigned ways, const struct line *line)
 {
 	if (!find_copy(set, ways, line->tag))
@@ -116,7 +116,7 @@ static inline struct copy *copy_in_complex(const struct vcpu *v, uint64_t tag)
 	return find_copy(set_in_complex(v, tag), model.l3_ways, tag);
 }
 
-/* Some core of the complex has the line as it is now. */
+/* Whether some core of the complex has the current version of the line. */
 static bool has_a_neighbour(const struct vcpu *v, const struct line *line)
 {
 	const struct copy *copy;
@@ -135,10 +135,10 @@ static void note_copy(const struct vcpu *v, const struct line *line)
 }
 
 /*
- * Up to three cycles more, from a generator that the seed starts. One simulated run is one sample
- * of many possible interleavings; slightly different latencies give others, so that repeats with
- * other seeds show how much a result depends on chance (Alameldeen and Wood, Variability in
- * Architectural Simulations of Multi-threaded Workloads, HPCA 2003).
+ * Up to three more cycles, from a seeded generator. One simulated run is one sample of many
+ * possible interleavings. Slightly different latencies give others, so that repeats with other
+ * seeds show how much a result depends on chance (Alameldeen and Wood, Variability in Architectural
+ * Simulations of Multi-threaded Workloads, HPCA 2003).
  */
 static uint64_t perturbation(void)
 {
@@ -154,6 +154,7 @@ static uint64_t perturbation(void)
 	return (state >> 32) % (3 * TICKS_PER_CYCLE);
 }
 
+/* Ticks of a transfer from the core of vCPU `other`, by its distance. */
 static uint64_t distance_cost(const struct vcpu *v, unsigned other)
 {
 	if (v->index / model.per_core == other / model.per_core)
@@ -172,7 +173,7 @@ static uint64_t transfer_cost(const struct vcpu *v, unsigned other)
 	return cost ? cost + perturbation() : 0;
 }
 
-/* To read the line: from its owner, or from a neighbour that has read it already. */
+/* Ticks of reading the line from its owner, or from a neighbour that has already read it. */
 static uint64_t read_cost(const struct vcpu *v, const struct line *line)
 {
 	uint64_t cost = transfer_cost(v, line->owner);
@@ -182,7 +183,7 @@ static uint64_t read_cost(const struct vcpu *v, const struct line *line)
 	return cost;
 }
 
-/* Whether the core has to walk the page tables for the address, of whose line it has no copy. */
+/* Whether the core has to walk the page tables for an address whose line it does not have. */
 static bool walks(const struct vcpu *v, uint64_t address)
 {
 	bool small = address >= VMALLOC_START && address < VMALLOC_END;
@@ -195,7 +196,7 @@ static bool walks(const struct vcpu *v, uint64_t address)
 	return true;
 }
 
-/* What a core pays to get a line that no other core wrote and that it has not, or has lost. */
+/* Ticks of getting a line that no other core wrote from the third level or from memory. */
 static uint64_t memory_cost(const struct vcpu *v, uint64_t tag, uint64_t address)
 {
 	uint64_t cost;
@@ -204,7 +205,7 @@ static uint64_t memory_cost(const struct vcpu *v, uint64_t tag, uint64_t address
 	return walks(v, address) ? cost + model.walk : cost;
 }
 
-/* Take the line into the directory; whoever watches the one it displaces must look again. */
+/* Enter the line into the directory; vCPUs that watch the one that it replaces are resumed. */
 static void enter(struct line *line, uint64_t tag, uint64_t now)
 {
 	uint64_t old = line->tag;
@@ -216,6 +217,7 @@ static void enter(struct line *line, uint64_t tag, uint64_t now)
 		line_written(old, now);
 }
 
+/* Whether the address is not tracked. */
 static inline bool elsewhere(uint64_t address)
 {
 	return address < model.follow_from || address >= FIXMAP;
@@ -260,6 +262,7 @@ void on_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, vo
 	note_copy(v, line);
 }
 
+/* Make `v` the owner of the line, for a store or an atomic, and charge it for that. */
 static void take_line(struct vcpu *v, uint64_t address, bool atomic, uint64_t pc)
 {
 	uint64_t tag = tag_of(address), now = now_of(v), cost = 0;
@@ -322,9 +325,9 @@ void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, v
 }
 
 /*
- * Before an atomic: wait for the store buffer, and let those run first who are now earlier.
- * Without that, whoever frees a test-and-set lock and takes it again would always win. Then wait
- * for the line, if others want it as well.
+ * Before an atomic: wait for the store buffer, and let vCPUs run first that are now earlier.
+ * Without that, the vCPU that frees a test-and-set lock and takes it again would always win. Then
+ * wait for the line, if others want it as well.
  */
 void before_atomic(unsigned int vcpu, void *userdata)
 {
@@ -366,7 +369,7 @@ void on_atomic(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, 
 	leave_line(v);
 }
 
-/* NULL: not in the directory, since nobody has used it lately. */
+/* The line's entry in the directory; NULL if it has none. */
 struct line *line_of(uint64_t tag)
 {
 	struct line *line = slot_of(tag);
@@ -374,6 +377,7 @@ struct line *line_of(uint64_t tag)
 	return line->tag == tag ? line : NULL;
 }
 
+/* The line's version; 0 if it is not in the directory. */
 uint64_t version_of(uint64_t tag)
 {
 	const struct line *line = slot_of(tag);
@@ -381,6 +385,7 @@ uint64_t version_of(uint64_t tag)
 	return line->tag == tag ? line->version : 0;
 }
 
+/* Change the number of skipped vCPUs that watch the line. */
 void watch(uint64_t tag, int change)
 {
 	struct line *line = slot_of(tag);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The little that must be known of x86-64 instructions: PAUSE, atomics, string instructions, and
- * which memory accesses are private to a CPU (its stack, its per-CPU data) so that nobody need
- * follow them. In the 16- and 32-bit code of the firmware the answers may be wrong; they then
- * change costs before the kernel runs, nothing else.
+ * Decodes what the simulator needs of x86-64 instructions: PAUSE, atomics, string instructions, and
+ * which memory accesses are private to a CPU (its stack, its per-CPU data) and need not be tracked.
+ * For 16- and 32-bit code of the firmware the result may be wrong, which changes nothing but costs
+ * before the kernel runs.
  */
 #include "decode.h"
 
-/* Fourth bits of the numbers of registers: of an index, of a base or operand. */
-#define REX_W 8 /* an operand of 64 bits */
-#define REX_X 2
-#define REX_B 1
+/* Bits of the REX prefix; REX_X and REX_B are the fourth bits of register numbers. */
+#define REX_W 8 /* 64-bit operand */
+#define REX_X 2 /* of the index */
+#define REX_B 1 /* of the base, or the operand */
 
 struct prefixes {
 	bool lock, rep, repne, segment_fs, segment_gs, short_address, short_operand;
@@ -48,6 +48,7 @@ static struct prefixes prefixes_of(const uint8_t *bytes, size_t length)
 	return found;
 }
 
+/* Whether a one-byte opcode is followed by a ModRM byte. */
 static bool one_byte_modrm(uint8_t opcode)
 {
 	if (opcode < 0x40)
@@ -66,8 +67,8 @@ static bool stack_only(uint8_t opcode)
 	       opcode == 0xc8 || opcode == 0xc9 || opcode == 0xe8;
 }
 
-/* Instructions whose result may differ though registers and memory are the same. */
-static bool asks_the_world(uint8_t opcode, bool two_byte)
+/* Instructions whose result may differ although registers and memory are the same. */
+static bool has_other_inputs(uint8_t opcode, bool two_byte)
 {
 	if (two_byte) /* sysret/syscall, rdtsc, rdmsr, rdpmc, cpuid, rdrand, monitor/rdtscp */
 		return opcode == 0x01 || opcode == 0x05 || (opcode >= 0x30 && opcode <= 0x35) ||
@@ -82,6 +83,7 @@ static bool string_operation(uint8_t opcode)
 	return (opcode >= 0xa4 && opcode <= 0xa7) || (opcode >= 0xaa && opcode <= 0xaf);
 }
 
+/* Bytes of an element of REP STOS or REP MOVS; 0 for another instruction. */
 static uint8_t repeated_element(struct prefixes prefix, uint8_t opcode)
 {
 	bool moves = opcode == 0xa4 || opcode == 0xa5, stores = opcode == 0xaa || opcode == 0xab;
@@ -128,9 +130,9 @@ struct decoded decode(const uint8_t *bytes, size_t length)
 	if (prefix.segment_gs || based_on_stack || (!two_byte && stack_only(opcode)))
 		result.tracked = false;
 	/*
-	 * A private access that may be a store makes a turn of a loop unlike the one before. Loads
-	 * of private memory are harmless: only its owner could have changed it. Of the
-	 * instructions with a memory operand, those that only load it are told apart below.
+	 * A private access that may be a store makes an iteration of a loop differ from the one
+	 * before. Loads of private memory are harmless, since only its owner can change it. The
+	 * list below has the instructions with a memory operand that only load it.
 	 */
 	if (!result.tracked) {
 		bool loads = two_byte ? (opcode == 0xb6 || opcode == 0xb7 || opcode == 0xbe ||
@@ -149,7 +151,7 @@ struct decoded decode(const uint8_t *bytes, size_t length)
 			loads = ((bytes[at] >> 3) & 7) < 2;
 		result.opaque = !loads;
 	}
-	if (asks_the_world(opcode, two_byte) || result.string)
+	if (has_other_inputs(opcode, two_byte) || result.string)
 		result.opaque = true;
 	return result;
 }
@@ -160,8 +162,8 @@ static int32_t displacement(const uint8_t *bytes)
 }
 
 /*
- * Where the operand of an instruction with a ModRM byte is (AMD64 Architecture Programmer's Manual,
- * volume 3, 1.4 and 1.7). For atomics: their line must be known before they are executed.
+ * The memory operand of an instruction with a ModRM byte (AMD64 Architecture Programmer's Manual,
+ * volume 3, 1.4 and 1.7). Used for atomics, whose line must be known before they are executed.
  */
 struct operand operand_of(const uint8_t *bytes, size_t length, uint64_t pc)
 {
@@ -208,8 +210,8 @@ struct operand operand_of(const uint8_t *bytes, size_t length, uint64_t pc)
 	return operand;
 }
 
-/* Where a repeated string instruction writes: %rdi, for %rcx elements. */
+/* What a repeated string instruction writes: %rcx elements at %rdi. */
 struct operand destination_of(uint8_t element, uint64_t pc)
 {
-	return (struct operand){ .pc = pc, .base = 5, .index = 2, .scale = element };
+	return (struct operand){ .pc = pc, .base = RDI, .index = RCX, .scale = element };
 }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What QEMU sees of the host. This object is loaded twice under one path, as a plugin and through
- * LD_PRELOAD, which gives one instance that both is called by QEMU and stands between it and libc:
+ * LD_PRELOAD: one instance is called by QEMU, and also interposes functions of libc.
  *
- * - the monotonic clock, which is what QEMU_CLOCK_VIRTUAL follows under TCG, is virtual time.
+ * - the monotonic clock, which QEMU_CLOCK_VIRTUAL follows under TCG, is virtual time.
  *   (The plugin interface's own time control does nothing under TCG in QEMU 10.0.)
- * - the main loop's poll sleeps in virtual time: until its nearest timer is the next event.
- * - the processor's time stamp counter, which QEMU reads for the guest's RDTSC whatever CPUID says
- *   (the guest's random number generator does), counts virtual cycles.
- * - condition variables tell when a vCPU goes to sleep and who wakes it, at what virtual time.
+ * - the main loop's poll sleeps in virtual time, until its nearest timer is the next event.
+ * - the time stamp counter counts virtual cycles. QEMU reads it for the guest's RDTSC, which the
+ *   guest's random number generator executes whatever CPUID reports.
+ * - condition variables show when a vCPU goes to sleep, and at what virtual time it is woken.
  */
 #define _GNU_SOURCE
 #include "sim.h"
@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CLOCK_BASE_NS UINT64_C(1000000000) /* any constant: QEMU takes offsets from the start */
+#define CLOCK_BASE_NS UINT64_C(1000000000) /* any constant: QEMU uses offsets from the start */
 #define OUTSIDE_POLL_MS 50
 
 static int (*real_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
@@ -36,7 +36,7 @@ static int (*real_broadcast)(pthread_cond_t *);
 static int (*real_signal)(pthread_cond_t *);
 static uintptr_t program_start, program_end;
 
-/* QEMU's big lock: the mutex that vCPUs sleep with. Unknown until the first has slept. */
+/* QEMU's big lock: the mutex that vCPUs release to sleep. Unknown until the first has slept. */
 static pthread_mutex_t *big_lock;
 
 static bool holds_big_lock(void)
@@ -72,6 +72,7 @@ __attribute__((constructor)) static void find_real_functions(void)
 	dl_iterate_phdr(find_program, NULL);
 }
 
+/* Whether an address is in QEMU's program, once the simulation has begun. */
 static bool called_from_qemu(const void *address)
 {
 	return engaged && (uintptr_t)address >= program_start && (uintptr_t)address < program_end;
@@ -90,8 +91,8 @@ PLUGIN_EXPORT int clock_gettime(clockid_t clock, struct timespec *ts)
 }
 
 /*
- * QEMU asks whenever it empties a TLB, and the firmware makes it do so by the 100,000. Without a
- * vDSO's RDTSC, which would be trapped below at twenty times the price.
+ * QEMU calls this whenever it flushes a TLB, which the firmware causes 100,000 times. The vDSO uses
+ * RDTSC, which would be trapped (below) and take twenty times as long as a system call.
  */
 PLUGIN_EXPORT int gettimeofday(struct timeval *tv, void *zone)
 {
@@ -117,7 +118,7 @@ static void on_trapped_rdtsc(int number, siginfo_t *info, void *data)
 	uint64_t stamp;
 	size_t length;
 
-	/* A fault of QEMU's own has an address; a trapped instruction has none. */
+	/* A real fault of QEMU has an address; a trapped instruction has none. */
 	if (info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR || code[0] != 0x0f) {
 		signal(number, SIG_DFL);
 		return;
@@ -134,7 +135,7 @@ static void on_trapped_rdtsc(int number, siginfo_t *info, void *data)
 	registers[REG_RIP] += length;
 }
 
-/* Threads inherit the trap from the one that starts them: this is called before any is started. */
+/* Threads inherit the trap from their creator, so this is called before any is started. */
 void trap_time_stamps(void)
 {
 	struct sigaction action = { .sa_sigaction = on_trapped_rdtsc,
@@ -158,9 +159,9 @@ PLUGIN_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *tim
 	if (ready)
 		return ready;
 	/*
-	 * The main loop polls without the big lock. A poll with it (aio_poll() in the monitor) waits
-	 * for another thread of QEMU: to let the guest run meanwhile would be a deadlock, since
-	 * woken vCPUs need the lock.
+	 * The main loop polls without the big lock. A poll with it (aio_poll() in the monitor)
+	 * waits for another thread of QEMU; letting the guest run meanwhile would be a deadlock,
+	 * since woken vCPUs need the lock.
 	 */
 	if (holds_big_lock())
 		return real_ppoll(fds, n, timeout, mask);

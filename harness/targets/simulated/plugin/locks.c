@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Who waits for which lock, and who holds it: only where addresses of functions that take a spin
- * lock are given (`lock`), for it costs host time. Virtual time is the same with and without.
+ * Time spent waiting for and holding each spin lock. Done only if addresses of functions that take
+ * one are given (`lock`), since it costs host time; virtual time is the same with and without.
  *
- * A call of such a function asks for the lock whose address is its first argument; the vCPU has it
- * when it is back at the return address, and gives it up with the next store of one byte there.
- * A mark of the guest writes out what was gathered since the last one: lock, return address, how
- * often it was taken and given up, ticks of waiting and of holding, and the longest of each.
+ * A call of such a function requests the lock whose address is its first argument. The vCPU has the
+ * lock when it reaches the return address, and releases it by the next store of one byte to it.
+ * A mark of the guest writes locks-N.txt, with the uses since the last mark: lock, return address,
+ * how often it was taken and released, ns of waiting and of holding, and the longest of each.
  */
 #include "sim.h"
 
@@ -15,9 +15,7 @@
 #include <string.h>
 
 #define PLACES (1u << 14)
-#define NESTED 16 /* locks that one vCPU has asked for and not given up, interrupts included */
-#define RDI 5     /* places in QEMU's list of registers */
-#define RSP 7
+#define NESTED 16 /* locks that one vCPU has requested and not released, including interrupts */
 
 struct asked {
 	uint64_t lock, caller, asked_at, got_at; /* got_at 0: not yet */
@@ -32,9 +30,10 @@ static unsigned depth[MAX_VCPUS];
 static struct use *uses;
 static uint64_t *returns; /* the addresses that the functions return to */
 
+/* The place of a return address in the table, or the free place for it. */
 static uint64_t *place_of(uint64_t address)
 {
-	for (uint64_t i = address * UINT64_C(0x9e3779b97f4a7c15) >> 50;; i++) {
+	for (uint64_t i = hash_of(&address, 1) >> 50;; i++) {
 		uint64_t *place = &returns[i & (PLACES - 1)];
 
 		if (!*place || *place == address)
@@ -42,7 +41,7 @@ static uint64_t *place_of(uint64_t address)
 	}
 }
 
-/* An instruction is translated: note where its call of a lock function will return to. */
+/* An instruction is translated: if it calls a lock function, note its return address. */
 void takes_lock(const uint8_t *bytes, size_t length, uint64_t pc)
 {
 	int32_t distance;
@@ -68,25 +67,14 @@ bool returns_with_lock(uint64_t pc)
 	return model.locks && *place_of(pc) == pc;
 }
 
-static uint64_t word_at(uint64_t address)
-{
-	static __thread GByteArray *bytes;
-	uint64_t value = 0;
-
-	if (!bytes)
-		bytes = g_byte_array_new();
-	if (qemu_plugin_read_memory_vaddr(address, bytes, 8) && bytes->len == 8)
-		memcpy(&value, bytes->data, 8);
-	return value;
-}
-
+/* Forget one of the locks that a vCPU has requested. */
 static void drop(unsigned vcpu, unsigned which)
 {
 	memmove(&asked[vcpu][which], &asked[vcpu][which + 1],
 		(--depth[vcpu] - which) * sizeof(struct asked));
 }
 
-/* The first instruction of a function that takes a lock. */
+/* Callback of the first instruction of a function that takes a lock. */
 void on_lock_function(unsigned int vcpu, void *pc)
 {
 	struct vcpu *v = &vcpus[vcpu];
@@ -95,7 +83,7 @@ void on_lock_function(unsigned int vcpu, void *pc)
 	if (!v->score)
 		return;
 	if (depth[vcpu] == NESTED)
-		drop(vcpu, 0); /* given up in a way that is not seen */
+		drop(vcpu, 0); /* released in an unknown way */
 	asked[vcpu][depth[vcpu]++] = (struct asked){
 		.lock = register_at(v, RDI),
 		.caller = word_at(register_at(v, RSP)),
@@ -103,7 +91,7 @@ void on_lock_function(unsigned int vcpu, void *pc)
 	};
 }
 
-/* An address that such a function returns to; other ways may lead there as well. */
+/* Callback of a return address of such a function, which may be reached in other ways as well. */
 void on_lock_return(unsigned int vcpu, void *pc)
 {
 	struct vcpu *v = &vcpus[vcpu];
@@ -113,10 +101,10 @@ void on_lock_return(unsigned int vcpu, void *pc)
 		last->got_at = now_of(v);
 }
 
+/* The row of this lock and caller; NULL if the table is full. */
 static struct use *use_of(const struct asked *one)
 {
-	uint64_t hash = (one->lock * UINT64_C(0x9e3779b97f4a7c15) ^ one->caller) *
-			UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t hash = hash_of((uint64_t[]){ one->lock, one->caller }, 2);
 
 	for (uint64_t i = hash >> 50, tries = 0; tries < PLACES; i++, tries++) {
 		struct use *use = &uses[i & (PLACES - 1)];
@@ -130,7 +118,7 @@ static struct use *use_of(const struct asked *one)
 	return NULL;
 }
 
-/* One byte is stored: if that is a lock this vCPU has, it gives it up. */
+/* Callback of a store of one byte: if that is a lock of this vCPU, it is released. */
 void on_byte_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc)
 {
 	struct vcpu *v = &vcpus[vcpu];
@@ -167,6 +155,7 @@ void on_byte_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t addre
 	}
 }
 
+/* Write and clear the uses since the last mark. */
 void write_locks(unsigned part)
 {
 	FILE *file = model.locks ? open_part("locks", part) : NULL;

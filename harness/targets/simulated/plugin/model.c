@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The machine that is simulated, as the options of the plugin describe it. */
+/* The simulated machine, as described by the options of the plugin. */
 #include "sim.h"
 
 #include <stdlib.h>
@@ -100,7 +100,7 @@ static bool set_number(const char *name, uint64_t value)
 	return false;
 }
 
-/* `NAME=VALUE`, as an argument of the plugin; false: there is no such option. */
+/* Set an option, given as `NAME=VALUE`; false if there is no such option. */
 bool set_option(const char *argument)
 {
 	const char *equals = strchr(argument, '=');

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What generated code does besides the guest's work, and the start of the plugin. */
+/* Instrumentation of generated code, and the plugin's entry point. */
 #include "sim.h"
 
 #include <stdio.h>
@@ -7,7 +7,7 @@
 
 PLUGIN_EXPORT int qemu_plugin_version = PLUGIN_API_VERSION;
 
-/* before_atomic() is to be called; it keeps the operand as long as QEMU keeps the code: for good. */
+/* Call before_atomic(). Its operand is never freed, since QEMU never frees the code. */
 static void announce_atomic(struct qemu_plugin_insn *insn, struct operand operand)
 {
 	bool registers = model.nearest_first && (operand.base >= 0 || operand.index >= 0);
@@ -20,7 +20,7 @@ static void announce_atomic(struct qemu_plugin_insn *insn, struct operand operan
 		insn, before_atomic, registers ? PLUGIN_CB_R_REGS : PLUGIN_CB_NO_REGS, kept);
 }
 
-/* before_string() is to be called, for an instruction of the kernel: the firmware is not 64-bit. */
+/* Call before_string(), for the kernel only: the firmware is not 64-bit code. */
 static bool announce_string(struct qemu_plugin_insn *insn, uint8_t element, uint64_t pc)
 {
 	struct operand *kept;
@@ -35,7 +35,7 @@ static bool announce_string(struct qemu_plugin_insn *insn, uint8_t element, uint
 	return true;
 }
 
-/* Calls of functions that take a lock, returns from them, and what may give a lock up. */
+/* Instrument calls of functions that take a lock, returns from them, and possible releases. */
 static void instrument_locks(struct qemu_plugin_insn *insn, const uint8_t *bytes, size_t length,
 			     bool byte_store)
 {
@@ -53,6 +53,7 @@ static void instrument_locks(struct qemu_plugin_insn *insn, const uint8_t *bytes
 						 PLUGIN_MEM_W, (void *)pc);
 }
 
+/* Instrument an instruction, and return its cost in ticks. */
 static uint64_t instrument(struct qemu_plugin_insn *insn, bool *opaque)
 {
 	uint8_t bytes[16];
@@ -105,7 +106,7 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	(void)id;
 	for (size_t i = 0; i < length; i++)
 		cost += instrument(qemu_plugin_tb_get_insn(tb, i), &opaque);
-	/* First the check, then the cost: a slice never ends inside its last block. */
+	/* The check comes before the cost, so a slice never ends inside its last block. */
 	qemu_plugin_register_vcpu_tb_exec_cond_cb(tb,
 						  model.locks ? slice_over_with_stack : slice_over,
 						  model.locks ? PLUGIN_CB_R_REGS : PLUGIN_CB_NO_REGS,

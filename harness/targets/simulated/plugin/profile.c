@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Where the virtual time went: every vCPU is asked for its program counter each `sample` ticks of
- * its own time. Turns of a spin loop that were left out count for the PAUSE, and once more by
- * where the waiting vCPU had come from. A mark of the guest writes out what has gathered since the
- * last one, into two files; a guest that executes more than `marks` of them gets no more. With `window`, the same gathers for each stretch of that many ticks as well, with how
- * often the `count`ed instructions were executed, so that one run shows how it went over time.
+ * Where virtual time was spent: the program counter of every vCPU is sampled every `sample` ticks
+ * of its own time. Skipped turns of a spin loop count for its PAUSE, and also by the callers of the
+ * waiting vCPU. A mark of the guest writes profile-N.txt and waits-N.txt with the samples since the
+ * last mark, for the first `marks` marks. With `window`, the same is written for each window of
+ * that many ticks to windows.txt, with how often the `count`ed instructions were executed.
  */
 #include "sim.h"
 
@@ -29,13 +29,10 @@ static unsigned marks;
 static uint64_t window_end;
 static uint64_t executed[MAX_COUNTED];
 
+/* Add ticks to the row of a key; if the table is full, they are lost. */
 static void add(struct place *table, const uint64_t key[4], uint64_t ticks)
 {
-	uint64_t hash = 0;
-
-	for (unsigned i = 0; i < 4; i++)
-		hash = (hash ^ key[i]) * UINT64_C(0x9e3779b97f4a7c15);
-	for (uint64_t i = hash >> 48, tries = 0; tries < PLACES; i++, tries++) {
+	for (uint64_t i = hash_of(key, 4) >> 48, tries = 0; tries < PLACES; i++, tries++) {
 		struct place *place = &table[i & (PLACES - 1)];
 
 		if (place->ticks && memcmp(place->key, key, sizeof(place->key)))
@@ -46,6 +43,7 @@ static void add(struct place *table, const uint64_t key[4], uint64_t ticks)
 	}
 }
 
+/* Write and clear a table. */
 static void empty_table(FILE *file, const char *prefix, struct place *table)
 {
 	for (unsigned i = 0; i < PLACES; i++)
@@ -92,7 +90,7 @@ void profile_sample(struct vcpu *v, uint64_t pc)
 		write_window(now);
 }
 
-/* It has slept until its slice_start: leave out the samples that would have been due by then. */
+/* The vCPU has slept until its slice_start: skip the samples due by then. */
 void profile_skip(struct vcpu *v)
 {
 	uint64_t now = v->slice_start;
@@ -102,6 +100,7 @@ void profile_skip(struct vcpu *v)
 		v->next_sample += ((now - v->next_sample) / model.sample + 1) * model.sample;
 }
 
+/* Add the ticks of skipped turns, by the callers of the vCPU that waits. */
 void profile_wait(struct vcpu *v, uint64_t ticks)
 {
 	const uint64_t *caller = v->spin.caller;
@@ -112,7 +111,7 @@ void profile_wait(struct vcpu *v, uint64_t ticks)
 		add(window.waits, key, ticks);
 }
 
-/* A counted instruction is about to be executed; `which` is its place among the options. */
+/* Callback of a counted instruction; `which` is its index among the options. */
 void on_counted(unsigned int vcpu, void *which)
 {
 	(void)vcpu;
@@ -121,7 +120,7 @@ void on_counted(unsigned int vcpu, void *which)
 		fast = false;
 }
 
-/* Open the file of one kind for what was gathered up to the mark of this number. */
+/* Open the file of one kind for the part of the run that ends with this mark. */
 FILE *open_part(const char *kind, unsigned number)
 {
 	char path[4096];
@@ -170,7 +169,7 @@ static void write_counts(uint64_t now)
 	fflush(file);
 }
 
-/* The guest has executed the mark: everything up to here is one part of the run. */
+/* Callback of a mark: everything since the last one is one part of the run. */
 void on_mark(unsigned int vcpu, void *pc)
 {
 	(void)pc;

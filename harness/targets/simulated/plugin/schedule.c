@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Who runs, and what time it is for whom. See sim.h for the idea. */
+/* Which vCPU runs, and the virtual time of each. See sim.h for an overview. */
 #define _GNU_SOURCE
 #include "sim.h"
 
@@ -16,16 +16,16 @@ bool engaged, fast;
 
 /* Guards all below. Never held while waiting; QEMU's own locks are taken before it, never after. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned running;  /* 1 while somebody has the token */
+static unsigned running;  /* 1 while an actor has the token */
 static unsigned waking;   /* vCPUs in state WAKING; see set_state() */
-static bool started;      /* the machine is built and the main loop has begun */
+static bool started;      /* the machine is set up and the main loop has begun */
 static unsigned draining; /* holders that wait for others to leave their blocks */
 static bool granted[MAX_VCPUS];
-static int *woken; /* futex word of who has got the token and must be told; NULL: nobody */
+static int *woken; /* futex word of the actor to wake for the token; NULL: none */
 uint64_t ahead_most, drains;
-static uint64_t last_clock_ns; /* no reader may see time go back */
+static uint64_t last_clock_ns; /* so that no reader sees time go backwards */
 
-/* QEMU's main loop: runs timers and everything that reaches QEMU from outside. */
+/* QEMU's main loop: runs timers, and handles everything that reaches QEMU from outside. */
 static struct {
 	bool waits, granted;
 	uint64_t deadline; /* ticks: its nearest timer, or when it was notified */
@@ -48,8 +48,8 @@ static void futex_wake(int *word)
 }
 
 /*
- * Wake the waiter on `word` when the lock is let go: a thread that is woken while it is held would
- * run into it and sleep once more, at twice the price of a change of the token. Lock held.
+ * Wake the waiter on `word` when the lock is released: a thread woken before would block on the
+ * lock at once, which doubles the cost of handing over the token. Lock held.
  */
 static void wake_after_unlock(int *word)
 {
@@ -79,9 +79,9 @@ static bool in_main_thread(void)
 }
 
 /*
- * A kicked vCPU's thread finds its way to its first block, or back to sleep if there was nothing
- * to do, in its own host time. Until it has, nobody is given a token: otherwise the order of
- * events would depend on the host.
+ * The thread of a kicked vCPU takes some host time to reach its first block, or to sleep again if
+ * there is nothing to do. Until then no token is handed out: otherwise the order of events would
+ * depend on the host.
  */
 static void set_state(struct vcpu *v, enum state state)
 {
@@ -108,7 +108,7 @@ static struct vcpu *least_waiting(const struct vcpu *but)
 	return least;
 }
 
-/* Hand out the token if it is free. At equal times timers come first, as on a real machine. */
+/* Hand out the token if it is free. At equal times timers go first, as on a real machine. */
 static void grant_next(void)
 {
 	struct vcpu *v;
@@ -136,21 +136,22 @@ static void give_up_token(struct vcpu *v)
 	}
 }
 
-/* Make the virtual time reached so far the start of what follows. */
+/* Make the virtual time reached so far the new slice_start. */
 static void settle(struct vcpu *v)
 {
 	v->slice_start = now_of(v);
-	v->stalled_from = v->slice_start - v->slice_stall; /* stalls end slices, all but always */
+	v->stalled_from = v->slice_start - v->slice_stall; /* a stall nearly always ends the slice */
 	v->slice_count = v->score->count;
 	v->slice_stall = 0;
 }
 
-/* A core whose other thread waits for memory is that thread's alone. */
+/* Whether `v` waits for memory, and so leaves its core to the other thread. */
 static bool waits_for_memory(const struct vcpu *v, uint64_t now)
 {
 	return model.idle_stalls && v->stalled_from <= now && now < v->slice_start;
 }
 
+/* Whether another thread of the core executes instructions. */
 static bool sibling_executes(const struct vcpu *v)
 {
 	uint64_t now = v->slice_start;
@@ -163,9 +164,9 @@ static bool sibling_executes(const struct vcpu *v)
 }
 
 /*
- * Fast: what comes before the part of a run that matters. Lines cost nothing, vCPUs take turns a
- * thousand times as long, and one that spins lets the others have theirs. It repeats bit for bit, as
- * all else does; but the order of what several CPUs do is another than it would be in detail.
+ * Fast mode is for what precedes the measured part of a run. Lines cost nothing, slices are a
+ * thousand times as long, and a vCPU that spins lets the others run. It is repeatable bit for bit,
+ * but CPUs interleave differently than in detail.
  */
 static uint64_t quantum(void)
 {
@@ -192,7 +193,7 @@ static void start_slice(struct vcpu *v)
 	v->slices++;
 }
 
-/* End the slice of `v` at its next block, without a change of its time. */
+/* End the slice of `v` at its next block, without changing its virtual time. */
 void end_slice(struct vcpu *v)
 {
 	if (v->score->count < SLICE_END) {
@@ -216,7 +217,7 @@ static void wait_for_token(struct vcpu *v)
 		start_slice(v);
 }
 
-/* Waiting for a line that another vCPU holds does not count: that is not running ahead. */
+/* Record how far `v` is ahead. Waiting for a line of another vCPU does not count. */
 static void note_skew(const struct vcpu *v)
 {
 	const struct vcpu *least = least_waiting(v);
@@ -246,6 +247,7 @@ void slice_over(unsigned int index, void *pc)
 	unlock();
 }
 
+/* The virtual time of the calling thread. */
 static uint64_t now_here(void)
 {
 	if (this_vcpu >= 0 && vcpus[this_vcpu].score)
@@ -260,8 +262,8 @@ static void end_own_slice(void)
 }
 
 /*
- * What `v` was spinning for has happened at `when`. It notices at the end of the turn that it is
- * in then, so whole turns are added. Lock held, or called by the one vCPU that runs.
+ * What `v` was spinning for happened at `when`. It notices at the end of its turn of the loop, so
+ * whole turns are added. Lock held, or called by the only vCPU that runs.
  */
 static void bring_back_locked(struct vcpu *v, uint64_t when)
 {
@@ -292,9 +294,9 @@ void schedule_unlock(void)
 }
 
 /*
- * Called by `v` itself, lock held: give the token up and be out of the race as `state`, or
- * RUNNABLE and in it again from `until` on. Return when it has the token again; false: it has not,
- * since QEMU wants it to leave its block.
+ * Called by `v` itself, lock held: give up the token and wait in `state`, if that is RUNNABLE until
+ * the virtual time `until` at least. Return when it has the token again, or false without it if
+ * QEMU wants it to leave its block.
  */
 bool let_others_run(struct vcpu *v, enum state state, uint64_t until)
 {
@@ -310,7 +312,7 @@ bool let_others_run(struct vcpu *v, enum state state, uint64_t until)
 	return granted[v->index];
 }
 
-/* `v` was QUEUED, and need be no longer from `when` on. Lock held. */
+/* `v` was QUEUED, and is runnable from `when` on. Lock held. */
 void goes_on(struct vcpu *v, uint64_t when)
 {
 	if (v->state != QUEUED)
@@ -322,7 +324,7 @@ void goes_on(struct vcpu *v, uint64_t when)
 	grant_next();
 }
 
-/* `v` spins while nobody follows lines: the others may do what it waits for. */
+/* `v` spins in fast mode: let the others do what it waits for. */
 void spin_fast(struct vcpu *v)
 {
 	pthread_mutex_lock(&lock);
@@ -330,14 +332,14 @@ void spin_fast(struct vcpu *v)
 	unlock();
 }
 
-/* `v` itself has found that it spins: it stays out of the race until bring_back(). */
+/* Called by `v` itself, which spins: it is skipped until bring_back(). */
 void leave_out(struct vcpu *v)
 {
 	pthread_mutex_lock(&lock);
 	if (!draining) {
 		v->parks++;
 		let_others_run(v, SPINNING, 0);
-		if (v->state == SPINNING) /* drained: nobody has brought it back */
+		if (v->state == SPINNING) /* drained: it was not brought back */
 			bring_back_locked(v, 0);
 	}
 	unlock();
@@ -352,7 +354,7 @@ void bring_back(struct vcpu *v, uint64_t when)
 	unlock();
 }
 
-/* --- what QEMU tells --- */
+/* --- QEMU's callbacks --- */
 
 void vcpu_started(qemu_plugin_id_t id, unsigned int index)
 {
@@ -403,7 +405,7 @@ void vcpu_resumes(qemu_plugin_id_t id, unsigned int index)
 	unlock();
 }
 
-/* Some thread wakes whoever waits on `cond`: an interrupt, if that is a vCPU's halt condition. */
+/* A thread signals `cond`: if that is a vCPU's halt condition, this is an interrupt. */
 void kicked(void *cond)
 {
 	pthread_mutex_lock(&lock);
@@ -467,13 +469,13 @@ void main_loop_resumes(void)
 	unlock();
 }
 
-/* A vCPU has work for the main loop (a new timer, say), or something has come from outside. */
+/* A vCPU has work for the main loop (such as a new timer), or there is input from outside. */
 void main_loop_notified(void)
 {
 	uint64_t when;
 
 	pthread_mutex_lock(&lock);
-	/* From outside: at once, in no time, so that the guest cannot tell when it was. */
+	/* From outside: at once, in no virtual time, so that the guest does not see when. */
 	when = now_here();
 	if (main_loop.waits && !main_loop.granted && when < main_loop.deadline) {
 		main_loop.deadline = when;
@@ -483,8 +485,9 @@ void main_loop_notified(void)
 	unlock();
 }
 
-/* --- waiting for each other inside QEMU --- */
+/* --- waits inside QEMU --- */
 
+/* Whether the calling thread holds the token. */
 bool this_thread_runs(void)
 {
 	if (this_vcpu >= 0)
@@ -494,7 +497,7 @@ bool this_thread_runs(void)
 
 /*
  * The holder of the token waits until other vCPUs have left their blocks (exclusive sections,
- * stopping the machine). Those that wait for the token go on, to the end of their block.
+ * stopping the machine). Those that wait for the token continue to the end of their block.
  */
 void others_may_finish(bool may)
 {
@@ -510,12 +513,12 @@ void others_may_finish(bool may)
 	unlock();
 }
 
-/* Virtual ns as the calling thread sees them: a vCPU its own time, others the main loop's. */
+/* Virtual ns of the calling thread: a vCPU's own time, for other threads the main loop's. */
 uint64_t clock_of_this_thread(void)
 {
 	uint64_t ns = ticks_to_ns(now_here()), last;
 
-	/* Timers are due when they are due, even if some vCPU is already a quantum ahead. */
+	/* Timers use the main loop's time, even if some vCPU is already a quantum ahead. */
 	if (this_vcpu < 0)
 		return ns;
 	last = __atomic_load_n(&last_clock_ns, __ATOMIC_RELAXED);
@@ -531,12 +534,12 @@ void schedule_init(void)
 	for (unsigned i = 0; i < vcpu_count; i++) {
 		vcpus[i].index = i;
 		/*
-		 * Until all have slept once, nobody runs: the threads start in the host's order,
-		 * and each may make QEMU move the scores.
+		 * None runs until all have slept once: the threads start in the host's order, and
+		 * each may make QEMU move the scores.
 		 */
 		set_state(&vcpus[i], WAKING);
 		vcpus[i].core = i / model.per_core;
-		/* spread, so that not all are asked at the same instant */
+		/* spread, so that they are not all sampled at the same time */
 		vcpus[i].next_sample = model.sample + i * (model.sample / 64 + 1);
 		vcpus[i].spin.period = 1;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The counters that generated code writes, one set a vCPU. QEMU owns the memory. */
+/* The counters that generated code updates, one set per vCPU, in memory owned by QEMU. */
 #include "sim.h"
 
 static struct qemu_plugin_scoreboard *scores;

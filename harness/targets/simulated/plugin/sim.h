@@ -2,21 +2,22 @@
 /*
  * A many-core machine in virtual time on top of QEMU's multi-threaded TCG.
  *
- * Every vCPU counts the cost of what it executes. One run token goes round: its holder is always
- * the actor with the least virtual time (ties: the lower index), so the order in which vCPUs touch
- * shared state is that of a parallel machine and the same in every run. Actors are the vCPUs and
- * QEMU's main loop, whose next event is its nearest timer. Because the clock that QEMU reads is
- * virtual as well, an idle machine costs no host time.
+ * Every vCPU counts the cost of what it executes. A single run token is passed around: its holder
+ * is always the actor with the least virtual time (ties: the lower index), so the order in which
+ * vCPUs access shared state is that of a parallel machine, and the same in every run. Actors are
+ * the vCPUs and QEMU's main loop, whose next event is its nearest timer. Since the clock that QEMU
+ * reads is virtual as well, an idle machine costs no host time.
  *
  *   schedule.c   who runs: the token, virtual time, slices
  *   interpose.c  what QEMU sees of the host: clock, poll, condition variables (LD_PRELOAD)
  *   coherence.c  what a memory access costs: which core has the line, how far away it is
- *   arbitration.c  who has a line next that several atomics want
- *   spin.c       PAUSE loops that cannot end by themselves are left out until their input changes
+ *   arbitration.c  which of several waiting atomics gets a line next
+ *   spin.c       skips PAUSE loops that cannot end until their input changes
  *   profile.c    where the virtual time went
  *   locks.c      who waits for a lock and who holds it, where that is asked for
  *   stacks.c     who called what is running, likewise
  *   decode.c     the little that must be known of x86 instructions
+ *   guest.c      the guest's registers and memory
  *   model.c      the options: the machine that is simulated
  *   score.c      the counters of generated code
  *   plugin.c     instrumentation; calls the others and is called by none of them
@@ -45,40 +46,40 @@
 #define SLICE_END (UINT64_C(1) << 62)
 
 enum state {
-	HALTED,   /* sleeps in QEMU's halt condition: out of the race */
-	WAKING,   /* has been kicked; its thread is on the way to its first block */
+	HALTED,   /* sleeps on QEMU's halt condition and is not scheduled */
+	WAKING,   /* was kicked; its thread has not reached its first block yet */
 	RUNNABLE, /* holds the token or waits for it */
-	SPINNING, /* left out until a watched line is written or an interrupt comes */
-	QUEUED,   /* its next instruction is an atomic whose line others have first */
+	SPINNING, /* skipped until a watched line is written or an interrupt arrives */
+	QUEUED,   /* its next instruction is an atomic on a line that others get first */
 };
 
 /* Written by generated code: must stay plain 64-bit fields. */
 struct score {
 	uint64_t count;  /* ticks; see SLICE_END */
-	uint64_t opaque; /* set by blocks whose repetition nobody can vouch for (see spin.c) */
+	uint64_t opaque; /* set by blocks that may not repeat identically; see spin.c */
 };
 
 struct spin {
 	uint64_t pc;         /* of the last PAUSE */
 	uint64_t paused_at;  /* virtual time of the last PAUSE */
-	uint64_t period;     /* ticks of one turn of the loop */
+	uint64_t period;     /* ticks of one turn (iteration) of the loop */
 	unsigned turns;      /* equal turns so far */
 	unsigned tries;      /* turns that looked equal, but whose registers differed */
-	bool armed;          /* the loads since the last PAUSE are being noted */
-	bool changed;        /* a store or an unknown: this turn is not like the last */
+	bool armed;          /* the loads since the last PAUSE are being recorded */
+	bool changed;        /* a store or something unknown: this turn differs from the last */
 	unsigned lines;
 	uint64_t line[MAX_WATCHED];
 	uint64_t version[MAX_WATCHED];
 	bool have_registers;
 	uint64_t registers[REGISTERS];
-	uint64_t caller[3]; /* return addresses found on the stack when it was left out */
+	uint64_t caller[3]; /* return addresses found on the stack when it was skipped */
 };
 
 struct vcpu {
-	struct score *score; /* moves when QEMU makes room for more vCPUs: only for who runs */
+	struct score *score; /* QEMU may move it when it adds vCPUs: valid for a running vCPU */
 	enum state state;
 	unsigned index, core;
-	/* virtual time = slice_start + progress of the counter, dearer when the sibling runs */
+	/* virtual time = slice_start + progress of the counter, more if the sibling runs */
 	uint64_t slice_start, slice_count, slice_stall;
 	uint64_t stalled_from; /* it waited for memory from then until slice_start */
 	bool sibling_runs;
@@ -90,7 +91,7 @@ struct vcpu {
 	} string; /* the repeated string instruction that it was charged for last */
 	uint64_t wants;    /* tag of the line that its atomic waits for or is given; 0: none */
 	uint64_t asked_at; /* virtual time of that request */
-	void *halt_cond; /* QEMU's CPUState::halt_cond, learnt when it first sleeps on it */
+	void *halt_cond; /* QEMU's CPUState::halt_cond; known once the vCPU has slept on it */
 	int wake;        /* futex word */
 	uint64_t misses, atomics, parks, skipped, slices, queued;
 	GArray *register_list;
@@ -100,22 +101,22 @@ struct model {
 	uint64_t clock_mhz;
 	/* ticks */
 	uint64_t instruction, pause, atomic, rep_byte;
-	uint64_t smt_extra; /* 1/1024 of its own cost that a vCPU pays more while its sibling runs */
+	uint64_t smt_extra; /* extra cost of a vCPU while its sibling runs, in 1/1024 */
 	uint64_t transfer_smt, transfer_ccx, transfer_die, transfer_package;
-	uint64_t l3, memory, walk; /* memory 0: a core finds what it has once had, whatever the size */
+	uint64_t l3, memory, walk; /* memory 0: caches of unlimited size */
 	uint64_t l2_lines, l3_lines, tlb_entries; /* of a core, of a complex, of a core */
 	unsigned l2_ways, l3_ways;
 	/* vCPUs in one core, one core complex, one die */
 	unsigned per_core, per_ccx, per_die;
 	uint64_t quantum, fast_quantum, sample;
 	/*
-	 * Until the first mark (fast_boot), or until the first counted instruction has been executed
-	 * so often (detail_after), only work costs time: see schedule.c.
+	 * Until the first mark (fast_boot), or until the first counted instruction has been
+	 * executed that many times (detail_after), memory accesses cost no time: see schedule.c.
 	 */
 	bool fast_boot;
 	uint64_t detail_after;
 	uint64_t seed; /* 0: no perturbation */
-	uint64_t follow_from; /* lowest address whose lines are followed */
+	uint64_t follow_from; /* lowest address whose lines are tracked */
 	bool full_coherence, lock_coherence, skip_spins, store_buffer, charge_strings;
 	bool nearest_first, near_copies, idle_stalls;
 	uint64_t apart;                /* address of a variable with a line of its own; 0: none */
@@ -132,13 +133,13 @@ struct model {
 
 struct line {
 	uint64_t tag;        /* address / 64 */
-	uint64_t version;    /* changes when a core must fetch the line anew */
+	uint64_t version;    /* changes when other cores must fetch the line again */
 	uint64_t written_at; /* virtual time at which the last store is visible */
-	uint64_t arrived;    /* virtual time at which it came into its owner's complex */
+	uint64_t arrived;    /* virtual time at which its owner's complex got it */
 	uint16_t owner;      /* vCPU that wrote it last */
 	uint16_t reader;     /* vCPU of another core that read it since */
-	uint16_t watchers;   /* spinning vCPUs to bring back when it is written */
-	bool contended;      /* an atomic or a spin loop uses it: followed in any case */
+	uint16_t watchers;   /* skipped vCPUs to resume when it is written */
+	bool contended;      /* an atomic or a spin loop uses it: tracked in any case */
 	bool wanted;         /* some vCPU waits to use it in an atomic */
 };
 
@@ -151,6 +152,8 @@ extern uint64_t ahead_most; /* ticks that a vCPU was ahead of one that waited, a
 extern uint64_t drains; /* times that a holder had to wait for the others */
 
 /* --- virtual time --- */
+
+/* The virtual time of a vCPU, in ticks. */
 static inline uint64_t now_of(const struct vcpu *v)
 {
 	uint64_t progress = v->score->count - v->slice_count;
@@ -160,13 +163,14 @@ static inline uint64_t now_of(const struct vcpu *v)
 	return v->slice_start + progress;
 }
 
-/* Waiting for memory costs the waiter alone; a sibling does not make it longer. */
+/* Let `v` wait for memory for so many ticks; a running sibling does not make that longer. */
 static inline void stall(struct vcpu *v, uint64_t ticks)
 {
 	v->score->count += ticks;
 	v->slice_stall += ticks;
 }
 
+/* Let `v` wait until this virtual time, unless it has passed. */
 static inline void stall_until(struct vcpu *v, uint64_t when)
 {
 	uint64_t now = now_of(v);
@@ -180,11 +184,33 @@ static inline uint64_t ticks_to_ns(uint64_t ticks)
 	return (unsigned __int128)ticks * 1000 / (TICKS_PER_CYCLE * model.clock_mhz);
 }
 
-/* Rounded up: a timer must not look early when its time has come. */
+/* Rounded up, so that a timer that is due does not look early. */
 static inline uint64_t ns_to_ticks(uint64_t ns)
 {
 	return ((unsigned __int128)ns * TICKS_PER_CYCLE * model.clock_mhz + 999) / 1000;
 }
+
+/* Multiplicative hash of some words: the high bits are well mixed. */
+static inline uint64_t hash_of(const uint64_t *words, unsigned count)
+{
+	uint64_t hash = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		hash = (hash ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15);
+	return hash;
+}
+
+/* The kernel's image and its modules. */
+static inline bool is_kernel_text(uint64_t address)
+{
+	return address >= UINT64_C(0xffffffff81000000) && address < UINT64_C(0xffffffffff000000);
+}
+
+/* --- guest.c --- */
+uint64_t register_at(struct vcpu *v, int place);
+uint64_t address_of(struct vcpu *v, const struct operand *operand);
+const uint8_t *read_guest(uint64_t address, size_t length, GByteArray **buffer);
+uint64_t word_at(uint64_t address);
 
 /* --- model.c --- */
 bool set_option(const char *argument);
@@ -239,8 +265,6 @@ void before_string(unsigned int vcpu, void *operand);
 /* --- arbitration.c --- */
 void wait_for_line(struct vcpu *v, struct line *line);
 void leave_line(struct vcpu *v);
-uint64_t address_of(struct vcpu *v, const struct operand *operand);
-uint64_t register_at(struct vcpu *v, int place);
 
 /* --- spin.c --- */
 void on_pause(unsigned int vcpu, void *pc);

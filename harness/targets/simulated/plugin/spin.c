@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A vCPU in a PAUSE loop is left out of the simulation while the outcome is provably the same:
- * two turns of the loop began with the same registers, stored nothing, asked no device or
- * counter, and read only lines that have not changed since. Nothing can then end the loop but a
- * store to one of these lines or an interrupt. When either comes, the vCPU goes on at the end of
- * the turn that it would have been in, so its time is what it would have been.
+ * A vCPU in a PAUSE loop is skipped while that provably changes nothing: two turns (iterations) of
+ * the loop began with the same registers, stored nothing, read no device or counter, and read only
+ * lines that have not changed since. Then only a store to one of these lines or an interrupt can
+ * end the loop. When that happens, the vCPU continues at the end of the turn that it would have
+ * been in, so its time is the same as if it had executed the loop.
  */
 #include "sim.h"
 
 #include <string.h>
 
-#define GIVE_UP_AFTER 6    /* turns with the same loads and other registers: a counted loop */
+#define GIVE_UP_AFTER 6    /* turns with equal loads but other registers: a counted loop */
 #define TRY_AGAIN_AFTER 64 /* turns */
 
+/* Read the first REGISTERS registers; false if one cannot be read. */
 static bool read_registers(struct vcpu *v, uint64_t *into)
 {
 	static __thread GByteArray *bytes;
@@ -38,26 +39,24 @@ static bool read_registers(struct vcpu *v, uint64_t *into)
 	return found == REGISTERS;
 }
 
-/* Note where it came from: the first kernel text addresses on its stack (rsp is register 7). */
+/* Note its callers: the first kernel text addresses on its stack. */
 static void note_callers(struct vcpu *v)
 {
-	static __thread GByteArray *bytes;
+	static __thread GByteArray *buffer;
+	const uint8_t *stack = read_guest(v->spin.registers[RSP], 32 * 8, &buffer);
 	unsigned found = 0;
 
 	memset(v->spin.caller, 0, sizeof(v->spin.caller));
-	if (!bytes)
-		bytes = g_byte_array_new();
-	if (!qemu_plugin_read_memory_vaddr(v->spin.registers[7], bytes, 32 * 8))
-		return;
-	for (unsigned i = 0; i + 8 <= bytes->len && found < 3; i += 8) {
+	for (unsigned i = 0; stack && i < 32 * 8 && found < 3; i += 8) {
 		uint64_t word;
 
-		memcpy(&word, bytes->data + i, 8);
-		if (word >= UINT64_C(0xffffffff81000000) && word < UINT64_C(0xffffffffff000000))
+		memcpy(&word, stack + i, 8);
+		if (is_kernel_text(word))
 			v->spin.caller[found++] = word;
 	}
 }
 
+/* Record a load of the current turn; a device, or a line too many, ends the recording. */
 void note_load(struct vcpu *v, qemu_plugin_meminfo_t info, uint64_t address, uint64_t version)
 {
 	struct spin *spin = &v->spin;
@@ -96,7 +95,7 @@ static void begin_turn(struct vcpu *v)
 	v->score->opaque = 0;
 }
 
-/* Whether the registers are those of the turn before. */
+/* Whether the registers are those of the previous turn. */
 static bool same_registers(struct vcpu *v)
 {
 	uint64_t registers[REGISTERS];
@@ -113,6 +112,7 @@ static bool same_registers(struct vcpu *v)
 	return same;
 }
 
+/* Callback of PAUSE: skip the vCPU if this turn and the previous one were the same. */
 void on_pause(unsigned int vcpu, void *pc)
 {
 	struct vcpu *v = &vcpus[vcpu];

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Who called what is running: where locks are followed, a vCPU's stack is searched each `sample`
- * ticks for what follows a direct call. What such words say together with the function that each
- * call goes to is left to the reader, who has the symbols: words of calls long over are among them.
- * A mark writes out: program counter, pairs of return address and called address, ticks.
+ * Call stacks. If locks are followed, the stack of a vCPU is searched every `sample` ticks for
+ * addresses after a direct call. Words left over from earlier calls are among them; the reader has
+ * the symbols, and sorts them out by the function that each call goes to. A mark of the guest
+ * writes stacks-N.txt: program counter, pairs of return address and called address, ticks.
  */
 #include "sim.h"
 
@@ -16,7 +16,6 @@
 #define WORDS (1 + 2 * CALLS)
 #define STACK (UINT64_C(16) << 10) /* of a thread or of interrupts, aligned to its size */
 #define SEARCHED 1024              /* bytes */
-#define RSP 7                      /* its place in QEMU's list of registers */
 
 struct stack {
 	uint64_t key[WORDS], ticks;
@@ -25,13 +24,10 @@ struct stack {
 static struct stack *stacks;
 static uint64_t next_stack[MAX_VCPUS];
 
+/* Add ticks to the row of a stack; if the table is full, they are lost. */
 static void add_stack(const uint64_t *key, uint64_t ticks)
 {
-	uint64_t hash = 0;
-
-	for (unsigned i = 0; i < WORDS; i++)
-		hash = (hash ^ key[i]) * UINT64_C(0x9e3779b97f4a7c15);
-	for (uint64_t i = hash >> 49, tries = 0; tries < PLACES; i++, tries++) {
+	for (uint64_t i = hash_of(key, WORDS) >> 49, tries = 0; tries < PLACES; i++, tries++) {
 		struct stack *place = &stacks[i & (PLACES - 1)];
 
 		if (place->ticks && memcmp(place->key, key, sizeof(place->key)))
@@ -42,40 +38,37 @@ static void add_stack(const uint64_t *key, uint64_t ticks)
 	}
 }
 
-static bool read_guest(uint64_t address, GByteArray *into, size_t length)
-{
-	return qemu_plugin_read_memory_vaddr(address, into, length) && into->len == length;
-}
-
-/* Return where the call before `address` goes to, 0 where there is no direct call. */
+/* The target of the direct call before `address`; 0 if there is none. */
 static uint64_t called_before(uint64_t address)
 {
-	static __thread GByteArray *bytes;
+	static __thread GByteArray *buffer;
+	const uint8_t *bytes;
 	int32_t distance;
 
-	if (!bytes)
-		bytes = g_byte_array_new();
-	if (address < UINT64_C(0xffffffff81000000) || address >= UINT64_C(0xffffffffff000000) ||
-	    !read_guest(address - 5, bytes, 5) || bytes->data[0] != 0xe8)
+	if (!is_kernel_text(address))
 		return 0;
-	memcpy(&distance, bytes->data + 1, sizeof(distance));
+	bytes = read_guest(address - 5, 5, &buffer);
+	if (!bytes || bytes[0] != 0xe8)
+		return 0;
+	memcpy(&distance, bytes + 1, sizeof(distance));
 	return address + distance;
 }
 
+/* Fill `calls` with pairs of return address and target, from the stack pointer upwards. */
 static void search_stack(uint64_t top, uint64_t *calls)
 {
-	static __thread GByteArray *bytes;
+	static __thread GByteArray *buffer;
 	uint64_t length = STACK - (top & (STACK - 1));
+	const uint8_t *bytes;
 	unsigned found = 0;
 
-	if (!bytes)
-		bytes = g_byte_array_new();
-	if (!read_guest(top, bytes, length < SEARCHED ? length : SEARCHED))
-		return;
-	for (unsigned i = 0; i + 8 <= bytes->len && found < CALLS; i += 8) {
+	if (length > SEARCHED)
+		length = SEARCHED;
+	bytes = read_guest(top, length, &buffer);
+	for (unsigned i = 0; bytes && i + 8 <= length && found < CALLS; i += 8) {
 		uint64_t word, target;
 
-		memcpy(&word, bytes->data + i, 8);
+		memcpy(&word, bytes + i, 8);
 		target = called_before(word);
 		if (!target)
 			continue;
@@ -84,14 +77,14 @@ static void search_stack(uint64_t top, uint64_t *calls)
 	}
 }
 
-/* The vCPU has slept until its slice_start; see profile_skip(). */
+/* The vCPU has slept until its slice_start: skip the samples due by then. */
 void stacks_skip(struct vcpu *v)
 {
 	if (v->slice_start >= next_stack[v->index])
 		next_stack[v->index] = v->slice_start + model.sample;
 }
 
-/* As slice_over(), where the registers may be read. */
+/* slice_over() for callbacks that may read registers: samples the stack as well. */
 void slice_over_with_stack(unsigned int vcpu, void *pc)
 {
 	struct vcpu *v = &vcpus[vcpu];
@@ -108,6 +101,7 @@ void slice_over_with_stack(unsigned int vcpu, void *pc)
 	slice_over(vcpu, pc);
 }
 
+/* Write and clear the stacks since the last mark. */
 void write_stacks(unsigned part)
 {
 	FILE *file = model.locks ? open_part("stacks", part) : NULL;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Moving and clearing of memory by string instructions: charged by the byte. */
+/* Cost of string instructions, which copy or clear memory: by the byte. */
 #include "sim.h"
 
-/* MOVS, STOS ... of which QEMU reports each element; hardware moves many bytes a cycle. */
+/* QEMU reports each element of MOVS, STOS ...; hardware moves many bytes per cycle. */
 void on_string(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc)
 {
 	uint64_t size = UINT64_C(1) << qemu_plugin_mem_size_shift(info);
@@ -14,9 +14,9 @@ void on_string(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, 
 }
 
 /*
- * REP MOVS, REP STOS: charged as a whole before they begin, line by line, since a call for each
- * element of a page that is cleared takes longer than all else that a small allocation does. QEMU
- * may come back for the rest of one that it has interrupted; that has been charged.
+ * REP MOVS and REP STOS are charged as a whole before they begin, line by line, since a callback
+ * for each element of a cleared page takes longer on the host than the rest of a small allocation.
+ * If QEMU interrupts one and resumes it, the remainder has been charged already.
  */
 void before_string(unsigned int vcpu, void *userdata)
 {
