@@ -24,6 +24,7 @@ from harness.run.bisect_plan import (
     stored_request,
 )
 from harness.run.execute import Execution, pending_jobs, run_pending
+from harness.run.explain import refuse_unexplained
 from harness.run.prepare import BuildKernel, Prepared, prepare, refuse_unlike_configs
 from harness.run.session import Session, keep_inputs, lock_run
 from harness.spec.document import parse_document
@@ -37,7 +38,10 @@ SPOILED_JOBS = 2  # of a commit, each with several attempts, after which it is s
 
 @dataclass(frozen=True)
 class BisectionResult:
-    """The state of a bisection. `skipped`: why changes cannot be tried, by number."""
+    """The state of a bisection. `skipped`: why changes cannot be tried, by number.
+
+    `unexplained`: a sentence for each extra boot that failed.
+    """
 
     run_id: str
     plan: BisectPlan
@@ -46,6 +50,7 @@ class BisectionResult:
     boots: int  # that passed
     interrupted: bool = False
     folder_options: str = ""  # of the command that resumes it
+    unexplained: tuple[str, ...] = ()
 
     @property
     def suspects(self) -> list[SourceChange]:
@@ -56,19 +61,27 @@ class BisectionResult:
 Notify = Callable[[BisectionResult], None]
 
 
-def bisect(session: Session, plan: BisectPlan, notify: Notify) -> BisectionResult:
-    """Run a new bisection."""
+def bisect(
+    session: Session, plan: BisectPlan, notify: Notify, *, explain: bool = False
+) -> BisectionResult:
+    """Run a new bisection. `explain`: make extra boots that show why the first bad change is."""
     target = session.target_for(plan.playbook.target, [plan.source_range.spec(0)])
+    if explain:
+        refuse_unexplained(target, plan.playbook.target.kind)
     with contextlib.closing(session.open_store()) as store, contextlib.closing(target):
         build = change_builder(plan, session)
         prepared = prepare_ends(plan, build, target)
         run_id = begin_run(prepared, store, stored_request(plan))
-        run = session.execution(run_id, target, store, "bisect")
-        return _hold_and_search(run, plan, prepared, build, notify)
+        search = Search(session.execution(run_id, target, store, "bisect"), plan, build, notify)
+        return _hold_and_search(search, prepared, session if explain else None)
 
 
-def resume(session: Session, word: str, notify: Notify, **changed: int) -> BisectionResult:
+def resume(
+    session: Session, word: str, notify: Notify, *, explain: bool = False, **changed: int
+) -> BisectionResult:
     """Resume a bisection; `word` names its run, `changed` replaces bounds that it was started with.
+
+    `explain`: as for `bisect`; possible for a complete bisection as well.
 
     Raises InputError if the run is not a bisection, or its changes or kernels are different.
     """
@@ -91,6 +104,8 @@ def resume(session: Session, word: str, notify: Notify, **changed: int) -> Bisec
         if list(plan.source_range.names) != kept["names"]:
             raise InputError(f"resuming {run_id}: its commits or patches have changed; begin anew")
         target = session.target_for(playbook.target, [plan.source_range.spec(0)])
+        if explain:
+            refuse_unexplained(target, playbook.target.kind)
         with contextlib.closing(target):
             build = change_builder(plan, session)
             prepared = prepare_ends(plan, build, target)
@@ -100,8 +115,9 @@ def resume(session: Session, word: str, notify: Notify, **changed: int) -> Bisec
                         f"resuming {run_id}: {kernel.spec.name} has changed since the run began; "
                         "restore the kernel's files, or begin a new bisection"
                     )
-            run = session.execution(run_id, target, store, "bisect")
-            return _hold_and_search(run, plan, prepared, build, notify)
+            execution = session.execution(run_id, target, store, "bisect")
+            search = Search(execution, plan, build, notify)
+            return _hold_and_search(search, prepared, session if explain else None)
 
 
 def prepare_ends(plan: BisectPlan, build: BuildKernel, target: Target) -> Prepared:
@@ -115,20 +131,33 @@ def prepare_ends(plan: BisectPlan, build: BuildKernel, target: Target) -> Prepar
 
 
 def _hold_and_search(
-    run: Execution,
-    plan: BisectPlan,
-    prepared: Prepared,
-    build: BuildKernel,
-    notify: Notify,
+    search: "Search", prepared: Prepared, explaining: Session | None
 ) -> BisectionResult:
+    """Search to the end, and let `explaining` say why the change is that was found."""
+    run = search.run
     with lock_run(run.folder, run.run_id):
-        search = Search(run, plan, build, notify)
         try:
             outcome = search.run_to_end(prepared)
+            ended_at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+            run.store.finish_run(run.run_id, ended_at)
+            if explaining:
+                failed = _explain_first_bad(explaining, search, outcome)
+                outcome = replace(outcome, unexplained=tuple(failed))
         except KeyboardInterrupt:
             return replace(search.outcome(), interrupted=True)
-    run.store.finish_run(run.run_id, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
     return outcome
+
+
+def _explain_first_bad(session: Session, search: "Search", outcome: BisectionResult) -> list[str]:
+    """Boot the first bad change and its parent once more; return what failed, in sentences."""
+    if len(outcome.suspects) != 1:
+        return ["nothing is explained: no single change is named"]
+    plan, number = search.plan, outcome.state.first_bad
+    names = tuple(plan.kernel_name(each, 0) for each in (number - 1, number))
+    playbook = plan.playbook.model_copy(update={"kernels": names, "baseline": names[0]})
+    jobs = [replace(plan.job, kernel=name, repeat=0) for name in names]
+    prepared = replace(prepare(playbook, search.build, search.run.target), jobs=jobs)
+    return session.explain(search.run, prepared, plan.spec)
 
 
 @dataclass

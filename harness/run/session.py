@@ -7,7 +7,7 @@ import importlib
 import os
 import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.build.cache import Cache, cache_folder
@@ -193,32 +193,43 @@ class Session:
                 ended_at = self.now().astimezone(dt.UTC).isoformat(timespec="seconds")
                 store.finish_run(run_id, ended_at)
                 if explain:
-                    failed = self._explain(execution, prepared)
+                    failed = self.explain(execution, prepared, self._kernel_spec)
             except KeyboardInterrupt:
                 return RunResult(run_id, interrupted=True)
         return RunResult(run_id, interrupted=False, unexplained=tuple(failed))
 
-    def _explain(self, execution: Execution, prepared: Prepared) -> list[str]:
-        """Make the extra boots; return a sentence for each that failed: the samples stand."""
+    def explain(
+        self, execution: Execution, prepared: Prepared, spec_of: Callable[[str], KernelSpec]
+    ) -> list[str]:
+        """Make an extra boot of each kernel; return a sentence for each that failed.
+
+        `spec_of`: the kernel file of a kernel name, to build it with what tracing needs.
+        """
         try:
             execution.target.check_explaining()
-            return explain_run(execution, self._explainable(prepared, execution.target))
+            return explain_run(execution, self._explainable(prepared, execution.target, spec_of))
         except (InfrastructureError, KernelBuildError) as error:
             return [f"no kernel is explained: {error}"]
 
-    def _explainable(self, prepared: Prepared, target: Target) -> Prepared:
+    def _kernel_spec(self, name: str) -> KernelSpec:
+        return load_kernel_spec(name, self.kernels)
+
+    def _explainable(
+        self, prepared: Prepared, target: Target, spec_of: Callable[[str], KernelSpec]
+    ) -> Prepared:
         """Return `prepared` with kernels whose boots on `target` can say where time goes."""
         added = target.explain_fragments
         if not added:
             return prepared
 
         def build(name: str) -> BuiltKernel:
-            spec = load_kernel_spec(name, self.kernels)
+            spec = spec_of(name)
             changed = {"fragments": tuple(dict.fromkeys((*spec.fragments, *added)))}
             return self.built(spec.model_copy(update=changed))
 
         playbook = prepared.playbook
-        return prepare(playbook, module_builder(build, playbook, self), target)
+        again = prepare(playbook, module_builder(build, playbook, self), target)
+        return replace(again, jobs=prepared.jobs)
 
     def execution(self, run_id: str, target: Target, store: Store, verb: str = "run") -> Execution:
         """Return the execution of `run_id` on `target`, with this session's folder and observer.

@@ -135,7 +135,7 @@ def test_the_planted_commit_is_found_past_one_that_does_not_build(
     argv = [sys.executable, "-m", "harness.cli.main", "bisect", ids[0], ids[-1]]
     argv += [str(tmp_path / "slower.yaml"), "--tree", str(folder), "--json"]
     argv += ["--case", "fix_size_alloc_test"]  # the load sleeps 67 ms of its 67.5
-    argv += ["--reports", str(tmp_path / "reports")]
+    argv += ["--explain", "--reports", str(tmp_path / "reports")]
     done = subprocess.run(argv, cwd=repository_root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -150,3 +150,8 @@ def test_the_planted_commit_is_found_past_one_that_does_not_build(
     least, most = plan.tried
     assert least <= len(tried) <= most
     assert found["boots"]["all"] <= 2 * 3 + 3 * len(tried)
+    results = json.loads((tmp_path / "reports" / "latest" / "results.json").read_text())
+    names = [found["changes"][number]["name"] for number in (plan.culprit - 1, plan.culprit)]
+    assert list(results["explanation"]["kernels"]) == names
+    first = results["explanation"]["functions"][0]
+    assert (first["function"], first["change"] > 0) == ("__vmalloc_node_range_noprof", True)

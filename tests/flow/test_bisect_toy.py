@@ -31,6 +31,8 @@ from harness.report.bisection import (
     render_progress,
     store_result,
 )
+from harness.report.explanation import load_explanations
+from harness.report.write import write_results
 from harness.run.begin import begin_run
 from harness.run.bisect import Search, bisect, prepare_ends, resume
 from harness.run.bisect_plan import BisectPlan, BisectRequest, plan_bisection, stored_request
@@ -40,6 +42,7 @@ from harness.run.session import Session
 from harness.spec.document import parse_document
 from harness.spec.playbook import Playbook
 from harness.store.store import open_store
+from harness.targets.explanation import FILE, BootAccount, write_explanation
 from harness.verdict import Verdict
 from tests.flow.fakes import FakeTarget, Silent, render_fake_log
 
@@ -312,16 +315,66 @@ def test_one_build_of_each_says_what_its_answer_is_worth(bench):
     assert f"next: vmapbench bisect --resume {outcome.run_id} --layouts 8" in text
 
 
-def test_a_session_bisects_on_its_own_target_and_goes_on_with_more_boots(bench, tmp_path):
-    """The whole way that the command takes, with everything real but build cache and boots."""
-    target = GeneratedTarget(slow=1.0)
-    session = Session(
+class ExplainingTarget(GeneratedTarget):
+    """One whose extra boots leave an account."""
+
+    explain_fragments = ()
+
+    def boot(self, request, progress):
+        result = super().boot(request, progress)
+        if request.explain:
+            account = BootAccount(clock="made up", spin_ns=1, locks=(), functions=())
+            write_explanation(request.folder / FILE, account)
+        return result
+
+
+@pytest.fixture
+def session_for(bench):
+    """Returns a session on a target: everything is real but build cache and boots."""
+    (bench.folder / "reports").mkdir()
+    return lambda target: Session(
         bench.folder / "kernels", bench.folder / "reports", Silent(),
         target=lambda *_: target,
         build=lambda spec, cache, runner, progress: bench.build(spec.name),
         read_host=quiet_host, cache=bench.cache,
     )  # fmt: skip
-    (bench.folder / "reports").mkdir()
+
+
+def test_the_change_and_its_parent_are_booted_once_more_to_say_why(bench, session_for):
+    target = ExplainingTarget()
+    session = session_for(target)
+    outcome = bisect(session, bench.plan, lambda _: None, explain=True)
+    assert outcome.unexplained == ()
+    names = list(bench.plan.source_range.names)[CULPRIT - 1 : CULPRIT + 1]
+    assert [each.kernel.spec.name for each in target.requests if each.explain] == names
+    assert len(target.requests) == outcome.boots + 2  # which are no samples
+    folder = session.reports / outcome.run_id
+    assert list(load_explanations(folder, bench.plan.source_range.names)) == names
+    store = session.open_store()
+    page = write_results(store, outcome.run_id, session.reports).page.read_text()
+    store.close()
+    assert 'id="explained-functions"' in page
+    again = resume(session, outcome.run_id, lambda _: None, explain=True)
+    assert (again.boots, again.unexplained) == (outcome.boots, ())
+    assert [each.kernel.spec.name for each in target.requests if each.explain] == [*names, *names]
+
+
+def test_without_a_single_change_there_is_nothing_to_explain(bench, session_for):
+    few = bench.ordering("good", "bad", bounds=SearchBounds(most_boots=3)).plan
+    outcome = bisect(session_for(ExplainingTarget(slow=1.0)), few, lambda _: None, explain=True)
+    assert outcome.unexplained == ("nothing is explained: no single change is named",)
+
+
+def test_a_target_that_cannot_explain_is_refused_before_any_boot(bench, session_for):
+    target = GeneratedTarget()
+    with pytest.raises(InputError, match="cannot say where its time goes"):
+        bisect(session_for(target), bench.plan, lambda _: None, explain=True)
+    assert target.requests == []
+
+
+def test_a_session_bisects_on_its_own_target_and_goes_on_with_more_boots(bench, session_for):
+    target = GeneratedTarget(slow=1.0)
+    session = session_for(target)
     few = bench.ordering("good", "bad", bounds=SearchBounds(most_boots=3)).plan
     outcome = bisect(session, few, lambda _: None)
     assert (outcome.state.phase, outcome.boots) == (Phase.NO_DIFFERENCE, 6)

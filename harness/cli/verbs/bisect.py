@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import KernelsOption, ReportsOption
+from harness.cli.results import opened_store
 from harness.console import echo
 from harness.errors import ExitCode
 
@@ -61,6 +62,10 @@ def command(
     most_boots: MostBootsOption = None,
     layouts: LayoutsOption = None,
     resume: Annotated[str | None, typer.Option(help="Continue a run: its id, or latest.")] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Boot the change and its parent once more to say why."),
+    ] = False,
     kernels: KernelsOption = Path("kernels"),
     reports: ReportsOption = Path("reports"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
@@ -78,13 +83,13 @@ def command(
         raise typer.BadParameter("name GOOD, BAD and a playbook, or --resume RUN-ID")
     given = _given_bounds(most_boots, layouts)
     if file is None:
-        _show(_resume(kernels, reports, str(resume), given), reports, as_json)
+        _show(_resume(kernels, reports, str(resume), given, explain), reports, as_json, explain)
         return
     bounds = SearchBounds(alpha, beta, **given)
     request = BisectRequest(good, bad, tree, kernel, workload, case, bounds)
-    outcome = _search(kernels, reports, file, request, dry_run)
+    outcome = _search(kernels, reports, file, request, dry_run, explain)
     if outcome is not None:
-        _show(outcome, reports, as_json)
+        _show(outcome, reports, as_json, explain)
 
 
 def _given_bounds(most_boots: int | None, layouts: int | None) -> dict[str, int]:
@@ -99,13 +104,22 @@ def _given_bounds(most_boots: int | None, layouts: int | None) -> dict[str, int]
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _show(outcome: "BisectionResult", reports: Path, as_json: bool) -> None:
-    """Store and print the result. Raises Exit when interrupted or GOOD and BAD do not differ."""
+def _show(outcome: "BisectionResult", reports: Path, as_json: bool, explain: bool) -> None:
+    """Store and print the result. Raises Exit when interrupted or GOOD and BAD do not differ.
+
+    `explain`: write the run's page as well, which says why the change is that was found.
+    """
     from harness.analysis.bisection import Phase
     from harness.report.bisection import as_document, render_outcome, store_result
+    from harness.report.write import write_results
 
     store_result(outcome, reports)
     echo(json.dumps(as_document(outcome), indent=2) if as_json else render_outcome(outcome))
+    for sentence in outcome.unexplained:
+        echo(sentence, err=True)
+    if explain:
+        with opened_store(reports) as store:
+            echo(f"page: {write_results(store, outcome.run_id, reports).page}", err=as_json)
     if outcome.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
     if outcome.state.phase is Phase.NO_DIFFERENCE:
@@ -113,7 +127,12 @@ def _show(outcome: "BisectionResult", reports: Path, as_json: bool) -> None:
 
 
 def _search(
-    kernels: Path, reports: Path, file: Path, request: "BisectRequest", dry_run: bool
+    kernels: Path,
+    reports: Path,
+    file: Path,
+    request: "BisectRequest",
+    dry_run: bool,
+    explain: bool,
 ) -> "BisectionResult | None":
     """Run a new bisection; with `dry_run` print its plan and return None."""
     from harness.run.bisect import bisect
@@ -125,15 +144,17 @@ def _search(
         if dry_run:
             echo("\n".join(plan_lines(plan, session)))
             return None
-        return bisect(session, plan, notify)
+        return bisect(session, plan, notify, explain=explain)
 
 
-def _resume(kernels: Path, reports: Path, run: str, chosen: Mapping[str, int]) -> "BisectionResult":
+def _resume(
+    kernels: Path, reports: Path, run: str, chosen: Mapping[str, int], explain: bool
+) -> "BisectionResult":
     """Continue a bisection; `chosen` replaces bounds that it was started with."""
     from harness.run.bisect import resume
 
     with _session(kernels, reports) as (session, notify):
-        return resume(session, run, notify, **chosen)
+        return resume(session, run, notify, explain=explain, **chosen)
 
 
 @contextlib.contextmanager
