@@ -25,6 +25,7 @@ class Ending(StrEnum):
     SILENT = "fell silent"
     DEADLINE = "was still running at the deadline"
     FLOOD = "printed more than any log has"
+    ENOUGH = "was ended when it had shown enough"
 
     @property
     def out_of_time(self) -> bool:

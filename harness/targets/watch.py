@@ -60,9 +60,11 @@ def watch_guest(
     runner: Spawner,
     progress: Progress,
     env: Mapping[str, str] | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> BootResult:
     """Start QEMU, follow the guest, end it at a limit, and judge what it left in `folder`.
 
+    It is also ended as soon as `enough` returns True, which is asked about all the time.
     Writes console.log, report and qemu.log as they arrive. Raises InfrastructureError when QEMU
     dies by itself or the disk is full; on any exception, QEMU is gone.
     """
@@ -71,7 +73,7 @@ def watch_guest(
     with scratch_folder("guest") as short:
         argv = argv_for(short / "qmp")
         started = time.monotonic()
-        watcher = _Watcher(folder, nonce, limits, progress)
+        watcher = _Watcher(folder, nonce, limits, progress, enough)
         child = runner.spawn(argv, log=folder / "qemu.log", env=env)
         try:
             ending = asyncio.run(watcher.follow(child, short / "qmp"))
@@ -91,8 +93,16 @@ def watch_guest(
 
 
 class _Watcher:
-    def __init__(self, folder: Path, nonce: str, limits: BootLimits, progress: Progress):
+    def __init__(
+        self,
+        folder: Path,
+        nonce: str,
+        limits: BootLimits,
+        progress: Progress,
+        enough: Callable[[], bool],
+    ):
         self._folder, self._limits, self._progress = folder, limits, progress
+        self._enough = enough
         self._ready_mark = f"<<{nonce} begin ready>>".encode()
         self._size, self._last_growth = 0, 0.0
         self._ready_at: float | None = None
@@ -117,6 +127,8 @@ class _Watcher:
                 self.facts["run_delay_ns"] = clock.waited_ns
                 if ending:
                     return ending
+                if self._enough():
+                    return Ending.ENOUGH
                 await asyncio.sleep(_POLL_S)
             await asyncio.sleep(0)  # let an event that came with the end be delivered
             if not listener.empty():

@@ -20,6 +20,7 @@ from harness.targets.simulated.machine import (
 )
 from harness.targets.simulated.plugin import ensure_plugin
 from harness.targets.simulated.profile import parse_counts, parse_windows
+from harness.targets.simulated.sampling import Sampling, first_steady, judge_of, read_windows
 from harness.targets.simulated.spec import SimulatedSpec
 from harness.targets.simulated.target import ACCELERATOR, SimulatedTarget, SimulationOptions
 from harness.targets.symbols import parse_system_map
@@ -236,14 +237,16 @@ def boot(built, tmp_path):
         lines: tuple[str, ...] = (),
         simulation: SimulationOptions = SimulationOptions(),  # noqa: B008  (frozen)
         boot_parameters: tuple[str, ...] = (),
+        load: str = "run_test_mask=1 test_loop_count=300",
+        memory_mib: int = 1024,
     ):
         folder = tmp_path / name
         folder.mkdir()
         spec = SimulatedSpec(kind="simulated", cpus=cpus, boot_parameters=boot_parameters)
         target = ScriptedTarget(spec, tmp_path / "cache", SubprocessRunner(), simulation=simulation)
         target.lines = lines
-        load = f"nr_threads={cpus} run_test_mask=1 test_loop_count=300"
-        request = BootRequest(built("node-limit"), cpus, (load,), 1024, 300.0, folder)
+        loads = (f"nr_threads={cpus} {load}",)
+        request = BootRequest(built("node-limit"), cpus, loads, memory_mib, 300.0, folder)
         return target.boot(request, lambda _: None)
 
     return boot_once
@@ -320,6 +323,54 @@ def test_windows_count_every_allocation_of_every_worker(boot, built, tmp_path):
     # 2 workers, 300 loops, and what loading a module allocates; a few frees come later.
     assert 600 <= made[0] <= 700
     assert 590 <= made[1] <= 700
+
+
+THREE_CASES = "run_test_mask=7 test_loop_count=2000 sequential_test_order=1"
+# An error of 0 is never reached: the windows go on to the end of the load.
+WHOLE = Sampling(window_ms=1, gap=1000, prepare_gap=5000, error=0)
+
+
+def judged(built, folder, cpus, load):
+    request = BootRequest(built("node-limit"), cpus, (load,), 1, 1, folder)
+    return judge_of(request)
+
+
+def test_windows_of_detail_tell_how_long_the_three_cases_take(boot, built, tmp_path):
+    boots = {"slow": SimulationOptions(), "windows": SimulationOptions(sampling=WHOLE)}
+    with ThreadPoolExecutor() as both:
+        slow, sampled = both.map(
+            lambda name: boot(name, 4, (), boots[name], (), THREE_CASES, 2048), boots
+        )
+    assert slow.verdict is sampled.verdict is Verdict.PASSED
+    summaries = parse_log(slow.kernel_log)[0].summaries
+    truth_s = sum(line.avg_us for line in summaries) / 4 / 1e6
+    windows = read_windows(tmp_path / "windows")
+    found = judged(built, tmp_path, 4, THREE_CASES)(windows)
+    assert found.unseen == ()
+    assert sum(call for w in windows for call, _ in w.sites) < 0.5 * 4 * 100_000  # of all turns
+    assert found.half_s < 0.05 * found.worker_s
+    assert found.worker_s == pytest.approx(truth_s, rel=0.05)
+
+
+def test_a_load_of_a_million_loops_ends_with_the_same_estimate_twice(boot, built, tmp_path):
+    load, simulation = (
+        "run_test_mask=1 test_loop_count=1000000",
+        SimulationOptions(sampling=Sampling(prepare_gap=2000)),
+    )
+    first, second = (boot(name, 2, (), simulation, (), load) for name in ("first", "second"))
+    for result in (first, second):
+        assert result.verdict is Verdict.INCOMPLETE
+        assert result.facts["ending"] == "was ended when it had shown enough"
+    judge = judged(built, tmp_path, 2, load)
+    windows = [read_windows(tmp_path / name) for name in ("first", "second")]
+    shorter = min(map(len, windows))  # the boot is ended by the host
+    assert windows[0][:shorter] == windows[1][:shorter]
+    found = first_steady(windows[0], judge, 0.05)
+    assert found == first_steady(windows[1], judge, 0.05)
+
+    slow = boot("slow", 2, load="run_test_mask=1 test_loop_count=20000")
+    turns_us = [line.avg_us / 20_000 for line in parse_log(slow.kernel_log)[0].summaries]
+    assert found.worker_s == pytest.approx(statistics.fmean(turns_us), rel=0.05)
 
 
 def test_five_minutes_of_work_and_sleep_show_no_stall(boot):

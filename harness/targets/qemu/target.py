@@ -5,7 +5,7 @@ through the second serial port (see `harness.guest`), the kernel's console goes 
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -335,10 +335,14 @@ def boot_guest(
     runner: Spawner,
     progress: Progress,
     env: Mapping[str, str] | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> BootResult:
-    """Run one guest to its end and return what it said. Shared by every QEMU-based target."""
+    """Run one guest to its end, or until `enough`, and return what it said.
+
+    Shared by every QEMU-based target.
+    """
     outcome = watch_guest(
-        argv_for, request.folder, nonce, len(request.loads), limits, runner, progress, env
+        argv_for, request.folder, nonce, len(request.loads), limits, runner, progress, env, enough
     )
     (request.folder / "initramfs").unlink(missing_ok=True)
     if outcome.kernel_log is not None:

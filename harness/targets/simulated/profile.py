@@ -43,6 +43,7 @@ class Window:
     executed: tuple[int, ...]  # how often each counted instruction was, up to the end of it
     samples: tuple[tuple[tuple[int, ...], int], ...]
     waits: tuple[tuple[tuple[int, ...], int], ...]
+    sites: tuple[tuple[int, int], ...] = ()  # of each: calls, and ns that threads were at it
 
 
 def parse_windows(text: str) -> list[Window]:
@@ -55,7 +56,9 @@ def parse_windows(text: str) -> list[Window]:
             kind: tuple(parse_table("\n".join(re.findall(rf"^{kind} (.*)", rest, re.MULTILINE))))
             for kind in "sw"
         }
-        windows.append(Window(until_ns, tuple(executed), rows["s"], rows["w"]))
+        sites = re.findall(r"^c \w+ (\d+) (\d+)$", rest, re.MULTILINE)
+        visits = tuple((int(calls), int(ns)) for calls, ns in sites)
+        windows.append(Window(until_ns, tuple(executed), rows["s"], rows["w"], visits))
     return windows
 
 

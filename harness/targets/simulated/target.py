@@ -7,7 +7,7 @@ interrupts and the order in which its CPUs touch memory follow the cost model an
 import json
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from harness.targets.simulated.machine import (
 )
 from harness.targets.simulated.plugin import OLDEST_QEMU, ensure_plugin
 from harness.targets.simulated.profile import profile_of_boot
+from harness.targets.simulated.sampling import Sampling, WindowWatch, find_sites, judge_of
 from harness.targets.simulated.spec import SimulatedSpec
 from harness.targets.watch import BootLimits
 
@@ -76,6 +77,7 @@ class SimulationOptions:
     window_ms: float = 0  # virtual time between two entries of windows.txt; 0: no such file
     counted: tuple[int, ...] = ()  # addresses of instructions that windows.txt counts
     hypervisor: bool = False  # the CPUs say that they are a guest's: kernels may lock otherwise
+    sampling: Sampling | None = None  # windows of detail; the rest runs fast
 
 
 class SimulatedTarget:
@@ -150,9 +152,18 @@ class SimulatedTarget:
                 self._children,
                 progress,
                 {"LD_PRELOAD": str(plugin)},
+                self._enough(request),
             )
         self._write_profile(request)
         return result
+
+    def _enough(self, request: BootRequest) -> Callable[[], bool]:
+        """Return what tells whether the windows of the boot are steady."""
+        sampling = self._simulation.sampling
+        if sampling is None:
+            return lambda: False
+        watch = WindowWatch(request.folder, judge_of(request), sampling.error)
+        return watch.steady
 
     def close(self) -> None:
         """End what is under way."""
@@ -202,6 +213,12 @@ class SimulatedTarget:
             **dict(self._simulation.switches),
         }
         counted = [("count", f"{address:x}") for address in self._simulation.counted]
+        if self._simulation.sampling:
+            options |= sampling_options(self._simulation.sampling, self._machine)
+            counted += [
+                ("prepare" if site.part == "prepare" else "site", f"{site.offset:x}")
+                for site in find_sites(request.kernel.module.read_bytes())
+            ]
         if request.explain:
             counted += [("lock", f"{a:x}") for a in lock_functions(request.kernel.system_map)]
         text = ",".join(f"{name}={value}" for name, value in [*options.items(), *counted])
@@ -230,6 +247,16 @@ class SimulatedTarget:
         # Without address randomisation QEMU translates the same code to the same length, and
         # with it into the same blocks: where a block ends is where a vCPU may change.
         return ["setarch", "--addr-no-randomize", *argv]
+
+
+def sampling_options(sampling: Sampling, machine: MachineModel) -> dict[str, int]:
+    """Return the lengths of windows and gaps as the plugin's options."""
+    return {
+        "window": ticks_of_ns(sampling.window_ms * 1e6, machine),
+        "warm": ticks_of_ns(sampling.warm_ms * 1e6, machine),
+        "gap": sampling.gap,
+        "prepare_gap": sampling.prepare_gap,
+    }
 
 
 def _marks(request: BootRequest) -> int:

@@ -228,15 +228,55 @@ static inline bool follow(const struct line *line, uint64_t tag)
 	return model.full_coherence || (line->tag == tag && line->contended);
 }
 
+/*
+ * Between windows of detail lines are followed without their times, or a core would later find
+ * what others have written since (functional warming; see sampling.c).
+ */
+static void follow_load(const struct vcpu *v, uint64_t address)
+{
+	uint64_t tag = tag_of(address);
+	struct line *line = slot_of(tag);
+	const struct copy *copy = copy_of(v, tag);
+
+	if ((line->tag == tag && copy && copy->version == line->version) || elsewhere(address))
+		return;
+	if (line->tag != tag)
+		enter(line, tag, 0);
+	if (line->owner != NOBODY && vcpus[line->owner].core != v->core)
+		line->reader = v->index;
+	note_copy(v, line);
+}
+
+static void follow_store(const struct vcpu *v, uint64_t address)
+{
+	uint64_t tag = tag_of(address);
+	struct line *line = slot_of(tag);
+
+	if (elsewhere(address))
+		return;
+	if (line->tag != tag)
+		enter(line, tag, 0);
+	if (line->owner == v->index && line->reader == NOBODY && copy_of(v, tag))
+		return;
+	line->owner = v->index;
+	line->reader = NOBODY;
+	line->version = ++versions;
+	note_copy(v, line);
+}
+
 void on_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *pc)
 {
 	struct vcpu *v = &vcpus[vcpu];
 	uint64_t tag = tag_of(address);
 	struct line *line = slot_of(tag);
-	const struct copy *copy = copy_of(v, tag);
+	const struct copy *copy;
 
-	if (fast)
+	if (fast) {
+		if (warms)
+			follow_load(v, address);
 		return;
+	}
+	copy = copy_of(v, tag);
 	if (v->spin.armed)
 		note_load(v, info, address, line->tag == tag ? line->version : 0);
 	if (line->tag == tag && copy && copy->version == line->version)
@@ -319,6 +359,8 @@ void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, v
 
 	(void)info;
 	v->spin.changed = true;
+	if (warms && fast)
+		follow_store(v, address);
 	if (fast || !v->score || elsewhere(address) || !follow(slot_of(tag), tag))
 		return;
 	take_line(v, address, false, (uint64_t)pc);
@@ -364,6 +406,8 @@ void on_atomic(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, 
 	(void)info;
 	v->spin.changed = true;
 	v->atomics++;
+	if (warms && fast)
+		follow_store(v, address);
 	if (!fast && v->score && !elsewhere(address))
 		take_line(v, address, true, (uint64_t)pc);
 	leave_line(v);

@@ -145,6 +145,12 @@ void trap_time_stamps(void)
 		fputs("simulated: cannot trap RDTSC: runs will not repeat exactly\n", stderr);
 }
 
+/* Guests that hold many pages that nobody touches: the host gives memory for those that are. */
+void use_small_pages(void)
+{
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+}
+
 PLUGIN_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 			const sigset_t *mask)
 {

@@ -61,6 +61,9 @@ static bool set_number(const char *name, uint64_t value)
 		{ "follow_from", &model.follow_from },
 		{ "apart", &model.apart },
 		{ "window", &model.window },
+		{ "prepare_gap", &model.prepare_gap },
+		{ "gap", &model.gap },
+		{ "warm", &model.warm },
 		{ "marks", &model.marks },
 	};
 	const struct {
@@ -118,6 +121,13 @@ bool set_option(const char *argument)
 		if (model.counted == MAX_COUNTED)
 			return false;
 		model.count[model.counted++] = strtoull(equals + 1, NULL, 16);
+		return true;
+	}
+	if (!strcmp(name, "site") || !strcmp(name, "prepare")) {
+		if (model.sites == MAX_SITES)
+			return false;
+		model.site[model.sites].prepares = *name == 'p';
+		model.site[model.sites++].offset = strtoull(equals + 1, NULL, 16);
 		return true;
 	}
 	if (!strcmp(name, "lock")) {

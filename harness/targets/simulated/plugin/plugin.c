@@ -68,6 +68,13 @@ static uint64_t instrument(struct qemu_plugin_insn *insn, bool *opaque)
 		if (model.count[i] == (uint64_t)pc)
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_counted, PLUGIN_CB_NO_REGS,
 							       (void *)(uintptr_t)i);
+	if (model.sites) {
+		int site = site_at((uint64_t)pc, bytes, length);
+
+		if (site >= 0)
+			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_site, PLUGIN_CB_R_REGS,
+							       (void *)(uintptr_t)site);
+	}
 	if (what.mark)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, PLUGIN_CB_NO_REGS, pc);
 	if (what.pause) {
@@ -143,6 +150,7 @@ PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *in
 	profile_init();
 	locks_init();
 	stacks_init();
+	sampling_init();
 	schedule_init();
 	trap_time_stamps();
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);

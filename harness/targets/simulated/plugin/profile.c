@@ -53,8 +53,11 @@ static void empty_table(FILE *file, const char *prefix, struct place *table)
 	memset(table, 0, PLACES * sizeof(*table));
 }
 
-/* windows.txt: one line for each window, followed by its samples (s) and waits (w). */
-static void write_window(uint64_t now)
+/*
+ * windows.txt: one line for each window, followed by its samples (s), its waits (w), and what
+ * `more` writes, if anything.
+ */
+void write_window(uint64_t now, void (*more)(FILE *))
 {
 	static FILE *file;
 	char path[4096];
@@ -71,8 +74,15 @@ static void write_window(uint64_t now)
 	fputc('\n', file);
 	empty_table(file, "s ", window.samples);
 	empty_table(file, "w ", window.waits);
+	if (more)
+		more(file);
 	fflush(file);
 	window_end = now + model.window;
+}
+
+static bool in_window(void)
+{
+	return model.prepare_gap ? window_is_open() : model.window;
 }
 
 void profile_sample(struct vcpu *v, uint64_t pc)
@@ -84,10 +94,10 @@ void profile_sample(struct vcpu *v, uint64_t pc)
 	due = (now - v->next_sample) / model.sample + 1;
 	v->next_sample += due * model.sample;
 	add(part.samples, (uint64_t[4]){ pc }, due * model.sample);
-	if (model.window)
+	if (in_window())
 		add(window.samples, (uint64_t[4]){ pc }, due * model.sample);
-	if (model.window && now >= window_end && marks)
-		write_window(now);
+	if (model.window && !model.prepare_gap && now >= window_end && marks)
+		write_window(now, NULL);
 }
 
 /* The vCPU has slept until its slice_start: skip the samples due by then. */
@@ -107,7 +117,7 @@ void profile_wait(struct vcpu *v, uint64_t ticks)
 	const uint64_t key[4] = { v->spin.pc, caller[0], caller[1], caller[2] };
 
 	add(part.waits, key, ticks);
-	if (model.window)
+	if (in_window())
 		add(window.waits, key, ticks);
 }
 
@@ -175,11 +185,13 @@ void on_mark(unsigned int vcpu, void *pc)
 	(void)pc;
 	if (!vcpus[vcpu].score || marks >= model.marks)
 		return;
-	if (!model.detail_after)
+	if (!model.detail_after && !model.prepare_gap)
 		fast = false;
 	write_counts(now_of(&vcpus[vcpu]));
-	if (model.window && marks)
-		write_window(now_of(&vcpus[vcpu]));
+	if (model.prepare_gap)
+		sampling_marks();
+	else if (model.window && marks)
+		write_window(now_of(&vcpus[vcpu]), NULL);
 	write_table("profile", part.samples);
 	write_table("waits", part.waits);
 	write_locks(marks);

@@ -12,7 +12,7 @@
 
 struct vcpu vcpus[MAX_VCPUS];
 unsigned vcpu_count;
-bool engaged, fast;
+bool engaged, fast, warms;
 
 /* Guards all below. Never held while waiting; QEMU's own locks are taken before it, never after. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -228,6 +228,24 @@ static void note_skew(const struct vcpu *v)
 		ahead_most = own - least->slice_start;
 }
 
+/* The least virtual time of those that run, `v` among them. */
+static uint64_t earliest(const struct vcpu *v)
+{
+	const struct vcpu *least = least_waiting(v);
+
+	return least && least->slice_start < v->slice_start ? least->slice_start : v->slice_start;
+}
+
+static uint64_t latest(void)
+{
+	uint64_t most = 0;
+
+	for (unsigned i = 0; i < vcpu_count; i++)
+		if (vcpus[i].state == RUNNABLE && vcpus[i].slice_start > most)
+			most = vcpus[i].slice_start;
+	return most;
+}
+
 /* Callback of generated code: the counter has reached the end of the slice. */
 void slice_over(unsigned int index, void *pc)
 {
@@ -241,6 +259,8 @@ void slice_over(unsigned int index, void *pc)
 		settle(v);
 		end_slice(v);
 		profile_sample(v, (uint64_t)pc);
+		if (sampling_due(v->slice_start))
+			sampling_goes_on(earliest(v), latest());
 		give_up_token(v);
 		wait_for_token(v);
 	}
@@ -343,6 +363,15 @@ void leave_out(struct vcpu *v)
 			bring_back_locked(v, 0);
 	}
 	unlock();
+}
+
+/* Lines are followed no longer: nobody would be told that one has been written. Lock held. */
+void end_waits(void)
+{
+	uint64_t now = latest();
+
+	for (unsigned i = 0; i < vcpu_count; i++)
+		bring_back_locked(&vcpus[i], now);
 }
 
 void bring_back(struct vcpu *v, uint64_t when)
@@ -543,6 +572,6 @@ void schedule_init(void)
 		vcpus[i].next_sample = model.sample + i * (model.sample / 64 + 1);
 		vcpus[i].spin.period = 1;
 	}
-	fast = model.fast_boot || model.detail_after;
+	fast = model.fast_boot || model.detail_after || model.prepare_gap;
 	engaged = true;
 }

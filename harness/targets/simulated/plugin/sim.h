@@ -14,6 +14,7 @@
  *   arbitration.c  which of several waiting atomics gets a line next
  *   spin.c       skips PAUSE loops that cannot end until their input changes
  *   profile.c    where the virtual time went
+ *   sampling.c   windows of detail in a load that is too long for it, where that is asked for
  *   locks.c      who waits for a lock and who holds it, where that is asked for
  *   stacks.c     who called what is running, likewise
  *   decode.c     the little that must be known of x86 instructions
@@ -38,6 +39,7 @@
 #define NEVER UINT64_MAX
 #define MAX_WATCHED 4 /* lines that one spin loop may read */
 #define MAX_COUNTED 8
+#define MAX_SITES 32
 #define MAX_LOCKS 16 /* functions that take one */
 #define KERNEL_HALF UINT64_C(0xffff800000000000)
 #define REGISTERS 18  /* 16 general, rip, eflags */
@@ -121,6 +123,14 @@ struct model {
 	bool nearest_first, near_copies, idle_stalls;
 	uint64_t apart;                /* address of a variable with a line of its own; 0: none */
 	uint64_t window;               /* 0: no windows */
+	/* see sampling.c; prepare_gap 0: the whole load is in detail */
+	uint64_t prepare_gap, gap; /* calls */
+	uint64_t warm;
+	struct {
+		uint64_t offset; /* of a call in the module's text */
+		bool prepares;
+	} site[MAX_SITES];
+	unsigned sites;
 	uint64_t marks;                /* of the guest that are written out; any more are not */
 	uint64_t count[MAX_COUNTED];   /* addresses of instructions to count */
 	unsigned counted;
@@ -148,6 +158,7 @@ extern struct vcpu vcpus[MAX_VCPUS];
 extern unsigned vcpu_count;
 extern bool engaged;
 extern bool fast; /* no detail yet: see fast_boot */
+extern bool warms; /* fast, but who has which line is followed: see sampling.c */
 extern uint64_t ahead_most; /* ticks that a vCPU was ahead of one that waited, at most */
 extern uint64_t drains; /* times that a holder had to wait for the others */
 
@@ -244,9 +255,11 @@ void goes_on(struct vcpu *v, uint64_t when);
 void bring_back(struct vcpu *v, uint64_t when);
 void end_slice(struct vcpu *v);
 void spin_fast(struct vcpu *v);
+void end_waits(void);
 
 /* --- interpose.c --- */
 void trap_time_stamps(void);
+void use_small_pages(void);
 
 /* --- coherence.c --- */
 void coherence_init(void);
@@ -280,6 +293,16 @@ void on_mark(unsigned int vcpu, void *pc);
 void on_counted(unsigned int vcpu, void *which);
 void profile_finish(void);
 FILE *open_part(const char *kind, unsigned number);
+void write_window(uint64_t now, void (*more)(FILE *));
+
+/* --- sampling.c --- */
+void sampling_init(void);
+int site_at(uint64_t pc, const uint8_t *bytes, size_t length);
+void on_site(unsigned int vcpu, void *which);
+bool window_is_open(void);
+bool sampling_due(uint64_t now);
+void sampling_goes_on(uint64_t earliest, uint64_t latest);
+void sampling_marks(void);
 
 /* --- locks.c --- */
 void locks_init(void);

@@ -121,6 +121,7 @@ void on_pause(unsigned int vcpu, void *pc)
 	if (!v->score)
 		return;
 	if (fast) {
+		spin->armed = false; /* what it reads is not noted: later turns are no like this one */
 		spin_fast(v);
 		return;
 	}
