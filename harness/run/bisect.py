@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from harness.analysis.bisection import SearchState, decide
+from harness.analysis.bisection import Phase, SearchState, decide
 from harness.analysis.bisection_ends import SearchBounds, TimedBoot
 from harness.analysis.times import Metric, boot_times
 from harness.build.source_range import SourceChange
@@ -150,7 +150,7 @@ def _hold_and_search(
 
 def _explain_first_bad(session: Session, search: "Search", outcome: BisectionResult) -> list[str]:
     """Boot the first bad change and its parent once more; return what failed, in sentences."""
-    if len(outcome.suspects) != 1:
+    if outcome.state.phase is not Phase.FOUND or len(outcome.suspects) != 1:
         return ["nothing is explained: no single change is named"]
     plan, number = search.plan, outcome.state.first_bad
     names = tuple(plan.kernel_name(each, 0) for each in (number - 1, number))

@@ -208,7 +208,7 @@ class Session:
         try:
             execution.target.check_explaining()
             return explain_run(execution, self._explainable(prepared, execution.target, spec_of))
-        except (InfrastructureError, KernelBuildError) as error:
+        except (InfrastructureError, InputError, KernelBuildError) as error:
             return [f"no kernel is explained: {error}"]
 
     def _kernel_spec(self, name: str) -> KernelSpec:

@@ -65,8 +65,11 @@ def test_noise_as_large_as_the_step_ends_with_the_boots_that_it_would_take(noisy
     assert again in done.stdout
     kept = json.loads((noisy.folder / outcome.run_id / "bisection.json").read_text())
     assert kept["boots_to_show"] == int(asked[1])
-    printed = bisect(noisy, "--json")
+    printed = bisect(noisy, "--json", "--explain")
+    assert printed.returncode == 1, printed.stderr
     assert json.loads(printed.stdout) == kept
+    assert "nothing is explained: no single change is named" in printed.stderr
+    assert f"page: {noisy.folder / outcome.run_id / 'index.html'}" in printed.stderr
 
 
 def test_two_builds_are_refused_in_words(noisy):
