@@ -52,6 +52,11 @@ _NOTE = (
     "that runs with interrupts off counts where they come on again."
 )
 _INTERRUPT = re.compile(r"asm_sysvec_\w+|asm_common_interrupt|el1h_64_irq")
+# Where probes and events enter the kernel's tracing.
+_TRACER = re.compile(
+    r"optimized_callback|k(ret)?probe_\w+|(arch_)?rethook_\w+|ftrace_\w+|event_triggers_call|"
+    r"trace_event_raw_event_\w+|trace_event_buffer_\w+"
+)
 
 
 def timed_functions(symbols: Symbols) -> dict[str, str]:
@@ -147,12 +152,18 @@ def account_of(
 
 
 def interrupted_stacks(rows: Iterable[HistogramRow]) -> Counter[tuple[str, ...]]:
-    """Return how many ticks interrupted each stack, the outermost function first."""
+    """Return how many ticks interrupted each stack, the outermost function first.
+
+    What the kernel does to trace itself is one function, `[tracing]`.
+    """
     found: Counter[tuple[str, ...]] = Counter()
     for row in rows:
         entries = [i for i, name in enumerate(row.stack) if _INTERRUPT.fullmatch(name)]
         functions = row.stack[entries[-1] + 1 :] if entries else ()
-        found[tuple(reversed(functions)) or ("[unknown]",)] += row.hits
+        outer = itertools.takewhile(lambda name: not _TRACER.fullmatch(name), reversed(functions))
+        stack = tuple(outer)
+        traced = ("[tracing]",) if len(stack) < len(functions) else ()
+        found[stack + traced or ("[unknown]",)] += row.hits
     return found
 
 

@@ -92,6 +92,29 @@ def test_ticks_become_stacks_without_the_interrupt_itself():
     }
 
 
+def test_what_traces_is_one_function_under_the_one_that_is_traced():
+    text = """\
+{ common_stacktrace:
+         asm_sysvec_apic_timer_interrupt+0x1a/0x20
+         __tracing_map_insert+0x1a/0x20
+         event_hist_trigger+0x1a/0x20
+         kprobe_trace_func+0x1a/0x20
+         optimized_callback+0x1a/0x20
+         vmalloc_noprof+0x1a/0x20
+         0xffffffffa000448b
+} hitcount:          3
+{ common_stacktrace:
+         asm_sysvec_apic_timer_interrupt+0x1a/0x20
+         memcmp+0x1a/0x20
+         kretprobe_rethook_handler+0x1a/0x20
+} hitcount:          2
+"""
+    assert interrupted_stacks(read_histogram(text)) == {
+        ("[module]", "vmalloc_noprof", "[tracing]"): 3,
+        ("[tracing]",): 2,
+    }
+
+
 def test_waits_are_added_up_by_lock_and_the_function_that_waits():
     (use,) = lock_waits(read_histogram(WAITS), Variables(SYSTEM_MAP))
     assert (use.lock, use.caller) == ("free_vmap_area_lock", "alloc_vmap_area")
