@@ -16,7 +16,7 @@ from harness.errors import InputError
 from harness.process import Runner
 from harness.spec.kernel import KernelSpec
 
-FORMAT = 3  # of kernel.json and of everything below kernels/KEY
+FORMAT = 4  # of kernel.json and of everything below kernels/KEY
 
 
 # Builds with equal values of these share nearly all their objects.
