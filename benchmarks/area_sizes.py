@@ -18,9 +18,7 @@ def render(text: str, release: str) -> str:
     """Return the rows of the table in vmapbench_cases.c, from the text of /proc/vmallocinfo."""
     counts = Counter(int(pages) for pages in _PAGES.findall(text))
     rows = "".join(f"{{ {pages}, {count} }},\n" for pages, count in sorted(counts.items()))
-    head = (
-        f"/* Pages of an area, and how many had as many: {counts.total()} areas on {release}. */\n"
-    )
+    head = f"/* Pages of an area, number of such areas: {counts.total()} in all, on {release}. */\n"
     return head + rows
 
 

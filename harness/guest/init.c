@@ -1,32 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guest's only program. It carries out /vmapbench/script line by line and powers off:
+ * The guest's only program. It executes /vmapbench/script line by line and powers off:
  *
  *   report DEVICE       first line; where frames go
- *   nonce HEX           second line; makes the frame marks unforgeable by a kernel log
+ *   nonce HEX           second line; in every frame, so that a kernel log cannot forge one
  *   write PATH VALUE    write VALUE to PATH (tracefs, sysfs)
- *   load PARAMETERS     load the module once, report errno and wall time of the call
- *   fragment PARAMETERS load the module that fragments memory, which stays; report errno
+ *   load PARAMETERS     load the module once; report errno and wall time of the call
+ *   fragment PARAMETERS load the module that fragments memory, and keep it; report errno
  *   mark                execute the instruction that the simulated machine looks for
  *   sleep MILLISECONDS
- *   realtime PREFIX     give every task whose name begins so the policy SCHED_FIFO
+ *   realtime PREFIX     set SCHED_FIFO for every task whose name begins with PREFIX
  *   toggle MILLISECONDS PATH OFF ON
- *                       from now on write OFF and ON to PATH in turn, from a process of its own
- *   untoggle            end all of that, with ON written last; report how often each was written
- *   moment NAME         report that files collected from here on are of this moment
+ *                       from now on write OFF and ON to PATH in turn, in another process
+ *   untoggle            end every toggle, with ON written last; report the number of writes
+ *   moment NAME         report that the files collected from here on are of this moment
  *   collect PATH        report a file
- *   lazy                report how much vmap space is freed but not purged yet
+ *   lazy                report how much vmap space is freed but not yet purged
  *   log                 report the whole kernel log
- *   send PATH DEVICE    copy a file to a device as it is, for what is too large for a frame
+ *   send PATH DEVICE    copy a file that is too large for a frame to a device
  *
- * Reports go to a serial port other than the console's as frames, so that nothing the kernel prints on its
- * console can land inside one:
+ * Reports are frames on a serial port other than the console's, so that nothing that the kernel
+ * prints to its console gets into them:
  *
  *   <<NONCE begin NAME>>\n  content  \n<<NONCE end NAME LENGTH>>\n
  *
- * The module is loaded with finit_module and never tried again: its init returns -EAGAIN on
- * purpose after the test (lib/test_vmalloc.c), and a tool that then falls back to init_module,
- * as busybox does, runs the test twice.
+ * The module is loaded by a single call of finit_module: its init returns -EAGAIN on purpose after
+ * the test (lib/test_vmalloc.c), and a tool that then tries init_module, as busybox does, runs the
+ * test twice.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -63,6 +63,7 @@ static long long now_ns(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
+/* Write everything to the report. */
 static void put(const char *data, size_t length)
 {
 	while (length) {
@@ -109,7 +110,7 @@ static void framef(const char *name, const char *format, ...)
 	frame(name, text, strlen(text));
 }
 
-/* Return the whole of PATH, NUL-terminated; NULL and errno where it cannot be read. */
+/* Return the content of a file, NUL-terminated; NULL with errno if it cannot be read. */
 static char *read_file(const char *path, size_t *length)
 {
 	size_t room = 1 << 16;
@@ -146,8 +147,8 @@ static void collect(const char *path)
 }
 
 /*
- * Lazily freed areas stand in /proc/vmallocinfo as "START-END BYTES unpurged vm_area"
- * (mm/vmalloc.c, show_purge_info). Their sum is reported, since the list can be megabytes.
+ * Lazily freed areas are in /proc/vmallocinfo as "START-END BYTES unpurged vm_area"
+ * (mm/vmalloc.c, show_purge_info). Only their sum is reported, since the list can be megabytes.
  */
 static void collect_lazy(void)
 {
@@ -180,6 +181,7 @@ static void collect_log(void)
 	free(text);
 }
 
+/* Write a value to a file; return 0 or errno. */
 static int write_value(const char *path, const char *value)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -224,7 +226,7 @@ static void send_file(char *arguments)
 	close(to);
 }
 
-/* Load a module, and report under NAME how that went and how long it took. */
+/* Load a module, and report errno and duration in a frame NAME. */
 static void load(const char *name, const char *path, const char *parameters)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -237,7 +239,7 @@ static void load(const char *name, const char *path, const char *parameters)
 	framef(name, "errno=%d elapsed_ns=%lld", error, elapsed);
 }
 
-/* Such a task runs as soon as it is woken, before any that a tick would have to preempt for it. */
+/* A real-time task runs as soon as it is woken, without waiting for a tick to preempt another. */
 static void make_realtime(const char *prefix)
 {
 	const struct sched_param lowest = { .sched_priority = 1 };
@@ -270,7 +272,7 @@ static void make_realtime(const char *prefix)
 
 #define TOGGLES 16
 
-/* Shared with the processes that write. */
+/* Shared with the processes that toggle. */
 static struct toggle {
 	pid_t process;
 	char path[128];
@@ -280,6 +282,7 @@ static struct toggle {
 } *toggles;
 static int toggling;
 
+/* Write both values in turn until told to stop; end with the second one, ON. */
 static void keep_toggling(struct toggle *toggle, int milliseconds)
 {
 	int turn = 0;
@@ -334,16 +337,17 @@ static void stop_toggling(void)
 	toggling = 0;
 }
 
-/* A no-op to any CPU; a mark to the simulated machine, which simulates x86-64. */
+/* A no-op for a CPU, and a mark for the simulated machine, which is x86-64. */
 static void mark(void)
 {
 #ifdef __x86_64__
 	__asm__ volatile("xchgq %%rdx, %%rdx" ::: "memory");
 #else
-	framef("error", "mark: the simulated machine knows no mark of this architecture");
+	framef("error", "mark: none is defined for this architecture");
 #endif
 }
 
+/* Open the serial port of the report in raw mode; without it, report to standard output. */
 static void open_report(const char *device)
 {
 	struct termios mode;
@@ -360,8 +364,8 @@ static void open_report(const char *device)
 }
 
 /*
- * Return how many bits the addresses of a program have, from which the depth of the page tables
- * follows. A kernel gives the highest addresses to whoever names one (for x86:
+ * Return the number of bits of a program's addresses, from which the depth of the page tables
+ * follows. A kernel maps at the highest addresses only if asked for one of them (for x86:
  * Documentation/arch/x86/x86_64/5level-paging.rst).
  */
 static int user_bits(void)
@@ -445,7 +449,7 @@ int main(void)
 	mount("proc", "/proc", "proc", 0, NULL);
 	mount("sys", "/sys", "sysfs", 0, NULL);
 	mount("dev", "/dev", "devtmpfs", 0, NULL);
-	mount("trace", "/sys/kernel/tracing", "tracefs", 0, NULL); /* where there is one */
+	mount("trace", "/sys/kernel/tracing", "tracefs", 0, NULL); /* if the kernel has it */
 	mount("debug", "/sys/kernel/debug", "debugfs", 0, NULL); /* likewise */
 	script = read_file(SCRIPT, &length);
 	while ((line = strsep(&script, "\n")))

@@ -1,4 +1,4 @@
-/* Stands for a host's own init in tests of the guard; HOST=idle, confirm or shutdown. */
+/* Replaces a host's own init in tests of the guard; HOST=idle, confirm or shutdown. */
 #include <ctype.h>
 #include <dirent.h>
 #include <signal.h>
@@ -43,7 +43,7 @@ int main(void)
 		first_line(entry->d_name, "cmdline", line, sizeof(line));
 		if (!strcmp(host, "confirm") && !strcmp(comm, "vmapbench-guard\n"))
 			kill(atoi(entry->d_name), SIGUSR1);
-		if (!strcmp(host, "shutdown") && line[0] && line[0] != '@') /* as systemd does it */
+		if (!strcmp(host, "shutdown") && line[0] && line[0] != '@') /* as systemd does */
 			kill(atoi(entry->d_name), SIGKILL);
 		if (!strcmp(host, "shutdown") && line[0])
 			kill(atoi(entry->d_name), SIGTERM);

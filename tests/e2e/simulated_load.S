@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A firmware of our own as a load for the simulated machine: brings up all CPUs, lets each run one
- * body between two reads of the time stamp counter (virtual cycles), sends the stamps to port 0xe9
- * and ends QEMU through port 0xf4. 16 bytes for each CPU: start, end.
+ * Firmware that is a load for the simulated machine. It starts all CPUs, lets each execute one body
+ * between two reads of the time stamp counter (virtual cycles), writes the stamps to port 0xe9, 16
+ * bytes for each CPU (start, end), and ends QEMU through port 0xf4.
  *
- * BODY_LOOP    N turns of two instructions each
- * BODY_LOCK    TURNS times: a ticket lock round N turns of two instructions
- * BODY_COUNTERS TURNS times: three times N turns of two instructions and an update of one line
- * BODY_MEMORY  TURNS times: a load of each of N lines, four instructions a line
- * BODY_RING    TURNS times round: wait for the word to be my number, make it the next CPU's
+ * BODY_LOOP     N iterations of two instructions
+ * BODY_LOCK     TURNS times: N iterations of two instructions under a ticket lock
+ * BODY_COUNTERS TURNS times: three times N iterations of two instructions and an update of one line
+ * BODY_MEMORY   TURNS times: a load of each of N lines, four instructions per line
+ * BODY_RING     TURNS times: wait until the word is my number, set it to the next CPU's
  */
 #define RAM_COUNT  0x8000 /* CPUs that are up */
 #define RAM_GO     0x8040
 #define RAM_DONE   0x8080
-#define RAM_NEXT   0x80c0 /* ticket lock: next ticket, ticket that owns */
+#define RAM_NEXT   0x80c0 /* ticket lock: next ticket, ticket of the owner */
 #define RAM_OWNER  0x8100
 #define RAM_WORD   0x8140
 #define RAM_STAMPS 0x10000
@@ -105,7 +105,7 @@ body:	movl %ebx, %edi
 	jnz 1b
 #elif defined(BODY_COUNTERS)
 	movl $TURNS, %esi
-	movl $RAM_NEXT, %edx /* not as a displacement: that means another address in 64-bit code */
+	movl $RAM_NEXT, %edx /* not a displacement, which is another address in 64-bit code */
 1:	movl $3, %ebp
 2:	movl $N, %ecx
 3:	subl $1, %ecx

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Measures on one CPU what contention will be made of: for every place that takes a spin lock, how
- * often, how much work is done while it is held, and how many cache lines that work touches which
- * an earlier holder of the same lock wrote. On many CPUs these lines must be fetched from the
- * earlier holder; on one they cost nothing, so they are counted, not timed.
+ * Counts on one CPU what causes contention on many: for every place that takes a spin lock, how
+ * often it does, how much work is done while holding it, and how many cache lines this work
+ * accesses that an earlier holder of the same lock wrote. On many CPUs these lines must be fetched
+ * from the earlier holder; on one they cost nothing, so they are counted, not timed.
  *
- * A lock is taken where _raw_spin_lock() and its variants are entered (nobody contends), and released
- * by the store of one byte to it (queued_spin_unlock(), include/asm-generic/qspinlock.h).
+ * A lock is taken when _raw_spin_lock() or a variant is entered (there is no contention), and
+ * released by the store of one byte to it (queued_spin_unlock(), include/asm-generic/qspinlock.h).
  * Work is counted as instructions, atomics and bytes of string instructions, not as time.
  *
- * At each mark of the guest one part is written to the file: `part N` with the work since the mark
- * before; `lock CALLER LOCK COUNT`, the work of all holds together, lines that others wrote, and
- * lines by age; `atomic ADDRESS COUNT` for atomics in the kernel's own data. harness/model/
- * calibration.py reads it.
+ * Each mark of the guest writes a part to the file: `part N` with the work since the last mark;
+ * `lock CALLER LOCK COUNT` with the work of all holds, the lines that others wrote, and the lines
+ * by age; `atomic ADDRESS COUNT` for atomics on the kernel's own data. harness/model/calibration.py
+ * reads it.
  */
 #include "decode.h"
 #include "qemu_plugin_api.h"
@@ -30,7 +30,7 @@ PLUGIN_EXPORT int qemu_plugin_version = PLUGIN_API_VERSION;
 #define GLOBALS (1u << 12)
 #define LOCKS (1u << 14)
 #define AGES 16
-#define IMAGE UINT64_C(0xffffffff80000000) /* where the kernel's own data lies */
+#define IMAGE UINT64_C(0xffffffff80000000) /* start of the kernel's own data */
 
 struct work {
 	uint64_t instructions, atomics, bytes;
@@ -90,6 +90,7 @@ static uint64_t hash(uint64_t a, uint64_t b)
 	return (a ^ b * 31) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
+/* The record of a lock, created at its first use. */
 static struct lock *lock_of(uint64_t address)
 {
 	for (uint64_t i = hash(address, 1) >> 50;; i = (i + 1) % LOCKS) {
@@ -156,7 +157,7 @@ static void on_lock(unsigned int vcpu, void *pc)
 	lock = read_register(rdi);
 	if (qemu_plugin_read_memory_vaddr(read_register(rsp), bytes, 8))
 		memcpy(&caller, bytes->data, 8);
-	if (depth == MAX_HELD) { /* a lock that was let go of in a way unknown here */
+	if (depth == MAX_HELD) { /* a lock that was released in an unknown way */
 		memmove(stack, stack + 1, sizeof(stack) - sizeof(*stack));
 		depth--;
 	}
@@ -165,6 +166,7 @@ static void on_lock(unsigned int vcpu, void *pc)
 	depth++;
 }
 
+/* The lock at this place of the stack is released: add the work done while it was held. */
 static void release(unsigned at)
 {
 	struct held *held = &stack[at];
@@ -178,7 +180,7 @@ static void release(unsigned at)
 	depth--;
 }
 
-/* Bucket of an age in holds: 1, 2, 3-4, 5-8, ... */
+/* The bucket of an age in holds: 1, 2, 3-4, 5-8, ... */
 static unsigned age_of(uint64_t holds)
 {
 	unsigned bucket = holds > 1 ? 64 - __builtin_clzll(holds - 1) : 0;
@@ -186,7 +188,7 @@ static unsigned age_of(uint64_t holds)
 	return bucket < AGES ? bucket : AGES - 1;
 }
 
-/* Tells the holds of all locks apart. */
+/* A number that is different for each hold of each lock. */
 static uint64_t numbers_of(const struct held *held)
 {
 	return held->lock * 31 + held->number;
@@ -199,6 +201,7 @@ static void note_writer(struct held_line *line, const struct held *held)
 	line->written = true;
 }
 
+/* An access to a line: count it once per hold if an earlier holder, or anyone else, wrote it. */
 static void touch(uint64_t address, bool write)
 {
 	const struct held *top = depth ? &stack[depth - 1] : NULL;
@@ -266,7 +269,7 @@ static void lock_on_string(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64
 		string_bytes += UINT64_C(1) << qemu_plugin_mem_size_shift(info);
 }
 
-/* Report what happened since the last mark, and begin anew. */
+/* Callback of a mark: write the part since the last one, and reset the counts. */
 static void lock_on_mark(unsigned int vcpu, void *pc)
 {
 	struct work spent = difference(work_so_far(), part_began);

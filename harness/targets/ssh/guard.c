@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The dead man's switch of a trial kernel. It runs first (rdinit=/vmapbench/guard), leaves a child
- * behind, and executes the host's own /init. The child resets the machine when its time is up;
- * the firmware then starts the host's known-good kernel.
+ * The dead man's switch of a trial kernel. It runs first (rdinit=/vmapbench/guard), forks a child,
+ * and executes the host's own /init. The child resets the machine when its time is up; the firmware
+ * then starts the host's known-good kernel.
  *
- *   vmapbench.trial=NONCE      which trial this is; shown in the log
+ *   vmapbench.trial=NONCE      identifies the trial; shown in the log
  *   vmapbench.confirm=SECONDS  time until the first SIGUSR1
- *   vmapbench.lease=SECONDS    time that each SIGUSR1 gives
- *   vmapbench.watchdog=SECONDS timeout of the kernel's watchdogs; 0 leaves them alone
+ *   vmapbench.lease=SECONDS    time until the next SIGUSR1
+ *   vmapbench.watchdog=SECONDS timeout of the kernel's watchdogs; 0: they are not used
  *
  * It depends on nothing that the host installs, and works before there is a root file system, a
- * network, or systemd. Its name begins with @ so that systemd spares it when it changes the root
- * and when it shuts down (https://systemd.io/ROOT_STORAGE_DAEMONS).
+ * network, or systemd. Its name begins with @ so that systemd does not kill it when it changes the
+ * root or shuts down (https://systemd.io/ROOT_STORAGE_DAEMONS).
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -59,7 +59,7 @@ static long now_s(void)
 	return t.tv_sec;
 }
 
-/* Return the value of KEY= on the command line, or -1. */
+/* Return the number after `key` on the command line, or -1. */
 static long number_of(const char *line, const char *key)
 {
 	const char *found = strstr(line, key);
@@ -98,7 +98,7 @@ static void pet(void)
 		ioctl(watchdogs[i], WDIOC_KEEPALIVE, 0);
 }
 
-/* Each step in a child of its own, because each may hang in a broken kernel. */
+/* Do a step in a child, since it may hang in a broken kernel, and wait so many seconds. */
 static void in_child(void (*step)(void), int seconds)
 {
 	if (fork() == 0) {
@@ -118,11 +118,12 @@ static void reset_machine(void)
 	in_child(sync, 5);
 	in_child(restart, 20);
 	if (write(sysrq, "b", 1) < 0)
-		say("no sysrq; the watchdog is all that is left");
+		say("no sysrq: only the watchdogs are left");
 	for (;;)
 		pause();
 }
 
+/* Reset the machine when a deadline passes; each SIGUSR1 sets a new one. Does not return. */
 static void keep_watch(long confirm_s, long lease_s)
 {
 	long deadline = now_s() + confirm_s, left;
@@ -146,6 +147,7 @@ static void keep_watch(long confirm_s, long lease_s)
 	reset_machine();
 }
 
+/* Make this process survive the host's init, the OOM killer and a busy kernel. */
 static void become_guard(char *name)
 {
 	struct sched_param first = {.sched_priority = 1};
@@ -155,7 +157,7 @@ static void become_guard(char *name)
 	if (fd >= 0 && write(fd, "-1000", 5) > 0)
 		close(fd);
 	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, NULL); /* SIGUSR1 waits to be taken, the others are ignored */
+	sigprocmask(SIG_BLOCK, &all, NULL); /* SIGUSR1 is for sigtimedwait(), others are ignored */
 	setsid();
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 	sched_setscheduler(0, SCHED_FIFO, &first); /* a kernel under test may be busy on every CPU */
@@ -186,8 +188,8 @@ int main(int argc, char **argv)
 		say("%ld s to confirm this kernel, %d watchdogs", confirm_s, watchdog_count);
 		keep_watch(confirm_s, lease_s > 0 ? lease_s : confirm_s);
 	}
-	/* The guard needs the mounts for a moment; it takes them away itself. */
+	/* The mounts stay for the guard, which unmounts them. */
 	execv("/init", (argv[0] = "/init", argv));
 	say("the host's initial file system has no /init");
-	return 1; /* a panic, and panic= on the command line */
+	return 1; /* the kernel panics, and restarts because of panic= */
 }

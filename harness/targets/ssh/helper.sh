@@ -1,36 +1,36 @@
 #!/bin/sh
-# vmapbench-lab: what vmapbench does as root on a lab host, and nothing else.
+# vmapbench-lab: everything that vmapbench does as root on a lab host.
 #
-# It belongs to root, mode 0755, in /usr/local/sbin; the sudoers file names it and no other program.
-# It takes a verb and plain words: no path, no pattern, no program. Every word is checked before
-# anything is done. Files and a kernel's command line come on standard input, so root opens no file
-# that the account has named.
+# It belongs to root, mode 0755, in /usr/local/sbin; the sudoers file allows no other program. Its
+# arguments are a verb and plain words: no path, no pattern, no program. Every word is checked
+# before anything is done. Files and a kernel's command line come from standard input, so that root
+# opens no file named by the account.
 #
 #   prepare                      empties the folder of trials
-#   put kernel|module.ko|fragment.ko|guard SHA256 <FILE   keeps a file of the next trial, if whole
-#   arm METHOD <COMMAND-LINE     has the next start, and only that, be the trial's
-#   disarm METHOD                takes that back
+#   put kernel|module.ko|fragment.ko|guard SHA256 <FILE   stores a file of the next trial
+#   arm METHOD <COMMAND-LINE     makes the next boot, and only that one, boot the trial kernel
+#   disarm METHOD                undoes this
 #   armed METHOD                 prints yes or no
 #   inspect METHOD               prints what the boot method depends on
-#   start METHOD                 leaves the running kernel for the trial
-#   confirm                      gives the trial's guard its next lease
+#   start METHOD                 boots the trial kernel
+#   confirm                      renews the lease of the trial's guard
 #   load NUMBER [NAME=VALUE ...] loads the trial's module once, in a trial kernel only
 #   perf                         prints perf's version, or what to install
 #   profile NUMBER [NAME=VALUE ...]   loads it while perf samples all CPUs, likewise
-#   profiled                     prints perf's samples of that, added up by stack
-#   waits                        prints the waits for locks during that, if the kernel traces them
+#   profiled                     prints perf's samples of that load, summed by stack
+#   waits                        prints the lock waits during that load, if the kernel traces them
 #   fragment [NAME=VALUE ...]    loads the trial's module that fragments memory, likewise
 #   kmsg                         prints the kernel log as it grows
 #   dmesg                        prints the kernel log
-#   pagetypes                    prints how free memory is split by kind and order
-#   pstore                       prints what the firmware kept of a panic since the last trial
-#   tune SECONDS [KNOB=VALUE ...]   reads all knobs and sets some, for so long at most
-#   restore                      puts the knobs back
-#   reboot, reboot-now           leaves the running kernel, in order or at once
+#   pagetypes                    prints free memory by kind and order
+#   pstore                       prints panics that the firmware kept since the last trial
+#   tune SECONDS [KNOB=VALUE ...]   reads all knobs and sets some, for at most that long
+#   restore                      restores the knobs
+#   reboot, reboot-now           restarts the host, cleanly or at once
 set -u
 umask 022
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
-run=/run/vmapbench # the journal of knobs; void after a start, as no knob survives one
+run=/run/vmapbench # the journal of knobs; a restart removes it, and resets the knobs
 unit=vmapbench-restore
 tab=$(printf '\t')
 tracing=/sys/kernel/tracing
@@ -58,7 +58,7 @@ in_trial() {
 # --- The files of a trial, in a folder that only root can change
 
 prepare() {
-    rm -rf -- "$folder" && mkdir -- "$folder" || fail "$folder cannot be made anew"
+    rm -rf -- "$folder" && mkdir -- "$folder" || fail "$folder cannot be created"
 }
 
 put() { # name, digest
@@ -68,24 +68,24 @@ put() { # name, digest
     esac
     case $2 in *[!0-9a-f]*) refuse "a SHA-256 is 64 hexadecimal digits" ;; esac
     [ ${#2} -eq 64 ] || refuse "a SHA-256 is 64 hexadecimal digits"
-    [ -d "$folder" ] || refuse "prepare comes first"
+    [ -d "$folder" ] || refuse "use prepare first"
     cat >"$folder/$1.part" && [ "$(sha256sum <"$folder/$1.part")" = "$2  -" ] &&
         mv -- "$folder/$1.part" "$folder/$1" && return
     rm -f -- "$folder/$1.part"
     fail "the $1 did not arrive whole; is the disk full?"
 }
 
-# --- Starting a trial once. Each boot method has METHOD_arm COMMAND-LINE, METHOD_disarm,
-# METHOD_armed, METHOD_inspect and METHOD_start; a - in its name is a _ there.
+# --- Booting a trial once. Each boot method has METHOD_arm COMMAND-LINE, METHOD_disarm,
+# METHOD_armed, METHOD_inspect and METHOD_start, with _ for - in its name.
 
 @METHODS@
 arm() { # function prefix
-    in_trial && refuse "a trial kernel runs; only the known-good kernel arms the next one"
+    in_trial && refuse "a trial kernel is running; only the known-good kernel can arm the next one"
     line=$(head -c 4096)
     [ "$(printf %s "$line" | tr -d '\040-\176' | wc -c)" -eq 0 ] && [ ${#line} -le 2047 ] ||
-        refuse "a command line is up to 2047 printable characters of ASCII"
+        refuse "a command line has at most 2047 printable ASCII characters"
     for word in rdinit=/vmapbench/guard vmapbench.trial=; do
-        case " $line" in *" $word"*) ;; *) refuse "this command line has no $word" ;; esac
+        case " $line" in *" $word"*) ;; *) refuse "the command line has no $word" ;; esac
     done
     (umask 077 && cat -- "$folder/guard" "$initrd" >"$folder/initrd") ||
         fail "the initial file system cannot be written; is the disk full?"
@@ -106,9 +106,9 @@ with_method() { # verb, method
 
 # --- The module
 
-# $1: the folder, $2: number of the load, then the parameters. In a session of its own, so that a
-# cut connection costs nothing; result.NUMBER appears whole. insmod calls finit_module once, and has
-# no second way as modprobe of busybox has: test_vmalloc's init fails on purpose when it is done.
+# $1: the folder, $2: number of the load, then the parameters. Runs in a session of its own, so that
+# it survives the connection; result.NUMBER is written atomically. insmod calls finit_module once
+# and, unlike busybox, tries nothing else: test_vmalloc's init fails on purpose when it is done.
 load_once='
     now() { while read -r a b ns _; do [ "$a $b" != "now at" ] || return; done </proc/timer_list; }
     folder=$1 result=$1/result.$2
@@ -122,7 +122,7 @@ load_once='
 '
 
 check_parameters() {
-    in_trial || refuse "this is no trial kernel; modules are loaded in one only"
+    in_trial || refuse "not a trial kernel: modules are loaded in a trial kernel only"
     for word; do
         case $word in [A-Za-z_]*=*) ;; *) refuse "a parameter is NAME=VALUE" ;; esac
     done
@@ -146,7 +146,7 @@ load() { # number, parameters
 
 find_perf() {
     export PERF_CONFIG=/dev/null
-    # Ubuntu's /usr/bin/perf only finds the one that was made for the running kernel.
+    # Ubuntu's /usr/bin/perf finds only the perf built for the running kernel.
     for perf in perf /usr/lib/linux-tools/*/perf /usr/lib/linux-tools-*/perf; do
         "$perf" version 2>/dev/null && return
     done
@@ -172,7 +172,7 @@ profile() { # number, parameters
     check_parameters "$@"
     find_perf >/dev/null
     trace_locks 2>/dev/null
-    echo 1 >/proc/sys/kernel/kptr_restrict # at 2 nobody learns the functions' names
+    echo 1 >/proc/sys/kernel/kptr_restrict # 2 would hide the functions' names
     setsid "$perf" record --quiet --all-cpus --all-kernel -g --kernel-callchains -F "$rate" \
         --no-buildid --no-buildid-cache --max-size=1G -o "$folder/perf.data" -- \
         sh -c "$load_once" sh "$folder" "$number" "$@" </dev/null >"$folder/perf.log" 2>&1 &
@@ -180,7 +180,7 @@ profile() { # number, parameters
 }
 
 profiled() {
-    in_trial || refuse "this is no trial kernel; nothing is profiled in another"
+    in_trial || refuse "not a trial kernel: only a trial kernel is profiled"
     find_perf >/dev/null
     "$perf" report -i "$folder/perf.data" --stdio -q --no-children -F sample -s pid \
         --max-stack 40 -g folded,0,caller,count --percent-limit 0 --kallsyms /proc/kallsyms \
@@ -207,7 +207,7 @@ knobs() {
 END
 }
 
-# Sets $value: the first line of file $1, or the chosen word where it shows a choice in brackets.
+# Sets $value: the first line of file $1, or the word in brackets if it has one.
 read_knob() {
     value=
     if [ "$1" = /proc/swaps ]; then
@@ -221,7 +221,7 @@ read_knob() {
     case $value in *\[*\]*) value=${value#*\[} value=${value%%\]*} ;; esac
 }
 
-# Calls $1 for each file of each knob with $name, $path, $value and $wanted (- unless a pair sets it).
+# Calls $1 for each file of each knob, with $name, $path, $value, and $wanted (- if not to be set).
 each_file() { # function, KNOB=VALUE ...
     action=$1
     shift
@@ -276,8 +276,8 @@ give_up() {
     fail "$1: nothing was changed"
 }
 
-# What is there is in the journal, and a systemd timer that restores it is running, before anything
-# is changed: whatever becomes of the harness, the host is put right.
+# Before anything is changed, the values found are in the journal, and a systemd timer that restores
+# them is running, so that they are restored even if the harness dies.
 promise_to_restore() { # KNOB=VALUE ...
     mkdir -p "$run" && each_file note_knob "$@" >"$run/journal.new" &&
         restore_script >"$run/restore" ||
@@ -285,7 +285,7 @@ promise_to_restore() { # KNOB=VALUE ...
     [ -s "$run/journal.new" ] || return 0
     mv "$run/journal.new" "$run/journal" || give_up "the journal cannot be kept"
     systemd-run --quiet --collect --unit=$unit --on-active="$seconds" \
-        --timer-property=AccuracySec=1s /bin/sh "$run/restore" || give_up "systemd takes no timer"
+        --timer-property=AccuracySec=1s /bin/sh "$run/restore" || give_up "systemd starts no timer"
 }
 
 tune() { # seconds, KNOB=VALUE ...
@@ -309,13 +309,13 @@ restore() {
 
 # --- Which verb
 
-takes() { # lowest and highest number of words that follow the verb, then all of them
-    [ $(($# - 3)) -ge "$1" ] && [ $(($# - 3)) -le "$2" ] || refuse "$3 takes another number of words"
+takes() { # least and greatest number of words after the verb, then all words
+    [ $(($# - 3)) -ge "$1" ] && [ $(($# - 3)) -le "$2" ] || refuse "wrong number of words for $3"
 }
 
 for word; do
     case $word in
-    '' | .* | *..* | *[!A-Za-z0-9_.,:=+-]*) refuse "a word with characters that none has" ;;
+    '' | .* | *..* | *[!A-Za-z0-9_.,:=+-]*) refuse "a word has characters that are not allowed" ;;
     esac
 done
 verb=${1-}

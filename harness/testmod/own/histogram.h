@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A histogram of times in ns with log2-linear buckets: 32 to each power of two, so that a bucket
- * is at most 1/32 of its times wide (3.2 %), and exact below 64 ns. Needs nothing of the kernel
- * but its types and div64_u64 (or what stands for them).
+ * A histogram of times in ns with log2-linear buckets: 32 for each power of two, so that a bucket
+ * is at most 1/32 of its times wide (3.2 %), and exact below 64 ns. Of the kernel it needs only the
+ * types and div64_u64, or replacements for them.
  */
 #ifndef VMAPBENCH_HISTOGRAM_H
 #define VMAPBENCH_HISTOGRAM_H
 
 #define SUB_BITS 5
-#define TOP_BITS 40 /* 18 minutes; longer times are counted as that */
+#define TOP_BITS 40 /* 18 minutes; longer times are in the last bucket */
 #define BUCKETS ((TOP_BITS - SUB_BITS + 1) << SUB_BITS)
 
 struct histogram {
@@ -29,7 +29,7 @@ static inline unsigned int bucket_of(u64 ns)
 	return (shift << SUB_BITS) + (ns >> shift);
 }
 
-/* Return the longest time that a bucket counts. */
+/* Return the longest time of a bucket. */
 static inline u64 bucket_end(unsigned int bucket)
 {
 	unsigned int shift;
@@ -59,7 +59,7 @@ static inline void add_histogram(struct histogram *sum, const struct histogram *
 		sum->bucket[i] += h->bucket[i];
 }
 
-/* Return the time that so many of a thousand calls do not exceed, to the end of its bucket. */
+/* Return the time that `share` of 1000 calls do not exceed, rounded up to the end of its bucket. */
 static inline u64 per_mille(const struct histogram *h, unsigned int share)
 {
 	u64 wanted = div64_u64(h->calls * share + 999, 1000), seen = 0;

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Cases that lib/test_vmalloc.c lacks, with the same parameters and the same lines in the log.
+ * Cases that lib/test_vmalloc.c lacks, with the same parameters and the same log format.
  *
  * Each loop of a case is an allocation and a free:
  *
- *   vmalloc_test      vmalloc and vfree of nr_pages pages, to hold the others against
- *   vmap_test         vmap and vunmap of nr_pages pages that are there already
+ *   vmalloc_test      vmalloc and vfree of nr_pages pages, to compare the others with
+ *   vmap_test         vmap and vunmap of nr_pages existing pages
  *   map_only_test     the same within the CPU's vmap block (vm_map_ram of at most BITS_PER_LONG
  *                     pages): neither an area nor a page is allocated
- *   ioremap_test      ioremap and iounmap of nr_pages pages that no device has; never touched
- *   remote_free_test  vmalloc on one CPU, vfree on another: each worker, bound to a CPU, hands
- *                     what it allocates to the next one
- *   mixed_sizes_test  256 areas a worker, of sizes as they were recorded, one at random replaced
+ *   ioremap_test      ioremap and iounmap of nr_pages pages of no device, which are not accessed
+ *   remote_free_test  vmalloc on one CPU, vfree on another: each worker, bound to a CPU, passes
+ *                     the areas that it allocates to the next one
+ *   mixed_sizes_test  replaces a random one of 256 areas per worker; sizes as recorded (sizes.h)
  *
- * With time_calls=1 every call is timed, and the log says for each case and call, over all workers:
+ * With time_calls=1 every call is timed, and the log has for each case and call, of all workers:
  *
  *   Latency: vmap_test alloc calls: 2000 p50: 1407 p99: 2111 p999: 3967 max: 51200 nsec
  *
- * Like test_vmalloc it fails to load on purpose when it is done. It needs no list of releases:
- * what it calls is exported to modules by every kernel that has a configuration for it.
+ * Like test_vmalloc it fails to load on purpose when it is done. It calls only functions that every
+ * supported kernel exports to modules.
  */
 #include <linux/cpumask.h>
 #include <linux/completion.h>
@@ -47,10 +47,10 @@
 	MODULE_PARM_DESC(name, msg)
 
 __param(int, nr_threads, 1, "Number of workers (min: 1 max: 65535)");
-__param(bool, sequential_test_order, true, "Cases in this order; no other is there");
+__param(bool, sequential_test_order, true, "Run the cases in order; there is no other order");
 __param(int, test_repeat_count, 1, "Passes of each case");
 __param(int, test_loop_count, 1000000, "Loops of one pass");
-__param(int, nr_pages, 1, "Pages of an area, where the case does not say it");
+__param(int, nr_pages, 1, "Pages of an area, unless the case defines it");
 __param(bool, time_calls, false, "Time every call, and report percentiles");
 __param(int, run_test_mask, 63, "Set tests specified in the mask.\n\n"
 	"\t\tid: 1,  name: vmalloc_test\n"
@@ -64,7 +64,7 @@ enum call { ALLOC, FREE, CALLS };
 
 static const char * const call_names[CALLS] = { "alloc", "free" };
 
-/* What a worker hands to the next one; one writes, one reads. */
+/* Areas that a worker passes to the next one: single producer, single consumer. */
 #define RING 64
 
 struct ring {
@@ -77,7 +77,7 @@ struct worker {
 	struct task_struct *task;
 	int number;
 	u64 random;
-	struct histogram *times; /* CALLS of them, or NULL */
+	struct histogram *times; /* CALLS of them; NULL without time_calls */
 	struct ring ring; /* filled by this worker, emptied by the next */
 	unsigned long cycles;
 };
@@ -237,7 +237,7 @@ static int ioremap_test(struct worker *w)
 #endif
 }
 
-/* Take what the worker before this one has handed over; return how many areas. */
+/* Free the areas passed by the previous worker; return how many. */
 static int free_handed_over(struct worker *w)
 {
 	struct ring *ring = &workers[(w->number + nr_threads - 1) % nr_threads].ring;
@@ -250,6 +250,7 @@ static int free_handed_over(struct worker *w)
 	return count;
 }
 
+/* Pass an area to the next worker; false if the ring is full. */
 static bool hand_over(struct worker *w, void *area)
 {
 	struct ring *ring = &w->ring;
@@ -263,8 +264,8 @@ static bool hand_over(struct worker *w, void *area)
 }
 
 /*
- * Every worker hands over test_loop_count areas and frees as many, so all of them come to an end.
- * Where an allocation fails, the others still get their number of (empty) areas.
+ * Every worker passes on test_loop_count areas and frees as many, so that all of them finish. If an
+ * allocation fails, NULL is passed on, so that the next worker gets its number.
  */
 static int remote_free_test(struct worker *w)
 {
@@ -295,11 +296,12 @@ static int remote_free_test(struct worker *w)
 	return failed;
 }
 
-/* Areas by size as recorded; see sizes.h, which benchmarks/area_sizes.py wrote. */
+/* Recorded sizes of areas; benchmarks/area_sizes.py writes sizes.h. */
 static const struct { u32 pages, count; } sizes[] = {
 #include "sizes.h"
 };
 
+/* A size in pages, at random with the recorded frequencies. */
 static u32 recorded_size(struct worker *w)
 {
 	u32 all = 0, chosen, i;
@@ -350,10 +352,11 @@ struct result {
 	u64 usec;
 };
 
-static struct result *results; /* of each worker, of each case */
-static struct histogram *latencies; /* of each case, of each call; all workers */
+static struct result *results; /* per worker and case */
+static struct histogram *latencies; /* per case and call, of all workers */
 static DEFINE_MUTEX(latencies_lock);
 
+/* Run all passes of a case, and add its histograms to those of all workers. */
 static void run_case(struct worker *w, int number)
 {
 	struct result *result = &results[w->number * ARRAY_SIZE(cases) + number];
@@ -402,7 +405,7 @@ static void run_all(void)
 	int i;
 
 	all_started = true;
-	atomic_set(&unfinished, 1); /* until all are started */
+	atomic_set(&unfinished, 1); /* 1 until all are started */
 	for (i = 0; i < nr_threads; i++) {
 		struct worker *w = &workers[i];
 
@@ -419,7 +422,7 @@ static void run_all(void)
 	if (atomic_dec_and_test(&unfinished))
 		complete(&all_done);
 	while (!wait_for_completion_timeout(&all_done, HZ))
-		; /* so that nobody takes this for a hung task */
+		; /* with a timeout, so that it is not reported as a hung task */
 	for (i = 0; i < nr_threads; i++)
 		if (!IS_ERR(workers[i].task))
 			kthread_stop(workers[i].task);
@@ -466,6 +469,7 @@ static void free_all(void)
 	kvfree(workers);
 }
 
+/* Limit the parameters to valid values, and allocate; free_all() also frees after an error. */
 static int prepare(void)
 {
 	int i;
@@ -498,7 +502,7 @@ static int __init vmapbench_cases_init(void)
 		report_latencies();
 	}
 	free_all();
-	return error ? error : -EAGAIN; /* so that it is unloaded at once */
+	return error ? error : -EAGAIN; /* -EAGAIN: it is unloaded at once */
 }
 
 module_init(vmapbench_cases_init);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Fragments the machine's free memory, the same way each time, and keeps it so while it is loaded.
+ * Fragments the machine's free memory, in the same way each time, for as long as it is loaded.
  *
- * It allocates single pages until it has `percent` of what was free, then gives back all of them
- * but the first page of each naturally aligned group of 2^order pages. What it keeps cannot be
- * moved, so no compaction makes a free block of 2^order pages there.
+ * It allocates single pages until it has `percent` of the free memory, then frees all of them but
+ * the first of each naturally aligned group of 2^order pages. Pages that it keeps cannot be moved,
+ * so compaction cannot create a free block of 2^order pages there.
  *
  *   vmapbench_fragment: order 4 percent 80: took 160211 pages, kept 10034
  */
@@ -24,7 +24,7 @@ static int percent = 80;
 module_param(percent, int, 0444);
 MODULE_PARM_DESC(percent, "Share of the free memory that is fragmented (1 to 95)");
 
-/* Each page that is held begins with the address of the next. */
+/* A list: each page begins with the address of the next. */
 static void **held;
 
 static void give_back(void **page)
@@ -32,6 +32,7 @@ static void give_back(void **page)
 	free_page((unsigned long)page);
 }
 
+/* Allocate so many pages, or fewer if there are no more; return how many. */
 static unsigned long take(unsigned long wanted)
 {
 	unsigned long taken = 0;
@@ -49,7 +50,7 @@ static unsigned long take(unsigned long wanted)
 	return taken;
 }
 
-/* Return how many pages are kept. */
+/* Free all but one page of each group; return how many are kept. */
 static unsigned long keep_one_of(unsigned long group)
 {
 	void **page = held, **next;

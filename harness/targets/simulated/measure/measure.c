@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Measures what a machine model needs, on the x86-64 machine that it runs on. A line a figure:
+ * Measures what a machine model needs, on this x86-64 machine, and prints one line per figure:
  *
  *   measure topology            cpu N core LIST complex LIST die ID package ID
  *   measure core CPU            NAME VALUE: clock_mhz, pause_cycles, atomic_cycles, ...
  *   measure pair CPU CPU        transfer_ns: half of a compare-exchange round trip, median
  *   measure contended CPU...    contended_ns: between two updates of one line by all of them
- *   measure latency CPU KIB     latency_ns: of a dependent load somewhere in so much memory
+ *   measure latency CPU KIB     latency_ns: of a dependent load within so much memory
  *
- * Every figure is the best or the median of many short runs, so that what else the machine does
- * hardly shows.
+ * Every figure is the best or the median of many short runs, so that other programs hardly affect
+ * it.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BATCHES 200 /* where one takes so little time that a busy machine leaves some alone */
+#define BATCHES 200 /* each so short that some are undisturbed on a busy machine */
 #define MOST_CPUS 1024
 #define LINE 64
 
@@ -63,7 +63,7 @@ static double median(double *values, unsigned count)
 
 /* --- one core --- */
 
-/* Dependent additions take a cycle each. */
+/* Dependent additions take one cycle each. */
 static void add_chain(uint64_t turns)
 {
 	uint64_t value = 1;
@@ -104,7 +104,7 @@ static void clearing(uint64_t turns)
 	}
 }
 
-/* The least ns that a turn of `body` takes: an interrupt makes a run longer, never shorter. */
+/* The least ns of an iteration of `body`: an interrupt makes a run longer, never shorter. */
 static double best(void (*body)(uint64_t), uint64_t turns)
 {
 	double least = 1e18;
@@ -125,7 +125,7 @@ static void measure_core(unsigned cpu)
 	double cycle;
 
 	run_on(cpu);
-	best(add_chain, 200000); /* the clock rises first */
+	best(add_chain, 200000); /* until the clock has risen */
 	cycle = best(add_chain, 20000) / 8;
 	printf("clock_mhz %.0f\n", 1000 / cycle);
 	printf("pause_cycles %.1f\n", best(pauses, 200) / 8 / cycle);
@@ -150,10 +150,10 @@ static void measure_latency(unsigned cpu, size_t kib)
 		fprintf(stderr, "no %zu KiB of memory\n", kib);
 		exit(1);
 	}
-	madvise(lines, count * LINE, MADV_HUGEPAGE); /* so that page walks do not count */
+	madvise(lines, count * LINE, MADV_HUGEPAGE); /* to avoid page walks */
 	for (size_t i = 0; i < count; i++)
 		order[i] = i;
-	for (size_t i = count - 1; i > 0; i--) { /* one circle through all of them */
+	for (size_t i = count - 1; i > 0; i--) { /* one cycle through all of them */
 		uint32_t kept = order[i];
 		size_t j;
 
@@ -193,7 +193,7 @@ static struct {
 
 #define TRIPS 100
 
-/* `times`: NULL, or where to keep how long each batch took. */
+/* Increment the ball in turn with the other CPU. `times`: when each batch began, or NULL. */
 static void play(uint64_t from, double *times)
 {
 	for (uint64_t i = 0; i < BATCHES * TRIPS; i++) {
