@@ -384,6 +384,21 @@ static int user_bits(void)
 	return 0;
 }
 
+/* Report the kernel's ELF notes in hex; its build id is among them. */
+static void say_notes(void)
+{
+	size_t length;
+	char *notes = read_file("/sys/kernel/notes", &length);
+	char *hex = notes ? malloc(2 * length + 1) : NULL;
+
+	for (size_t i = 0; hex && i < length; i++)
+		sprintf(hex + 2 * i, "%02x", (unsigned char)notes[i]);
+	if (hex)
+		frame("notes", hex, 2 * length);
+	free(hex);
+	free(notes);
+}
+
 static void say_ready(void)
 {
 	struct utsname name;
@@ -411,6 +426,7 @@ static void carry_out(char *line)
 	else if (!strcmp(verb, "nonce")) {
 		snprintf(nonce, sizeof(nonce), "%s", arguments);
 		say_ready();
+		say_notes();
 	} else if (!strcmp(verb, "write"))
 		write_file(arguments);
 	else if (!strcmp(verb, "load"))

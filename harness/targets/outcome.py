@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from harness.build.build_id import build_id_in_notes
 from harness.guest.frames import Frame, parse_fields
 from harness.guest.memory import FILES, add_file
 from harness.spec.architecture import by_machine
@@ -105,6 +106,8 @@ def _facts(frames: list[Frame]) -> dict[str, Any]:
             facts = {**said, **facts}  # what it says replaces nothing of ours
             if levels := _paging_levels(said):
                 facts["conditions"] = {"paging_levels": str(levels)}
+        elif frame.name == "notes" and re.fullmatch(r"([0-9a-f]{2}){0,65536}", frame.content):
+            facts["build_id"] = build_id_in_notes(bytes.fromhex(frame.content))
         elif frame.name == "moment" and re.fullmatch(r"[a-z0-9 ]{1,40}", frame.content):
             facts["memory"].append({"moment": frame.content})
         elif frame.name in (*FILES, "lazy") and facts["memory"]:  # of the last moment, see init.c

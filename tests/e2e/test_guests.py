@@ -65,6 +65,14 @@ def request_for(built, tmp_path):
     return make
 
 
+def test_a_guest_that_runs_another_build_is_refused(target, request_for, built):
+    """As if the image in the cache were of another build than its vmlinux."""
+    asked = request_for("single-node")
+    other = replace(asked.kernel, image=built("vmap-nodes").image)
+    with pytest.raises(InfrastructureError, match=r"another kernel than single-node: build id"):
+        target.boot(replace(asked, kernel=other), lambda _: None)
+
+
 def boot(target, request):
     return target.boot(request, lambda _: None)
 

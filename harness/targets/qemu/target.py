@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.build.build_id import build_id_of
+from harness.build.kernel import BuiltKernel
 from harness.errors import InfrastructureError, InputError, ToolError
 from harness.guest.initramfs import (
     base_archive,
@@ -316,7 +318,7 @@ def write_initramfs(
 ) -> str:
     """Write the initramfs whose init carries out `lines` to the boot's folder; return its nonce.
 
-    Shared by every QEMU-based target.
+    Shared by every QEMU-based target. Raises InfrastructureError if the guest ran another kernel.
     """
     nonce = new_nonce()
     init = ensure_init(cache, runner, arch)
@@ -339,7 +341,7 @@ def boot_guest(
 ) -> BootResult:
     """Run one guest to its end, or until `enough`, and return what it said.
 
-    Shared by every QEMU-based target.
+    Shared by every QEMU-based target. Raises InfrastructureError if the guest ran another kernel.
     """
     outcome = watch_guest(
         argv_for, request.folder, nonce, len(request.loads), limits, runner, progress, env, enough
@@ -347,7 +349,17 @@ def boot_guest(
     (request.folder / "initramfs").unlink(missing_ok=True)
     if outcome.kernel_log is not None:
         (request.folder / "kernel.log").write_text(outcome.kernel_log, encoding="utf-8")
+    _require_kernel(request.kernel, outcome.facts.get("build_id", ""))
     return outcome
+
+
+def _require_kernel(kernel: BuiltKernel, build_id: str) -> None:
+    """Raise InfrastructureError where a guest ran another kernel, as a damaged cache may have."""
+    if build_id and build_id != (expected := build_id_of(kernel.vmlinux)):
+        raise InfrastructureError(
+            f"the guest ran another kernel than {kernel.spec.name}: build id {build_id}, "
+            f"expected {expected}\n  next: remove {kernel.vmlinux.parent} to build it again"
+        )
 
 
 def _set_aside(folder: Path, name: str) -> None:

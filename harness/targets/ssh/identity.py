@@ -2,10 +2,8 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from elftools.elf.elffile import ELFFile
-
+from harness.build.build_id import build_id_in_notes
 from harness.targets.ssh.shell import HostAnswerError, Shell
 
 _FILES = {  # and what they hold: one line
@@ -14,7 +12,6 @@ _FILES = {  # and what they hold: one line
     "/proc/version": r"Linux version .{1,4000}",
     "/proc/cmdline": r".{0,8192}",
 }
-_NT_GNU_BUILD_ID = 3
 
 
 @dataclass(frozen=True)
@@ -61,31 +58,6 @@ def _invalid_answer(shell: Shell, file: str, said: str) -> str:
         f"host {shell.name}: {file} is {said.strip()[:80]!r}, which it cannot be\n"
         "  do the start-up files of the account's shell (~/.bashrc) print? make them quiet"
     )
-
-
-def build_id_in_notes(notes: bytes) -> str:
-    """Return the GNU build id in a chain of ELF notes (/sys/kernel/notes), in hex, or nothing."""
-    at = 0
-    while at + 12 <= len(notes):
-        name_size, size, kind = (
-            int.from_bytes(notes[at + i : at + i + 4], "little") for i in (0, 4, 8)
-        )
-        name_at = at + 12
-        content_at = name_at + -(-name_size // 4) * 4
-        name = notes[name_at : name_at + name_size].rstrip(b"\0")
-        if kind == _NT_GNU_BUILD_ID and name == b"GNU":
-            return notes[content_at : content_at + size].hex()
-        at = content_at + -(-size // 4) * 4
-    return ""
-
-
-def build_id_of(vmlinux: Path) -> str:
-    """Return the build id of a built kernel in hex; empty when it has none."""
-    with vmlinux.open("rb") as file:
-        for section in ELFFile(file).iter_sections("SHT_NOTE"):
-            if found := build_id_in_notes(section.data()):
-                return found
-    return ""
 
 
 def mismatches(running: Running, release: str, build_id: str, nonce: str) -> list[str]:

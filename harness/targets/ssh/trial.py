@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.build.build_id import build_id_of
 from harness.errors import InfrastructureError, ToolError
 from harness.guest.memory import FILES, UNFRAGMENTED, add_file, moments
 from harness.spec.host import HostSpec
@@ -14,7 +15,7 @@ from harness.targets.base import BootRequest, Judgement, Progress
 from harness.targets.ssh.boot_method import Trial
 from harness.targets.ssh.explain import PROFILE, WAITS
 from harness.targets.ssh.helper import trial_folder
-from harness.targets.ssh.identity import build_id_of, mismatches
+from harness.targets.ssh.identity import mismatches
 from harness.targets.ssh.kmsg import FOLLOW, KmsgLog
 from harness.targets.ssh.restore import Connect, ReachableHost, known_good, wait_for
 from harness.targets.ssh.shell import Following, HostAnswerError, Shell

@@ -136,6 +136,20 @@ def test_page_tables_of_another_depth_are_another_machine(said, levels):
     assert "conditions" not in judge([READY, LOADED, LOG]).facts
 
 
+@pytest.mark.parametrize(
+    ("notes", "build_id"),
+    [
+        ("040000000200000003000000474e5500abcd0000", {"build_id": "abcd"}),
+        ("00", {"build_id": ""}),
+        ("0", {}),
+        ("zz", {}),
+    ],
+)
+def test_a_guest_says_which_build_it_runs(notes, build_id):
+    facts = judge([READY, Frame("notes", notes, True), LOADED, LOG]).facts
+    assert {name: facts[name] for name in ("build_id",) if name in facts} == build_id
+
+
 @pytest.mark.parametrize("number", ["--5", "²", "1" + "0" * 30, "9" * 5000, "-1", ""])
 def test_no_number_of_a_guest_is_larger_than_a_store_keeps(number):
     ready = Frame("ready", f"release=7.3 cpus=2 meminfo_kib=x files={number}", True)

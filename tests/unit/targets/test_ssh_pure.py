@@ -2,10 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.build.build_id import build_id_in_notes
 from harness.errors import InputError
 from harness.spec.document import parse_document
 from harness.spec.host import HostSpec
-from harness.targets.ssh.identity import Running, build_id_in_notes, mismatches
+from harness.targets.ssh.identity import Running, mismatches
 from harness.targets.ssh.kmsg import KmsgLog
 from harness.targets.ssh.power import cycle_argv, http_request
 from harness.targets.ssh.transport import command_line
