@@ -17,18 +17,19 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 import pandas as pd
+from scipy.optimize import brentq
 
 from benchmarks.simulated import symbols_of, windows_in
 from harness.build.cache import cache_folder
 from harness.build.kernel import BuiltKernel, ensure_kernel
-from harness.model.costs import pair_costs
+from harness.model.costs import MachineCosts, pair_costs
 from harness.model.predict import load_calibration, predict_point
 from harness.model.timing import Design, Prediction
 from harness.process import SubprocessRunner
@@ -218,7 +219,12 @@ def measured(lines: Iterable[str]) -> list[dict[str, Any]]:
 @functools.cache
 def prediction(variant: str, side: str, jobs: int, near_locks: bool) -> Prediction:
     """Return the timing model's, which knows 6.12 with one node and with all."""
-    costs = replace(model_costs(machine_of(variant, jobs)), near_locks=near_locks)
+    costs = model_costs(machine_of(variant, jobs))
+    return prediction_at(replace(costs, near_locks=near_locks), side, jobs)
+
+
+def prediction_at(costs: MachineCosts, side: str, jobs: int) -> Prediction:
+    """Return the timing model's with these costs."""
     design = Design(1 if side == "before" else jobs)
     point = predict_point(load_calibration(), costs, "fix_size", jobs, design, PAIRS, cleared=True)
     return point.prediction
@@ -231,6 +237,55 @@ def predicted(variant: str, *, near_locks: bool = False) -> dict[tuple[str, int]
         for side in SIDES
         for jobs in JOBS
     }
+
+
+def _transfers(costs: MachineCosts, factor: float) -> MachineCosts:
+    same_core, same_complex, same_die, any_other = costs.transfer_ns
+    changed = tuple(factor * ns for ns in (same_complex, same_die, any_other))
+    return replace(costs, transfer_ns=(same_core, *changed))
+
+
+def _work(costs: MachineCosts, factor: float) -> MachineCosts:
+    return replace(
+        costs,
+        instruction_ns=factor * costs.instruction_ns,
+        atomic_ns=factor * costs.atomic_ns,
+        byte_ns=factor * costs.byte_ns,
+    )
+
+
+# What one cost of the model is multiplied by, alone.
+CHANGES = {"transfers between cores": _transfers, "work of a CPU": _work}
+LEAST_FACTOR = 0.01
+
+
+def required(
+    side: str, jobs: int, us: float, change: Callable[[MachineCosts, float], MachineCosts]
+) -> float | None:
+    """Return the factor at which the model takes `us` a pair; None if 0.01 is not small enough."""
+    as_cited = model_costs(machine_of("nearest-first", jobs))
+
+    def error(exponent: float) -> float:
+        costs = change(as_cited, math.exp(exponent))
+        return 1e6 * jobs / prediction_at(costs, side, jobs).pairs_per_s / us - 1
+
+    low, high = math.log(LEAST_FACTOR), math.log(4)
+    if error(low) > 0:
+        return None
+    return math.exp(float(brentq(error, low, high, xtol=0.01)))
+
+
+def requirements(real: Curve) -> str:
+    """Return the table of what one cost would have to be for the model to give the real curve."""
+    lines = ["| side | jobs | " + " | ".join(CHANGES) + " |", "|---|---|" + "---|" * len(CHANGES)]
+    for side in SIDES:
+        for jobs in JOBS[1:]:
+            cells = []
+            for change in CHANGES.values():
+                factor = required(side, jobs, real[side, jobs], change)
+                cells.append("no factor is enough" if factor is None else f"x {factor:.2f}")
+            lines.append(f"| {side} | {jobs} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def one_node() -> str:
@@ -359,6 +414,10 @@ def write_page() -> None:
     parts = [f"**{side.title()}**, us a pair:\n\n{table(real, shown, side)}\n" for side in SIDES]
     parts += [f"The goals, and the worst error:\n\n{goals(real, shown)}\n"]
     parts += [f"The one node's lazy lock in the model, a visit:\n\n{one_node()}\n"]
+    words = (
+        "What one cost of the model would have to be multiplied by, to give the published figure:"
+    )
+    parts += [f"{words}\n\n{requirements(real)}\n"]
     if rows:
         parts += [f"Where all CPUs spend their time:\n\n{spent(rows)}\n"]
     head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
