@@ -10,7 +10,10 @@ from harness.targets.ssh.explain import account_of, folded_stacks
 from harness.targets.ssh.helper import SAMPLES_PER_S
 
 # Of perf 6.1 on Linux 6.18, two CPUs: `cat` of /proc/vmallocinfo and /proc/slabinfo.
-REAL = (Path(__file__).parents[2] / "data/perf/report.txt").read_text()
+DATA = Path(__file__).parents[2] / "data/perf"
+REAL = (DATA / "report.txt").read_text()
+# The same perf, run by the helper while it loaded test_vmalloc in a guest with Linux 6.12.
+MODULE = (DATA / "module.txt").read_text()
 MADE_UP = """\
             12        0:swapper
 12 secondary_startup_64;do_idle;intel_idle
@@ -39,6 +42,14 @@ def test_every_sample_that_perf_printed_is_counted():
     assert stacks.total() == sum(samples) - 1
     assert any(names[-2:] == ("seq_printf", "vsnprintf") for names in stacks)
     assert all(name not in ("[unknown]", "[module]") for names in stacks for name in names)
+
+
+def test_the_module_that_perf_cannot_name_is_named():
+    stacks = folded_stacks(MODULE)
+    assert stacks["ret_from_fork_asm", "ret_from_fork", "kthread", "[module]", "[module]", "vfree"]
+    assert any(names[4:6] == ("[module]", "vmalloc_noprof") for names in stacks)
+    assert not any(name.startswith("0x") for names in stacks for name in names)
+    assert "default_idle" not in {name for names in stacks for name in names}
 
 
 def test_an_account_has_the_slow_path_apart_and_nothing_of_the_idle_task():
