@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.flow.build.conftest import cache, kernels  # noqa: F401  a toy kernel and its cache
+from tests.synthetic_runs import RUN, write_synthetic_run
 
 VMAPBENCH = [sys.executable, "-m", "harness.cli.main"]
 PLAYBOOK = """\
@@ -49,6 +50,14 @@ def wait_for(condition, timeout_s=120.0):
         time.sleep(0.05)
 
 
+def assert_interrupted(process):
+    """Wait for the end of a command whose standard error is a pipe, and look how it ended."""
+    said = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 130, said
+    assert said.endswith("\ninterrupted\n")
+    assert "Traceback" not in said
+
+
 def leftovers(cache):  # noqa: F811
     """What a command left running or lying around: its build folder, programs working in it."""
     running = []
@@ -66,11 +75,39 @@ def leftovers(cache):  # noqa: F811
 def test_a_signal_ends_the_build_and_cleans_up(slow_build, cache, number, words):  # noqa: F811
     process = slow_build(*words, stderr=subprocess.PIPE)
     process.send_signal(number)
-    said = process.communicate(timeout=120)[1].decode()
-    assert process.returncode == 130
-    assert said.endswith("\ninterrupted\n")
-    assert "Traceback" not in said
+    assert_interrupted(process)
     wait_for(lambda: not leftovers(cache))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_wait_for_another_build(slow_build, cache, tmp_path, number):  # noqa: F811
+    builder = slow_build("build", "toy", stderr=subprocess.PIPE)
+    with (tmp_path / "said").open("wb") as said:
+        waiting = slow_build("build", "toy", stderr=said)
+    wait_for(lambda: b"waiting for another process" in (tmp_path / "said").read_bytes())
+    waiting.send_signal(number)
+    assert waiting.wait(120) == 130
+    assert (tmp_path / "said").read_bytes().endswith(b"\ninterrupted\n")
+    assert builder.poll() is None
+    assert list(cache.folder.glob("building/*/build.log"))
+    builder.send_signal(number)
+    assert_interrupted(builder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_page_is_drawn_leaves_the_page_before(start, tmp_path, number):
+    write_synthetic_run(tmp_path, thread_counts=(1, 2, 4)).close()
+    folder = tmp_path / RUN
+    (folder / "index.html").write_text("the page before")
+    argv = [*VMAPBENCH, "report", "latest", "--reports", str(tmp_path)]
+    process = start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for((folder / "samples.csv").exists)  # written before the page, which takes seconds
+    process.send_signal(number)
+    assert_interrupted(process)
+    assert (folder / "index.html").read_text() == "the page before"
+    assert {path.name for path in folder.iterdir()} <= {
+        "index.html", "logs", "results.json", "samples.csv", "prediction.json"
+    }  # fmt: skip
 
 
 def test_a_terminal_that_goes_away_ends_the_build(slow_build, cache):  # noqa: F811

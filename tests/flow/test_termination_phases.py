@@ -122,6 +122,7 @@ GATE = ("gate", "toy", "--checks", "memory")
 PHASES = [
     pytest.param(("run", "qemu.yaml"), booting, signal.SIGHUP, id="run, booting"),
     pytest.param(("run", "simulated.yaml"), booting, signal.SIGTERM, id="simulated, booting"),
+    pytest.param(AB, compiling, signal.SIGHUP, id="ab, building"),
     pytest.param(AB, booting, signal.SIGTERM, id="ab, booting"),
     pytest.param(BISECT, compiling, signal.SIGTERM, id="bisect, building"),
     pytest.param(BISECT, booting, signal.SIGHUP, id="bisect, booting"),
