@@ -13,7 +13,7 @@ _HELD: tuple[int, ...] = (signal.SIGINT, *_SIGNALS)
 
 @contextlib.contextmanager
 def termination_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt in this block, in the main thread, on the first SIGTERM or SIGHUP.
+    """Do in this block, in the main thread, on the first SIGTERM or SIGHUP what Ctrl-C does.
 
     Further ones (a shell and the kernel may both send SIGHUP) do not interrupt the cleanup. A
     process started with SIGHUP ignored, as by nohup, keeps ignoring it. Output to a terminal that
@@ -21,13 +21,17 @@ def termination_interrupts() -> Iterator[None]:
     """
     terminals = [number for number in (0, 1, 2) if os.isatty(number)]
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+    def interrupt(_number: int, frame: FrameType | None) -> None:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         for terminal in terminals:
             if not os.isatty(terminal):
                 os.dup2(os.open(os.devnull, os.O_RDWR), terminal)
-        raise KeyboardInterrupt
+        ctrl_c = signal.getsignal(signal.SIGINT)
+        if callable(ctrl_c):  # asyncio.run has one that cancels its main task
+            ctrl_c(signal.SIGINT, frame)
+        else:
+            raise KeyboardInterrupt
 
     ours = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +141,41 @@ def test_a_command_that_waits_for_input_ends_too(start):
     process.terminate()
     assert b"interrupted" in process.communicate(timeout=60)[1]
     assert process.returncode == 130
+
+
+CANCEL = """\
+import asyncio
+from harness.signals import termination_interrupts
+
+async def main():
+    other = asyncio.create_task(asyncio.sleep(600))
+    await asyncio.sleep(0)
+    try:
+        print("waits", flush=True)
+        await asyncio.sleep(600)
+    finally:
+        print("other cancelled" if other.cancelling() else "orderly")
+
+with termination_interrupts():
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_an_event_loop_ends_its_main_task_first(start, number):
+    """Else QEMU's monitor is left at once by all of its tasks, which prints tracebacks."""
+    process = start(
+        [sys.executable, "-c", CANCEL],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "waits\n"
+    wait_for(lambda: " S " in Path(f"/proc/{process.pid}/stat").read_text())
+    process.send_signal(number)
+    said, errors = process.communicate(timeout=60)
+    assert said == "orderly\n"
+    assert errors.endswith("\nKeyboardInterrupt\n")
 
 
 def test_what_nohup_started_goes_on(start):

@@ -189,7 +189,9 @@ def test_in_a_boot_of_a_resumed_run(place, begin, kind, number):
     killed = begin(("run", f"{kind}.yaml"), booting)
     killed.kill()
     killed.wait()
+    deadline = time.monotonic() + 60
     while place.at_work:
+        assert time.monotonic() < deadline, place.at_work
         time.sleep(0.05)
     end(begin(("run", "--resume", "latest"), booting), number)
     assert_nothing_is_left(place)
