@@ -1,14 +1,12 @@
-"""One nightly run: find the kernels, measure the most informative first, report what is new.
+"""One nightly run: find the kernels, measure them by priority, report what is new.
 
-Every step leaves a consistent state and can be repeated, so that a nightly run that was killed is
-resumed: measurements are in the store (found by the text of their playbook), the rest in
+Every step leaves a consistent state and can be repeated, so that a killed nightly run can be
+resumed: the measurements are in the store, found by the text of their playbook, the rest is in
 `harness.nightly.state`.
 """
 
 import contextlib
 import dataclasses
-import datetime as dt
-import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +22,10 @@ from harness.nightly.deadline import Clock, Deadline, DeadlineReached
 from harness.nightly.deliver import Send
 from harness.nightly.findings import gate_notice, history_notices, run_notices, unconfirmed_notices
 from harness.nightly.notices import failure_key, failure_notice, failures_notice
+from harness.nightly.outbox import Outbox
 from harness.nightly.planned_job import PlannedJob, expected_s, render_playbook
 from harness.nightly.priority import Job, fits, needs_second_run, ranked
-from harness.nightly.state import Claim, NightlyRecord, NightlyState, Notice, PairRecord, load_state
+from harness.nightly.state import Claim, NightlyRecord, NightlyState, PairRecord, load_state
 from harness.nightly.status import claim_text
 from harness.report.collect import collect_report
 from harness.report.write import Written, write_results
@@ -40,14 +39,12 @@ from harness.store.store import Store
 
 Write = Callable[[Store, str, Path], Written]
 Gate = Callable[..., list[GateRow]]
-"""See `harness.run.gate.run_gate`."""
-
-_GIVE_UP_DAYS = 14  # after which a notice that cannot be delivered is dropped
+"""Checks a kernel; arguments as of `harness.run.gate.run_gate`."""
 
 
 @dataclass(frozen=True)
 class NightlyResult:
-    """How a nightly run ended. `summary`: one line, for cron; `errors`: of delivery."""
+    """How a nightly run ended. `summary`: one line; `errors`: of notices not delivered."""
 
     summary: str
     exit_code: int
@@ -56,9 +53,10 @@ class NightlyResult:
 
 @dataclass(frozen=True)
 class NightlyPlan:
-    """What a nightly run would do. `lines`: a job each, in order, then what is not measured.
+    """What a nightly run would do.
 
-    `whole`: every candidate is measured, in this run or later.
+    `lines`: the jobs in order, then what is not measured; `whole`: whether every candidate can be
+    measured, in this run or a later one.
     """
 
     lines: tuple[str, ...]
@@ -67,7 +65,11 @@ class NightlyPlan:
 
 @dataclass(frozen=True)
 class FoundJobs:
-    """The jobs of the candidates. `notes`: on mailboxes; `empty`: candidates without a kernel."""
+    """The jobs of all candidates and playbooks.
+
+    `failed`: what cannot be built; `notes`: lines on mailboxes, by candidate; `empty`: names of
+    candidates without any series.
+    """
 
     planned: list[PlannedJob]
     failed: list[Failed]
@@ -77,7 +79,11 @@ class FoundJobs:
 
 @dataclass
 class NightlyRun:
-    """The nightly runs of one file. `log` gets a line for each event; `send`: see `deliver`."""
+    """The nightly runs of a nightly file.
+
+    `log` receives a line for each event; `send`: from `harness.nightly.deliver.channels`; `write`
+    writes the page of a run, `gate` checks a kernel before it is measured.
+    """
 
     spec: NightlySpec
     session: Session
@@ -89,31 +95,39 @@ class NightlyRun:
 
     @property
     def folder(self) -> Path:
-        """Where state, notices and kernel files are kept."""
+        """The folder of the state, the notices and the kernel files."""
         return self.session.reports / "nightly" / self.spec.name
 
+    @property
+    def _outbox(self) -> Outbox:
+        return Outbox(self.folder, self.session.reports, self.clock, self.send, self.log)
+
     def run(self) -> NightlyResult:
-        """Measure and report, or resume that. Raises InputError where another process does."""
+        """Carry out the nightly run of the current date, or resume it.
+
+        Raises InputError if another process is doing so, and VmapbenchError if the run as a whole
+        fails; a job that fails is reported and the others go on.
+        """
         with exclusive_lock(
             self.folder / "lock", f"{self.folder}: another vmapbench is running it"
         ):
             state = load_state(self.folder / "state.json")
             record = open_record(state, self.clock)
             if record.ended:
-                errors = self._deliver(state)
+                errors = self._outbox.deliver(state)
                 return NightlyResult(f"{record.summary} (done before)", 3 if errors else 0, errors)
             try:
                 return self._run(state, record)
             except VmapbenchError as error:
-                self._notify(
+                self._outbox.notify(
                     state,
                     [failure_notice(f"nightly run {self.spec.name}", str(error), record.date)],
                 )
-                self._deliver(state)
+                self._outbox.deliver(state)
                 raise
 
     def plan(self) -> NightlyPlan:
-        """Return what this run would do; changes no state, boots nothing."""
+        """Return what `run` would do now; changes no state and boots nothing."""
         state = load_state(self.folder / "state.json")
         record = open_record(state, self.clock)
         with scratch_folder("nightly") as scratch:
@@ -148,20 +162,20 @@ class NightlyRun:
         if interrupted:
             return NightlyResult(f"nightly {self.spec.name} {record.date}: interrupted", 130)
         with contextlib.closing(self.session.open_store()) as store:
-            self._notify(state, history_notices(store, state, planned, record))
+            self._outbox.notify(state, history_notices(store, state, planned, record))
         return self._close(state, record, planned, missed)
 
     def _notify_failed(
         self, state: NightlyState, record: NightlyRecord, failed: Sequence[Failed]
     ) -> None:
-        """Report candidates that cannot be built, once, in one notice for each candidate."""
+        """Report newly failed series and candidates, in one notice per candidate."""
         record.failures |= {item.where: item.reason for item in failed}
         fresh: dict[str, list[tuple[str, str]]] = {}
         for item in failed:
             if failure_key(item.where, item.reason) not in state.reported:
                 fresh.setdefault(item.candidate, []).append((item.where, item.reason))
         for candidate, items in fresh.items():
-            self._notify(state, [failures_notice(candidate, items, record.date)])
+            self._outbox.notify(state, [failures_notice(candidate, items, record.date)])
             state.reported |= {failure_key(*item): record.date for item in items}
         state.save()
 
@@ -169,7 +183,7 @@ class NightlyRun:
         return self.spec.budget_h * 3600 - self.clock.elapsed_s(record)
 
     def _find(self, state: NightlyState, folder: Path) -> FoundJobs:
-        """Find the jobs of this run; the files of their kernels are written to `folder`."""
+        """Return the jobs of this run; write the kernel files to `folder`."""
         cache, runner = Cache(cache_folder()), self.session.runner
         finder = Finder(self.spec, folder, cache, runner, state.anchors, state.tips)
         planned: list[PlannedJob] = []
@@ -198,7 +212,7 @@ class NightlyRun:
     def _measure(
         self, state: NightlyState, record: NightlyRecord, planned: Sequence[PlannedJob]
     ) -> bool:
-        """Measure until all is done or the deadline; return whether the user interrupted it."""
+        """Run jobs until none fits in the remaining time; return whether the user interrupted."""
         deadline = Deadline(self.session.observer, lambda: self._left_s(record))
         by_job = {(work.job.key, work.job.revision): work for work in planned}
         while True:
@@ -228,7 +242,7 @@ class NightlyRun:
     def _measure_one(
         self, state: NightlyState, record: NightlyRecord, work: PlannedJob, deadline: Deadline
     ) -> bool:
-        """Measure one candidate on one playbook; return whether the user interrupted it."""
+        """Measure one candidate on one playbook; return whether the user interrupted."""
         pair = state.pairs.setdefault(work.job.key, PairRecord())
         if pair.begun_revision != work.job.revision:
             pair.begun, pair.begun_revision = "", work.job.revision
@@ -244,11 +258,11 @@ class NightlyRun:
             raise
         except VmapbenchError as error:
             record.failures[work.job.key] = str(error)
-            self._notify(state, [failure_notice(work.job.key, str(error), record.date)])
+            self._outbox.notify(state, [failure_notice(work.job.key, str(error), record.date)])
             if isinstance(error, InputError):
-                pair.begun = ""  # it would fail again: start over
+                pair.begun = ""  # resuming would fail again: start over
             if pair.claim is not None:
-                self._notify(
+                self._outbox.notify(
                     state, unconfirmed_notices(work, pair, str(error), record, self.spec, state)
                 )
             run_id = ""
@@ -261,9 +275,9 @@ class NightlyRun:
         return False
 
     def _passes_gate(self, state: NightlyState, record: NightlyRecord, work: PlannedJob) -> bool:
-        """Return whether a kernel passes the gate of this file; it is tried once.
+        """Return whether a kernel passes the file's gate; each kernel is checked only once.
 
-        Raises VmapbenchError where it cannot be tried.
+        Raises VmapbenchError if the check cannot be carried out.
         """
         revision = work.revision
         key = f"{revision.kernel}|{revision.id}"
@@ -284,11 +298,11 @@ class NightlyRun:
             state.gates[key] = "; ".join(bad)
             state.save()
         if state.gates[key]:
-            self._notify(state, [gate_notice(work, state.gates[key], record, state)])
+            self._outbox.notify(state, [gate_notice(work, state.gates[key], record, state)])
         return not state.gates[key]
 
     def _finished_run(self, work: PlannedJob, pair: PairRecord, deadline: Deadline) -> str | None:
-        """Return the ended run of a job, running or resuming it where needed."""
+        """Run a job, or resume or find its run; return the run's id, None if interrupted."""
         session = dataclasses.replace(
             self.session, observer=deadline, kernels=work.revision.folder, now=self.clock.now
         )
@@ -298,7 +312,7 @@ class NightlyRun:
         if ended:
             return ended[-1]
         if known:
-            with contextlib.suppress(InputError):  # its kernels are other ones by now
+            with contextlib.suppress(InputError):  # its kernels have changed since
                 done = session.resume(list(known)[-1])
                 return None if done.interrupted else done.run_id
         file = self.folder / "playbooks" / f"{work.playbook.name}.yaml"
@@ -315,7 +329,7 @@ class NightlyRun:
         pair: PairRecord,
         run_id: str,
     ) -> None:
-        """Process an ended run: its page, its notices, the state for the next nightly runs."""
+        """Process a finished run: write its page, make its notices, update the state."""
         before, first = pair.claim, None
         with contextlib.closing(self.session.open_store()) as store:
             written = self.write(store, run_id, self.session.reports)
@@ -323,7 +337,7 @@ class NightlyRun:
                 with contextlib.suppress(InputError):  # no longer in the store: start over
                     first = collect_report(store, before.run_id)
         notices = run_notices(written.report, first, work, record, self.spec, state)
-        self._notify(state, notices)
+        self._outbox.notify(state, notices)
         self._log_claim(before, pair.claim, run_id)
         if pair.revision != work.job.revision:
             pair.nights = 0
@@ -336,54 +350,14 @@ class NightlyRun:
         if now is not None and now.run_id == run_id:
             self.log(f"{now.words} in {run_id}: a second run has to confirm it")
         elif now is not None:
-            self.log(f"{run_id} decides nothing on what {now.run_id} shows: another run does")
+            self.log(f"{run_id} neither confirms nor refutes {now.run_id}: another run follows")
         elif before is not None:
-            self.log(f"{run_id} settles what {before.run_id} shows")
-
-    def _notify(self, state: NightlyState, notices: Sequence[Notice]) -> None:
-        """Store and queue notices that have not been reported yet."""
-        for notice in notices:
-            if notice.key in state.reported:
-                continue
-            name = hashlib.sha256(notice.key.encode("utf-8", "replace")).hexdigest()[:8]
-            file = self.folder / "notices" / f"{notice.date}-{name}.txt"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(file, f"{notice.title}\n\n{notice.text}\n")
-            self.log(f"notice: {notice.title} ({file})")
-            state.reported[notice.key] = notice.date
-            state.nights[-1].news += 1
-            notice.to = list(self.send)
-            state.outbox.append(notice)
-        state.save()
-
-    def _deliver(self, state: NightlyState) -> tuple[str, ...]:
-        """Send the queued notices; what fails is tried again by the next runs, for two weeks."""
-        errors = []
-        for notice in list(state.outbox):
-            page = self.session.reports / notice.page if notice.page else None
-            for channel in [name for name in notice.to if name in self.send]:
-                try:
-                    self.send[channel](notice, page if page and page.is_file() else None)
-                except Exception as error:
-                    days = (self.clock.now().date() - dt.date.fromisoformat(notice.date)).days
-                    if days < _GIVE_UP_DAYS:
-                        errors.append(f"notice {notice.title!r} waits: {error}")
-                        continue
-                    errors.append(
-                        f"notice {notice.title!r} is given up after {days} days; it stands in "
-                        f"{self.folder / 'notices'}: {error}"
-                    )
-                notice.to.remove(channel)
-                state.save()
-            if not set(notice.to) & set(self.send):
-                state.outbox.remove(notice)
-        state.save()
-        return tuple(dict.fromkeys(errors))
+            self.log(f"{run_id} decides on the difference in {before.run_id}")
 
     def _close(
         self, state: NightlyState, record: NightlyRecord, planned: Sequence[PlannedJob], missed: int
     ) -> NightlyResult:
-        errors = self._deliver(state)
+        errors = self._outbox.deliver(state)
         forget_fixed(state, record)
         move_tips(state, planned)
         done, wanted = len(record.done), len(planned)

@@ -289,7 +289,7 @@ def test_a_series_that_is_slower_is_reported_once_a_second_run_confirms_it(workp
     assert max(map(len, notice.text.splitlines())) <= 72
     assert f"First run:  {first}, nightly run of 2026-01-01" in notice.text
     assert f"Second run: {second}, nightly run of 2026-01-01" in notice.text
-    assert "Of 2 that the first run shows slower" in notice.text
+    assert "The first run shows 2 rows slower" in notice.text
     assert page.parent.name == second
     workplace.next_night()
     assert workplace.night(file).run().exit_code == 0
@@ -308,7 +308,7 @@ def test_what_only_the_first_run_shows_is_not_reported(workplace):
     assert (outcome.exit_code, workplace.sent) == (0, [])
     assert len(workplace.boots) == 12
     assert state(workplace).pairs[next(iter(state(workplace).pairs))].claim is None
-    assert any("settles what" in line for line in workplace.said)
+    assert any("decides on the difference" in line for line in workplace.said)
     workplace.next_night()
     workplace.night(file).run()
     assert workplace.sent == []  # reported[key]: a third run is no new chance
@@ -338,7 +338,7 @@ def test_a_second_run_that_the_night_is_too_short_for_is_the_next_nights_first(w
     assert "slower in " in line
     workplace.next_night()
     plan = workplace.night(file).plan()
-    assert "a second run decides" in plan.lines[1]
+    assert "second run pending" in plan.lines[1]
     outcome = workplace.night(file).run()
     assert outcome.exit_code == 1
     ((notice, _),) = workplace.sent
@@ -366,7 +366,9 @@ def test_second_runs_that_decide_nothing_are_reported_as_undecided_after_three(w
         "crashed (quick)",
         "is undecided: not comparable (quick)",
     ]
-    assert "None of 3 second runs" in " ".join(workplace.sent[1][0].text.split())
+    assert "3 second runs could neither confirm nor refute" in " ".join(
+        workplace.sent[1][0].text.split()
+    )
 
 
 def test_a_second_run_that_cannot_be_made_is_tried_on_three_nights(workplace):
@@ -560,14 +562,14 @@ def test_a_notice_that_cannot_be_sent_blocks_no_other_and_is_given_up(workplace)
     outcome = workplace.night(file).run()
     assert [title.split(":")[0] for title in workplace.titles] == ["lost"]
     assert outcome.exit_code == 3
-    assert "waits: mail through here:25: 550 no such user" in outcome.errors[0]
+    assert "will be sent again: mail through here:25: 550 no such user" in outcome.errors[0]
     workplace.git("branch", "no-such-branch")
     workplace.next_night(days=13)
-    assert "waits" in workplace.night(file).run().errors[0]
+    assert "will be sent again" in workplace.night(file).run().errors[0]
     workplace.next_night()
     outcome = workplace.night(file).run()
     assert outcome.exit_code == 3
-    assert "is given up after 14 days; it stands in " in outcome.errors[0]
+    assert "is dropped after 14 days; its text is in " in outcome.errors[0]
     assert "1 notices not delivered" in outcome.summary
     (kept,) = [
         p for p in (workplace.reports / "nightly/tonight/notices").iterdir()
