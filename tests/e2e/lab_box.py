@@ -11,8 +11,9 @@ from pathlib import Path
 
 from harness.build.cache import Cache, cache_folder
 from harness.spec.host import HostSpec, load_host_file
+from harness.targets.ssh.connection import ConnectionLostError
 from harness.targets.ssh.helper import PATH, render_helper, render_sudoers
-from harness.targets.ssh.transport import ConnectionLostError, HostShell
+from harness.targets.ssh.transport import HostShell
 from tests.e2e import qmp
 from tests.e2e.lab_image import ACCOUNT, LabImage, LabMachine, ensure_raw_image
 

@@ -101,8 +101,8 @@ def test_the_account_can_do_what_the_helper_does_and_no_more(bench):
 def test_a_helper_that_is_missing_or_another_is_said(bench):
     with contextlib.closing(bench.box.as_root()) as shell:
         for change, words in (
-            (["mv", PATH, f"{PATH}.kept"], "is not there"),
-            (["sh", "-c", f"{{ cat {PATH}.kept; echo :; }} >{PATH}"], "is another one than this"),
+            (["mv", PATH, f"{PATH}.kept"], "does not exist"),
+            (["sh", "-c", f"{{ cat {PATH}.kept; echo :; }} >{PATH}"], "differs from that of this"),
         ):
             shell.run(change, check=True)
             status, said = bench.run("host", "check", "box")
@@ -110,10 +110,10 @@ def test_a_helper_that_is_missing_or_another_is_said(bench):
             assert f"helper: {PATH} {words}" in said
             assert "install what vmapbench host helper box prints" in said
         status, said = bench.run("run", bench.playbook("lab-vmap-nodes"))
-        assert (status, "is another one than this" in said) == (2, True)
+        assert (status, "differs from that of this" in said) == (2, True)
         shell.run(["mv", f"{PATH}.kept", PATH], check=True)
     status, said = bench.run("host", "check", "box")
-    assert "sudo: it allows the helper, and nothing else" in said
+    assert "sudo: only the helper is allowed" in said
     assert bench.on_known_good()
 
 
@@ -152,5 +152,5 @@ def test_a_host_with_another_key_is_not_spoken_to(bench):
     bench.connect_to_box(known_hosts=str(wrong))
     status, said = bench.run("run", bench.playbook("lab-vmap-nodes"))
     assert status == 2, said
-    assert "it shows the key ED25519 SHA256:" in said
+    assert "its host key is ED25519 SHA256:" in said
     assert bench.on_known_good()

@@ -10,7 +10,8 @@ from harness.cli.main import command_line
 from harness.cli.verbs.run import _run_in_turn
 from harness.errors import InputError
 from harness.spec.host import load_host
-from harness.targets.ssh.transport import ConnectionLostError, HostShell
+from harness.targets.ssh.connection import ConnectionLostError
+from harness.targets.ssh.transport import HostShell
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_every_host_of_a_label_has_its_plan(plan):
 
 def test_a_playbook_without_a_host_asks_for_one(plan):
     assert isinstance(plan().exception, InputError)
-    assert "names no host" in str(plan().exception)
+    assert "has no lab host" in str(plan().exception)
     assert isinstance(plan("--hosts", "label=none").exception, InputError)
     assert plan("--hosts", "tr1", "--resume", "latest").exit_code == 2
     assert plan("--scheduler", "tcp://x:1").exit_code == 2
@@ -51,7 +52,7 @@ def test_a_playbook_without_a_host_asks_for_one(plan):
 
 @pytest.fixture
 def unreachable(repository, tmp_path, monkeypatch):
-    """Two hosts that nobody answers for, on a port that is nobody's."""
+    """Two hosts that do not answer, on an unused port."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "playbooks" / "hosts").mkdir(parents=True)
     with socket.socket() as taken:  # bound and not listening: every connection is refused
@@ -76,7 +77,7 @@ def test_a_host_that_does_not_answer_ends_its_own_part_only(unreachable, capfd):
     assert _run_in_turn(["tr1", "tr2"], run) == [3, 3]
     assert tried == ["tr1", "tr2"]
     said = capfd.readouterr().err
-    assert said.count("tr1: connecting host tr1 (127.0.0.1)") == 1
-    assert said.count("tr2: connecting host tr2 (127.0.0.1)") == 1
+    assert said.count("tr1: connecting to host tr1 (127.0.0.1)") == 1
+    assert said.count("tr2: connecting to host tr2 (127.0.0.1)") == 1
     with pytest.raises(ConnectionLostError):
         _run_in_turn(["tr1"], run)

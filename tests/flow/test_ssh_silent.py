@@ -1,4 +1,4 @@
-"""Hosts that take a connection and then say nothing, in each phase: words, within the limits."""
+"""Hosts that accept a connection and then send nothing, in each phase: errors within the limits."""
 
 import contextlib
 import socket
@@ -12,8 +12,9 @@ import pytest
 from paramiko.common import cMSG_CHANNEL_SUCCESS
 
 from harness.spec.host import load_host_file
-from harness.targets.ssh import transport, trust
-from harness.targets.ssh.transport import ConnectionLostError, HostShell
+from harness.targets.ssh import connection, transport, trust
+from harness.targets.ssh.connection import ConnectionLostError
+from harness.targets.ssh.transport import HostShell
 
 BANNER = b"SSH-2.0-Silent_1.0\r\n"
 
@@ -49,8 +50,8 @@ def dribble(connection):
 
 SILENCES = {
     "nothing": (lambda _: None, 1, 60, "reading SSH protocol banner"),
-    "a line without end": (dribble, 60, 1, "it let nobody in for 1 s"),
-    "a banner": (lambda connection: connection.sendall(BANNER), 60, 1, "it let nobody in for 1 s"),
+    "a line without end": (dribble, 60, 1, "no login within 1 s"),
+    "a banner": (lambda connection: connection.sendall(BANNER), 60, 1, "no login within 1 s"),
 }
 
 
@@ -69,7 +70,7 @@ def test_a_host_that_says_no_more_than_this(server, tmp_path, said):
     serve, connect_s, login_s, words = SILENCES[said]
     with listening(serve) as port:
         spec = host_file(tmp_path, server, port)
-        with pytest.raises(ConnectionLostError, match=f"connecting host box .*{words}"):
+        with pytest.raises(ConnectionLostError, match=f"connecting to host box .*{words}"):
             HostShell(spec, connect_s, login_s)
 
 
@@ -96,7 +97,7 @@ class LetsIn(paramiko.ServerInterface):
 
 @pytest.mark.timeout(60)
 def test_a_host_that_starts_no_program(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(transport, "ALIVE_EVERY_S", 0.1)
+    monkeypatch.setattr(connection, "ALIVE_EVERY_S", 0.1)
 
     def serve(connection):
         host = Deaf(connection)
@@ -114,7 +115,7 @@ def test_a_host_that_starts_no_program(server, tmp_path, monkeypatch):
             lambda: shell.get("/x"),
             lambda: shell.put(b"x", "/x"),
         ):
-            with pytest.raises(ConnectionLostError, match="it starts no program for 1 s"):
+            with pytest.raises(ConnectionLostError, match="the program did not start within 1 s"):
                 work()
 
 
@@ -126,13 +127,13 @@ def spec(server, tmp_path):
 @pytest.mark.timeout(60)
 def test_a_host_that_takes_no_file(shell, tmp_path, monkeypatch):
     monkeypatch.setattr(transport, "COPY_S", 1.0)
-    with pytest.raises(ConnectionLostError, match=r"no end after 1 s"):
+    with pytest.raises(ConnectionLostError, match=r"timeout after 1 s"):
         shell.put(bytes(8 << 20), str(fifo(tmp_path)))
     assert shell.run(["echo", "fine"]).stdout == "fine\n"
 
 
 def fifo(folder):
-    """A name to write to, where nobody reads."""
+    """A pipe without a reader."""
     subprocess.run(["mkfifo", folder / "file.part"], check=True)
     return folder / "file"
 

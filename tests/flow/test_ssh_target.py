@@ -15,12 +15,13 @@ from harness.errors import InfrastructureError, InputError
 from harness.process import SubprocessRunner
 from harness.spec.architecture import ARM64, X86_64
 from harness.targets.base import BootRequest
-from harness.targets.ssh import transport
+from harness.targets.ssh import connection
+from harness.targets.ssh.connection import ConnectionLostError
 from harness.targets.ssh.lock import read_lock
 from harness.targets.ssh.restore import known_good, wait_for
 from harness.targets.ssh.spec import SshSpec
 from harness.targets.ssh.target import SshTarget
-from harness.targets.ssh.transport import ConnectionLostError, HostShell
+from harness.targets.ssh.transport import HostShell
 from harness.verdict import Verdict
 from tests.flow.fakes import fake_kernel
 from tests.flow.scripted_host import ScriptedHost, kernel_log
@@ -191,8 +192,8 @@ def test_a_cut_connection_costs_nothing(host, target, request_for):
 def test_a_connection_that_goes_dead_costs_nothing(
     host, target, request_for, monkeypatch, load_s, expected_s
 ):
-    monkeypatch.setattr(transport, "DEAD_AFTER_S", 3.0)
-    monkeypatch.setattr(transport, "ALIVE_EVERY_S", 0.5)
+    monkeypatch.setattr(connection, "DEAD_AFTER_S", 3.0)
+    monkeypatch.setattr(connection, "ALIVE_EVERY_S", 0.5)
     host.set("load_s", load_s)
     target.grace_s = 1.0
     freezer = threading.Timer(0.5, host.freeze)
@@ -290,7 +291,7 @@ def test_two_harnesses_at_once(host, target, request_for, tmp_path):
 def test_a_lock_that_was_broken_stops_the_run(host, target, request_for):
     target.check()
     (host.folder / "state/lock").unlink()
-    with pytest.raises(InfrastructureError, match="somebody has broken"):
+    with pytest.raises(InfrastructureError, match="removed by someone else"):
         target.boot(request_for(), lambda _: None)
     assert host.on_known_good
 
@@ -299,7 +300,7 @@ def test_kernels_for_another_architecture_are_refused_before_anything_is_copied(
     target = target_of(host, tmp_path, ARM64, tuning="generic-x86")
     with pytest.raises(InputError) as refused:
         target.check()
-    assert "machine: x86_64, and the kernels are for arm64; use kernels for this" in str(refused)
+    assert "machine: x86_64, but the kernels are for arm64; use kernels for this" in str(refused)
     assert "tuning: generic-x86 is for x86_64; for arm64: generic, generic-arm64" in str(refused)
     assert not (host.folder / "state/trial").exists()
 

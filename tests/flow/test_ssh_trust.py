@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 from harness.cli.main import command_line
 from harness.errors import InputError
 from harness.spec.host import load_host_file
-from harness.targets.ssh.transport import HostKeyError, HostShell
+from harness.targets.ssh.connection import HostKeyError
+from harness.targets.ssh.transport import HostShell
 from harness.targets.ssh.trust import next_unknown, remember
 from tests.flow.loopback import LoopbackServer
 
@@ -67,7 +68,7 @@ def test_another_key_is_only_taken_when_told_so(server, tmp_path):
     )
     shown = next_unknown(spec)
     assert shown.known
-    with pytest.raises(InputError, match="somebody may be in between"):
+    with pytest.raises(InputError, match="man-in-the-middle attack"):
         remember(spec, shown)
     remember(spec, shown, replace=True)
     HostShell(spec).close()

@@ -6,19 +6,20 @@ from collections.abc import Callable
 from harness.process import Runner
 from harness.spec.host import HostSpec
 from harness.targets.ssh.boot_method import boot_method
+from harness.targets.ssh.connection import ConnectionLostError
 from harness.targets.ssh.identity import Running
 from harness.targets.ssh.lock import HostLock, this_process
 from harness.targets.ssh.restore import restore_known_good
 from harness.targets.ssh.shell import Shell
-from harness.targets.ssh.transport import ConnectionLostError, HostShell
+from harness.targets.ssh.transport import HostShell
 
 
 def recover_host(spec: HostSpec, runner: Runner, notify: Callable[[str], None]) -> Running:
     """Lock the host, restore its known-good kernel, disarm the trial, and unlock it.
 
-    A host that does not answer is power-cycled where it has a power method, and its lock checked
-    after that. Raises InputError where a running process holds it, InfrastructureError where the
-    host cannot be restored.
+    Returns the kernel that runs. A host that does not answer is power-cycled, if it has a power
+    method, and locked after that. Raises InputError if a running process holds the lock,
+    InfrastructureError if the host cannot be restored.
     """
 
     def connect() -> Shell:

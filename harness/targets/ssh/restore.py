@@ -1,7 +1,7 @@
 """Returns a host to its known-good kernel from any state.
 
-No journal is kept: the host itself reports what runs and what would start next, so the next run
-recovers in the same way from a harness that was killed in any phase.
+There is no journal: the host reports which kernel runs and which one it would start next, so that
+the next run can recover from a harness that was killed in any phase.
 """
 
 import contextlib
@@ -13,15 +13,15 @@ from harness.errors import InfrastructureError, InputError, ToolError
 from harness.process import Runner
 from harness.spec.host import HostSpec
 from harness.targets.ssh.boot_method import BootMethod, armed, disarm
+from harness.targets.ssh.connection import ConnectionLostError, HostKeyError
 from harness.targets.ssh.identity import Running, read_running
 from harness.targets.ssh.power import can_cycle, cycle_power
 from harness.targets.ssh.shell import Shell
-from harness.targets.ssh.transport import ConnectionLostError, HostKeyError
 
 Connect = Callable[[], Shell]
 POLL_S = 1.0
-REBOOT = ("reboot",)  # words for the helper
-REBOOT_NOW = ("reboot-now",)  # a crashed kernel may never shut down
+REBOOT = ("reboot",)  # a verb of the helper
+REBOOT_NOW = ("reboot-now",)  # without a shutdown, which a crashed kernel may not complete
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def wait_for(
 ) -> ReachableHost | None:
     """Return the host once it answers and `accept` is true of its kernel; None after `within_s`.
 
-    While it starts or stops, a host refuses, lets nobody in (pam_nologin) or cuts: all the same.
-    Raises HostKeyError when another machine answers.
+    Refused connections and logins (pam_nologin) and lost connections, as during a reboot, are
+    retried. Raises HostKeyError if another machine answers.
     """
     deadline = time.monotonic() + within_s
     while True:
@@ -61,12 +61,12 @@ def wait_for(
 
 
 def known_good(running: Running) -> bool:
-    """Whether the running kernel is not a trial."""
+    """Return whether the running kernel is not a trial."""
     return not running.nonce
 
 
 def restart(shell: Shell, parts: tuple[str, ...]) -> None:
-    """Have the host reboot; the connection may be lost before it can answer."""
+    """Run a verb that reboots the host; a lost connection is not an error."""
     with contextlib.suppress(ConnectionLostError):
         shell.run(parts, root=True, timeout_s=30)
 
@@ -82,12 +82,12 @@ def restore_known_good(
     waited: bool = False,
     notify: Callable[[str], None] = lambda _: None,
 ) -> ReachableHost:
-    """Return the host on its known-good kernel, with nothing armed.
+    """Return the host once it runs its known-good kernel, with no trial armed.
 
-    It is rebooted where a trial runs, else waited for (guard and firmware restart it), then
-    power-cycled. `lease_s`: how long a trial's guard may still wait. `waited`: that time has passed
-    already for a host that does not answer. Raises InfrastructureError where somebody has to press
-    its reset button.
+    If a trial runs, it is rebooted; if it does not answer, this waits until guard or firmware
+    reboot it, then power-cycles it. `lease_s`: remaining lease of the guard in seconds; `crashed`:
+    reboot without a shutdown; `waited`: that time has already passed without an answer. Raises
+    InfrastructureError if the host has to be reset manually.
     """
     answer = wait_for(connect, lambda _: True, within_s=5)
     if answer and not known_good(answer.running):
@@ -98,7 +98,7 @@ def restore_known_good(
     if answer is None:
         answer = _wait_for_known_good(spec, connect, runner, lease_s, waited, notify)
     if armed(answer.shell, method):
-        notify("a trial was armed and never started: disarming")
+        notify("disarming a trial that was never started")
         disarm(answer.shell, method)
     return answer
 
@@ -122,7 +122,7 @@ def _wait_for_known_good(
         answer = wait_for(connect, known_good, answer_s)
     if answer is None:
         raise InfrastructureError(
-            f"host {spec.name} does not come back to its known-good kernel"
+            f"host {spec.name} does not return to its known-good kernel"
             + ("" if can_cycle(spec) else " and has no power method: press its reset button")
             + f"; then: vmapbench host recover {spec.name}"
         )

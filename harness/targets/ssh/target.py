@@ -1,4 +1,4 @@
-"""Lab hosts as targets: one trial boot for each request, then the known-good kernel again."""
+"""Lab hosts as targets: each request is a trial boot, after which the known-good kernel returns."""
 
 import contextlib
 import logging
@@ -18,6 +18,7 @@ from harness.spec.host import HostSpec, load_host
 from harness.targets.base import BootRequest, BootResult, Judgement, Progress
 from harness.targets.histograms import EXPLAINING, FRAGMENT
 from harness.targets.ssh.boot_method import Trial, arm, boot_method
+from harness.targets.ssh.connection import ConnectionLostError
 from harness.targets.ssh.explain import explain_host
 from harness.targets.ssh.helper import PATH as HELPER
 from harness.targets.ssh.helper import trial_folder
@@ -30,7 +31,7 @@ from harness.targets.ssh.restore import REBOOT, ReachableHost, restart, restore_
 from harness.targets.ssh.shell import Shell
 from harness.targets.ssh.spec import SshSpec
 from harness.targets.ssh.stage import ensure_guard, plan_trial, stage_trial
-from harness.targets.ssh.transport import ConnectionLostError, HostShell
+from harness.targets.ssh.transport import HostShell
 from harness.targets.ssh.trial import (
     GRACE_S,
     TrialRun,
@@ -51,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 
 class SshTarget:
-    """One lab host, held from `check` to `close`."""
+    """A lab host, locked from `check` to `close`."""
 
     disturbed_by_host = False
     explain_fragments: tuple[str, ...] | None = (FRAGMENT,)
@@ -66,24 +67,24 @@ class SshTarget:
         guard: Callable[[Path, Runner, Architecture], Path] = ensure_guard,
         arch: Architecture = X86_64,
     ):
-        """`cache` keeps the compiled guard, which `guard` makes; `arch`: of the kernels."""
+        """`cache`: folder of the compiled guard; `guard`: compiles it; `arch`: of the kernels."""
         self._spec, self.host, self._runner, self._arch = spec, host, runner, arch
         self._guard = partial(guard, cache, runner, arch)
         self._method = boot_method(host.boot)
         self._lock = HostLock(host.state, this_process("a run"))
         self._held = self._reserved = False
         self._machine: dict[str, Any] = {}
-        self._changes: list[str] = []  # of the host, since it was last used
-        self._notes: list[str] = []  # what happened to the host before a boot; kept with it
+        self._changes: list[str] = []  # of the host since its last use
+        self._notes: list[str] = []  # events before a boot, recorded with it
 
     def connect(self) -> Shell:
         """Return a new connection. Raises HostKeyError, InputError, ConnectionLostError."""
         return HostShell(self.host)
 
     def check(self) -> None:
-        """Lock the host, restore its known-good kernel, and check that a boot could succeed.
+        """Lock the host, restore its known-good kernel, and check that a boot can succeed.
 
-        Raises InputError or ToolError; the host is free again when it does.
+        Raises InputError or ToolError, after unlocking the host.
         """
         self._guard()
         try:
@@ -95,11 +96,11 @@ class SshTarget:
             raise
 
     def side_by_side(self, memory_mib: int) -> int:  # noqa: ARG002
-        """Return 1: it is one host."""
+        """Return 1."""
         return 1
 
     def hold(self) -> None:
-        """Lock the host for this process, until `close`. Raises InputError where it is locked."""
+        """Lock the host until `close`. Raises InputError if someone else has locked it."""
         argv = reserve_argv(self.host, "acquire")
         if argv and not self._reserved:
             self._runner.run(argv, deadline_s=60, check=True)
@@ -113,7 +114,7 @@ class SshTarget:
             self._held = True
 
     def _connect_when_up(self) -> Shell:
-        """Return a connection to a host that an earlier run may have left restarting."""
+        """Return a connection; wait for a host that may still be rebooting from an earlier run."""
         try:
             return self.connect()
         except ConnectionLostError as error:
@@ -125,12 +126,12 @@ class SshTarget:
             return answer.shell
 
     def _refuse(self, shell: Shell) -> None:
-        """Raise InputError with everything that forbids a run."""
+        """Raise InputError with all reasons against a run, if there are any."""
         bad = _faults(check_host(shell, self.host, self._method, self._arch))
         cpus = count_cpus(shell)
         if self._spec.cpus > cpus:
-            bad.append(f"cpus: the playbook asks for {self._spec.cpus}, it has {cpus}")
-        bad += misfits(self.host.tuning, self._arch)  # an unknown profile is refused here
+            bad.append(f"cpus: the playbook requests {self._spec.cpus}, the host has {cpus}")
+        bad += misfits(self.host.tuning, self._arch)  # raises for an unknown profile
         if bad:
             raise InputError(f"host {self.host.name}:\n  " + "\n  ".join(bad))
         self._changes = note_changes(shell, self.host.state, collect_inventory(shell))
@@ -144,7 +145,7 @@ class SshTarget:
             raise InfrastructureError(f"host {self.host.name}: {why}")
 
     def machine(self) -> Mapping[str, Any]:
-        """Return what is kept with every sample."""
+        """Return the facts to record with every boot."""
         return {
             "kind": "ssh",
             "host": self.host.name,
@@ -155,7 +156,7 @@ class SshTarget:
         }
 
     def command_lines(self, request: BootRequest) -> list[tuple[str, ...]]:
-        """Return what would be run on the host, as it would be typed there. No effects."""
+        """Return the commands that `boot` runs on the host. No side effects."""
         line = "COMMAND-LINE-OF-THE-KNOWN-GOOD-KERNEL"
         trial = plan_trial(
             self.host, request, "NONCE", line, self._lease_s(request), self._parameters(request)
@@ -170,15 +171,18 @@ class SshTarget:
         ]
 
     def boot(self, request: BootRequest, progress: Progress) -> BootResult:
-        """Boot, load, collect, return to the known-good kernel. Raises InfrastructureError only."""
+        """Boot the trial, load the module, collect the log, return to the known-good kernel.
+
+        Raises InfrastructureError only.
+        """
         began = time.monotonic()
         try:
             return self._boot(request, progress, began)
-        except InputError as error:  # a lock that was broken, a key that changed, in mid-run
+        except InputError as error:  # the lock was broken, or the host key changed
             raise InfrastructureError(str(error)) from error
 
     def close(self) -> None:
-        """Unlock the host, which runs its known-good kernel or is rebooting into it."""
+        """Unlock the host; it runs its known-good kernel or is rebooting into it."""
         if self._held:
             self._held = False
             self._release()
@@ -188,7 +192,7 @@ class SshTarget:
             self._runner.run(argv, deadline_s=60)
 
     def _release(self) -> None:
-        """Release the lock; a busy host may not answer at once, so this is tried three times."""
+        """Release the lock; try three times, as a busy host may not answer at once."""
         why: Exception | None = None
         for pause_s in (0, 1, 1):
             time.sleep(pause_s)
@@ -198,23 +202,23 @@ class SshTarget:
             except (InfrastructureError, InputError) as error:
                 why = error
         _log.warning(
-            "host %s stays locked: %s\n  the next run from this machine takes it over; "
-            "for others: vmapbench host unlock %s --break",
+            "host %s remains locked: %s\n  the next run from this machine takes the lock over; "
+            "on other machines: vmapbench host unlock %s --break",
             *(self.host.name, why, self.host.name),
         )
         return None
 
     def _lock_lease_s(self, lease_s: int = 0) -> int:
-        """Return for how many seconds the lock is taken: no phase may last longer."""
+        """Return the lease of the lock in seconds; no phase may last longer."""
         boot = self.host.boot
         return 4 * boot.answer_within_s + 2 * boot.confirm_within_s + 2 * lease_s + 600
 
     def _lease_s(self, request: BootRequest) -> int:
-        """Return the lease of the guard in seconds: it resets the host unless confirmed in it."""
+        """Return the lease of the guard in seconds, after which it resets the host."""
         return int(5 * request.expected_s + 2 * GRACE_S) + self.host.boot.confirm_within_s
 
     def _parameters(self, request: BootRequest) -> tuple[str, ...]:
-        """Return the playbook's boot parameters; fewer CPUs than the host has are a parameter."""
+        """Return the boot parameters of the playbook, with `maxcpus` or the like if needed."""
         limit = (f"nr_cpus={request.cpus}",) if request.cpus != self._cpus else ()
         more = (*self._spec.boot_parameters, *limit, *(EXPLAINING if request.explain else ()))
         return (*tuning_parameters(self.host.tuning), *more)
@@ -276,7 +280,7 @@ class SshTarget:
         return notes
 
     def _stage(self, shell: Shell, request: BootRequest, running: Running, lease_s: int) -> Trial:
-        """Copy everything to the host; return the trial that it makes."""
+        """Copy all files of a trial to the host; return the trial."""
         nonce, parameters = new_nonce(), self._parameters(request)
         trial = plan_trial(self.host, request, nonce, running.command_line, lease_s, parameters)
         stage_trial(shell, request, self._guard())
@@ -285,7 +289,7 @@ class SshTarget:
     def _run_trial(
         self, shell: Shell, run: TrialRun, trial: Trial, running: Running, progress: Progress
     ) -> Judgement:
-        """Start the trial and follow it to its end; reboot the host when that is interrupted."""
+        """Start the trial and follow it until it ends; if interrupted, reboot the host."""
         try:
             arm(shell, self._method, trial)
             progress("booting")
@@ -298,7 +302,7 @@ class SshTarget:
         return judgement
 
     def _prepare(self, shell: Shell) -> Mapping[str, Any]:
-        """Tune the confirmed trial; return what is kept of it with the boot."""
+        """Tune the host after the trial is confirmed; return facts to record with the boot."""
         lease_s = self._lock_lease_s()
         tuned = apply_tuning(shell, self.host.tuning, lease_s)
         inventory = collect_inventory(shell)
@@ -318,9 +322,9 @@ class SshTarget:
     def _return(
         self, run: TrialRun, judgement: Judgement, request: BootRequest, lease_s: int
     ) -> Judgement:
-        """Restore the known-good kernel; return the judgement, revised by logs kept elsewhere.
+        """Restore the known-good kernel; return the judgement, revised by serial log and pstore.
 
-        A host that cannot be restored is named in the reason.
+        If the host cannot be restored, the reason says so.
         """
         serial = read_text(request.folder / "serial.log")
         if (log := judgement.kernel_log) is not None:
@@ -340,16 +344,16 @@ class SshTarget:
         pstore = ""
         with (
             contextlib.closing(answer.shell) as shell,
-            contextlib.suppress(ConnectionLostError),  # which the next boot tells, if it stays so
+            contextlib.suppress(ConnectionLostError),  # the next boot reports it
         ):
             pstore = collect_pstore(shell)
         append_logs(run.log, [("pstore", pstore)])
         if verdict is Verdict.NO_BOOT and "nobody confirmed this kernel" in serial + pstore:
-            reason += "; it ran, but ssh never answered: a network driver may be missing"
+            reason += "; the kernel ran without answering ssh: a network driver may be missing"
         return _with_crash(replace(judgement, reason=reason), run)
 
     def _abandon(self) -> None:
-        """Reboot the host without waiting; its guard does the same when this fails."""
+        """Reboot the host without waiting; if this fails, its guard does so."""
         with (
             contextlib.suppress(InfrastructureError, InputError),
             contextlib.closing(HostShell(self.host, connect_s=5, login_s=20)) as shell,
@@ -369,7 +373,7 @@ class SshTarget:
 
 
 def _with_crash(judgement: Judgement, run: TrialRun) -> Judgement:
-    """Return a judgement that knows of the crash in the log of `run`, if there is one."""
+    """Return the judgement, with verdict CRASHED if the log of `run` shows a crash."""
     if not run.crashed or judgement.verdict is Verdict.CRASHED:
         return judgement
     return replace(
@@ -378,12 +382,14 @@ def _with_crash(judgement: Judgement, run: TrialRun) -> Judgement:
 
 
 def _faults(rows: Iterable[Row]) -> list[str]:
-    """Return what forbids a run, each with its remedy."""
+    """Return a line with finding and remedy for each failed row."""
     return [f"{row.what}: {row.found}; {row.remedy}" for row in rows if row.bad]
 
 
 def make_target(spec: SshSpec, cache: Path, runner: Runner, arch: Architecture) -> SshTarget:
-    """Return the target of a playbook that says `kind: ssh`. Raises InputError."""
+    """Return the target of a playbook with `kind: ssh`. Raises InputError without a host."""
     if spec.host is None:
-        raise InputError("the playbook names no host: add `host: NAME` to its target, or --hosts")
+        raise InputError(
+            "the playbook has no lab host\n  next: set  host: NAME  in its target, or use --hosts"
+        )
     return SshTarget(spec, load_host(spec.host), cache, runner, arch=arch)

@@ -1,4 +1,4 @@
-"""One boot on a lab host: start and identify the trial, load the module, collect the log."""
+"""A trial boot on a lab host: wait for it, identify it, load the module, collect the log."""
 
 import contextlib
 import re
@@ -13,23 +13,23 @@ from harness.guest.memory import FILES, UNFRAGMENTED, add_file, moments
 from harness.spec.host import HostSpec
 from harness.targets.base import BootRequest, Judgement, Progress
 from harness.targets.ssh.boot_method import Trial
+from harness.targets.ssh.connection import ConnectionLostError
 from harness.targets.ssh.explain import PROFILE, WAITS
 from harness.targets.ssh.helper import trial_folder
 from harness.targets.ssh.identity import mismatches
 from harness.targets.ssh.kmsg import FOLLOW, KmsgLog
 from harness.targets.ssh.restore import Connect, ReachableHost, known_good, wait_for
 from harness.targets.ssh.shell import Following, HostAnswerError, Shell
-from harness.targets.ssh.transport import ConnectionLostError
 from harness.verdict import Verdict
 
 CONFIRM = ("confirm",)  # a verb of the helper
-GRACE_S = 60.0  # past the expected time, silence of this long is a hang
-_PANIC_LOG_S = 3.0  # after a crash, for what is still on its way
+GRACE_S = 60.0  # silence of this length after the expected time is a hang
+_PANIC_LOG_S = 3.0  # wait after a crash, for log lines in transit
 _POLL_S = 0.2
-_AT_REST_S = 0.5  # as in a guest
+_AT_REST_S = 0.5  # as in QEMU guests
 _PROFILE_S = 600.0  # a minute of 64 CPUs is a million samples
 _FRAGMENT_S = 600.0  # a terabyte of single pages takes minutes
-_HOW_TO_READ = {"/proc/pagetypeinfo": (("pagetypes",), True)}  # which only root may read
+_HOW_TO_READ = {"/proc/pagetypeinfo": (("pagetypes",), True)}  # readable by root only
 _RESULT = re.compile(r"elapsed_ns=([0-9]{1,15}) ([ -~]{0,200})\n?")  # eleven days at most
 _AFTER_RECONNECT_S = 5.0
 # The module's init ends with -EAGAIN on purpose (lib/test_vmalloc.c, vmalloc_test_init).
@@ -37,16 +37,16 @@ _EXPECTED_WORDS = ("", "Resource temporarily unavailable")
 
 
 class TrialEndedError(Exception):
-    """The trial is over before its time; it carries the verdict."""
+    """The trial ended early, with this verdict."""
 
     def __init__(self, verdict: Verdict, reason: str):
-        """`reason`: one line for people."""
+        """`reason`: one line."""
         self.verdict, self.reason = verdict, reason
         super().__init__(reason)
 
 
 class TrialRun:
-    """Follows one trial, over as many connections as it takes."""
+    """Follows a trial, reconnecting if the connection is lost."""
 
     def __init__(
         self,
@@ -58,13 +58,13 @@ class TrialRun:
         prepare: Callable[[Shell], Mapping[str, Any]],
         grace_s: float = GRACE_S,
     ):
-        """`prepare` tunes the confirmed host and returns facts of it."""
+        """`prepare`: called after the trial is confirmed; returns facts to record with the boot."""
         self._grace_s = grace_s
         self._spec, self._request, self._trial = spec, request, trial
         self._connect, self._progress, self._prepare = connect, progress, prepare
         self.log = KmsgLog(request.folder / "console.log")
         self.log.note(f"---- vmapbench: trial {trial.nonce} on host {spec.name}")
-        self.unanswered = False  # for so long that guard and firmware would have restarted the host
+        self.unanswered = False  # for longer than guard and firmware take to reboot the host
         self._answer: ReachableHost | None = None
         self._following: Following | None = None
 
@@ -74,7 +74,10 @@ class TrialRun:
         return bool(self.log.crash)
 
     def run(self, old_boot_id: str) -> Judgement:
-        """Wait for the trial, load the module, collect the log. Raises InfrastructureError only."""
+        """Wait for the trial, load the module, collect the log; return the judgement.
+
+        `old_boot_id`: of the boot before it. Raises InfrastructureError only.
+        """
         verdict, reason, kernel_log = Verdict.PASSED, "", None
         facts: dict[str, Any] = {"memory": [], "errors": [], "files": {}}
         before, *after, at_rest = moments(len(self._request.loads))
@@ -99,17 +102,17 @@ class TrialRun:
         except (ConnectionLostError, ToolError) as error:
             verdict, reason = self._why_lost(str(error))
         facts["lost_records"] = self.log.lost
-        reached_init = "cpus" in facts  # which the confirmed trial reports
+        reached_init = "cpus" in facts  # set once the trial is confirmed
         return Judgement(verdict, reason, kernel_log, tuple(load_ns), facts, reached_init)
 
     def finish(self, step: Callable[[Shell], None]) -> None:
-        """Do `step` on the trial if it still answers; a reboot has the same effect."""
+        """Call `step` with the trial's connection, if there is one; errors are ignored."""
         if self._answer and not self.crashed:
             with contextlib.suppress(ConnectionLostError, ToolError):
                 step(self._answer.shell)
 
     def close(self) -> None:
-        """Close whatever is open."""
+        """Close connection and log."""
         if self._following:
             self._following.close()
         if self._answer:
@@ -131,20 +134,21 @@ class TrialRun:
         self._answer = answer
         if known_good(answer.running):
             raise TrialEndedError(
-                Verdict.NO_BOOT, "the host came back on its known-good kernel: the trial failed"
+                Verdict.NO_BOOT,
+                "the trial did not boot: the host returned to its known-good kernel",
             )
         build_id = build_id_of(self._request.kernel.vmlinux)
         release = self._request.kernel.release
         faults = mismatches(answer.running, release, build_id, self._trial.nonce)
         if faults:
             raise InfrastructureError(
-                f"host {self._spec.name} runs another kernel than the one sent: {'; '.join(faults)}"
+                f"host {self._spec.name} does not run the kernel of the trial: {'; '.join(faults)}"
             )
         self._confirm()
         self._follow()
 
     def _confirm(self) -> None:
-        """Renew the guard's lease. Raises InfrastructureError where the guard does not run."""
+        """Renew the guard's lease. Raises InfrastructureError if the guard is not running."""
         if self._shell.run(CONFIRM, root=True).returncode:
             raise InfrastructureError(f"host {self._spec.name}: the guard is not running")
 
@@ -153,7 +157,7 @@ class TrialRun:
         self._following = self._shell.follow(FOLLOW, self.log.take, root=True)
 
     def _load(self, number: int, parameters: str, verb: str) -> int:
-        """Load the module once by a verb of the helper; return the wall time of the call in ns."""
+        """Load the module once by a verb of the helper; return the duration of the call in ns."""
         self._confirm()
         result = f"{trial_folder(self._spec)}/result.{number}"
         parts = [verb, str(number), *parameters.split()]
@@ -173,7 +177,7 @@ class TrialRun:
             facts["files"][name] = done.stdout
 
     def _fragment(self, facts: dict[str, Any]) -> None:
-        """Fragment the memory where the workload asks for that."""
+        """Fragment the memory, if the workload asks for it."""
         if not self._request.fragment:
             return
         self._read_memory(UNFRAGMENTED, facts)
@@ -184,7 +188,7 @@ class TrialRun:
             raise TrialEndedError(Verdict.MODULE_MISSING, f"memory was not fragmented: {error}")
 
     def _await_result(self, loading: Following, result: str) -> str:
-        """Return the content of the loader's file, across cuts of the connection."""
+        """Return the content of the loader's result file; reconnects if necessary."""
         began, cut = time.monotonic(), False
         while True:
             self._stop_at_crash()
@@ -202,7 +206,7 @@ class TrialRun:
                         raise TrialEndedError(Verdict.HUNG, reason)
                     if not cut:
                         raise InfrastructureError(
-                            f"host {self._spec.name}: the loader failed; is its disk full?"
+                            f"host {self._spec.name}: the loader failed; check for a full disk"
                         )
                 except ConnectionLostError as error:
                     self._reconnect(str(error))
@@ -211,7 +215,7 @@ class TrialRun:
             time.sleep(_AFTER_RECONNECT_S if cut else _POLL_S)
 
     def _more_s(self) -> float:
-        """Return how much longer a kernel that still talks may take."""
+        """Return the seconds that remain for a kernel that still prints messages."""
         return 4 * self._request.expected_s if self.log.silent_s() < self._grace_s else 0.0
 
     def _stop_at_crash(self) -> None:
@@ -220,7 +224,7 @@ class TrialRun:
             raise TrialEndedError(Verdict.CRASHED, f"the kernel crashed: {self.log.crash}")
 
     def _reconnect(self, why: str) -> None:
-        """Reconnect to the same boot after the connection was cut; its programs kept running."""
+        """Reconnect to the same boot, on which the programs are still running."""
         assert self._answer is not None
         self.log.note(f"---- vmapbench: {why.splitlines()[0]}")
         boot_id = self._answer.running.boot_id
@@ -228,7 +232,7 @@ class TrialRun:
         boot = self._spec.boot
         answer = wait_for(self._connect, lambda _: True, float(boot.answer_within_s))
         if answer is None:
-            raise TrialEndedError(*self._why_lost("the host has not answered since"))
+            raise TrialEndedError(*self._why_lost("the host no longer answers"))
         self._answer = answer
         if answer.running.boot_id != boot_id:
             raise TrialEndedError(*self._why_lost("the host has left the trial kernel"))
@@ -237,13 +241,13 @@ class TrialRun:
         self._follow()
 
     def _why_lost(self, text: str) -> tuple[Verdict, str]:
-        """Return the verdict on a trial that went away; the log may know why."""
+        """Return the verdict on a trial whose connection was lost, by its log."""
         if self.crashed:
             return Verdict.CRASHED, f"the kernel crashed: {self.log.crash}"
         return Verdict.INTERRUPTED, text.splitlines()[0]
 
     def _read_memory(self, moment: str, facts: dict[str, Any]) -> None:
-        """Add a reading of the memory to `facts`, and what of it could not be read."""
+        """Add a reading of the memory to `facts`, and errors of reading it."""
         reading: dict[str, Any] = {"moment": moment}
         for path in FILES:
             argv, root = _HOW_TO_READ.get(path, (("cat", path), False))
@@ -255,7 +259,7 @@ class TrialRun:
         facts["memory"].append(reading)
 
     def _read_kernel_log(self) -> str:
-        """Return the whole kernel log from the ring buffer: the followed one may have gaps."""
+        """Return the whole kernel log from the ring buffer, as the followed one may have gaps."""
         done = self._shell.run(["dmesg"], root=True, timeout_s=120)
         self._stop_at_crash()
         if done.returncode:
@@ -265,7 +269,10 @@ class TrialRun:
 
 
 def parse_result(name: str, text: str) -> tuple[int, str]:
-    """Return wall time in ns of a load, and the message of insmod. Raises HostAnswerError."""
+    """Return the duration of a load in ns, and insmod's message. Raises HostAnswerError.
+
+    `name`: of the host; `text`: the loader's result.
+    """
     found = _RESULT.fullmatch(text)
     if found is None:
         raise HostAnswerError(f"host {name}: malformed result of the loader, {text[:80]!r}")
@@ -273,12 +280,12 @@ def parse_result(name: str, text: str) -> tuple[int, str]:
 
 
 def collect_pstore(shell: Shell) -> str:
-    """Return the panic log that the firmware kept (pstore). Call it on the known-good kernel."""
+    """Return the panic log in pstore. Only call it while the known-good kernel runs."""
     return shell.run(["pstore"], root=True).stdout
 
 
 def append_logs(log: KmsgLog, sources: Sequence[tuple[str, str]]) -> None:
-    """Append (name, text) of logs that were kept elsewhere, and look for the crash in them."""
+    """Append (name, text) of other logs, and look for a crash in them."""
     for name, text in sources:
         if text.strip():
             log.note(f"---- vmapbench: {name}")
@@ -286,5 +293,5 @@ def append_logs(log: KmsgLog, sources: Sequence[tuple[str, str]]) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a log file; empty where there is none."""
+    """Return the text of a log file; empty if it does not exist."""
     return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

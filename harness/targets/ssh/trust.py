@@ -12,7 +12,7 @@ import paramiko
 from harness.errors import InputError
 from harness.files import replace_file
 from harness.spec.host import HostSpec
-from harness.targets.ssh.transport import (
+from harness.targets.ssh.connection import (
     CONNECT_S,
     LOGIN_S,
     ConnectionLostError,
@@ -26,28 +26,28 @@ from harness.targets.ssh.transport import (
 
 @dataclass(frozen=True)
 class Shown:
-    """A key that a machine has shown. `name`: what it stands under in known_hosts."""
+    """A host key that a machine has sent. `name`: its name in known_hosts."""
 
     name: str
     key: paramiko.PKey
-    known: tuple[str, ...]  # fingerprints that are trusted for this name already
+    known: tuple[str, ...]  # fingerprints that are already trusted for this name
 
     @property
     def fingerprint(self) -> str:
-        """As ssh-keygen -l writes it."""
+        """The key's fingerprint in the format of `ssh-keygen -l`."""
         return fingerprint(self.key)
 
     @property
     def trusted(self) -> bool:
-        """Whether this very key is."""
+        """Whether this key is already trusted."""
         return self.fingerprint in self.known
 
 
 def next_unknown(spec: HostSpec) -> Shown:
-    """Return the first key on the way to the host that is not trusted, or the host's own.
+    """Return the first untrusted key of the jump hosts and the host, or else the host's key.
 
-    Only the handshake happens with a machine that is not trusted; jump hosts before it are logged
-    in to. Raises ConnectionLostError, InputError.
+    Logs in to trusted jump hosts; with an untrusted one, only keys are exchanged. Raises
+    ConnectionLostError, InputError.
     """
     chain = hops_of(plan_connection(spec))
     with contextlib.ExitStack() as stack, explained(spec, "asking for the key of"):
@@ -57,7 +57,7 @@ def next_unknown(spec: HostSpec) -> Shown:
                 return shown
             hop.open()
             stack.callback(hop.close)
-    raise ConnectionLostError(f"host {spec.name}: no host on the way to it answered")
+    raise ConnectionLostError(f"host {spec.name}: neither it nor a jump host answered")
 
 
 def _ask(hop: fabric.Connection, file: Path, stack: contextlib.ExitStack) -> Shown:
@@ -71,7 +71,7 @@ def _ask(hop: fabric.Connection, file: Path, stack: contextlib.ExitStack) -> Sho
     else:
         transport = paramiko.Transport(hop.open_gateway())
     stack.callback(transport.close)
-    # Ask for the kind of key that is known already, so that it is the one to be compared.
+    # Request the type of key that is already known, so that they can be compared.
     kinds = [kind for kind in entries if kind in transport.preferred_keys]
     if kinds:
         options = transport.get_security_options()
@@ -86,16 +86,16 @@ def _dial(host: str, port: int) -> socket.socket:
 
 
 def remember(spec: HostSpec, shown: Shown, *, replace: bool = False) -> Path:
-    """Write the key to the host's known_hosts file, whole or not at all; return the file.
+    """Add the key to the host's known_hosts file atomically; return the path of the file.
 
-    Raises InputError when another key is trusted and `replace` is not said.
+    Raises InputError if another key is trusted, unless `replace`.
     """
     file = known_hosts_file(spec)
     if shown.known and not shown.trusted and not replace:
         raise InputError(
-            f"host {spec.name}: {file} trusts {', '.join(shown.known)} for {shown.name}, and it "
-            f"now shows {shown.fingerprint}; somebody may be in between. If the host was "
-            f"reinstalled: vmapbench host trust {spec.name} --replace"
+            f"host {spec.name}: {file} has the key {', '.join(shown.known)} for {shown.name}, but "
+            f"it is now {shown.fingerprint}\n  This may be a man-in-the-middle attack. If the host "
+            f"was reinstalled: vmapbench host trust {spec.name} --replace"
         )
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lines = list(_other_lines(file, shown.name)) if shown.known else _lines(file)
@@ -109,10 +109,10 @@ def _lines(file: Path) -> list[str]:
 
 
 def _other_lines(file: Path, name: str) -> Iterator[str]:
-    """Yield the lines of known_hosts without `name`, whether it stands there plain or hashed."""
+    """Yield the lines of known_hosts without those of `name`, plain or hashed."""
     for line in _lines(file):
         names, space, rest = line.partition(" ")
-        if line.startswith(("#", "@")):  # a comment, or a marker of an authority
+        if line.startswith(("#", "@")):  # a comment, or a marker like @cert-authority
             yield line
         elif others := [word for word in names.split(",") if not _is_name(word, name)]:
             yield ",".join(others) + space + rest
