@@ -1,14 +1,14 @@
-"""The provenance of a run: configurations, patches, consoles, command lines. Reads files.
+"""Reads the provenance of a run: configurations, patches, console logs, command lines.
 
-What a kernel printed is hostile: it leaves here cut, and without control characters.
+Output of kernels is untrusted; it is truncated, and control characters are replaced.
 """
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.build.kconfig import parse_config
 from harness.build.patches import flat_name
 from harness.build.stack import annotate_stack
 from harness.records import BootRecord
@@ -21,13 +21,12 @@ _CONSOLE_LINES = 40
 _LINE_CHARACTERS = 400
 _PATCH_CHARACTERS = 65_536
 _REASON_CHARACTERS = 2_000
-_CONSOLES_SHOWN = 50  # of discarded boots; further ones name their log only
-_CONFIG = re.compile(r"^(?:(CONFIG_\w+)=(.*)|# (CONFIG_\w+) is not set)$", re.MULTILINE)
+_CONSOLES_SHOWN = 50  # of discarded boots; of others only the path of the log is shown
 
 
 @dataclass(frozen=True)
 class Discarded:
-    """A boot that is no sample. `excerpts`: what the kernel reported and its last lines."""
+    """A boot without valid samples. `excerpts`: (title, text) of reports and the last lines."""
 
     number: int
     position: int
@@ -41,7 +40,7 @@ class Discarded:
 
 
 def discarded_boots(report: RunReport, folder: Path) -> list[Discarded]:
-    """Return every boot that was tried and gave no samples. `folder`: the run's."""
+    """Return all boots without valid samples. `folder`: of the run."""
     booted = (Verdict.PASSED, Verdict.SKIPPED)
     left = [(n, b) for n, b in enumerate(report.boots) if b.verdict not in booted]
     found = []
@@ -71,7 +70,7 @@ def discarded_boots(report: RunReport, folder: Path) -> list[Discarded]:
 
 
 def console_excerpt(log: Path) -> str:
-    """Return the end of a console log as it is; empty where there is none."""
+    """Return the end of a console log, unchanged; empty if the file is missing."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, 2)
@@ -83,7 +82,7 @@ def console_excerpt(log: Path) -> str:
 
 
 def _excerpt(log: str, boot: BootRecord) -> str:
-    """Return the end of `log`, harmless, with the source lines that were found for its stack."""
+    """Return the sanitised end of `log`, with source lines of its stack trace."""
     return _cut_lines(annotate_stack(log, boot.facts.get("stack") or {}))
 
 
@@ -96,7 +95,7 @@ def _cut_lines(text: str) -> str:
 
 
 def command_lines(report: RunReport) -> dict[str, str]:
-    """Return the command of the first boot of each kernel, an option a line."""
+    """Return kernel -> command of its first boot, with one option per line."""
     found: dict[str, str] = {}
     for boot in report.boots:
         if argv := boot.facts.get("argv"):
@@ -109,15 +108,10 @@ def _one_option_a_line(argv: Sequence[str]) -> str:
     return " ".join(f"\\\n  {word}" if word.startswith("-") else word for word in parts)
 
 
-def parse_config(text: str) -> dict[str, str]:
-    """Return a kernel configuration: symbol -> value, `n` where it is not set."""
-    return {match[1] or match[3]: match[2] or "n" for match in _CONFIG.finditer(text)}
-
-
 def config_diff(folder: Path, kernels: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return the symbols in which the kept configurations differ: symbol -> kernel -> value.
+    """Return symbol -> kernel -> value of the symbols in which stored configurations differ.
 
-    A symbol that a kernel does not know is `-` there. Empty where fewer than two are kept.
+    The value is `-` for a kernel without the symbol. Empty if fewer than two are stored.
     """
     configs = {}
     for name in kernels:
@@ -126,11 +120,11 @@ def config_diff(folder: Path, kernels: Sequence[str]) -> dict[str, dict[str, str
             configs[name] = parse_config(file.read_text(encoding="utf-8", errors="replace"))
     symbols = sorted({symbol for config in configs.values() for symbol in config})
     rows = {s: {name: config.get(s, "-") for name, config in configs.items()} for s in symbols}
-    return {s: row for s, row in rows.items() if len(set(row.values())) > 1}
+    return {f"CONFIG_{s}": row for s, row in rows.items() if len(set(row.values())) > 1}
 
 
 def kept_patches(folder: Path, names: Sequence[str]) -> Mapping[str, str]:
-    """Return the text of the patches that were kept with the run, by their names."""
+    """Return name -> text of the patches stored with the run."""
     found = {}
     for name in names:
         file = folder / "patches" / flat_name(name)

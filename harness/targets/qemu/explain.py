@@ -1,10 +1,10 @@
-"""Where the time of a guest goes, from histograms that its kernel keeps while it traces itself.
+"""Explains where the time of a guest goes, by histogram triggers of the guest's own kernel.
 
-No user land is needed: init writes triggers to tracefs before the module is loaded and reports the
-histograms afterwards; see Documentation/trace/histogram.rst of the kernel. A tick of each CPU that
-is not idle notes the stack that it interrupts, `lock:contention_begin` and `_end` give waits for
-locks, and probes of functions give the time of each call. The files come from the guest, so they
-are read as untrusted text.
+The guest's init writes the triggers to tracefs before the module is loaded and reports the
+histograms afterwards; see Documentation/trace/histogram.rst of the kernel. The timer tick of each
+CPU that is not idle records the interrupted stack, `lock:contention_begin` and `_end` give the
+waits for locks, and kprobes the duration of each call. The histograms come from the guest and are
+parsed as untrusted text.
 """
 
 import itertools
@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from harness.build.kconfig import parse_config
 from harness.targets.base import BootRequest, BootResult
 from harness.targets.explanation import (
     FILE,
@@ -34,7 +35,7 @@ from harness.targets.histograms import (
 from harness.targets.symbols import Symbols, Variables, parse_system_map
 
 _TICKS = "events/timer/hrtimer_expire_entry"  # below TRACEFS
-# What is timed, and the functions that do it: the first that a kernel has.
+# Calls to time, and the functions to probe: the first of each that the kernel has.
 _TIMED: Mapping[str, tuple[str, ...]] = {
     "alloc": ("__vmalloc_node_range_noprof", "__vmalloc_node_range"),
     "free": ("vfree",),
@@ -48,11 +49,11 @@ _BUCKET = re.compile(r"\{ ns: ~ [0-9]{1,15}-([0-9]{1,15}) ")
 _DROPPED = re.compile(r" +Dropped: ([0-9]{1,15})\b")
 _NOTE = (
     "The kernel of these boots traces itself, which takes time. It reports the wait of a "
-    "CPU that queues for a spin lock, but not of the one CPU that waits next to the holder; code "
-    "that runs with interrupts off counts where they come on again."
+    "CPU that queues for a spin lock, but not that of the first one in the queue; time with "
+    "interrupts disabled is attributed to the code that enables them again."
 )
 _INTERRUPT = re.compile(r"asm_sysvec_\w+|asm_common_interrupt|el1h_64_irq")
-# Where probes and events enter the kernel's tracing.
+# Functions by which probes and events enter the kernel's tracing.
 _TRACER = re.compile(
     r"optimized_callback|k(ret)?probe_\w+|(arch_)?rethook_\w+|ftrace_\w+|event_triggers_call|"
     r"trace_event_raw_event_\w+|trace_event_buffer_\w+"
@@ -60,7 +61,7 @@ _TRACER = re.compile(
 
 
 def timed_functions(symbols: Symbols) -> dict[str, str]:
-    """Return name -> function of what is timed, as far as the kernel has it as a function."""
+    """Return name of the call -> function to probe, for those that the kernel has."""
     there = set(symbols.names)
     found = {
         name: next((function for function in functions if function in there), "")
@@ -70,7 +71,7 @@ def timed_functions(symbols: Symbols) -> dict[str, str]:
 
 
 def explaining_script(request: BootRequest) -> list[str]:
-    """Return init's lines that set up the histograms, load the module, and report them."""
+    """Return the script that sets up the histograms, loads the module, and reports them."""
     symbols = parse_system_map(_system_map(request))
     timed = timed_functions(symbols)
     handler = next((name for name in _TICK_HANDLERS if name in symbols.names), "")
@@ -113,13 +114,13 @@ def _histogram(event: str) -> str:
 
 
 def explain_guest(request: BootRequest, result: BootResult) -> None:
-    """Write what a guest spent its time on to the boot's folder, where the guest said so."""
+    """Write the account of a boot to its folder, if the guest reported the histograms."""
     config = request.kernel.config.read_text(encoding="ascii", errors="replace")
-    ticks = re.search(r"^CONFIG_HZ=([1-9][0-9]{2,3})$", config, re.MULTILINE)
+    hz = parse_config(config).get("HZ", "")
     found = account_of(
         result.facts.get("files", {}),
         _system_map(request),
-        tick_ns=1e9 / (int(ticks[1]) if ticks else 250),
+        tick_ns=1e9 / (int(hz) if re.fullmatch(r"[1-9][0-9]{2,3}", hz) else 250),
         clock="the guest's clock",
     )
     if found:
@@ -133,9 +134,10 @@ def _system_map(request: BootRequest) -> str:
 def account_of(
     files: Mapping[str, str], system_map: str, tick_ns: float, clock: str
 ) -> BootAccount | None:
-    """Return what a guest spent its time on, from the files that it reported by path.
+    """Return the account of a boot, or None if the histogram of the ticks is missing.
 
-    `tick_ns`: time between two ticks of a CPU. None where the ticks were not reported.
+    `files`: path -> content, as reported by the guest; `tick_ns`: time between two ticks of a CPU;
+    `clock`: name of the guest's clock.
     """
     ticks = files.get(_histogram(_TICKS))
     if ticks is None:
@@ -152,9 +154,9 @@ def account_of(
 
 
 def interrupted_stacks(rows: Iterable[HistogramRow]) -> Counter[tuple[str, ...]]:
-    """Return how many ticks interrupted each stack, the outermost function first.
+    """Return the number of ticks per interrupted stack, outermost function first.
 
-    What the kernel does to trace itself is one function, `[tracing]`.
+    Functions of the kernel's own tracing are one function, `[tracing]`.
     """
     found: Counter[tuple[str, ...]] = Counter()
     for row in rows:
@@ -168,7 +170,7 @@ def interrupted_stacks(rows: Iterable[HistogramRow]) -> Counter[tuple[str, ...]]
 
 
 def call_times(name: str, text: str) -> CallTimes | None:
-    """Return the times of one function's calls; None where none was seen."""
+    """Return the durations of the calls `name` from its histogram; None if it is empty."""
     counts: Counter[int] = Counter()
     for row in read_histogram(text):
         if bucket := _BUCKET.match(row.keys):
@@ -186,7 +188,7 @@ def call_times(name: str, text: str) -> CallTimes | None:
 
 
 def _quantile(counts: Mapping[int, int], rank: float) -> int:
-    """Return the value that at least `rank` of the counted ones do not exceed."""
+    """Return the smallest value such that a share `rank` of the counted ones is not above it."""
     values = sorted(counts)
     seen = itertools.accumulate(counts[value] for value in values)
     return next(value for value, count in zip(values, seen, strict=True) if count >= rank)

@@ -9,7 +9,7 @@ from harness.build.kconfig import (
 )
 
 symbols = st.from_regex(r"\A[A-Z0-9_]{1,12}\Z")
-values = st.sampled_from(["y", "m", "n", "250", '"text"'])
+values = st.sampled_from(["y", "m", "n", "250", '"text"', '"a=b"'])
 
 
 @given(st.dictionaries(symbols, values))

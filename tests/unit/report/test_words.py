@@ -1,4 +1,4 @@
-"""The words: what is said of ratios, and what a kernel's text may not do."""
+"""The texts on ratios, and the sanitising of untrusted text."""
 
 import math
 
@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from harness.analysis.wording import change, speed_text, sweep_parameters
 from harness.report.charts import rank_ticks, ratio_ticks
-from harness.report.provenance import parse_config
 from harness.text import visible
 
 
@@ -22,11 +21,6 @@ def test_slower_and_small_changes_are_told_in_their_own_unit():
 def test_sweep_parameters_without_those_that_stand_elsewhere():
     assert sweep_parameters("page[nr_pages=4,nr_threads=8,cpus=2]") == ["nr_pages=4"]
     assert sweep_parameters("page") == []
-
-
-def test_config_tells_unset_symbols_from_values():
-    text = 'CONFIG_SMP=y\n# CONFIG_NUMA is not set\nCONFIG_NAME="a=b"\n# a comment\n'
-    assert parse_config(text) == {"CONFIG_SMP": "y", "CONFIG_NUMA": "n", "CONFIG_NAME": '"a=b"'}
 
 
 @given(st.text())
