@@ -32,6 +32,14 @@ ThreadsOption = Annotated[
         help="Number of workers; default: 16, or one per CPU that --on gives.", min=1, max=1024
     ),
 ]
+PatchOption = Annotated[
+    str,
+    typer.Option(help="Compare BASE with these patches on top: a mailbox, a folder, - for stdin."),
+]
+BootsOption = Annotated[
+    int,
+    typer.Option(help="Boots of each side; with --detect in the pilot.", min=2, max=1000),
+]
 DataFolderOption = Annotated[
     Path, typer.Option(help="Folder of the results.", show_default="your data folder")
 ]
@@ -40,21 +48,13 @@ DataFolderOption = Annotated[
 def command(
     base: Annotated[str, typer.Argument(help="A commit, or A..B; default: HEAD.")] = "",
     change: Annotated[str, typer.Argument(help="A commit; default: the working tree.")] = "",
-    patch: Annotated[
-        str,
-        typer.Option(
-            help="Compare BASE with these patches on top: a mailbox, a folder, - for stdin."
-        ),
-    ] = "",
+    patch: PatchOption = "",
     tree: Annotated[Path, typer.Option(help="The kernel tree.")] = Path(),
     on: OnOption = "",
     threads: ThreadsOption = None,
     cases: Annotated[str, typer.Option(help="Names of cases, comma-separated.")] = "fix_size",
     loops: Annotated[int, typer.Option(help="Loops of each worker.", min=1)] = 4000,
-    boots: Annotated[
-        int,
-        typer.Option(help="Boots of each side; with --detect in the pilot.", min=2, max=1000),
-    ] = 5,
+    boots: BootsOption = 5,
     detect: Annotated[
         str | None,
         typer.Option(help="Add boots until a change of this size, like 3%, would be shown."),
