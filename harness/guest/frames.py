@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Frame:
-    """One report of the guest. `complete` tells whether all announced bytes arrived."""
+    """One named report of the guest; `complete` if its length is the one that its end announces."""
 
     name: str
     content: str
@@ -14,9 +14,9 @@ class Frame:
 
 
 def parse_frames(data: bytes, nonce: str) -> list[Frame]:
-    """Return the frames under `nonce` in order; a last one that was cut off is not `complete`.
+    """Return the frames with this nonce, in order; a truncated last one is not `complete`.
 
-    Never raises on what a guest wrote. Bytes that are no UTF-8 are replaced.
+    Raises nothing, whatever the guest wrote. Bytes that are not UTF-8 are replaced.
     """
     tag = re.escape(nonce.encode())
     begin = re.compile(rb"<<" + tag + rb" begin ([^>\n]+)>>\n")
@@ -37,7 +37,7 @@ def parse_frames(data: bytes, nonce: str) -> list[Frame]:
 
 
 def parse_fields(text: str) -> dict[str, str]:
-    """Return `key=value` words as a dict; words without `=` are left out."""
+    """Return the `key=value` words of a text as a dict; words without `=` are ignored."""
     return dict(word.split("=", 1) for word in text.split() if "=" in word)
 
 

@@ -1,8 +1,8 @@
-"""The guest's root file system: our init, the module, and the script of this boot.
+"""The guest's initramfs: the init program, the module, and the script of one boot.
 
-An initramfs is a chain of cpio archives in the `newc` format
-(Documentation/driver-api/early-userspace/buffer-format.rst), so the two megabytes that never change
-are packed once per kernel and the script of a boot is a second, tiny archive behind them.
+An initramfs is a sequence of cpio archives in the `newc` format
+(Documentation/driver-api/early-userspace/buffer-format.rst). The first archive, of about 2 MB, is
+the same for all boots of a kernel and workload; a small second one has the script of the boot.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ INIT_SOURCE = files("harness.guest") / "init.c"
 
 @dataclass(frozen=True)
 class CpioEntry:
-    """One file (or folder, or console device) of an archive."""
+    """A file, directory or device node of an archive; `mode` as in stat(2)."""
 
     path: str
     mode: int
@@ -34,7 +34,7 @@ class CpioEntry:
 
 
 def render_cpio(entries: Iterable[CpioEntry]) -> bytes:
-    """Return `entries` as one newc archive, padded to 512 bytes; the same bytes every time."""
+    """Return a newc archive of `entries`, padded to 512 bytes; equal entries give equal bytes."""
     archive = bytearray()
     for inode, entry in enumerate([*entries, CpioEntry("TRAILER!!!", 0)], start=1):
         name = entry.path.encode() + b"\0"
@@ -49,9 +49,9 @@ def render_cpio(entries: Iterable[CpioEntry]) -> bytes:
 
 
 def base_archive(init: bytes, module: bytes, fragment: bytes | None = None) -> bytes:
-    """Return the part that boots of one kernel and workload share.
+    """Return the archive that all boots of a kernel and workload share.
 
-    `fragment`: the module that fragments memory, where there is one.
+    `fragment`: the module that fragments memory, if the workload uses it.
     """
     more = [] if fragment is None else [("vmapbench/fragment.ko", fragment)]
     folder = stat.S_IFDIR | 0o755
@@ -71,29 +71,31 @@ def base_archive(init: bytes, module: bytes, fragment: bytes | None = None) -> b
 
 
 def script_archive(script: str) -> bytes:
-    """Return the archive of one boot's script, to be appended to the base."""
+    """Return the archive with the script of one boot, to append to `base_archive`."""
     return render_cpio([CpioEntry("vmapbench/script", stat.S_IFREG | 0o644, script.encode())])
 
 
 def new_nonce() -> str:
-    """Return 16 random bytes in hex: what a kernel log cannot guess."""
+    """Return 16 random bytes in hex, so that no line of a kernel log looks like a frame."""
     return secrets.token_hex(16)
 
 
 def render_script(nonce: str, lines: Sequence[str], arch: Architecture = X86_64) -> str:
-    """Return init's script. Raises ValueError for a line that would be two."""
+    """Return the script that init runs. Raises ValueError if a line has a line end or NUL."""
     for line in lines:
         if "\n" in line or "\0" in line:
-            raise ValueError(f"a script line must be one line: {line!r}")
+            raise ValueError(f"a line of the script contains a line end or NUL: {line!r}")
     return "\n".join([f"report {arch.report}", f"nonce {nonce}", *lines, ""])
 
 
 def measuring_script(
     loads: Sequence[str], settle_ms: int = 500, lazily_freed: bool = True, fragment: str = ""
 ) -> list[str]:
-    """Return the lines of a measuring boot: memory before, after each load and at rest; the log.
+    """Return the script of a measured boot: one load of the module after the other, then the log.
 
-    `fragment`: parameters of the module that fragments memory first, "" for none.
+    Memory is read before the first load, after each load, and `settle_ms` after the last one.
+    `loads`: module parameters of each load; `fragment`: those of the module that fragments memory
+    first, "" for none; `lazily_freed`: count the lazily freed areas as well.
     """
     names = moments(len(loads))
     memory = {name: memory_lines(name, lazily_freed) for name in (UNFRAGMENTED, *names)}
@@ -107,29 +109,29 @@ def measuring_script(
 
 
 def memory_lines(moment: str, lazily_freed: bool) -> list[str]:
-    """Return the lines that report the memory at a moment."""
+    """Return the script lines that read the files of `FILES` under the name `moment`."""
     files = [f"collect {path}" for path in FILES]
     return [f"moment {moment}", *files, *(["lazy"] if lazily_freed else [])]
 
 
 def init_argv(compiler: str, source: Path, output: Path) -> list[str]:
-    """Return the command that compiles init, static and small."""
+    """Return the command that compiles `source` into a stripped static program."""
     flags = ["-static", "-O2", "-Wall", "-Wextra", "-s"]
     return [compiler, *flags, "-o", str(output), str(source)]
 
 
 def ensure_init(cache: Path, runner: Runner, arch: Architecture = X86_64) -> Path:
-    """Return the compiled init, built once per source text and architecture below `cache`.
-
-    Raises ToolError when the compiler fails or is missing.
-    """
+    """Return the path of the compiled init program; see `ensure_program`."""
     return ensure_program("init", INIT_SOURCE.read_bytes(), cache, runner, arch)
 
 
 def ensure_program(
     name: str, source: bytes, cache: Path, runner: Runner, arch: Architecture = X86_64
 ) -> Path:
-    """Return a small static program compiled from `source`; see `ensure_init`."""
+    """Return the path of a static program, compiled once per `source` and architecture in `cache`.
+
+    Raises ToolError if the compiler is missing or fails.
+    """
     compiler = f"{arch.cross_prefix()}gcc"
     if shutil.which(compiler) is None:
         raise ToolError(f"{name}.c: {compiler} is missing\n  next: {arch.how_to_install()}")

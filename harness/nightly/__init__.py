@@ -1,1 +1,1 @@
-"""Nightly runs: what to measure, in which order, and what of the results to report."""
+"""Nightly runs: what to measure, in which order, and which results to report."""

@@ -39,10 +39,12 @@ _SUBJECTS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Revision:
-    """One kernel to measure. `kernel`: its name, the same in every nightly run; `id`: its contents.
+    """A kernel to measure.
 
-    `baseline`: the name of what it is compared with; both kernel files are in `folder`. `commits`:
-    those of a branch since last time, one line each. `message_id`: of a series that was sent.
+    `kernel`: its name, the same in every nightly run; `id`: identifies its source. `baseline`: name
+    of the kernel to compare it with; `folder` has the kernel files of both. `commits`: the commits
+    of a branch since the last run, a line each; `tip`: the newest one. `message_id`: of a series
+    from mail.
     """
 
     key: str
@@ -60,7 +62,10 @@ class Revision:
 
 @dataclass(frozen=True)
 class Failed:
-    """A candidate without a kernel. `where`: its name, and that of the series if it has several."""
+    """A candidate, or one of its series, that gives no kernel.
+
+    `where`: the candidate's name, or the name and title of the series if it has several.
+    """
 
     candidate: str
     where: str
@@ -69,10 +74,10 @@ class Failed:
 
 @dataclass(frozen=True)
 class Finder:
-    """Finds the kernels of a nightly run; their files are written to `folder`.
+    """Finds the kernels of a nightly run and writes their kernel files to `folder`.
 
-    `anchors`, `tips`: see `NightlyState`. `notes`: what else was in the mailboxes, a line for each
-    candidate, filled by `find`.
+    `anchors`, `tips`: as in `NightlyState`; `find` updates `anchors`. `notes`: `find` adds a line
+    on the contents of each mailbox, by candidate.
     """
 
     spec: NightlySpec
@@ -84,9 +89,9 @@ class Finder:
     notes: dict[str, str] = field(default_factory=dict)
 
     def find(self, candidate: CandidateSpec, recipe: KernelSpec) -> list[Revision | Failed]:
-        """Return the kernels of a candidate; what one of its series lacks ends only that series.
+        """Return the kernels of a candidate, and a `Failed` for each series that gives none.
 
-        `recipe`: the baseline. Raises nothing that the candidate itself is to blame for.
+        `recipe`: the kernel file of the baseline. Errors of the candidate are returned, not raised.
         """
         try:
             if candidate.branch is not None:
@@ -101,7 +106,7 @@ class Finder:
             try:
                 revisions.append(self._applied(candidate, recipe, series, name))
             except (InputError, ToolError) as error:
-                title = series.title.replace("|", "/")  # which parts the keys of `NightlyState`
+                title = series.title.replace("|", "/")  # "|" separates keys in `NightlyState`
                 where = f"{name} ({title})" if many else name
                 revisions.append(Failed(candidate.name, where, str(error)))
         return revisions
@@ -118,7 +123,7 @@ class Finder:
     def _applied(
         self, candidate: CandidateSpec, recipe: KernelSpec, series: PatchSeries, name: str
     ) -> Revision:
-        """Return the kernel of a series on its base, beside the kernel of that base."""
+        """Apply a series to its base; write the kernel files of both."""
         based, note = self._based(candidate, recipe, series)
         repository = ensure_repository(based, self.cache, self.runner)
         needed = len(series.prerequisites)
@@ -136,7 +141,9 @@ class Finder:
         except InputError as error:
             if needed:
                 ids = ", ".join(patch[:12] for patch in series.prerequisites[:5])
-                raise InputError(f"{error}\n  it needs other patches first: {ids}") from error
+                raise InputError(
+                    f"{error}\n  the series depends on other patches: {ids}"
+                ) from error
             raise
         trees = [repository.tree_of(commit) for commit in (repository.base, tip)]
         digest = hashlib.sha256(" ".join([recipe.name, *trees]).encode()).hexdigest()[:16]
@@ -163,7 +170,10 @@ class Finder:
     def _based(
         self, candidate: CandidateSpec, recipe: KernelSpec, series: PatchSeries
     ) -> tuple[KernelSpec, str]:
-        """Return what a series is applied to: `base`, else its own trailer, else the baseline."""
+        """Return the kernel to apply a series to, and a note on it for the title.
+
+        It is the commit in `base`, else that of the series' base-commit trailer, else the baseline.
+        """
         place = self._place(candidate, recipe)
         if place is None:
             if candidate.base:
@@ -171,7 +181,7 @@ class Finder:
                     f"candidate {candidate.name}: base: {candidate.base}: the source of "
                     f"{recipe.name} is not a git repository\n  next: name one with `git`"
                 )
-            unknown = ", without its base-commit, which is unknown for this source"
+            unknown = ", not on its base-commit: the baseline's source is not a git repository"
             return recipe, unknown if series.base_commit else ""
         wanted = candidate.base or series.base_commit
         if not wanted:
@@ -188,7 +198,7 @@ class Finder:
         return recipe.model_copy(update={"source": source}), f" on {wanted[:16]}"
 
     def _branch(self, candidate: CandidateSpec, recipe: KernelSpec) -> Iterator[Revision]:
-        """Yield the tip of a branch, or each of its new commits, the oldest first."""
+        """Yield the kernel of a branch's tip, or with `commits: each` of each new commit."""
         place = self._place(candidate, recipe)
         if place is None:
             raise InputError(
@@ -239,7 +249,7 @@ class Finder:
         commit: str,
         folder: Path,
     ) -> str:
-        """Write the kernel files of a commit and of the baseline; return the commit's title."""
+        """Write the kernel files of a commit and of the baseline; return the revision's title."""
         name = candidate.name
         subject = one_line(repository.read("show", "-s", "--format=%s", commit), 100)
         title = f"{candidate.branch} at {commit[:12]} ({subject})"
@@ -254,7 +264,7 @@ class Finder:
         return title
 
     def _anchor(self, name: str, recipe: KernelSpec, repository: Repository) -> str:
-        """Return the commit whose source is unpacked; others of the branch are patches to it."""
+        """Return the commit that is the source of a branch's kernels; others are patches to it."""
         if isinstance(recipe.source, GitSource):
             place = repository_place(recipe.folder, recipe.source.git)
             base = open_commit(place, recipe.source.ref, self.cache, self.runner).base
@@ -274,13 +284,13 @@ class Finder:
 
 
 def ensure_recipe(recipe: KernelSpec, folder: Path) -> None:
-    """Write the kernel file of the baseline itself, with what it needs, into `folder`."""
+    """Write a kernel file into `folder`, with the patches and fragments that it names."""
     copy_inputs(recipe, folder)
     write_kernel(recipe.model_copy(update={"folder": folder, "source": absolute_source(recipe)}))
 
 
 def _recipe_digest(recipe: KernelSpec) -> str:
-    """Return a digest of the baseline's kernel file and of what it names."""
+    """Return a digest of the baseline's kernel file and of the files that it names."""
     total = hashlib.sha256(recipe.model_dump_json().encode())
     places = [recipe.place(name) for name in (*recipe.patches, *recipe.fragments)]
     if start := config_file(recipe):
@@ -292,7 +302,7 @@ def _recipe_digest(recipe: KernelSpec) -> str:
 
 
 def describe_mailbox(box: Mailbox) -> str:
-    """Return what is in a mailbox, one line."""
+    """Return the contents of a mailbox in one line: series, superseded ones, replies, the rest."""
     facts = [f"{len(box.series)} series" if box.series else "no series"]
     facts += [f"superseded: {_some(box.superseded)}"] if box.superseded else []
     facts += [f"{box.replies} repl{'ies' if box.replies > 1 else 'y'}"] if box.replies else []
@@ -307,10 +317,10 @@ def _some(parts: Sequence[str]) -> str:
 
 
 def fetch_series(message_id: str, archive: str, runner: Runner) -> PatchSeries:
-    """Return the newest version of the series of a mail, from its thread.
+    """Return the series that a mail belongs to, in the newest version that its thread has.
 
-    b4 fetches the thread from `archive`. Raises ToolError if that fails, InputError if the mail
-    belongs to no series.
+    b4 fetches the thread from the URL `archive`. Raises ToolError if that fails, InputError if the
+    mail belongs to no series.
     """
     with scratch_folder("b4") as scratch:
         done = runner.run(
@@ -321,7 +331,9 @@ def fetch_series(message_id: str, archive: str, runner: Runner) -> PatchSeries:
         )
         if done.returncode or not (scratch / "thread").is_dir():
             said = one_line("; ".join(done.output.splitlines()[-3:]), 300)
-            raise ToolError(f"b4 did not fetch {message_id} from {archive}: {said or 'no reason'}")
+            raise ToolError(
+                f"b4 could not fetch {message_id} from {archive}: {said or 'it printed nothing'}"
+            )
         found = load_mailbox(scratch / "thread", runner)
     ours = [series for series in found.series if message_id in series.members]
     if not ours and len(found.series) == 1:
@@ -329,20 +341,20 @@ def fetch_series(message_id: str, archive: str, runner: Runner) -> PatchSeries:
     if not ours:
         titles = "; ".join(f"{one.title!r} <{one.message_id}>" for one in found.series)
         raise InputError(
-            f"the mail {message_id} in {archive} belongs to no series; its thread has "
-            f"{titles or 'no patch'}"
+            f"the mail {message_id} in {archive} belongs to no series; its thread contains "
+            f"{titles or 'no patches'}"
         )
     return ours[0]
 
 
 def b4_argv(message_id: str, archive: str, folder: Path) -> list[str]:
-    """Return the command that writes the thread of a mail into the maildir `folder/thread`."""
+    """Return the b4 command that writes the thread of a mail to the maildir `folder/thread`."""
     program = [sys.executable, "-c", "from b4.command import cmd; cmd()"]
     quiet = ["-q", "-n", "--no-stdin", "-c", f"b4.midmask={archive}/%s"]
     return [*program, *quiet, "mbox", "-C", "-M", "-o", str(folder), "-n", "thread", message_id]
 
 
 def _commits_between(repository: Repository, last: str, tip: str) -> list[Commit]:
-    """Return the first-parent commits after `last`, the oldest first; none where it is unknown."""
+    """Return the first-parent commits after `last`, oldest first; none if `last` is unknown."""
     known = last and repository.commit(last) is not None
     return repository.commits(last, tip) if known else []

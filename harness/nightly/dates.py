@@ -1,4 +1,4 @@
-"""The date of a nightly run, and what one run leaves to the next in the state."""
+"""The date of a nightly run, and what it leaves in the state for the next one."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from harness.nightly.state import NightlyRecord, NightlyState, PairRecord
 
 
 def nightly_date(now: dt.datetime) -> str:
-    """Return the date of a nightly run: from noon to noon, in the clock's own zone."""
+    """Return the date of a nightly run at `now`: a run before noon belongs to the day before."""
     return (now - dt.timedelta(hours=12)).date().isoformat()
 
 
 def missed_runs(last: str, date: str) -> int:
-    """Return how many nightly runs are missing between two dates."""
+    """Return the number of days between two ISO dates, both excluded; 0 if `last` is empty."""
     if not last:
         return 0
     days = (dt.date.fromisoformat(date) - dt.date.fromisoformat(last)).days
@@ -22,7 +22,7 @@ def missed_runs(last: str, date: str) -> int:
 
 
 def open_record(state: NightlyState, clock: Clock) -> NightlyRecord:
-    """Return the record of this run; earlier ones that never ended are marked as cut short."""
+    """Return the record of the current run, new or resumed; mark older unfinished ones as such."""
     date = nightly_date(clock.now())
     if state.nights and state.nights[-1].date == date:
         return state.nights[-1]
@@ -33,14 +33,14 @@ def open_record(state: NightlyState, clock: Clock) -> NightlyRecord:
 
 
 def forget_fixed(state: NightlyState, record: NightlyRecord) -> None:
-    """Forget failures that did not recur, so that the next occurrence is reported again."""
+    """Remove failures that did not recur from `reported`, so that a new one is reported again."""
     for key in [key for key in state.reported if key.startswith("failure|")]:
         if key.split("|")[1] not in record.failures and state.reported[key] != record.date:
             del state.reported[key]
 
 
 def move_tips(state: NightlyState, planned: Sequence[PlannedJob]) -> None:
-    """Note how far each branch has been measured on every playbook."""
+    """Set the tip of each branch to the last commit that has been measured on every playbook."""
     for work in planned:
         revision = work.revision
         if not revision.tip:

@@ -1,7 +1,7 @@
-"""Ends a nightly run in time: between two boots, never during one, and never before the first.
+"""Ends a nightly run at its deadline: between two boots, and not before the first one.
 
-The budget is measured on a clock that nobody sets: the seconds since this machine started, sleep
-included. The time of day only decides the date of the run.
+The budget is measured with CLOCK_BOOTTIME, which nobody can set and which includes suspend. The
+time of day only decides the date of the run.
 """
 
 import datetime as dt
@@ -16,13 +16,13 @@ from harness.records import BootRecord, JobRecord
 from harness.run.observer import Observer
 
 
-class DeadlineReached(Exception):  # noqa: N818 not an error: the rest is left to the next run
-    """The budget is used up; the current measurement is resumed by the next nightly run."""
+class DeadlineReached(Exception):  # noqa: N818 not an error: the next run resumes
+    """The time budget is used up; the next nightly run resumes the current measurement."""
 
 
 @functools.cache
 def this_boot() -> str:
-    """Return the kernel's name for this boot of the machine; empty where it has none."""
+    """Return the kernel's boot_id of the running system; empty if it cannot be read."""
     try:
         return host_boot_id()
     except (OSError, ValueError):
@@ -31,9 +31,10 @@ def this_boot() -> str:
 
 @dataclass(frozen=True)
 class Clock:
-    """`now`: time of day, in the machine's time zone.
+    """The clocks of a nightly run.
 
-    `uptime_s`: seconds since the machine started; `boot_id`: which start that was.
+    `now`: time of day in the local time zone; `uptime_s`: seconds since the machine booted, suspend
+    included; `boot_id`: identifies that boot.
     """
 
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now().astimezone()
@@ -41,12 +42,12 @@ class Clock:
     boot_id: Callable[[], str] = this_boot
 
     def begin(self, date: str) -> NightlyRecord:
-        """Return the record of a nightly run that begins now."""
+        """Return a new record of the nightly run of `date`, beginning now."""
         began = self.now().isoformat(timespec="seconds")
         return NightlyRecord(date, began, uptime_s=self.uptime_s(), boot_id=self.boot_id())
 
     def elapsed_s(self, record: NightlyRecord) -> float:
-        """Return how long ago `record` began, by time of day only where the machine restarted."""
+        """Return the seconds since `record` began; by time of day if the machine has rebooted."""
         if record.boot_id and record.boot_id == self.boot_id():
             return self.uptime_s() - record.uptime_s
         return max(0.0, (self.now() - dt.datetime.fromisoformat(record.began)).total_seconds())
@@ -54,9 +55,9 @@ class Clock:
 
 @dataclass
 class Deadline(Observer):
-    """An observer that forwards to another one, and raises DeadlineReached before a late boot.
+    """Forwards to another observer; raises DeadlineReached if a boot begins past the deadline.
 
-    `left_s`: seconds until the deadline; the first boot always begins.
+    `left_s`: returns the seconds until the deadline. The first boot may always begin.
     """
 
     observer: Observer
@@ -67,7 +68,7 @@ class Deadline(Observer):
         self.observer.planned(run_id, jobs, done)
 
     def boot_began(self, job: JobRecord, attempt: int) -> None:
-        """Forward, or raise DeadlineReached past the deadline."""
+        """Forward; raise DeadlineReached past the deadline."""
         if self.boots and self.left_s() <= 0:
             raise DeadlineReached
         self.observer.boot_began(job, attempt)

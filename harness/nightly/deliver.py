@@ -1,6 +1,6 @@
-"""Delivers notices: by mail, to a web address, as a text to reply with.
+"""Delivers notices by mail and webhook.
 
-Secrets come from the environment and never show up in a message.
+Secrets are read from the environment and never appear in a message.
 """
 
 import email.policy
@@ -21,15 +21,18 @@ from harness.nightly.state import Notice
 from harness.spec.nightly import EmailSpec, NoticesSpec, WebhookSpec
 from harness.web import open_once
 
-ATTACHED_LIMIT = 8 << 20  # bytes of a page; many servers take no mail above 10 MiB
+ATTACHED_LIMIT = 8 << 20  # bytes of a page; many servers reject mail above 10 MiB
 _TIMEOUT_S = 60
 
 Send = Callable[[Notice, Path | None], None]
-"""Delivers one notice, with the page of its run where there is one. Raises InfrastructureError."""
+"""Delivers a notice, with the page of its run if that exists. Raises InfrastructureError."""
 
 
 def channels(spec: NoticesSpec, environment: Mapping[str, str]) -> dict[str, Send]:
-    """Return the function that delivers through each channel of the file. Reads the secrets."""
+    """Return name -> delivering function for the configured channels.
+
+    `environment` has the secrets; see `missing_secrets`.
+    """
     found: dict[str, Send] = {}
     if spec.email:
         mail = spec.email
@@ -44,27 +47,28 @@ def channels(spec: NoticesSpec, environment: Mapping[str, str]) -> dict[str, Sen
 
 
 def missing_secrets(spec: NoticesSpec, environment: Mapping[str, str]) -> list[str]:
-    """Return what has to be in the environment for notices and is not, a line each."""
+    """Return a line for each environment variable that notices need and that is missing."""
     found = []
     if spec.email and spec.email.user and not environment.get(spec.email.variable):
         found.append(f"mail through {spec.email.host}: ${spec.email.variable} is not set")
     hook = spec.webhook
     if hook and not re.match(r"https?://", hook_url(hook, environment)):
-        found.append(f"webhook ${hook.url_variable}: not set, or no http address")
+        found.append(f"webhook: ${hook.url_variable} is not set to an http or https URL")
     if hook and hook.variable and not environment.get(hook.variable):
         found.append(f"webhook: ${hook.variable} is not set")
     return found
 
 
 def hook_url(spec: WebhookSpec, environment: Mapping[str, str]) -> str:
-    """Return the address of a webhook, which may be a secret; empty where it is not set."""
+    """Return the URL of a webhook, which may be a secret; empty if it is not set."""
     return spec.url or environment.get(spec.url_variable or "", "")
 
 
 def compose(notice: Notice, spec: EmailSpec, page: Path | None, pages: str | None) -> EmailMessage:
-    """Return the mail: its text fit for a reply, the page attached, or linked where it is served.
+    """Return the mail of a notice. The page is attached, or linked if `pages` serves it.
 
-    The same notice has the same Message-ID, so that a mail sent twice is shown once.
+    `pages`: base URL of the served pages. The Message-ID depends only on the notice, so that mail
+    clients show a mail that was sent twice once.
     """
     message = EmailMessage(policy=email.policy.SMTP)
     message["From"], message["To"] = spec.sender, ", ".join(spec.to)
@@ -84,12 +88,12 @@ def compose(notice: Notice, spec: EmailSpec, page: Path | None, pages: str | Non
 
 
 def page_link(notice: Notice, pages: str | None) -> str:
-    """Return the address of the notice's page, where pages are served."""
+    """Return the URL of the notice's page below `pages`; empty without either."""
     return f"{pages.rstrip('/')}/{notice.page}" if pages and notice.page else ""
 
 
 def send_mail(message: EmailMessage, spec: EmailSpec, password: str | None) -> None:
-    """Hand a mail to the server. Raises InfrastructureError, without the password."""
+    """Send a mail by SMTP. Raises InfrastructureError, with the password masked."""
     where = f"{spec.host}:{spec.port}"
     if spec.user and not password:
         raise InfrastructureError(f"mail through {where}: ${spec.variable} is not set")
@@ -121,11 +125,11 @@ def post(
     spec: WebhookSpec,
     environment: Mapping[str, str],
 ) -> None:
-    """POST a notice as JSON. Raises InfrastructureError, without address or credentials."""
+    """POST a notice as JSON. Raises InfrastructureError, without the URL or credentials."""
     url = hook_url(spec, environment)
     named = spec.url or f"${spec.url_variable}"
     if not re.match(r"https?://", url):
-        raise InfrastructureError(f"webhook {named}: not set, or no http address")
+        raise InfrastructureError(f"webhook {named}: not set to an http or https URL")
     headers = {"Content-Type": "application/json", "User-Agent": "vmapbench"}
     if spec.variable:
         if not environment.get(spec.variable):
@@ -147,8 +151,8 @@ def post(
             answer.read(1)
     except urllib.error.HTTPError as error:
         error.close()
-        moved = ": it is somewhere else; name that address" if 300 <= error.code < 400 else ""
-        raise InfrastructureError(f"webhook {named}: answered {error.code}{moved}") from None
+        moved = ": redirects are not followed; set the new URL" if 300 <= error.code < 400 else ""
+        raise InfrastructureError(f"webhook {named}: HTTP status {error.code}{moved}") from None
     except (OSError, ValueError) as error:
         kind = type(getattr(error, "reason", error)).__name__
-        raise InfrastructureError(f"webhook {named}: not reached ({kind})") from None
+        raise InfrastructureError(f"webhook {named}: cannot connect ({kind})") from None

@@ -1,4 +1,4 @@
-"""Notices from the results of a nightly run: verdicts on kernels, and changes of level."""
+"""Makes notices from the results of a nightly run: verdicts on kernels, changes of level."""
 
 from collections.abc import Sequence
 
@@ -26,9 +26,9 @@ def run_notices(
     spec: NightlySpec,
     state: NightlyState,
 ) -> list[Notice]:
-    """Return the notices of one ended run: its kernels' verdicts, and a series' comparison.
+    """Return the notices of a finished run: bad verdicts of kernels, and comparisons of series.
 
-    `first`: of a second run, the one whose difference it confirms or not.
+    `first`: if `report` is a second run, the run whose difference it is to confirm.
     """
     revision, playbook = work.revision, work.playbook.name
     subject = _subject(work, record)
@@ -59,7 +59,7 @@ def run_notices(
 def gate_notice(
     work: PlannedJob, reason: str, record: NightlyRecord, state: NightlyState
 ) -> Notice:
-    """Return the notice that a kernel did not pass the gate, and is not measured."""
+    """Return the notice that a kernel failed the gate and is not measured."""
     subject = _subject(work, record)
     notice = verdict_notice(subject, work.revision.id, "gate", "not correct", reason)
     record.worse = record.worse or notice.key not in state.reported
@@ -74,7 +74,7 @@ def unconfirmed_notices(
     spec: NightlySpec,
     state: NightlyState,
 ) -> list[Notice]:
-    """Return the notice on a series whose second run failed `MOST_TRIES` times."""
+    """Return the notice on a series whose second run has failed `MOST_TRIES` times, if it has."""
     found = undecided(work, _subject(work, record), pair, one_line(reason, 200))
     return _on_series(found, spec, state, record)
 
@@ -85,7 +85,7 @@ def _on_series(
     state: NightlyState,
     record: NightlyRecord,
 ) -> list[Notice]:
-    """Return the notice on a series; one without a difference is only recorded as reported."""
+    """Return the notice on a series; without a difference only if the file asks for `verdicts`."""
     if found is None:
         return []
     notice, difference = found
@@ -99,9 +99,9 @@ def _on_series(
 def history_notices(
     store: Store, state: NightlyState, planned: Sequence[PlannedJob], record: NightlyRecord
 ) -> list[Notice]:
-    """Return the changes of level that the runs of this nightly run confirmed.
+    """Return notices on the changes of level that this nightly run confirmed.
 
-    Of baselines and branches: a series is judged against its base, once.
+    Only baselines and branches have a history; a series is judged once, against its base.
     """
     history = load_history(store)
     baselines = sorted({work.revision.baseline for work in planned})
@@ -131,7 +131,7 @@ def history_notices(
 
 
 def _last_run(history: pd.DataFrame, notice: Notice) -> str:
-    """Return the newest run of the line that a change was found in: its page has the figures."""
+    """Return the id of the newest run of the kernel line that a notice is about."""
     ours = history[history["line"] == notice.key.split("|")[1]].sort_values("started_at")
     return str(ours["run_id"].iloc[-1])
 
@@ -139,7 +139,7 @@ def _last_run(history: pd.DataFrame, notice: Notice) -> str:
 def _context(
     store: Store, changes: Sequence[LevelChange], line: str, history: pd.DataFrame
 ) -> tuple[str, ...]:
-    """Return what was measured before and since the first change of a line."""
+    """Return lines that name the kernels before and since the first change of a kernel line."""
     ours = [change for change in changes if change.series.line == line]
     if not ours:
         return ()
@@ -151,7 +151,7 @@ def _context(
         *(f"Before: {text}" for text in before),
         f"Since:  {_summary(store, first.at_run, line)}",
         "",
-        "Which commit it was: vmapbench bisect GOOD BAD PLAYBOOK",
+        "To find the commit: vmapbench bisect GOOD BAD PLAYBOOK",
     )
 
 

@@ -1,8 +1,8 @@
-"""Writes notices, each change once, whatever later nightly runs show of it. Pure.
+"""Composes notices, and the keys by which each is made only once. Pure.
 
-`NightlyState.reported` holds the keys of the notices that were made; the keys are built here. A
-change of level is one change for all cases and thread counts of a kernel line: a later one in the
-same direction, within the `SETTLED` runs of detection, is the same change in another figure.
+`NightlyState.reported` holds the keys of the notices that were made. Changes of level in several
+cases and thread counts of a kernel line, in one direction and within `SETTLED` runs, are one
+change.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ from harness.nightly.priority import SETTLED
 from harness.nightly.state import Notice
 from harness.text import wrapped
 
-_SHOWN = 12  # figures of a notice; the page has all
+_SHOWN = 12  # rows in a notice; the page has all
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a notice is about. `context`: lines that say where a change may come from."""
+    """The kernel that a notice is about. `context`: lines on where a change may come from."""
 
     name: str
     title: str
@@ -36,11 +36,10 @@ def change_notices(
     subjects: Mapping[str, Subject],
     baselines: Sequence[str],
 ) -> list[Notice]:
-    """Return a notice for each change that has not been reported, the baselines' first.
+    """Return a notice for each change that has not been reported, those of baselines first.
 
-    `order`: number of each run, by time, of the line it measured; `reported`: keys as in
-    `NightlyState`; `subjects`: by kernel line. A change that the baseline shows as well is a
-    change of the machine: one notice for all.
+    `order`: number of the day of each run; `reported`: as in `NightlyState`; `subjects`: by kernel
+    line. A change that a baseline shows as well is one of the machine and gives a single notice.
     """
     known = [_reported_change(key) for key in reported if key.startswith("change|")]
     notices = []
@@ -71,7 +70,7 @@ def _follows(
     order: Mapping[str, int],
     baselines: Sequence[str],
 ) -> bool:
-    """Return whether a change has been reported already: for its line or for a baseline."""
+    """Return whether a change has already been reported, for its own line or for a baseline."""
     at = order.get(change.at_run, 0)
     for line, direction, host, run in known:
         same = (direction, host) == (change.direction, change.series.host)
@@ -99,7 +98,7 @@ def _change_notice(
         lines.append(f"  {change.size_percent:+6.1f} %  {interval:<18}  {change.at[:10]}  {what}")
     if len(changes) > _SHOWN:
         lines.append(f"  and {len(changes) - _SHOWN} more")
-    lines += ["", "Percentages are of the time before: above 0 takes longer."]
+    lines += ["", "Percentages are of the time before; positive is slower."]
     lines += ["", *subject.context] if subject.context else []
     worse = largest.direction is Direction.SLOWER
     return Notice(key, title, "\n".join(lines), subject.date, worse=worse)
@@ -110,16 +109,17 @@ def _size(change: LevelChange) -> str:
 
 
 def series_key(subject: Subject, revision: str, playbook: str) -> str:
-    """Return the key under which the verdict on a version of a series is reported once."""
+    """Return the key of the notice on a series. `revision`: the `id` of its `Revision`."""
     return f"series|{subject.name}|{revision}|{playbook}"
 
 
 def series_notice(
     key: str, subject: Subject, verdicts: Sequence[str], text: str, runs: Sequence[str] = ()
 ) -> Notice:
-    """Return the verdict on a series. `verdicts`: of the comparison's rows; `text`: for a mail.
+    """Return the notice with the verdict on a series.
 
-    `runs`: lines on the two runs where there were two. `key`: see `series_key`.
+    `key`: from `series_key`; `verdicts`: of the rows of the comparison; `text`: the comparison as
+    text for a mail; `runs`: lines on the first and the second run, if there were two.
     """
     playbook = key.rpartition("|")[2]
     lines = [*wrapped(f"Measured: {subject.title}."), "", *runs, text]
@@ -134,12 +134,12 @@ def series_notice(
 
 
 def difference_text(verdicts: Iterable[str]) -> str:
-    """Return "slower", "faster" or "slower and faster"; empty where there is neither."""
+    """Return "slower", "faster", "slower and faster", or "" if the verdicts have neither."""
     return " and ".join(word for word in (Word.SLOWER, Word.FASTER) if word in set(verdicts))
 
 
 def _summary_of(verdicts: Sequence[str]) -> str:
-    """Return the summary of the verdict words of a comparison's rows."""
+    """Return what the verdicts of a comparison's rows say together, as a predicate."""
     if shown := difference_text(verdicts):
         return f"is {shown}"
     undecided = [w for w in (Word.NOT_COMPARABLE, Word.TOO_FEW, Word.TOO_NOISY) if w in verdicts]
@@ -152,7 +152,7 @@ def _summary_of(verdicts: Sequence[str]) -> str:
 def verdict_notice(
     subject: Subject, revision: str, playbook: str, verdict: str, reason: str
 ) -> Notice:
-    """Return the notice that a kernel crashed, warned, hung or did not build."""
+    """Return the notice on a bad verdict of a kernel. `revision`: the `id` of its `Revision`."""
     title = f"{subject.name}: {verdict} ({playbook})"
     lines = [*wrapped(f"Measured: {subject.title}."), "", f"Verdict: {verdict}", *wrapped(reason)]
     lines += ["", *subject.context] if subject.context else []
@@ -161,7 +161,7 @@ def verdict_notice(
 
 
 def failure_key(where: str, text: str) -> str:
-    """Return the key under which a failure is reported once."""
+    """Return the key of the notice on a failure; another text gives another key."""
     digest = hashlib.sha256(f"{where} {text}".encode("utf-8", "replace")).hexdigest()[:12]
     return f"failure|{where}|{digest}"
 
@@ -174,7 +174,7 @@ def failure_notice(where: str, text: str, date: str) -> Notice:
 
 
 def failures_notice(candidate: str, failures: Sequence[tuple[str, str]], date: str) -> Notice:
-    """Return one notice for all failures (where, words) of one candidate."""
+    """Return one notice for all failures (where, message) of a candidate."""
     if len(failures) == 1:
         return failure_notice(*failures[0], date)
     lines = [f"The nightly run of {date} could not measure these series of {candidate}:"]
@@ -186,5 +186,5 @@ def failures_notice(candidate: str, failures: Sequence[tuple[str, str]], date: s
 
 
 def _indented(text: str) -> list[str]:
-    """Return a text with lines of its own, each indented, and wrapped where it is too long."""
+    """Return the lines of a text, indented by 2, long ones wrapped."""
     return [line for own in text.splitlines() for line in wrapped(own, indent=2) or [""]]

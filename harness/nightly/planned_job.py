@@ -1,4 +1,4 @@
-"""A nightly job as a playbook: the one that the user wrote, with the kernels of the job."""
+"""Turns a nightly job into a playbook: the user's playbook with the kernels of the job."""
 
 import datetime as dt
 import io
@@ -12,12 +12,12 @@ from harness.run.plan import plan_jobs
 from harness.spec.playbook import Playbook
 from harness.text import one_line
 
-_BOOT_S = 20.0  # of a boot without its loads, where no measurement exists
+_BOOT_S = 20.0  # assumed for a boot without its loads, before there is a measurement
 
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """What a job measures: a kernel against its baseline on the target of a playbook."""
+    """A job with what it measures: a kernel against its baseline, on the target of a playbook."""
 
     job: Job
     revision: Revision
@@ -25,9 +25,10 @@ class PlannedJob:
 
 
 def render_playbook(work: PlannedJob, date: str, second: bool = False) -> str:
-    """Return the playbook of a job of the nightly run of `date`; no two jobs have the same text.
+    """Return the YAML text of a job's playbook; no two jobs have the same.
 
-    The order of the boots is another one on every date, and in a `second` run of the same date.
+    `date`: of the nightly run (ISO). The seed, and with it the order of the boots, depends on the
+    date and on whether this is the `second` run.
     """
     revision = work.revision
     plain = work.playbook.model_dump(mode="json", exclude={"name", "text"})
@@ -43,7 +44,7 @@ def render_playbook(work: PlannedJob, date: str, second: bool = False) -> str:
 
 
 def expected_s(playbook: Playbook) -> float:
-    """Return how long two kernels on `playbook` take, as far as the playbook knows."""
+    """Return the expected seconds of measuring two kernels with `playbook`."""
     pair = ("baseline", "candidate")
     jobs = plan_jobs(playbook.model_copy(update={"kernels": pair, "baseline": pair[0]}))
     return sum(job.expected_s * len(job.loads) + _BOOT_S for job in jobs)

@@ -1,9 +1,9 @@
-"""The order of jobs in a nightly run that is too short for all. Pure.
+"""The order of jobs in a nightly run that has not time for all of them. Pure.
 
-The rule, as docs/howto/nightly.md states it: first what needs its second run, then what was never
-measured and is half done, then what was never measured, the longest waiting first, then what was
-measured so few times that a change could not be confirmed yet, then what was not measured for
-longest. Each comes once in a nightly run, except for a second run.
+The rule, as docs/howto/nightly.md states it: jobs that need a second run come first, then new ones
+that were begun and not finished, other new ones by waiting time, those measured fewer than
+`SETTLED` times, and then the rest by the time since they were last measured. Each job runs once in
+a nightly run, except for a second run.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,10 @@ SETTLED = 7  # runs within which most changes are found; see docs/explanation/hi
 
 @dataclass(frozen=True)
 class Job:
-    """One candidate on one playbook. `key`: of the pair; `expected_s`: of boots alone."""
+    """A candidate on a playbook.
+
+    `key`: names that pair; `revision`: `Revision.id`; `expected_s`: of the boots, without builds.
+    """
 
     key: str
     revision: str
@@ -24,12 +27,15 @@ class Job:
 
     @property
     def done(self) -> str:
-        """What stands in `NightlyRecord.done` for it."""
+        """The entry in `NightlyRecord.done` once the job has finished."""
         return f"{self.key} {self.revision}"
 
 
 def ranked(jobs: Iterable[Job], pairs: dict[str, PairRecord], done: Iterable[str]) -> list[Job]:
-    """Return the remaining jobs of this run, the most informative first."""
+    """Return the jobs that remain in this run, in the order of the rule above.
+
+    `pairs`: by `Job.key`; `done`: the run's `NightlyRecord.done`.
+    """
     finished = set(done)
     at = {job: pairs.get(job.key, PairRecord()) for job in jobs}
     left = [job for job, pair in at.items() if job.done not in finished or repeats_now(job, pair)]
@@ -37,12 +43,12 @@ def ranked(jobs: Iterable[Job], pairs: dict[str, PairRecord], done: Iterable[str
 
 
 def needs_second_run(job: Job, pair: PairRecord) -> bool:
-    """Return whether the next run of a job is the one that confirms a claim."""
+    """Return whether the next run of a job is to confirm a claim on the same revision."""
     return pair.claim is not None and pair.revision == job.revision
 
 
 def repeats_now(job: Job, pair: PairRecord) -> bool:
-    """Return whether a job is repeated in the nightly run of its first measurement."""
+    """Return whether a second run may follow in the same nightly run: none has been tried yet."""
     return needs_second_run(job, pair) and pair.claim is not None and not pair.claim.tries
 
 
@@ -58,6 +64,9 @@ def _rank(job: Job, pair: PairRecord) -> tuple[int, str, str]:
 
 
 def fits(job: Job, pair: PairRecord | None, left_s: float, first: bool) -> bool:
-    """Return whether a job may begin: the first always may, or a long one would never run."""
+    """Return whether a job may begin with `left_s` seconds left.
+
+    The `first` job may always begin, as one that takes longer than the budget would never run.
+    """
     expected_s = pair.elapsed_s if pair and pair.elapsed_s else job.expected_s
     return left_s > 0 and (first or expected_s <= left_s)

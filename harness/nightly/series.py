@@ -1,7 +1,7 @@
 """Notices on series: a difference is reported only after a second run has confirmed it.
 
-One run of a series that changes nothing shows a difference in up to one run of twenty;
-docs/howto/nightly.md has the rates with and without the second run.
+A single run shows a difference in up to 5 % of the series that change nothing;
+docs/howto/nightly.md has the rates with and without a second run.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from harness.report.text import render_mail
 from harness.report.view import View
 from harness.text import wrapped
 
-MOST_TRIES = 3  # second runs that may decide nothing, before the series is reported as undecided
+MOST_TRIES = 3  # inconclusive second runs after which a series is reported as undecided
 
 
 def judge_series(
@@ -29,9 +29,10 @@ def judge_series(
     pair: PairRecord,
     record: NightlyRecord,
 ) -> tuple[Notice, bool] | None:
-    """Return the notice on a series and whether it shows a difference; None while it waits.
+    """Return the notice on a series and whether it shows a difference; None if a second run has to
+    decide first.
 
-    `first`: the run that `pair.claim` rests on. Sets or removes the claim.
+    `first`: the run that made `pair.claim`, None without a claim. Sets or removes `pair.claim`.
     """
     assert report.comparison is not None
     rows = report.comparison.rows
@@ -58,7 +59,7 @@ def judge_series(
 def undecided(
     work: PlannedJob, subject: Subject, pair: PairRecord, reason: str
 ) -> tuple[Notice, bool] | None:
-    """Return the notice that no second run could decide; None if another one follows."""
+    """Count an inconclusive second run; return the notice if it was the last try, else None."""
     claim = pair.claim
     assert claim is not None
     claim.tries += 1
@@ -67,19 +68,19 @@ def undecided(
     pair.claim = None
     key = series_key(subject, work.revision.id, work.playbook.name)
     text = (
-        f"The run {claim.run_id} of {claim.night} shows it {claim.words}. None of {claim.tries} "
-        f"second runs could confirm that or not: {reason}."
+        f"The run {claim.run_id} of {claim.night} shows it {claim.words}. {claim.tries} second "
+        f"runs could neither confirm nor refute that: {reason}."
     )
     return series_notice(key, subject, [Word.NOT_COMPARABLE], "\n".join(wrapped(text))), True
 
 
 def _both_runs(found: pd.DataFrame, claim: Claim) -> Sequence[str]:
-    """Return the results of both runs for each row that the first one claims."""
+    """Return lines with the results of both runs for each row in which the first differs."""
     count = int(found["confirmed"].sum())
     head = (
-        f"Of {len(found)} that the first run shows {claim.words} the second, independent run "
-        f"confirms {count}. Baseline time / time with the series, below 1 is slower; first run, "
-        "then second run with its 95 % interval:"
+        f"The first run shows {len(found)} rows {claim.words}; the second, independent run "
+        f"confirms {count}. Figures are the baseline's time / the time with the series (below 1 is "
+        "slower) in the first run and in the second one, with its 95 % interval:"
     )
     lines = [*wrapped(head), ""]
     for row in found.itertuples(index=False):

@@ -1,8 +1,7 @@
 """The state between nightly runs: a JSON file that is replaced atomically.
 
-The results are in the store; the state holds what was requested and not finished, and which notices
-were made. A harness that is killed at any point leaves the old file or the new one, and every step
-can be repeated.
+The results are in the store; the state has the unfinished jobs and the notices that were made. A
+process that is killed leaves the old file or the new one, and every step can be repeated.
 """
 
 import json
@@ -16,18 +15,18 @@ from harness.files import replace_file
 from harness.text import one_line, storable, visible
 
 VERSION = 2
-_NIGHTS = 400  # kept in the file
+_NIGHTS = 400  # records kept in the file
 
 
-# Printable ASCII without what could begin an encoded word, which mail libraries decode.
+# Printable ASCII without "=?", which begins an encoded word (RFC 2047) that mail libraries decode.
 _MESSAGE_ID = re.compile(r"(?!.*=\?)[!-;=?-~]{1,400}@[!-;=?-~]{1,400}")
 
 
 @dataclass
 class NightlyRecord:
-    """One nightly run. `began`: ISO time; `ended`: empty while it runs; `summary`: one line.
+    """A nightly run. `began`, `ended`: ISO times, `ended` empty while it runs; `summary`: one line.
 
-    `uptime_s`, `boot_id`: the machine's, when it began; see `harness.nightly.deadline.Clock`.
+    `uptime_s`, `boot_id`: of the machine when the run began, as in `Clock`.
     """
 
     date: str
@@ -35,7 +34,7 @@ class NightlyRecord:
     ended: str = ""
     summary: str = ""
     done: list[str] = field(default_factory=list)  # keys of its finished jobs
-    failures: dict[str, str] = field(default_factory=dict)  # what went wrong: where -> words
+    failures: dict[str, str] = field(default_factory=dict)  # where -> error message
     worse: bool = False  # whether it found something slower or broken
     news: int = 0  # number of its notices
     uptime_s: float = 0.0
@@ -44,10 +43,10 @@ class NightlyRecord:
 
 @dataclass
 class Claim:
-    """A difference that one run shows and a second one has to confirm before it is reported.
+    """A difference in one run that a second one has to confirm before it is reported.
 
-    `run_id`: of the first run, on the date `night`; `words`: "slower", "faster" or both;
-    `tries`: second runs without a decision, as a boot failed in them.
+    `run_id`: of the first run, in the nightly run of the date `night`; `words`: "slower", "faster"
+    or "slower and faster"; `tries`: number of inconclusive second runs.
     """
 
     run_id: str
@@ -58,15 +57,15 @@ class Claim:
 
 @dataclass
 class PairRecord:
-    """One candidate on one playbook. `revision`: last one measured whole, on the date `night`.
+    """A candidate on a playbook. `revision`: the last one measured completely, on date `night`.
 
-    `begun`: playbook text of a run of `begun_revision` that was not finished, else empty.
-    `claim`: what waits for a second run of `revision`.
+    `begun`: playbook text of the unfinished run of `begun_revision`, or empty. `claim`: difference
+    that a second run of `revision` has to confirm.
     """
 
     revision: str = ""
     night: str = ""
-    nights: int = 0  # in which that revision was measured
+    nights: int = 0  # number of nightly runs that measured this revision
     elapsed_s: float = 0.0  # of the last run
     waiting_since: str = ""  # date of the first run that did not finish it
     begun: str = ""
@@ -76,7 +75,7 @@ class PairRecord:
 
 @dataclass
 class Notice:
-    """A notice to deliver. `to`: channels through which it has not been sent yet."""
+    """A notice to deliver. `page`: path below the reports; `to`: channels it is not yet sent to."""
 
     key: str
     title: str
@@ -88,7 +87,7 @@ class Notice:
     to: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Sanitise text of mail, kernels and trees for headers, files and JSON."""
+        """Sanitise text from mail, kernels and trees for headers, files and JSON."""
         self.key = storable(self.key)
         self.title = one_line(self.title, 200).replace("=?", "= ?")  # no encoded word of RFC 2047
         self.text = visible(self.text)
@@ -98,21 +97,21 @@ class Notice:
 
 @dataclass
 class NightlyState:
-    """The whole state of the nightly runs of one file."""
+    """The state of the nightly runs of one nightly file, stored at `path`."""
 
     path: Path
     nights: list[NightlyRecord] = field(default_factory=list)
     pairs: dict[str, PairRecord] = field(default_factory=dict)
-    anchors: dict[str, str] = field(default_factory=dict)  # candidate -> commit diffs start from
-    tips: dict[str, str] = field(default_factory=dict)  # branch candidate -> last commit taken up
+    anchors: dict[str, str] = field(default_factory=dict)  # candidate -> commit to diff against
+    tips: dict[str, str] = field(default_factory=dict)  # branch candidate -> last commit measured
     reported: dict[str, str] = field(
         default_factory=dict
     )  # key of a notice -> the date of the run that made it
     outbox: list[Notice] = field(default_factory=list)
-    gates: dict[str, str] = field(default_factory=dict)  # kernel|contents -> why not, or ""
+    gates: dict[str, str] = field(default_factory=dict)  # kernel|contents -> failed checks, or ""
 
     def save(self) -> None:
-        """Replace the file durably: it survives a power cut after this returns."""
+        """Write the file atomically and durably (fsync)."""
         kept = vars(self) | {"version": VERSION, "nights": self.nights[-_NIGHTS:]}
         kept["gates"] = dict(list(self.gates.items())[-_NIGHTS:])
         del kept["path"]
@@ -128,7 +127,9 @@ def load_state(path: Path) -> NightlyState:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot read the state of the nightly runs: {error}") from error
     if not isinstance(kept, dict) or kept.pop("version", None) != VERSION:
-        raise InputError(f"{path}: expected version {VERSION}; move it away to start over")
+        raise InputError(
+            f"{path}: expected version {VERSION} of the state; move the file away to start over"
+        )
     return NightlyState(
         path,
         [NightlyRecord(**night) for night in kept["nights"]],

@@ -1,4 +1,4 @@
-"""The status of the nightly runs of one file: what is pending, and why. Read-only."""
+"""The status of the nightly runs of one nightly file. Read-only."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from harness.nightly.state import NightlyState, PairRecord
 
 
 def status(state: NightlyState) -> dict[str, Any]:
-    """Return the last nightly runs and everything that is pending, as JSON values."""
+    """Return the last nightly runs, and what is to be confirmed, finished or sent, for JSON."""
     return {
         "nights": [
             {"date": record.date, "ended": record.ended, "summary": record.summary}
@@ -38,14 +38,14 @@ def status_lines(state: NightlyState) -> list[str]:
         for key, pair in sorted(state.pairs.items())
         if pair.claim is not None
     ]
-    lines += [f"half done: {key}" for key in found["half_done"]]
-    lines += [f"notice of {n['date']} waits: {n['title']}" for n in found["notices"]]
+    lines += [f"not finished: {key}" for key in found["half_done"]]
+    lines += [f"notice of {n['date']} not sent yet: {n['title']}" for n in found["notices"]]
     return lines
 
 
 def claim_text(pair: PairRecord) -> str:
-    """Return the claim of `pair` that needs a second run, as text."""
+    """Return the claim of `pair` in one line. `pair.claim` must not be None."""
     claim = pair.claim
     assert claim is not None
-    tries = f"; {claim.tries} second runs decided nothing" if claim.tries else ""
-    return f"{claim.words} in {claim.run_id} of {claim.night}, a second run decides{tries}"
+    tries = f"; {claim.tries} second runs were inconclusive" if claim.tries else ""
+    return f"{claim.words} in {claim.run_id} of {claim.night}, second run pending{tries}"

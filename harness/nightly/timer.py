@@ -1,4 +1,4 @@
-"""systemd units that start a nightly run. Pure: returns their text."""
+"""Renders the systemd units that start a nightly run. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,10 @@ from harness.spec.nightly import NightlySpec
 
 
 def render_units(spec: NightlySpec, argv: Sequence[str], folder: str) -> Mapping[str, str]:
-    """Return file name to text of a service and its timer.
+    """Return file name -> text of a service and its timer.
 
-    `argv` starts the run in `folder`. A run that was missed while the machine was off is made up
-    for at the next start; secrets are read from a file that the user writes.
+    `argv`: command of the nightly run, started in `folder`. A run that was missed while the machine
+    was off starts at the next boot. Secrets are in an environment file that the user writes.
     """
     name = f"vmapbench-{spec.name}"
     service = f"""\
@@ -23,9 +23,9 @@ After=network-online.target
 Type=oneshot
 WorkingDirectory={_value(folder)}
 ExecStart={" ".join(map(_word, argv))}
-# VMAPBENCH_SMTP_PASSWORD=... and the like, one a line; not readable for others
+# VMAPBENCH_SMTP_PASSWORD=... and other secrets, one per line; chmod 600
 EnvironmentFile=-%E/vmapbench/{_value(spec.name)}.env
-# 1: something got worse, which a notice reports; the run itself succeeded
+# 1: the run succeeded and something got worse, which a notice reports
 SuccessExitStatus=1
 TimeoutStartSec={int(spec.budget_h * 3600) + 2 * 3600}
 TimeoutStopSec=120
@@ -45,11 +45,11 @@ WantedBy=timers.target
 
 
 def _value(text: str) -> str:
-    """Return text for the value of a unit's key: `%` and line ends mean nothing in it."""
+    """Return text for the value of a unit's key, with `%` and line ends escaped."""
     return re.sub(r"[\r\n]", " ", text).replace("%", "%%")
 
 
 def _word(text: str) -> str:
-    """Return one word of ExecStart, quoted where systemd would take it apart."""
+    """Return one argument of ExecStart, quoted if systemd would split or expand it."""
     escaped = _value(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     return escaped if re.fullmatch(r"[\w./:=@+,%-]+", escaped) else f'"{escaped}"'

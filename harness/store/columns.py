@@ -1,8 +1,8 @@
-"""Reads millions of samples into the small typed columns that the analysis takes.
+"""Reads boots and samples into typed data frames; fast for millions of samples.
 
-A cursor would make a Python object of every number. Here the database joins each boot's numbers
-into one text a column (GROUP_CONCAT, STRING_AGG), and numpy parses the texts: 10,000 boots cost
-80,000 texts instead of 60 million objects.
+A cursor would create a Python object for every number. Instead the database joins the values of a
+boot to one string per column (GROUP_CONCAT, STRING_AGG), which numpy parses: 10,000 boots are
+80,000 strings instead of 60 million objects.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,13 +19,16 @@ from harness.store.shapes import check_range
 
 OF_BOOT = ("run_id", "boot", "position", "kernel", "workload", "cpus", "nr_threads")
 OF_SAMPLE = ("worker", "case", "passed", "failed", "xfailed", "repeat", "loops", "avg_us")
-NO_XFAILED = "-1"  # stands for NULL while numbers travel as text
+NO_XFAILED = "-1"  # represents NULL in the joined strings
 _NUMBERS = tuple(name for name in OF_SAMPLE if name != "case")
-_CHUNK_BOOTS = 256  # boots a query: some 20 MB of text at 64 workers x 11 cases
+_CHUNK_BOOTS = 256  # boots per query: about 20 MB of text with 64 workers and 11 cases
 
 
 def boot_query(*own: str) -> sa.Select[Any]:
-    """Return the query for a boot with its job's columns and its `own`, in the order of running."""
+    """Return the query for boots in the order in which they ran.
+
+    Columns: `OF_BOOT` (some of the boot's job), then those named in `own`, of the boot itself.
+    """
     boots, jobs = schema.boots, schema.jobs
     same = (boots.c.run_id == jobs.c.run_id) & (boots.c.position == jobs.c.position)
     return (
@@ -40,7 +43,10 @@ def boot_query(*own: str) -> sa.Select[Any]:
 
 
 def read_boots(connection: sa.Connection, runs: Sequence[str]) -> pd.DataFrame:
-    """Return one row a boot of `runs`; columns as `harness.analysis.frames.BOOTS`."""
+    """Return a frame with a row per boot of `runs`; columns of `harness.analysis.frames.BOOTS`.
+
+    Raises StoreError if a number is out of range.
+    """
     query = boot_query("verdict", "reason", "load_ns", "elapsed_s", "started_at")
     query = query.add_columns(schema.jobs.c.repeat.label("block"))
     rows = connection.execute(query.where(schema.boots.c.run_id.in_(runs)))
@@ -57,7 +63,10 @@ def read_boots(connection: sa.Connection, runs: Sequence[str]) -> pd.DataFrame:
 
 
 def read_samples(connection: sa.Connection, runs: Sequence[str]) -> pd.DataFrame:
-    """Return one row a boot, worker and case; columns as `harness.analysis.frames.SAMPLES`."""
+    """Return a frame with a row per boot, worker and case of `runs`.
+
+    Columns: `harness.analysis.frames.SAMPLES`. Raises StoreError if a number is out of range.
+    """
     boots: list[sa.Row[Any]] = []
     lengths: list[int] = []
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in OF_SAMPLE}
@@ -88,7 +97,11 @@ def read_samples(connection: sa.Connection, runs: Sequence[str]) -> pd.DataFrame
 def joined_samples(
     connection: sa.Connection, runs: Sequence[str]
 ) -> Iterator[tuple[sa.Row[Any], sa.Row[Any]]]:
-    """Yield each boot that has samples, and its samples as one text a column, in one order."""
+    """Yield each boot that has samples, with its samples as a comma-separated string per column.
+
+    The first row has the columns of `boot_query("id")`, the second those of `OF_SAMPLE`; all
+    strings of a boot have the samples in the same order.
+    """
     boots = connection.execute(boot_query("id").where(schema.boots.c.run_id.in_(runs))).all()
     key = schema.samples.c.boot_id
     query = sa.select(key, *(_joined(name) for name in OF_SAMPLE)).group_by(key)
@@ -106,7 +119,7 @@ def _joined(name: str) -> sa.Label[str]:
 
 
 def _repeated(name: str, values: Sequence[Any], lengths: Sequence[int]) -> Any:
-    """Return each value as often as its boot has samples; texts as categories."""
+    """Return an array with each value repeated `lengths` times; strings become categories."""
     if SAMPLES[name] == "category":
         category = pd.Categorical(values)
         return pd.Categorical.from_codes(

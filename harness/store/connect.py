@@ -1,4 +1,4 @@
-"""Opens the database: engine, settings, migrations, and what an error of it means for the user."""
+"""Opens the database: engine, settings, migrations, and advice on its errors."""
 
 import contextlib
 import os
@@ -22,21 +22,21 @@ from harness.errors import InputError, StoreError
 _BUSY_TIMEOUT_S = 60.0
 _MIGRATION_LOCK = 0x766D6170  # "vmap": PostgreSQL's advisory lock while the schema is changed
 
-_DAMAGE = (UnicodeDecodeError, pd.errors.DatabaseError)  # of rows that are read
+_DAMAGE = (UnicodeDecodeError, pd.errors.DatabaseError)  # raised while reading damaged rows
 
-# What the database says, and what the user can do about it.
+# (pattern of the database's message, what the user can do about it)
 _ADVICE = (
     (
         r"database is locked",
-        "another process held it for {timeout:.0f} s: wait until it ends (`fuser` names it)",
+        "another process has held the lock for {timeout:.0f} s: wait for it (`fuser` shows it)",
     ),
     (
         r"readonly|read-only|unable to open|permission denied",
-        "the folder and the file must be writable by this user; another place: --reports FOLDER",
+        "make the folder and the file writable by this user, or use --reports FOLDER",
     ),
     (
         r"disk is full|no space left|disk i/o error",
-        "make room on its file system; what was recorded is safe: vmapbench run --resume RUN-ID",
+        "free space on its file system; nothing recorded is lost: vmapbench run --resume RUN-ID",
     ),
     (
         r"not a database|malformed|corrupt|can't decode",
@@ -44,7 +44,7 @@ _ADVICE = (
     ),
     (
         r"connection (failed|refused)|could not|no such host|authentication|does not exist",
-        "check host, name, user and password in VMAPBENCH_STORE, and that the server runs",
+        "check host, name, user and password in VMAPBENCH_STORE, and that the server is running",
     ),
 )
 
@@ -52,9 +52,11 @@ _ADVICE = (
 def make_engine(
     where: Path | str, *, must_exist: bool = False, busy_timeout_s: float = _BUSY_TIMEOUT_S
 ) -> sa.Engine:
-    """Return an engine for a path (SQLite) or a URL; nothing is opened yet but the folder made.
+    """Return an engine for a path (SQLite) or a database URL. It does not connect yet.
 
-    With `must_exist`, a missing SQLite file is an InputError instead of a new store.
+    Creates the folder of a SQLite file. Raises InputError for an invalid URL, a missing driver, or
+    with `must_exist` for a missing SQLite file; StoreError if the folder cannot be created.
+    `busy_timeout_s`: how long to wait for a lock of SQLite.
     """
     url = parse_location(where)
     if url.get_backend_name() == "sqlite":
@@ -74,22 +76,22 @@ def make_engine(
 
 
 def parse_location(where: Path | str) -> sa.URL:
-    """Return `where` as a database URL. Raises InputError; never repeats a password."""
+    """Return a path or URL as a database URL. Raises InputError, without the URL's password."""
     if isinstance(where, Path) or "://" not in where:
         return sa.URL.create("sqlite", database=str(where))
     try:
         url = sa.make_url(where)
     except (SQLAlchemyError, ValueError) as error:
         raise InputError(
-            "VMAPBENCH_STORE is no database URL; expected "
+            "VMAPBENCH_STORE is not a valid database URL; expected "
             "postgresql://USER:PASSWORD@HOST/NAME or sqlite:///FILE"
         ) from error
     if url.drivername in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise InputError(
-            f"cannot keep results in {url.get_backend_name()!r}; expected a file, "
-            "sqlite:///FILE or postgresql://..."
+            f"VMAPBENCH_STORE: databases of type {url.get_backend_name()!r} are not supported; "
+            "expected a file, sqlite:///FILE or postgresql://..."
         )
     return url
 
@@ -104,15 +106,16 @@ def _check_file(file: str | None, must_exist: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(
-            f"cannot make the folder {path.parent}: {error.strerror}\n"
-            "  another place: --reports FOLDER"
+            f"cannot create the folder {path.parent}: {error.strerror}\n"
+            "  next: use another folder with --reports FOLDER"
         ) from error
 
 
 def _is_idle(file: Path) -> bool:
-    """Return whether a store lies where nobody can write, so that SQLite needs no lock for it.
+    """Return whether a SQLite file can be opened as immutable, without a lock.
 
-    A log of writes (-wal) that has not been taken into the file would be overlooked.
+    That is on a read-only file system, if there is no write-ahead log (-wal), which SQLite would
+    ignore.
     """
     log = file.with_name(f"{file.name}-wal")
     try:
@@ -123,7 +126,7 @@ def _is_idle(file: Path) -> bool:
 
 
 def _reading_engine(file: Path) -> sa.Engine:
-    """Return an engine that only reads, and makes no file beside the store."""
+    """Return a read-only engine that creates no files next to the store."""
     path = quote(str(file.absolute()))
     return sa.create_engine(f"sqlite:///file:{path}?mode=ro&immutable=1&uri=true")
 
@@ -135,14 +138,17 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    """Take the write lock at once to write: a read that turns into a write cannot wait in WAL."""
+    """Begin a transaction; a writing one takes the lock now, as a WAL read cannot wait for it."""
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 @contextlib.contextmanager
 def transaction(engine: sa.Engine, doing: str, *, writes: bool = False) -> Iterator[sa.Connection]:
-    """Open a transaction; whatever the database says becomes a StoreError with advice."""
+    """Open a transaction; a database error in it is raised as StoreError with advice.
+
+    `doing`: begins the message, like "loading run X"; `writes`: whether it will write.
+    """
     try:
         with engine.execution_options(writes=writes).begin() as connection:
             yield connection
@@ -151,7 +157,7 @@ def transaction(engine: sa.Engine, doing: str, *, writes: bool = False) -> Itera
 
 
 def explain(doing: str, url: sa.URL, error: Exception) -> StoreError:
-    """Return the error message: doing what, where, what was found, what to do."""
+    """Return the StoreError for a database error: the action, the store, the error, advice."""
     found = str(getattr(error, "orig", None) or error)
     known = isinstance(error, (DBAPIError, *_DAMAGE))
     advice = [
@@ -164,7 +170,7 @@ def explain(doing: str, url: sa.URL, error: Exception) -> StoreError:
 
 
 def migrate(engine: sa.Engine, to: str = "head") -> None:
-    """Bring the schema to this version's. Raises StoreError, also on a newer schema."""
+    """Migrate the schema to revision `to`. Raises StoreError if that fails or it is newer."""
     config = Config()
     folder = str(Path(__file__).parent / "migrations")
     config.set_main_option("script_location", folder.replace("%", "%%"))
@@ -180,8 +186,8 @@ def migrate(engine: sa.Engine, to: str = "head") -> None:
         if found not in (None, *(known.revision for known in script.walk_revisions())):
             where = engine.url.render_as_string(hide_password=True)
             raise StoreError(
-                f"{where} was written by a newer vmapbench (schema {found}, this one knows "
-                f"{head}): update this one, or name another store"
+                f"{where} was written by a newer vmapbench (schema {found}, expected {head} or "
+                "older): update vmapbench, or use another store"
             )
         config.attributes["connection"] = connection
         try:

@@ -1,4 +1,4 @@
-"""Reads the history of all runs: one row a passed boot and case, as the change points take it."""
+"""Reads the history of all runs for the detection of change points."""
 
 import contextlib
 import hashlib
@@ -19,16 +19,17 @@ from harness.store.shapes import BOOT_FACTS, HOST, KERNEL_FACTS, PLAN, check_tim
 from harness.store.store import Store
 from harness.verdict import Verdict
 
-_RUNS = 1000  # newest runs that are followed: more than two years of nightly runs
+_RUNS = 1000  # newest runs that are read: more than two years of nightly runs
 _OF_BASELINE = ("baseline_us", "baseline_squares", "baseline_freedom")
-_NOT_THE_HOST = ("qemu", "clock", "known_good", "boot")  # facts of a machine that may change
+_NOT_THE_HOST = ("qemu", "clock", "known_good", "boot")  # facts that may change on a machine
 
 
 def load_history(store: Store, runs: int = _RUNS) -> pd.DataFrame:
-    """Return the newest `runs` runs as `harness.analysis.changepoints.HISTORY`.
+    """Return the passed boots of the newest `runs` runs: a row per boot and case.
 
-    The time of a case is the mean over its workers; of the whole load, that of the load call. A
-    kernel's line is `line` among its facts, else its name.
+    Columns: `harness.analysis.changepoints.HISTORY`. The time of a case is the mean over its
+    workers, that of the whole load the duration of the load call, in microseconds. The line of a
+    kernel is `line` of its facts, else its name.
     """
     with transaction(store.engine, "loading the history") as connection:
         of_run = _runs(connection, runs)
@@ -41,9 +42,10 @@ def load_history(store: Store, runs: int = _RUNS) -> pd.DataFrame:
 
 
 def _with_baselines(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return `rows` with what they are compared with in the same run, NaN where there is nothing.
+    """Return `rows` with the columns of the baseline in the same run, NaN if it has no boots.
 
-    The median time of the baseline, and how far its boots lie apart.
+    They are its median time, the sum of squared deviations of the logarithms of its times, and
+    the degrees of freedom.
     """
     if rows.empty:
         return rows.assign(**dict.fromkeys(_OF_BASELINE, float("nan")))
@@ -62,14 +64,14 @@ def _whole_load(boots: pd.DataFrame) -> dict[str, Any]:
 
 
 def _positive(times_us: "pd.Series[float]") -> "pd.Series[float]":
-    """Return times of which a logarithm can be taken; 0 us is below the clock's step."""
+    """Return times with 0 us, below the resolution of the clock, replaced, for logarithms."""
     return times_us.clip(lower=0.5)
 
 
 def _runs(connection: sa.Connection, count: int) -> dict[str, dict[str, Any]]:
-    """Return the facts of each run that its place in the history depends on, newest first.
+    """Return run id -> its time, host, plan, machine and kernels, newest first.
 
-    A run whose record is odd is left out: it costs the others nothing.
+    Runs with an invalid record are left out.
     """
     runs, boots, kernels = schema.runs.c, schema.boots.c, schema.kernels.c
     newest = sa.select(runs.id, runs.started_at, runs.host, runs.plan)
@@ -112,7 +114,7 @@ def _boots(connection: sa.Connection, runs: list[str]) -> pd.DataFrame:
 
 
 def _times(connection: sa.Connection, boots: pd.DataFrame) -> pd.DataFrame:
-    """Return each boot with each of its cases and the mean time of a pass."""
+    """Return a row per boot and case with `time_us`, the mean over workers."""
     samples, passed = schema.samples.c, schema.boots.c
     mean = sa.cast(sa.func.avg(samples.avg_us), sa.Double).label("time_us")
     query = sa.select(samples.boot_id, samples.case, mean)
@@ -124,7 +126,7 @@ def _times(connection: sa.Connection, boots: pd.DataFrame) -> pd.DataFrame:
 
 
 def _lines(of_run: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Return for each run and kernel what `HISTORY` says of them; `base_kernel`: by its name."""
+    """Return a row per run and kernel with the columns of `HISTORY` that describe them."""
     columns = ["run_id", "kernel", "started_at", "host", "machine", "line", "toolchain"]
     columns += ["base_kernel", "baseline", "baseline_source"]
     return pd.DataFrame(list(_line_rows(of_run)), columns=columns)
@@ -147,7 +149,11 @@ def _line_rows(of_run: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, .
 
 
 def host_label(host: Mapping[str, Any], machine: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what measured, for people, and a digest of its facts. A lab host is itself."""
+    """Return the name of the machine that measured, and a digest of its facts.
+
+    `host`: of the run; `machine`: of its boots. The id of `host` is left out for lab hosts and
+    simulated machines, as it does not affect their times.
+    """
     kind = str(machine.get("kind", ""))
     facts = {name: value for name, value in machine.items() if name not in _NOT_THE_HOST}
     if kind == "ssh":

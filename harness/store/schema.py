@@ -1,6 +1,6 @@
-"""The tables. One text for SQLite (STRICT) and PostgreSQL; changed only through a migration.
+"""The tables, for SQLite (STRICT) and PostgreSQL. Every change needs a migration.
 
-Times are ISO 8601 in UTC, JSON is text, so that both databases hold the same bytes.
+Times are stored as ISO 8601 in UTC and JSON as text, so that both databases have the same values.
 """
 
 from sqlalchemy import (
@@ -20,7 +20,7 @@ from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
 
-# STRICT tables know INTEGER (64 bits), REAL (64 bits) and TEXT only.
+# Of the types of STRICT tables, INTEGER (64 bits), REAL (64 bits) and TEXT are used.
 _INTEGER = Integer().with_variant(BigInteger(), "postgresql")
 _REAL: TypeEngine[float] = REAL().with_variant(Double(), "postgresql")
 
@@ -28,7 +28,7 @@ runs = Table(
     "runs",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("playbook", Text, nullable=False),  # the file as it was read
+    Column("playbook", Text, nullable=False),  # content of the file
     Column("plan", Text, nullable=False),  # JSON: the validated playbook, seed included
     Column("harness", Text, nullable=False),  # version
     Column("host", Text, nullable=False),  # JSON: fingerprint of the machine that measured
@@ -70,19 +70,21 @@ boots = Table(
     Column("position", _INTEGER, nullable=False),
     Column("verdict", Text, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("load_ns", _INTEGER),  # wall time of the measured load, on the guest's clock
+    Column("load_ns", _INTEGER),  # duration of the measured load on the guest's clock
     Column("elapsed_s", _REAL, nullable=False),
     Column("started_at", Text, nullable=False),
-    Column("folder", Text, nullable=False),  # of the logs, below the run's folder
+    Column("folder", Text, nullable=False),  # of the logs, relative to the run's folder
     Column("facts", Text, nullable=False),  # JSON: command, machine, memory, noise, findings
     ForeignKeyConstraint(["run_id", "position"], ["jobs.run_id", "jobs.position"]),
     UniqueConstraint("run_id", "boot"),
-    UniqueConstraint("run_id", "folder"),  # one folder an attempt: no boot is recorded twice
+    UniqueConstraint(
+        "run_id", "folder"
+    ),  # one folder per attempt, so that no boot is recorded twice
     sqlite_strict=True,
 )
 
-# Millions of rows: keyed by one integer, and in SQLite kept in the key's own tree (a fifth of the
-# size of a table with a text key beside its index).
+# Millions of rows: an integer key, and WITHOUT ROWID in SQLite, take a fifth of the space of a text
+# key with a separate index.
 samples = Table(
     "samples",
     metadata,
@@ -94,7 +96,7 @@ samples = Table(
     Column("xfailed", _INTEGER),
     Column("repeat", _INTEGER, nullable=False),
     Column("loops", _INTEGER, nullable=False),
-    Column("avg_us", _INTEGER, nullable=False),  # one whole pass of `loops`
+    Column("avg_us", _INTEGER, nullable=False),  # of a pass of `loops` calls
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )

@@ -1,7 +1,7 @@
-"""What the JSON columns hold: the keys that are read somewhere, and of which type.
+"""Validates the JSON columns: the keys that the harness reads, and their types.
 
-A store may have been written by others. What has another shape is refused where it is read, so that
-no page, table or export meets it. Keys that are not named here are kept as they are and only shown.
+A store may come from someone else, so records are validated when they are read, before they reach
+a page, table or export. Other keys are passed through and only shown.
 """
 
 import datetime as dt
@@ -16,15 +16,15 @@ from harness.text import one_line
 
 _WHOLE_LIMIT = 2**63
 
-_REAL_LIMIT = 1e15  # seconds: no boot takes longer
-_LOWEST = {"cpus": 1, "nr_threads": 1, "xfailed": -1}  # -1 stands for NULL
+_REAL_LIMIT = 1e15  # seconds: more than any boot takes
+_LOWEST = {"cpus": 1, "nr_threads": 1, "xfailed": -1}  # -1 represents NULL
 
 _Whole = Annotated[int, Field(ge=-_WHOLE_LIMIT, lt=_WHOLE_LIMIT)]
 _Count = Annotated[int, Field(ge=0, lt=_WHOLE_LIMIT)]
 _Finite = Annotated[float, AllowInfNan(False), Field(ge=-1e300, le=1e300)]
 _Share = Annotated[float, AllowInfNan(False), Field(gt=0, lt=1)]
 _Words = dict[str, str]
-_Program = Annotated[tuple[str, _Finite], Field(strict=False)]  # JSON has lists for tuples
+_Program = Annotated[tuple[str, _Finite], Field(strict=False)]  # JSON has lists instead of tuples
 
 
 class _Shape(BaseModel):
@@ -62,7 +62,7 @@ class Host(_Shape):
 
 
 class KernelFacts(_Shape):
-    """What a kernel was built from, and how."""
+    """Source, configuration and compiler of a kernel."""
 
     key: str | None = None
     release: str | None = None
@@ -120,7 +120,7 @@ class _Latency(_Shape):
 
 
 class BootFacts(_Shape):
-    """What the harness and the guest said of a boot."""
+    """What the harness and the guest recorded of a boot."""
 
     argv: list[str] | None = None
     machine: _Machine | None = None
@@ -147,9 +147,10 @@ LOADS = TypeAdapter(Annotated[list[dict[str, bool | _Whole | str]], Field(min_le
 
 
 def from_json(text: str, shape: TypeAdapter[Any]) -> Any:
-    """Return what the JSON text in a column stands for, as it was read.
+    """Return the value of a JSON column, unchanged.
 
-    Raises StoreError where it is not of `shape`, one of the constants above.
+    `shape`: one of the adapters above. Raises StoreError if the text is not valid JSON or does not
+    match it.
     """
     try:
         found = json.loads(text)
@@ -164,7 +165,7 @@ def from_json(text: str, shape: TypeAdapter[Any]) -> Any:
 
 
 def check_time(text: str) -> str:
-    """Return `text`. Raises StoreError where it is no time of ISO 8601."""
+    """Return `text`. Raises StoreError if it is not an ISO 8601 time."""
     try:
         dt.datetime.fromisoformat(text)
     except ValueError as error:
@@ -173,8 +174,9 @@ def check_time(text: str) -> str:
 
 
 def check_range(name: str, values: Any, dtype: str) -> None:
-    """Raise StoreError where a column of numbers holds one that no run gives, or `dtype` cannot
-    hold. `values`: a numpy array or a pandas series.
+    """Raise StoreError if a value is below the minimum of column `name` or does not fit `dtype`.
+
+    `values`: a numpy array or a pandas series.
     """
     lowest = _LOWEST.get(name, 0)
     highest = np.iinfo(dtype.lower()).max if "int" in dtype.lower() else _REAL_LIMIT
@@ -186,6 +188,6 @@ def check_range(name: str, values: Any, dtype: str) -> None:
 def _refusal(text: str, why: str) -> StoreError:
     return StoreError(
         f"reading the store: found {one_line(text, 60)!r}: {one_line(why, 200)}\n"
-        "  next: vmapbench writes no such record; if the store is damaged, "
+        "  next: the record is invalid; if the store is damaged, "
         "`sqlite3 FILE .recover | sqlite3 NEW.db` may save it"
     )

@@ -1,7 +1,7 @@
-"""The single source of truth: SQLite in WAL mode by default, PostgreSQL by URL for a lab.
+"""The store of all results: SQLite in WAL mode, or PostgreSQL.
 
-A boot and its samples are one transaction, so a harness that is killed loses at most the boot
-under way; the jobs are there from the start, so a run can always go on.
+A boot and its samples are written in one transaction, so that a killed process loses at most the
+current boot. The planned jobs are stored first, so that every run can be resumed.
 """
 
 import json
@@ -22,14 +22,14 @@ from harness.store.shapes import BOOT_FACTS, HOST, KERNEL_FACTS, LOADS, PLAN, ch
 from harness.text import one_line, storable
 from harness.verdict import Verdict
 
-_COUNT_LIMIT, _TIME_LIMIT = 2**31, 2**63  # what the frames of the analysis hold
+_COUNT_LIMIT, _TIME_LIMIT = 2**31, 2**63  # of the dtypes in `harness.analysis.frames`
 
 
 def open_store(where: Path | str, *, must_exist: bool = False) -> "Store":
-    """Return the store at a path (SQLite) or at a database URL, migrated to this version's schema.
+    """Return the store at a path (SQLite) or database URL, migrated to the current schema.
 
-    A missing file is made, or with `must_exist` an InputError. Raises StoreError where the store
-    cannot be opened, is damaged, or was written by a newer vmapbench.
+    A missing file is created; with `must_exist` it raises InputError. Raises StoreError if the
+    store cannot be opened, is damaged, or was written by a newer vmapbench.
     """
     store = Store(make_engine(where, must_exist=must_exist))
     try:
@@ -41,15 +41,18 @@ def open_store(where: Path | str, *, must_exist: bool = False) -> "Store":
 
 
 class Store:
-    """Runs, their planned jobs, the boots that were tried, and every raw sample."""
+    """Runs, their planned jobs, all boots (failed ones as well), and every raw sample.
+
+    Every method raises StoreError if the database fails or has invalid records. Close it after use.
+    """
 
     def __init__(self, engine: sa.Engine):
-        """Use `open_store`."""
+        """Wrap an engine whose schema is current; `open_store` makes one."""
         self.engine = engine
 
     @property
     def where(self) -> str:
-        """The URL, without its password."""
+        """The database URL with the password masked."""
         return self.engine.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
@@ -57,7 +60,7 @@ class Store:
         self.engine.dispose()
 
     def create_run(self, run: RunRecord, jobs: Sequence[JobRecord]) -> None:
-        """Keep a new run with all its planned jobs."""
+        """Store a new run with all its planned jobs."""
         row = asdict(run) | {"plan": to_json(run.plan), "host": to_json(run.host)}
         row |= {"playbook": storable(run.playbook)}
         kernels = [
@@ -79,9 +82,9 @@ class Store:
         kernels: Mapping[str, Mapping[str, Any]],
         changed: tuple[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Add planned jobs to a run that finds out as it goes, and kernels that it has not yet.
+        """Add planned jobs to a run, and those of `kernels` (name -> facts) that it lacks.
 
-        `changed`: its playbook and its plan as they are from now on.
+        `changed`: new playbook text and plan; the run is then unfinished again.
         """
         planned = [asdict(job) | {"run_id": run_id, "loads": to_json(job.loads)} for job in jobs]
         names = schema.kernels.c
@@ -99,10 +102,11 @@ class Store:
                 connection.execute(update.values(**row, finished_at=None))
 
     def record_boot(self, run_id: str, boot: BootRecord) -> int:
-        """Keep a boot with its samples, all or nothing; return its number in the run.
+        """Store a boot with its samples in one transaction; return its number in the run, from 0.
 
-        Idempotent: the same attempt (by its folder) is kept once. Raises StoreError when another
-        attempt has given the job a final verdict already, or the run is unknown.
+        Idempotent: an attempt, identified by its folder, is stored once. Raises StoreError if
+        another attempt at the job already has a final verdict, if a sample is invalid, or if the
+        run is unknown.
         """
         row = {
             name: getattr(boot, name)
@@ -119,8 +123,8 @@ class Store:
                 return int(tried.boot)
             if tried:
                 raise StoreError(
-                    f"{doing}: boot {boot.position} is there already ({tried.verdict}, "
-                    f"{tried.folder}); is another vmapbench carrying out the same run?"
+                    f"{doing}: job {boot.position} already has a result ({tried.verdict}, "
+                    f"{tried.folder})\n  next: check whether another vmapbench resumes this run"
                 )
             row["boot"] = number
             result = connection.execute(schema.boots.insert().returning(schema.boots.c.id), row)
@@ -132,15 +136,15 @@ class Store:
             return number
 
     def finish_run(self, run_id: str, finished_at: str) -> None:
-        """Mark a run as ended."""
+        """Mark a run as finished. `finished_at`: ISO 8601 time in UTC."""
         change = schema.runs.update().where(schema.runs.c.id == run_id)
         with transaction(self.engine, f"finishing run {run_id}", writes=True) as connection:
             connection.execute(change.values(finished_at=finished_at))
 
     def resolve(self, word: str) -> str:
-        """Return the run that `word` names: an id, its unambiguous beginning, or `latest`.
+        """Return the id of the run that `word` names: an id, a unique prefix of one, or `latest`.
 
-        Raises InputError naming the choices.
+        Raises InputError, listing the candidates, if there is none or more than one.
         """
         order = sa.select(schema.runs.c.id).order_by(schema.runs.c.started_at, schema.runs.c.id)
         with transaction(self.engine, "looking for a run") as connection:
@@ -152,14 +156,14 @@ class Store:
             return found[0]
         choices = ", ".join((found or known)[-10:]) or "none yet"
         raise InputError(
-            f"run {word!r}: {'several begin' if found else 'none begins'} like that; "
-            f"there are: {choices}"
+            f"run {word!r}: {'several ids begin' if found else 'no id begins'} with this; "
+            f"found: {choices}"
         )
 
     def runs_of(self, playbook: str) -> dict[str, bool]:
-        """Return the runs of exactly this playbook text, the oldest first, and whether each ended.
+        """Return run id -> whether it finished, of the runs with this playbook text, oldest first.
 
-        Costs a scan of the runs.
+        Scans the whole table of runs.
         """
         table = schema.runs.c
         query = sa.select(table.id, table.finished_at).where(table.playbook == storable(playbook))
@@ -168,7 +172,7 @@ class Store:
         return {row.id: row.finished_at is not None for row in rows}
 
     def load_run(self, run_id: str) -> RunRecord:
-        """Return a run by its exact id (see `resolve`)."""
+        """Return a run by its full id. Raises InputError if there is no such run."""
         names = schema.kernels.c
         query = sa.select(schema.runs).where(schema.runs.c.id == run_id)
         facts = sa.select(names.name, names.facts).where(names.run_id == run_id)
@@ -186,15 +190,15 @@ class Store:
         return RunRecord(**values, kernels=known)
 
     def stored_run(self, run_id: str) -> StoredRun:
-        """Return a run by its exact id (see `resolve`), with its jobs and its boots."""
+        """Return a run by its full id, with its jobs and its boots, without samples."""
         return StoredRun(self.load_run(run_id), self.jobs(run_id), self.boots(run_id))
 
     def list_runs(self) -> pd.DataFrame:
-        """Return one row a run: id, started_at, finished_at, jobs, done, boots, passed.
+        """Return a frame with a row per run, oldest first.
 
-        A row whose id is no name (see `is_name`) is no run of ours and is left out.
-
-        `done` jobs have a final verdict; `boots` counts every attempt.
+        Columns: id, started_at, finished_at, and the numbers of planned `jobs`, of `done` jobs
+        (with a final verdict), of `boots` (every attempt) and of `passed` jobs. Runs with an
+        invalid id (see `is_name`) are left out.
         """
         boots, jobs = schema.boots, schema.jobs
         final = boots.c.verdict.in_([verdict.value for verdict in Verdict if verdict.final])
@@ -219,7 +223,7 @@ class Store:
         return found[found["id"].map(is_name).astype(bool)].reset_index(drop=True)
 
     def jobs(self, run_id: str) -> list[JobRecord]:
-        """Return the planned jobs in order."""
+        """Return the planned jobs of a run by position."""
         table = schema.jobs
         query = sa.select(table).where(table.c.run_id == run_id).order_by(table.c.position)
         with transaction(self.engine, f"loading the jobs of {run_id}") as connection:
@@ -229,7 +233,7 @@ class Store:
         return [JobRecord(**row | {"loads": tuple(from_json(row["loads"], LOADS))}) for row in rows]
 
     def boots(self, run_id: str) -> list[BootRecord]:
-        """Return the boots without their samples, in the order in which they ran."""
+        """Return the boots of a run, without samples, in the order in which they ran."""
         table = schema.boots
         names = ("position", "load_ns", "reason", "elapsed_s", "started_at", "folder")
         query = sa.select(table).where(table.c.run_id == run_id).order_by(table.c.boot)
@@ -247,17 +251,26 @@ class Store:
         ]
 
     def boots_frame(self, run_id: str | Sequence[str]) -> pd.DataFrame:
-        """Return one row a boot of one run or several; see `harness.analysis.frames.BOOTS`."""
+        """Return a frame with a row per boot of one or several runs.
+
+        Columns: `harness.analysis.frames.BOOTS`.
+        """
         with transaction(self.engine, "loading boots") as connection:
             return columns.read_boots(connection, _runs(run_id))
 
     def samples_frame(self, run_id: str | Sequence[str]) -> pd.DataFrame:
-        """Return one row a boot, worker and case; see `harness.analysis.frames.SAMPLES`."""
+        """Return a frame with a row per boot, worker and case of one or several runs.
+
+        Columns: `harness.analysis.frames.SAMPLES`.
+        """
         with transaction(self.engine, "loading samples") as connection:
             return columns.read_samples(connection, _runs(run_id))
 
     def sample_texts(self, run_id: str) -> Iterator[tuple[sa.Row[Any], sa.Row[Any]]]:
-        """Yield each boot that has samples, and its columns as texts; see `joined_samples`."""
+        """Yield the boots of a run that have samples, as of `harness.store.columns.joined_samples`.
+
+        Reads a few boots at a time, so that a run of any size fits in memory.
+        """
         with transaction(self.engine, "loading samples") as connection:
             yield from columns.joined_samples(connection, [run_id])
 
@@ -267,28 +280,28 @@ def _runs(run_id: str | Sequence[str]) -> list[str]:
 
 
 def _verdict(word: str) -> Verdict:
-    """Return a verdict by its word. Raises StoreError for another one."""
+    """Return the verdict with this value. Raises StoreError if it is unknown."""
     try:
         return Verdict(word)
     except ValueError as error:
-        raise StoreError(f"reading the store: {one_line(word, 60)!r} is no verdict") from error
+        raise StoreError(f"reading the store: unknown verdict {one_line(word, 60)!r}") from error
 
 
 def _next_boot(connection: sa.Connection, run_id: str) -> int:
-    """Return the number of the run's next boot; no other process adds one until we are done.
+    """Return the number of the run's next boot; it stays so until the transaction ends.
 
     SQLite locks the whole file, PostgreSQL the run's row.
     """
     run = sa.select(schema.runs.c.id).where(schema.runs.c.id == run_id).with_for_update()
     if connection.execute(run).one_or_none() is None:
-        raise StoreError(f"recording a boot: no run {run_id!r} in this store")
+        raise StoreError(f"recording a boot: run {run_id!r} is not in this store")
     last = sa.select(sa.func.max(schema.boots.c.boot)).where(schema.boots.c.run_id == run_id)
     found = connection.execute(last).scalar_one()
     return 0 if found is None else int(found) + 1
 
 
 def _like(connection: sa.Connection, run_id: str, boot: BootRecord) -> Any:
-    """Return the row of the same attempt, else of one that was final for the job, else None."""
+    """Return the row of the same attempt, else of the job's final attempt, else None."""
     table = schema.boots.c
     final = table.verdict.in_([verdict.value for verdict in Verdict if verdict.final])
     same = table.folder == boot.folder
@@ -298,8 +311,8 @@ def _like(connection: sa.Connection, run_id: str, boot: BootRecord) -> Any:
 
 
 def _sample_row(sample: Sample) -> dict[str, Any]:
-    if not re.fullmatch(r"\w+", sample.case):  # a word in the log's own format
-        raise StoreError(f"recording a boot: {sample.case!r} is no name of a case")
+    if not re.fullmatch(r"\w+", sample.case):  # as in the log's format
+        raise StoreError(f"recording a boot: invalid name of a case: {sample.case!r}")
     row = sample._asdict()
     for name, value in row.items():
         limit = _TIME_LIMIT if name == "avg_us" else _COUNT_LIMIT
@@ -309,5 +322,5 @@ def _sample_row(sample: Sample) -> dict[str, Any]:
 
 
 def to_json(value: Mapping[str, Any] | Sequence[Any]) -> str:
-    """Return `value` as JSON text; what JSON does not know stands as its `str`."""
+    """Return `value` as JSON text; objects that JSON does not support as their `str`."""
     return json.dumps(value, default=str)

@@ -1,8 +1,8 @@
-"""Carries a run out of the store. Each format is one module here, found by its name.
+"""Exports runs. Each format is a module in this folder, found by its name.
 
-A format has `write(stored: StoredRun, store: Store, stream: BinaryIO) -> None`, which reads the
-samples itself (a run's may not fit in memory), and a docstring whose first line says what it is.
-Adding one is adding a file. docs/howto/exports.md describes them all.
+The module has `write(stored: StoredRun, store: Store, stream: BinaryIO) -> None`, which reads the
+samples itself as they may not fit in memory, and a docstring whose first line describes the format.
+docs/howto/exports.md describes them all.
 """
 
 import importlib
@@ -14,12 +14,12 @@ from harness.store.store import Store
 
 
 def formats() -> dict[str, str]:
-    """Return each format's name and what it is, in one line."""
+    """Return name -> description of each format, in one line."""
     return {name: (_module(name).__doc__ or "").split("\n")[0] for name in names(__name__)}
 
 
 def check_format(form: str) -> None:
-    """Raise InputError for an unknown format."""
+    """Raise InputError if `form` is not one of `formats`."""
     if form not in formats():
         raise InputError(f"--format: found {form!r}, expected one of {', '.join(formats())}")
 

@@ -12,13 +12,13 @@ from harness.text import escaped_line
 
 
 def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
-    """Write every raw sample of the run; an empty `xfailed` means that the module does not tell."""
+    """Write every raw sample of the run; `xfailed` is empty if the module does not report it."""
     stream.write((",".join([*OF_BOOT, *OF_SAMPLE]) + "\n").encode())
     for boot, texts in store.sample_texts(stored.run.id):
         columns = [escaped_line(getattr(texts, name)).split(",") for name in OF_SAMPLE]
         at = OF_SAMPLE.index("xfailed")
         columns[at] = ["" if value == NO_XFAILED else value for value in columns[at]]
-        # Numbers and single words need no quotes; what users name may.
+        # Numbers and single words need no quotes; names given by users may.
         lines = map(",".join, zip(repeat(_quoted(boot[: len(OF_BOOT)])), *columns, strict=False))
         stream.write("\n".join(lines).encode() + b"\n")
 

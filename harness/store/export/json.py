@@ -1,6 +1,6 @@
-"""JSON: everything that is known of the run; versioned, its schema is run.schema.json.
+"""JSON: everything that is recorded of the run; versioned, its schema is run.schema.json.
 
-Written boot by boot, so that a run of any size fits in memory.
+Written boot by boot, so that memory does not limit the size of a run.
 """
 
 import json
@@ -20,7 +20,7 @@ FORMAT, VERSION = "vmapbench-run", 1
 
 
 def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
-    """Write the run; samples are lists of equal length, one a column."""
+    """Write the run as a JSON object; the samples of a boot are a list per column, or null."""
     run = asdict(stored.run)
     head = {
         "format": FORMAT,
@@ -45,14 +45,14 @@ def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
 
 
 def _columns(texts: Any) -> str:
-    """Return the columns as JSON: the store's own text of a column is the inside of a list.
+    """Return the columns of `joined_samples` as a JSON object of lists.
 
-    Raises StoreError where that is no list of numbers: SQLite keeps any value in any column.
+    Raises StoreError if a column has something else than integers.
     """
     values = {name: f"[{getattr(texts, name)}]" for name in OF_SAMPLE}
     if odd := [name for name in OF_SAMPLE if name != "case" and _NO_NUMBER.search(values[name])]:
         raise StoreError(
-            f"exporting samples: {', '.join(odd)}: not all of it is whole numbers\n"
+            f"exporting samples: {', '.join(odd)}: expected integers only\n"
             "  next: the store is damaged; `sqlite3 FILE .recover | sqlite3 NEW.db` may save it"
         )
     values["case"] = json.dumps(texts.case.split(","))
@@ -65,7 +65,7 @@ def _text(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Return `value` with null for what JSON has no number for."""
+    """Return `value` with None for NaN and infinities, which JSON cannot represent."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""JUnit XML: one test suite a kernel, one test case a planned boot."""
+"""JUnit XML: a test suite per kernel, a test case per planned boot."""
 
 from typing import BinaryIO
 
@@ -18,7 +18,7 @@ _OUTCOMES = {
 
 
 def write(stored: StoredRun, _store: Store, stream: BinaryIO) -> None:
-    """Write the verdicts; what is the machinery's fault is an error, the kernel's a failure."""
+    """Write the verdicts; a bad kernel is a failure, trouble of the machine or harness an error."""
     document = JUnitXml(escaped(stored.run.id))
     for kernel in dict.fromkeys(job.kernel for job in stored.jobs):
         suite = TestSuite(escaped(f"{stored.run.id}.{kernel}"))

@@ -19,12 +19,15 @@ _STATUS = {
     Verdict.MISSING: "MISS",
     Verdict.INTERRUPTED: "ERROR",
     Verdict.MODULE_MISSING: "ERROR",
-    Verdict.BUILD_FAILED: "MISS",  # its build says FAIL; the test could not run
+    Verdict.BUILD_FAILED: "MISS",  # its build is FAIL; the test could not run
 }
 
 
 def write(stored: StoredRun, _store: Store, stream: BinaryIO) -> None:
-    """Write a checkout and a build a kernel, a test a planned boot. InputError without kcidb-io."""
+    """Write a checkout and a build per kernel, and a test per planned boot.
+
+    Raises InputError if kcidb-io is not installed.
+    """
     try:
         from kcidb_io.schema import V5_3  # noqa: PLC0415  (an extra)
     except ImportError as error:

@@ -1,6 +1,6 @@
-"""KTAP version 1: one test a planned boot, one subtest a case of the module.
+"""KTAP version 1: a test per planned boot, a subtest per case of the module.
 
-Format: Documentation/dev-tools/ktap.rst of the kernel.
+The format is in the kernel's Documentation/dev-tools/ktap.rst.
 """
 
 import re
@@ -25,7 +25,7 @@ _DIRECTIVES = {
 
 
 def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
-    """Write the verdicts, with the reason of a bad one as a diagnostic line above it."""
+    """Write the verdicts; a diagnostic line before a bad one has its reason."""
     samples = store.samples_frame(stored.run.id)
     cases: dict[object, pd.DataFrame] = dict(iter(samples.groupby("boot")))
     last = {boot.position: number for number, boot in enumerate(stored.boots)}
@@ -61,5 +61,5 @@ def _cases(samples: pd.DataFrame | None) -> Iterator[str]:
 
 
 def _name(text: str) -> str:
-    """Return a test's name: on one line, and without the mark that begins a directive."""
+    """Return a test's name in one line and without `#`, which begins a directive."""
     return re.sub("#", "%", escaped_line(text))

@@ -1,4 +1,4 @@
-"""Parquet: one row a sample, with the columns of the analysis and the run as metadata."""
+"""Parquet: a row per sample, with the columns of the analysis and the run as metadata."""
 
 import json
 from dataclasses import asdict
@@ -10,9 +10,9 @@ from harness.store.store import Store
 
 
 def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
-    """Write every raw sample of the run. The key `vmapbench` of the metadata has the run as JSON.
+    """Write every raw sample of the run; the metadata's key `vmapbench` has the run as JSON.
 
-    Raises InputError without pyarrow.
+    Raises InputError if pyarrow is not installed.
     """
     try:
         import pyarrow as pa  # noqa: PLC0415  (an extra: 180 MB that few need)

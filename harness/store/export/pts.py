@@ -1,4 +1,4 @@
-"""Phoronix Test Suite: a composite.xml, one system a kernel, one result a workload and case.
+"""Phoronix Test Suite: a composite.xml with a system per kernel, a result per workload and case.
 
 Elements and limits: pts-core/openbenchmarking.org/schemas/result-file.xsd and types.xsd.
 """
@@ -19,11 +19,11 @@ _TITLE_LIMIT, _SYSTEM_LIMIT = 50, 128  # characters
 
 
 def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
-    """Write the boots that passed; each boot is one raw value. InputError when none passed."""
+    """Write the boots that passed, each as a raw value. Raises InputError if none passed."""
     boots = store.boots_frame(stored.run.id)
     passed = boots[boots["verdict"] == Verdict.PASSED.value]
     if passed.empty:
-        raise InputError(f"{stored.run.id}: no boot passed, and PTS has no result without a value")
+        raise InputError(f"{stored.run.id}: no boot passed, so there is no value to export")
     root = ET.Element("PhoronixTestSuite")
     changed = _time(stored.run.finished_at or stored.run.started_at)
     _add_elements(
@@ -49,7 +49,7 @@ def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
 def _case_means(
     samples: pd.DataFrame, passed: pd.DataFrame
 ) -> Iterator[tuple[str, object, str, pd.DataFrame]]:
-    """Yield the mean over workers of each passed boot, grouped by workload, threads and case."""
+    """Yield workload, threads, case and the mean over workers of each passed boot."""
     kept = samples[samples["boot"].isin(passed["boot"])]
     keys = ["workload", "nr_threads", "case", "kernel", "boot"]
     means = kept.groupby(keys, observed=True)["avg_us"].mean().rename("value").reset_index()

@@ -1,7 +1,7 @@
-"""Phoronix Test Suite: the log that the test profile in contrib/phoronix reads, a line a boot.
+"""Phoronix Test Suite: the log that the test profile in contrib/phoronix reads, a line per boot.
 
-Of a run with many kernels and sweeps it holds what the run's own answer is about: the baseline and
-the first other kernel, the whole load, the condition with most threads.
+Of a run with several kernels and a sweep it has the whole load of the baseline and of the first
+other kernel, with the most threads.
 """
 
 import math
@@ -14,7 +14,7 @@ from harness.verdict import Verdict
 
 
 def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
-    """Write the boots that passed. InputError when a side has none."""
+    """Write the boots that passed. Raises InputError if a kernel has none."""
     boots = store.boots_frame(stored.run.id)
     passed = boots[(boots["verdict"] == Verdict.PASSED.value) & boots["load_ns"].notna()]
     names = passed["kernel"].astype(str)
@@ -23,7 +23,7 @@ def write(stored: StoredRun, store: Store, stream: BinaryIO) -> None:
         name for name in stored.run.plan.get("kernels", sorted(set(names))) if name != baseline
     ]
     if passed.empty or baseline not in set(names):
-        raise InputError(f"{stored.run.id}: no boot of {baseline} passed: PTS has nothing to read")
+        raise InputError(f"{stored.run.id}: no boot of {baseline} passed: nothing to export")
     most = passed.sort_values(["nr_threads", "cpus"], kind="stable").iloc[-1]
     at_most = passed[
         (passed["nr_threads"] == most["nr_threads"])

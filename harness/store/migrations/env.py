@@ -1,4 +1,4 @@
-"""Run by alembic; the connection is handed in by `harness.store.store`."""
+"""Entry point of alembic; `harness.store.connect.migrate` sets the connection."""
 
 from alembic import context
 

@@ -56,5 +56,5 @@ def test_b4_fetches_the_thread_of_a_mail(archive, runner):
     series = fetch_series("one@b.example", archive, runner)
     assert (series.title, series.version) == ("mm/vmalloc: Return two", 2)
     assert series.message_id == "one@b.example"
-    with pytest.raises(ToolError, match="b4 did not fetch two@b"):
+    with pytest.raises(ToolError, match="b4 could not fetch two@b"):
         fetch_series("two@b.example", archive, runner)

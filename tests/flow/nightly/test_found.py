@@ -111,7 +111,7 @@ def test_prerequisite_patches_are_said_whether_the_series_applies_or_not(workpla
     assert "without the 1 prerequisite patch that it names" in revision.title
     file.write_text(file.read_text().replace("-\treturn 1;", "-\treturn 7;"))
     (failed,) = found(patches="queue", git="linux")
-    assert f"it needs other patches first: {'cd' * 6}" in failed.reason
+    assert f"the series depends on other patches: {'cd' * 6}" in failed.reason
 
 
 @pytest.mark.parametrize("kind", ["depth", "blanks", "worktree"])

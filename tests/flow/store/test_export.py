@@ -237,6 +237,6 @@ def test_a_column_that_holds_no_number_is_no_json(tmp_path):
         hostile.execute("UPDATE samples SET avg_us = '1],\"x\":[1'")
     hostile.close()
     store = open_store(tmp_path / "a.db")
-    with pytest.raises(StoreError, match="exporting samples: avg_us: not all of it is whole"):
+    with pytest.raises(StoreError, match="exporting samples: avg_us: expected integers only"):
         exported(store, "json")
     store.close()

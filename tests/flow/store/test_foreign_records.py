@@ -1,4 +1,4 @@
-"""A store that others wrote: each of its values of another shape, size or kind ends in words."""
+"""Stores by other programs: each value of another shape, size or type causes a clear message."""
 
 import contextlib
 import io

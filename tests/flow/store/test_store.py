@@ -89,7 +89,7 @@ def test_the_same_attempt_is_kept_once(begun):
 
 def test_a_job_with_a_final_verdict_takes_no_second_boot(begun):
     begun.record_boot(RUN, boot_record(0))
-    with pytest.raises(StoreError, match="boot 0 is there already"):
+    with pytest.raises(StoreError, match="job 0 already has a result"):
         begun.record_boot(RUN, boot_record(0, folder="logs/0000-2"))
 
 
@@ -118,7 +118,7 @@ def test_numbers_and_names_that_no_log_can_hold_are_refused(begun, changes):
 
 
 def test_a_boot_of_an_unknown_run_or_job_is_refused(begun):
-    with pytest.raises(StoreError, match="no run"):
+    with pytest.raises(StoreError, match="is not in this store"):
         begun.record_boot("nothing", boot_record(0))
     with pytest.raises(StoreError, match="recording a boot"):
         begun.record_boot(RUN, boot_record(99))
@@ -131,7 +131,7 @@ def test_runs_are_named_by_id_by_beginning_and_as_the_latest(begun):
     assert begun.resolve("20261123") == begun.resolve(RUN) == RUN
     with pytest.raises(InputError, match="several.*20261123.*20261124"):
         begun.resolve("2026112")
-    with pytest.raises(InputError, match="none begins like that.*20261124"):
+    with pytest.raises(InputError, match="no id begins with this.*20261124"):
         begun.resolve("x")
 
 

@@ -78,7 +78,7 @@ def test_a_dry_run_checks_the_secrets_of_notices(vmapbench, file, kernels, monke
     file.write_text(f"{FILE}notices: {{webhook: {{url_variable: HOOK}}}}\n")
     monkeypatch.delenv("HOOK", raising=False)
     said = vmapbench("nightly", file, "--dry-run", "--kernels", kernels)
-    assert "notices: webhook $HOOK: not set, or no http address" in said.stdout
+    assert "notices: webhook: $HOOK is not set to an http or https URL" in said.stdout
 
 
 def test_check_knows_nightly_files(vmapbench, file, kernels):
@@ -103,8 +103,8 @@ def test_the_status_says_what_waits_and_runs_nothing(vmapbench, file, tmp_path):
     state.save()
     assert vmapbench(*words).stdout.splitlines() == [
         "nightly mm 2026-01-01: 1 news",
-        "to be confirmed: a|quick: slower in run-1 of 2026-01-01, a second run decides",
-        "notice of 2026-01-01 waits: b is faster",
+        "to be confirmed: a|quick: slower in run-1 of 2026-01-01, second run pending",
+        "notice of 2026-01-01 not sent yet: b is faster",
     ]
     found = json.loads(vmapbench(*words, "--json").stdout)
     assert found["to_confirm"][0]["run_id"] == "run-1"

@@ -1,4 +1,4 @@
-"""The first schema, written out in full: harness/store/schema.py changes, this does not."""
+"""Create the first schema. Independent of harness/store/schema.py, which may change."""
 
 from alembic import op
 from sqlalchemy import (
@@ -21,7 +21,7 @@ _REAL: TypeEngine[float] = REAL().with_variant(Double(), "postgresql")
 
 
 def upgrade() -> None:
-    """Create every table; a table that others refer to comes before them."""
+    """Create all tables, in the order of their foreign keys."""
     _create_plan_tables()
     _create_result_tables()
 

@@ -1,4 +1,4 @@
-"""Key samples by one integer: a fifth of the space, and quick to read by the million."""
+"""Key samples by one integer, which takes a fifth of the space and is faster to read."""
 
 from alembic import op
 from sqlalchemy import (
@@ -24,7 +24,7 @@ _SAMPLE = 'worker, "case", passed, failed, xfailed, repeat, loops, avg_us'
 
 
 def upgrade() -> None:
-    """Rebuild boots and samples, rows and all."""
+    """Create boots and samples anew and copy their rows."""
     op.rename_table("boots", "boots_0001")
     op.rename_table("samples", "samples_0001")
     op.create_table(
@@ -59,7 +59,7 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
-    # Constant texts: nothing of a user's goes into them.
+    # Constant statements, without any input.
     op.execute(
         f"INSERT INTO boots ({_BOOT}) SELECT {_BOOT} FROM boots_0001 ORDER BY run_id, boot"  # noqa: S608
     )
