@@ -1,10 +1,10 @@
-"""Whether Linux runs under KVM on this host, as far as known.
+"""Finds out whether Linux runs under KVM on this host.
 
-On some machines (nested virtualisation, software KVM) /dev/kvm opens, creates a machine, even runs
-a few instructions, and then no Linux ever prints a byte. So there are two tests. The probe guest is
-a firmware image of a few instructions that end QEMU (see `Probe` in harness/spec/architecture.py).
-A real kernel that reaches its init is the other, and only that one is a proof; a first boot gives
-it (see `harness.targets.qemu.target`).
+On some machines (nested virtualisation, software KVM) /dev/kvm can be opened and even runs a few
+instructions, but Linux never prints anything. So there are two tests: the probe guest, a firmware
+image of a few instructions that end QEMU (`Probe` in harness/spec/architecture.py), and a kernel
+that reaches its init. Only the second is a proof; the first boot under KVM gives it (see
+`harness.targets.qemu.target`).
 """
 
 import json
@@ -20,11 +20,11 @@ from harness.process import Runner, host_boot_id
 from harness.spec.architecture import X86_64, Architecture
 
 KVM_DEVICE = Path("/dev/kvm")
-_MEMORY = "kvm.json"  # in the cache
+_MEMORY = "kvm.json"  # in the cache folder
 PROBE_DEADLINE_S = 10.0
-# How long a guest under KVM may print nothing as long as no Linux has run under it, in seconds.
+# Seconds that a guest under KVM may print nothing before Linux is known to run under it.
 FIRST_OUTPUT_S = 30.0
-FIRST_OUTPUT_SOFTWARE_S = 10.0  # where the CPU has no virtualisation of its own: a software KVM
+FIRST_OUTPUT_SOFTWARE_S = 10.0  # for a CPU without hardware virtualisation: a software KVM
 _PROBE_CPUS = 2
 
 
@@ -40,9 +40,9 @@ class KvmState(StrEnum):
 
 @dataclass(frozen=True)
 class Kvm:
-    """What is known of KVM, and for which boot of the host, QEMU and guest machine it holds.
+    """The state of KVM. Valid for one boot of the host (`boot_id`), one QEMU and one guest machine.
 
-    `seen`: the observation behind the state, as text.
+    `seen`: the observation that led to the state, as text.
     """
 
     state: KvmState
@@ -53,14 +53,17 @@ class Kvm:
 
     @property
     def usable(self) -> bool:
-        """Whether a boot under KVM is worth trying."""
+        """Whether to try to boot Linux under KVM."""
         return self.state in (KvmState.UNTRIED, KvmState.RUNS_LINUX)
 
 
 def probe_argv(
     accelerator: str, image: Path, arch: Architecture = X86_64, cpu_model: str = ""
 ) -> list[str]:
-    """Return the command of the probe guest; `cpu_model`: instead of the usual one."""
+    """Return the QEMU command of the probe guest `image`.
+
+    `cpu_model`: replaces the architecture's.
+    """
     model = cpu_model or arch.cpu_model_for(accelerator)
     return [
         *[arch.qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
@@ -78,9 +81,9 @@ def probe_accelerator(
     cpu_model: str = "",
     deadline_s: float = PROBE_DEADLINE_S,
 ) -> tuple[bool, str]:
-    """Boot the probe guest; return whether it ran to its end, and why (not).
+    """Boot the probe guest; return whether it ended by itself, and what was observed.
 
-    Returns True where the architecture has no probe guest.
+    Returns True if the architecture has no probe guest.
     """
     if arch.probe is None:
         return True, f"no probe guest for {arch.name}"
@@ -98,7 +101,7 @@ def probe_accelerator(
 
 
 def qemu_version(runner: Runner, arch: Architecture = X86_64) -> tuple[int, int, int]:
-    """Return the version of the QEMU on PATH. Raises ToolError where there is none."""
+    """Return the version of the QEMU on PATH. Raises ToolError if it is missing."""
     try:
         done = runner.run([arch.qemu, "--version"], deadline_s=20, check=True)
     except ToolError as error:
@@ -112,24 +115,24 @@ def qemu_version(runner: Runner, arch: Architecture = X86_64) -> tuple[int, int,
 
 
 def find_kvm(cache: Path, runner: Runner, arch: Architecture = X86_64, cpu_model: str = "") -> Kvm:
-    """Return what is known of KVM; the first call of a boot of the host runs the probe guest.
+    """Return the state of KVM; runs the probe guest if none is stored for this boot of the host.
 
-    `cpu_model`: instead of the usual one. Raises ToolError where there is no QEMU.
+    `cpu_model`: replaces the architecture's. Raises ToolError if QEMU is missing.
     """
     device, model = KVM_DEVICE, cpu_model or arch.cpu_model_for("kvm")
     asked = Kvm(
         KvmState.NO_DEVICE,
-        f"there is no {device}",
+        f"{device} does not exist",
         host_boot_id(),
         ".".join(map(str, qemu_version(runner, arch))),
         f"{arch.machine_for(_PROBE_CPUS, 'kvm')} {model}",
     )
     if not arch.is_native():
-        return replace(asked, seen=f"KVM runs no {arch.name} on {os.uname().machine}")
+        return replace(asked, seen=f"KVM on {os.uname().machine} cannot run {arch.name}")
     if not device.exists():
         return asked
     if not os.access(device, os.R_OK | os.W_OK):
-        return replace(asked, seen=f"{device} may not be opened by this user")
+        return replace(asked, seen=f"this user has no permission to open {device}")
     known = _remembered(cache)
     if known and replace(known, state=asked.state, seen=asked.seen) == asked:
         return known
@@ -139,14 +142,14 @@ def find_kvm(cache: Path, runner: Runner, arch: Architecture = X86_64, cpu_model
 
 
 def remember_kvm(kvm: Kvm, cache: Path) -> Kvm:
-    """Keep what is known until the host boots again, or QEMU or the guest machine changes."""
+    """Store the state of KVM in the cache folder and return it; see `Kvm` for how long it holds."""
     cache.mkdir(parents=True, exist_ok=True)
     replace_file(cache / _MEMORY, json.dumps(asdict(kvm)))
     return kvm
 
 
 def forget_kvm(cache: Path) -> None:
-    """Have the next `find_kvm` probe again."""
+    """Remove the stored state of KVM, so that the next `find_kvm` probes again."""
     (cache / _MEMORY).unlink(missing_ok=True)
 
 
@@ -155,17 +158,17 @@ def _remembered(cache: Path) -> Kvm | None:
         kept = json.loads((cache / _MEMORY).read_text(encoding="utf-8"))
         return Kvm(**{**kept, "state": KvmState(kept["state"])})
     except (OSError, ValueError, TypeError, KeyError):
-        return None  # never asked, or an unreadable answer
+        return None  # missing or invalid
 
 
 def first_output_s(cpu_flags: Sequence[str], arch: Architecture = X86_64) -> float:
-    """Return how long a guest may print nothing on a host whose KVM has not run Linux yet."""
+    """Return how many seconds a guest may print nothing before KVM has run Linux on this host."""
     hardware = not arch.kvm_flags or set(arch.kvm_flags) & set(cpu_flags)
     return FIRST_OUTPUT_S if hardware else FIRST_OUTPUT_SOFTWARE_S
 
 
 def host_cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """Return the flags of this host's first CPU; none where they cannot be read."""
+    """Return the flags of this host's first CPU; empty if they cannot be read."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

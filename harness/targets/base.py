@@ -10,18 +10,18 @@ from harness.testmod.own import FRAGMENT
 from harness.verdict import Verdict
 
 Progress = Callable[[str], None]
-"""Takes a phase ("booting", "testing") as it begins."""
+"""Called with the name of each phase ("booting", "testing") when it begins."""
 
 
 @dataclass(frozen=True)
 class BootRequest:
-    """One boot: the kernel, and the loads of the module, in order; the last one is measured.
+    """A boot of a kernel with one or more loads of the module, of which the last is measured.
 
-    `loads`: one module parameter string each ("nr_threads=2 run_test_mask=7").
-    `expected_s`: how long the loads take together, as far as anyone knows. `repeat`: how many boots
-    like this one come before it, for targets whose boots would else be identical. `fragment`:
-    parameters of the module that fragments memory before the first load, "" for none. `explain`:
-    leave an account of where the time went in the folder, see `harness.targets.explanation`.
+    `loads`: a string of module parameters for each load ("nr_threads=2 run_test_mask=7").
+    `expected_s`: estimated seconds of all loads. `repeat`: number of equal boots before this one,
+    for targets whose boots would otherwise be identical. `fragment`: parameters of the module that
+    fragments memory before the first load, "" for none. `explain`: write an account of where the
+    time went to the folder (see `harness.targets.explanation`).
     """
 
     kernel: BuiltKernel
@@ -29,26 +29,26 @@ class BootRequest:
     loads: tuple[str, ...]
     memory_mib: int
     expected_s: float
-    folder: Path  # where logs and the command line of this boot go; exists and is empty
+    folder: Path  # for the logs and the command line of this boot; exists and is empty
     repeat: int = 0
     fragment: str = ""
     explain: bool = False
 
     @property
     def fragment_module(self) -> Path | None:
-        """The module that fragments memory, where this boot loads it."""
+        """The module that fragments memory, None if this boot does not load it."""
         folder = self.kernel.own_modules
         return folder / f"{FRAGMENT}.ko" if self.fragment and folder else None
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Verdict and reason as far as the target can tell (the log may make it worse), and the log.
+    """The target's verdict on a boot, which the contents of the log may make worse, and the log.
 
-    `kernel_log` is the kernel's whole log, with what it still said on its console after that was
-    collected, None when it never came; `load_ns` the wall time of each load call that ended, on the
-    guest's clock, in ns; `facts` what the guest said of itself (cpus, clocksource, vmap_nodes,
-    meminfo ...). `reached_init`: whether the kernel came as far as to run a program of ours.
+    `kernel_log`: the whole kernel log, with later lines of the console, None if it was not
+    received. `load_ns`: duration of each finished load in ns of the guest's clock. `facts`: what
+    the guest reported (cpus, clocksource, vmap_nodes, meminfo ...). `reached_init`: whether the
+    kernel started our init.
     """
 
     verdict: Verdict
@@ -61,7 +61,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class BootResult(Judgement):
-    """What one boot gave, before anything is made of its numbers. `argv`: the command behind it."""
+    """The raw result of a boot. `argv`: the command that booted it; `elapsed_s`: of the host."""
 
     console: Path
     argv: tuple[str, ...]
@@ -69,11 +69,11 @@ class BootResult(Judgement):
 
 
 class Target(Protocol):
-    """A machine, real or not. A new one is one new module with a `make_target` function.
+    """A machine that boots kernels: QEMU guest, simulated machine or lab host.
 
-    `disturbed_by_host`: whether other work on this host falls into the times that are measured.
-    `explain_fragments`: configuration that a kernel needs besides its own so that its boots can
-    leave an account of where their time went; None where no boot can.
+    A new kind is a module with a `make_target` function. `disturbed_by_host`: whether other
+    programs on this host affect the measured times. `explain_fragments`: config fragments that a
+    kernel needs for boots with `explain`; None if the target does not support them.
     """
 
     disturbed_by_host: bool
@@ -85,22 +85,25 @@ class Target(Protocol):
         """Raise InfrastructureError where a boot cannot leave such an account now."""
 
     def side_by_side(self, memory_mib: int) -> int:
-        """Return how many boots may be under way at once, each with so much memory. At least 1.
+        """Return how many boots with `memory_mib` each may run at the same time, at least 1.
 
-        Above 1, `boot` is called from several threads, and `close` ends boots under way.
+        If more than 1, `boot` is called from several threads, and `close` ends running boots.
         """
 
     def command_lines(self, request: BootRequest) -> list[tuple[str, ...]]:
-        """Return what `boot` would execute, for `--dry-run`. No effects."""
+        """Return the commands that `boot` would run, for `--dry-run`. No side effects."""
 
     def check(self) -> None:
-        """Raise ToolError or InputError where no boot could succeed. Before any boot."""
+        """Raise ToolError or InputError if no boot can succeed. Called before the first boot."""
 
     def boot(self, request: BootRequest, progress: Progress) -> BootResult:
-        """Boot, load, collect, power off. Raises InfrastructureError only."""
+        """Boot the kernel, load the module, collect the results, power off.
+
+        Failures of the kernel are verdicts; only InfrastructureError is raised.
+        """
 
     def machine(self) -> Mapping[str, Any]:
-        """Return the facts that are kept with every sample (model, clock, accelerator ...)."""
+        """Return the facts to record with every boot (model, clock, accelerator ...)."""
 
     def close(self) -> None:
-        """Release whatever is held. Idempotent."""
+        """Release all resources. Idempotent."""

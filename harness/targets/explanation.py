@@ -1,4 +1,4 @@
-"""What an extra boot says of where its time went: kept beside the results, never among them."""
+"""Accounts of where an extra boot spent its time. They are separate from the results."""
 
 import json
 from collections import Counter
@@ -23,12 +23,12 @@ class _AccountPart(BaseModel):
 
 
 class LockUse(_AccountPart):
-    """One lock as one function takes it; times in ns, summed over all CPUs.
+    """Use of a lock by one function; times in ns, summed over all CPUs.
 
-    `lock`: its variable, with an offset where it is part of one, or `allocated`. `taken`: how
-    often; `timed`: how many of these have times. Waiting is from the call to the return of the
-    function that takes the lock, holding from there to the store that frees it. A kernel that
-    traces itself knows of waits only: it has `timed` and `wait_ns`, from where it begins to wait.
+    `lock`: name of its variable, with an offset inside a structure, or `allocated`. `taken`: how
+    often it was taken; `timed`: how many of these have times. The wait is from the call to the
+    return of the function that takes the lock, the hold from there to the store that releases it.
+    Tracing in the kernel gives only `timed` and `wait_ns`, of contended acquisitions.
     """
 
     lock: _Text
@@ -42,21 +42,21 @@ class LockUse(_AccountPart):
 
     @property
     def total_ns(self) -> int:
-        """Waiting and holding together, as far as known."""
+        """Sum of the known wait and hold times in ns."""
         return self.wait_ns + (self.hold_ns or 0)
 
 
 class FunctionTime(_AccountPart):
-    """CPU time in a function itself, in ns, summed over all CPUs that were not idle."""
+    """CPU time in a function without its callees, in ns, summed over all CPUs."""
 
     function: _Text
     cpu_ns: _Count
 
 
 class CallTimes(_AccountPart):
-    """The times in ns that 50, 99, 99.9 and 100 % of the calls of one kind did not exceed.
+    """Percentiles (50, 99, 99.9) and maximum of the duration of calls of a function, in ns.
 
-    `lost`: calls whose times found no room.
+    `lost`: number of calls whose duration was not recorded, as the histogram was full.
     """
 
     call: _Text
@@ -69,17 +69,18 @@ class CallTimes(_AccountPart):
 
 
 class Stack(_AccountPart):
-    """CPU time with one stack of functions, the outermost first, in ns, summed over all CPUs."""
+    """CPU time with a call stack (outermost function first), in ns, summed over all CPUs."""
 
     functions: Annotated[tuple[_Text, ...], Field(min_length=1, max_length=40)]
     cpu_ns: _Count
 
 
 class BootAccount(_AccountPart):
-    """What the measured load of one extra boot spent its time on.
+    """Where the measured load of an extra boot spent its time.
 
-    `clock`: of the times; `note`: sentences on what was seen, and how. `spin_ns`: the slow paths of
-    spin locks, which are left out of `functions`. `load_ns`: what the load took, as of samples.
+    `clock`: name of the clock of all times; `note`: sentences on how they were obtained and their
+    limits. `spin_ns`: CPU time in the slow paths of spin locks, which `functions` leaves out.
+    `load_ns`: duration of the load, as in samples.
     """
 
     version: Annotated[int, Field(ge=1, le=1)] = 1
@@ -98,7 +99,7 @@ class BootAccount(_AccountPart):
 
     @property
     def spin_share(self) -> float | None:
-        """Slow paths of spin locks as a share of CPU time; None where no CPU time was seen."""
+        """Return the share (0 to 1) of CPU time in slow paths of spin locks; None without any."""
         whole = self.spin_ns + sum(row.cpu_ns for row in self.functions)
         return self.spin_ns / whole if whole else None
 
@@ -106,7 +107,7 @@ class BootAccount(_AccountPart):
 def spent_by_stack(stacks: Mapping[tuple[str, ...], int], ns: float) -> dict[str, Any]:
     """Return `spin_ns`, `functions` and `stacks` of a BootAccount from samples of stacks.
 
-    `stacks`: how many samples found each, the outermost function first; each stands for `ns`.
+    `stacks`: call stack (outermost function first) -> number of samples, of `ns` each.
     """
     own: Counter[str] = Counter()
     for functions, hits in stacks.items():
@@ -125,7 +126,7 @@ def spent_by_stack(stacks: Mapping[tuple[str, ...], int], ns: float) -> dict[str
 
 
 def write_explanation(file: Path, explanation: BootAccount) -> None:
-    """Write it with its largest rows."""
+    """Write an account as JSON, limited to its largest locks, functions and stacks."""
     kept = explanation.model_copy(
         update={
             "locks": tuple(sorted(explanation.locks, key=lambda use: -use.total_ns)[:_ROWS]),
@@ -137,7 +138,7 @@ def write_explanation(file: Path, explanation: BootAccount) -> None:
 
 
 def read_explanation(file: Path) -> BootAccount | None:
-    """Return what a file says; None where there is none or it has another form."""
+    """Return the account in a file; None if the file is missing or invalid."""
     try:
         return BootAccount.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError):

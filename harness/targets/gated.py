@@ -1,7 +1,7 @@
 """QEMU guests with a debug kernel: loads while allocations fail, or CPUs go offline and online.
 
-What is set up here is a kernel interface each: Documentation/fault-injection/fault-injection.rst,
-Documentation/dev-tools/kmemleak.rst and Documentation/core-api/cpu_hotplug.rst of the kernel.
+The kernel interfaces are described in Documentation/fault-injection/fault-injection.rst,
+Documentation/dev-tools/kmemleak.rst and Documentation/core-api/cpu_hotplug.rst.
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ from harness.targets.watch import BootLimits
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
 KCSAN = "/sys/kernel/debug/kcsan"
 _INJECTORS = ("failslab", "fail_page_alloc")
-_KTHREADD = "/proc/2/make-it-fail"  # the threads that it makes from then on inherit it
+_KTHREADD = "/proc/2/make-it-fail"  # inherited by the threads that it creates afterwards
 _FAIL_PERCENT = 3
-_SLOWER = 8  # than a kernel without debugging, as a bound
-# On an emulated CPU a debug kernel may take this long where nothing is wrong.
+_SLOWER = 8  # upper bound of the slowdown by debugging
+# A healthy debug kernel on an emulated CPU may exceed the default thresholds.
 _WATCHDOGS = ("watchdog_thresh=60", "rcupdate.rcu_cpu_stall_timeout=240")
 
 
 class Disturbance(StrEnum):
-    """What happens beside the loads of a boot."""
+    """What happens during the loads of a boot."""
 
     NONE = "none"
     FAILING_ALLOCATIONS = "failing allocations"
@@ -35,7 +35,7 @@ class Disturbance(StrEnum):
 
 
 class Detector(StrEnum):
-    """What is asked, or switched on, beside what reports by itself."""
+    """A detector that has to be switched on or queried; the others report by themselves."""
 
     NONE = "none"
     LEAKS = "kmemleak"
@@ -43,10 +43,10 @@ class Detector(StrEnum):
 
 
 def detector_script(detector: Detector, lines: Sequence[str]) -> list[str]:
-    """Return `lines` with those that use a detector around them.
+    """Return the script `lines` with those that use a detector before and after them.
 
-    An object has to be five seconds old to be a leak. KCSAN is on for the loads only, so it has
-    nothing to say of the boot.
+    kmemleak reports objects that are at least five seconds old. KCSAN is on during the loads only,
+    so that it does not report races of the boot.
     """
     scan = f"write {KMEMLEAK} scan"
     before, after = {
@@ -58,9 +58,9 @@ def detector_script(detector: Detector, lines: Sequence[str]) -> list[str]:
 
 
 def failing_script(loads: Sequence[str]) -> list[str]:
-    """Return the lines that run `loads` while allocations of the workers fail now and then.
+    """Return the script lines that run `loads` while `_FAIL_PERCENT` of the allocations fail.
 
-    Only threads made meanwhile are concerned: the test's workers, and kernel workers.
+    Only threads that are created meanwhile are affected: the test's workers, and kernel workers.
     """
     lines = []
     for name in _INJECTORS:
@@ -74,14 +74,14 @@ def failing_script(loads: Sequence[str]) -> list[str]:
 
 
 def hotplug_script(loads: Sequence[str], cpus: int) -> list[str]:
-    """Return the lines that run `loads` while every other CPU goes and comes."""
+    """Return the script lines that run `loads` while every other CPU goes offline and online."""
     places = [f"/sys/devices/system/cpu/cpu{cpu}/online 0 1" for cpu in range(1, cpus, 2)]
     lines = [f"toggle {100 + 30 * number} {place}" for number, place in enumerate(places)]
     return [*lines, *(f"load {load}" for load in loads), "untoggle"]
 
 
 class GatedTarget(QemuTarget):
-    """Boots a debug kernel under TCG or KVM; `disturbance` is what its loads run beside."""
+    """Boots a debug kernel under TCG or KVM, with a `Disturbance` during its loads."""
 
     def __init__(
         self,
@@ -91,12 +91,12 @@ class GatedTarget(QemuTarget):
         runner: Runner,
         arch: Architecture = X86_64,
     ):
-        """`detector`: one that the kernel of the boots has."""
+        """`detector`: must be in the configuration of the kernels."""
         super().__init__(QemuSpec(kind="qemu"), cache, runner, arch)
         self._disturbance, self._detector = disturbance, detector
 
     def script(self, request: BootRequest) -> Sequence[str]:
-        """Return the lines that the guest's init carries out."""
+        """Return the script of the guest's init."""
         lines = [f"load {load}" for load in request.loads]
         if self._disturbance is Disturbance.FAILING_ALLOCATIONS:
             lines = failing_script(request.loads)
@@ -105,11 +105,11 @@ class GatedTarget(QemuTarget):
         return [*detector_script(self._detector, lines), "log"]
 
     def guest(self, request: BootRequest) -> Guest:
-        """Return the machine, whose watchdogs allow for debugging."""
+        """Return the machine, with higher watchdog thresholds."""
         guest = super().guest(request)
         return replace(guest, boot_parameters=(*guest.boot_parameters, *_WATCHDOGS))
 
     def limits(self, request: BootRequest) -> BootLimits:
-        """Return how long each phase may take: longer than without the kernel's own checks."""
+        """Return the time limits, longer than those of kernels without debugging."""
         limits = super().limits(request)
         return replace(limits, boot_s=_SLOWER * limits.boot_s, grace_s=120.0)

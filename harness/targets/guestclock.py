@@ -1,18 +1,18 @@
-"""The clock for deadlines, which runs only as fast as other programs let the guest run."""
+"""A clock for deadlines that slows down when other programs take CPU time from the guest."""
 
 import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-_WINDOW_S = 0.5  # a wait is counted when it ends, so shorter windows would misjudge long ones
+_WINDOW_S = 0.5  # schedstat counts a wait when it ends, so shorter windows would miss long ones
 
 
 class GuestClock:
-    """Host time, but of each window only the share of CPU time that the guest got of its due.
+    """Host time, scaled in each window by the share of CPU time that the guest received.
 
-    Its due is what its vCPU threads would have got alone: what they asked for (running and waiting
-    for a core), at most all the cores that they may use. A guest that sleeps gets its due.
+    The share is relative to what its vCPU threads would have received on an idle host: the time in
+    which they ran or waited for a core, at most that of all cores. It is 1 for a sleeping guest.
     """
 
     def __init__(
@@ -22,14 +22,14 @@ class GuestClock:
         cores: int,
         now: Callable[[], float] = time.monotonic,
     ):
-        """`threads`: of the vCPUs, of process `pid`. `cores`: that they may run on together."""
+        """`threads`: ids of the vCPU threads of process `pid`; `cores`: how many they may use."""
         self._pid, self._threads, self._now = pid, threads, now
         self._parallel = min(cores, len(threads))
         self._guest_s, self._since = 0.0, now()
         self.ran_ns, self.waited_ns = self._read()
 
     def elapsed_s(self) -> float:
-        """Return the guest's time since the clock was made, in seconds, of whole windows."""
+        """Return the seconds of the guest's time since the clock was created, in whole windows."""
         window_s = self._now() - self._since
         if window_s >= _WINDOW_S:
             ran_ns, waited_ns = self._read()
@@ -51,6 +51,9 @@ class GuestClock:
 
 
 def share_got(got_ns: float, waited_ns: float, most_ns: float) -> float:
-    """Return which share of its due a guest got, 0 to 1. `most_ns`: with all its cores. Pure."""
+    """Return the share (0 to 1) of the CPU time that a guest would have received without others.
+
+    `got_ns`, `waited_ns`: its threads ran and waited so long; `most_ns`: time of all its cores.
+    """
     due_ns = min(most_ns, got_ns + waited_ns)
     return min(1.0, max(0.0, got_ns) / due_ns) if due_ns > 0 else 1.0

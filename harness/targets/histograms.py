@@ -1,7 +1,6 @@
-"""Histograms that a kernel keeps while it traces itself, and the triggers that ask for them.
+"""Histogram triggers of the kernel's tracing, and the parser of their histograms.
 
-See Documentation/trace/histogram.rst of the kernel. What a kernel reports is read as untrusted
-text.
+See Documentation/trace/histogram.rst of the kernel. The histograms are parsed as untrusted text.
 """
 
 import itertools
@@ -14,15 +13,15 @@ from harness.targets.explanation import LockUse
 from harness.targets.symbols import MODULE, Variables
 
 TRACEFS = "/sys/kernel/tracing"
-FRAGMENT = "fragments/explain.config"  # what a kernel needs for them
-EXPLAINING = ("nokaslr",)  # boot parameters: addresses are those of System.map
-MEASURED = "common_pid > 1"  # neither what is idle nor init, which sets up and reports
-ENTRIES = 8192  # of a histogram; the kernel counts what does not fit
+FRAGMENT = "fragments/explain.config"  # config that they need
+EXPLAINING = ("nokaslr",)  # boot parameters, so that addresses are those of System.map
+MEASURED = "common_pid > 1"  # neither the idle task nor our init
+ENTRIES = 8192  # of a histogram; the kernel counts the events that do not fit
 LOCK_WAITS = "events/synthetic/lock_wait"  # below TRACEFS
 
 _TAIL = re.compile(r"\} hitcount: +([0-9]{1,8})(?: +ns: +([0-9]{1,15}))? *")
 _LOCK = re.compile(r"\{ lock: (?:0x)?([0-9a-f]{1,16})\b")
-# A module is unloaded when the histogram is reported, so its functions have addresses only.
+# The module is unloaded when the histogram is reported, so its functions are bare addresses.
 _FRAME = re.compile(
     r" +(?:([A-Za-z_][\w.]{0,150})\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\w+\])?|0x[0-9a-f]{8,16})"
 )
@@ -33,7 +32,7 @@ _TAKES_LOCK = re.compile(
 
 
 def lock_triggers() -> list[tuple[str, str]]:
-    """Return (file below TRACEFS, line to write) of a histogram of the waits for locks."""
+    """Return (file below TRACEFS, line to write) for a histogram of waits for locks."""
     return [
         ("synthetic_events", "lock_wait u64 lock; u64 ns"),
         *timed_between(
@@ -50,7 +49,9 @@ def lock_triggers() -> list[tuple[str, str]]:
 def timed_between(
     begin: str, end: str, keys: str, report: str, only: str = ""
 ) -> list[tuple[str, str]]:
-    """Return what has a synthetic event reported with the time from one event to another."""
+    """Return (file below TRACEFS, line to write) for a synthetic event with the time between two
+    events. `report`: the event's call, with `$TIME` for the time in ns; `only`: a filter.
+    """
     name = begin.replace("/", "_")
     report = report.replace("$TIME", f"${name}_took")
     took = f"{name}_took=common_timestamp-${name}_began"
@@ -65,7 +66,11 @@ def timed_between(
 
 @dataclass(frozen=True)
 class HistogramRow:
-    """One entry: its keys as they are printed, its stack from the innermost function, its sums."""
+    """An entry of a histogram.
+
+    `keys`: as printed; `stack`: innermost function first; `hits`, `ns`: number of events and sum of
+    their times.
+    """
 
     keys: str
     stack: tuple[str, ...]
@@ -74,7 +79,7 @@ class HistogramRow:
 
 
 def read_histogram(text: str) -> Iterator[HistogramRow]:
-    """Return the entries of a `hist` file, `ENTRIES` at most; what is no entry is passed over."""
+    """Return the entries of a `hist` file, at most `ENTRIES`; other lines are ignored."""
     return itertools.islice(_entries(text), ENTRIES)
 
 
@@ -92,7 +97,7 @@ def _entries(text: str) -> Iterator[HistogramRow]:
 
 
 def lock_waits(rows: Iterable[HistogramRow], variables: Variables) -> list[LockUse]:
-    """Return the waits by lock and the function that waits for it."""
+    """Return the waits per lock and waiting function."""
     found: dict[tuple[str, str], Counter[str]] = {}
     for row in rows:
         lock = _LOCK.match(row.keys)

@@ -1,6 +1,6 @@
-"""The inventory of a machine, from the texts of /proc and /sys. Pure.
+"""Parses the inventory of a machine from files of /proc and /sys. Pure.
 
-The same for the machine that the harness runs on and for lab hosts; only the reading differs.
+Used for the local machine and for lab hosts, which only differ in how the files are read.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from harness.spec.architecture import ARCHITECTURES, X86_64
 DMI = "/sys/class/dmi/id"
 CPUS = "/sys/devices/system/cpu"
 VULNERABILITIES = f"{CPUS}/vulnerabilities"
-# Shell patterns; whatever is not there reads as empty.
+# Shell patterns of the files to read; missing files count as empty.
 FILES = (
     "/proc/cpuinfo",
     "/proc/meminfo",
@@ -32,9 +32,9 @@ FILES = (
 
 @dataclass(frozen=True)
 class Inventory:
-    """A machine. `mitigations`: name of the vulnerability -> what the kernel says of it.
+    """Hardware and kernel of a machine. `mitigations`: vulnerability -> the kernel's status text.
 
-    `memory_mib` is what the kernel has for use, a little less than what is plugged in.
+    `memory_mib`: MemTotal, which is a little less than the installed memory.
     """
 
     cpu: str
@@ -44,7 +44,7 @@ class Inventory:
     physical_cores: int
     cpus: int  # that are online
     numa_nodes: int
-    paging_levels: str  # of the kernel's page tables; empty where nothing tells
+    paging_levels: str  # of the kernel's page tables; empty if unknown
     memory_mib: int
     board: str
     bios: str
@@ -54,19 +54,19 @@ class Inventory:
     mitigations: Mapping[str, str]
 
     def facts(self) -> dict[str, Any]:
-        """Return what is kept; `id` is the digest of all of it, `hardware` of `conditions`."""
+        """Return all fields, with `id` (their digest) and `hardware` (digest of `conditions`)."""
         facts = asdict(self) | {"mitigations": dict(self.mitigations)}
         return {**facts, "id": _digest(facts), "hardware": _digest(self.conditions())}
 
     def conditions(self) -> dict[str, str]:
-        """Return what must be alike for times to be comparable, whichever kernel runs.
+        """Return the facts that must be equal for times to be comparable.
 
-        Not the kernel: that is what is compared. Not its words about mitigations, which change
-        from release to release, but whether there is one.
+        The kernel is not part of them, as it is what is compared. Of a mitigation they have only
+        whether it is active, as the kernel's text on it changes between releases.
         """
         names = ("cpu", "stepping", "microcode", "sockets", "physical_cores", "cpus", "numa_nodes")
         kept = {name: str(getattr(self, name)) for name in (*names, "board", "bios")}
-        kept["memory_gib"] = str(round(self.memory_mib / 1024))  # kernels reserve unlike amounts
+        kept["memory_gib"] = str(round(self.memory_mib / 1024))  # kernels reserve different amounts
         kept["frequency_driver"] = self.frequency_driver
         for name, said in self.mitigations.items():
             kept[f"mitigation of {name}"] = re.split(r"[:;]", said)[0].strip()
@@ -74,7 +74,7 @@ class Inventory:
 
 
 def parse_inventory(texts: Mapping[str, str]) -> Inventory:
-    """Return the machine that `texts` (path -> content of `FILES`) describe. Never raises."""
+    """Return the inventory from `texts` (path -> content, of `FILES`). Never raises."""
     read = {path: text.strip() for path, text in texts.items()}
 
     def of(path: str) -> str:
@@ -111,7 +111,7 @@ def parse_inventory(texts: Mapping[str, str]) -> Inventory:
 
 
 def parse_cpu_list(text: str) -> list[int]:
-    """Return the numbers of a kernel list such as `0-3,8`; what is no such list is empty."""
+    """Return the numbers in a list like `0-3,8` of the kernel; empty if it is not such a list."""
     found: list[int] = []
     for part in text.strip().split(","):
         match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part.strip())
@@ -121,9 +121,9 @@ def parse_cpu_list(text: str) -> list[int]:
 
 
 def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs between the facts of two inventories, a line each; old, then new.
+    """Return a line "name: old -> new" for each fact in which two inventories differ.
 
-    Facts that only one of them has (another version of the harness, or of the kernel) are none.
+    Facts that only one of them has, due to another version of harness or kernel, are ignored.
     """
     lines = []
     for name in sorted(set(before) & set(now) - {"id", "hardware"}):
@@ -136,14 +136,16 @@ def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
 
 
 def _paging_levels(flags: list[str]) -> str:
-    """Return how deep x86-64's page tables are: a kernel that does not use `la57` hides it."""
+    """Return the page table levels of x86-64: 5 with the flag `la57`, which the kernel hides if
+    it does not use it.
+    """
     if "lm" not in flags:
         return ""
     return "5" if X86_64.five_levels_flag in flags else "4"
 
 
 def _model(cpuinfo: str) -> tuple[str, str]:
-    """Return which CPU it is, and its stepping, as its architecture says them; else nothing."""
+    """Return the CPU's model and stepping, empty if /proc/cpuinfo does not have them."""
     for arch in ARCHITECTURES.values():
         values = [_field(cpuinfo, line) for line in arch.cpu_lines]
         if values and all(values):
@@ -154,7 +156,7 @@ def _model(cpuinfo: str) -> tuple[str, str]:
 
 
 def _topology(read: Mapping[str, str], cpuinfo: str) -> tuple[list[str], list[str]]:
-    """Return each CPU's package and core; /proc/cpuinfo does not have them everywhere."""
+    """Return the package ids and core ids of all CPUs, from /proc/cpuinfo or else from /sys."""
     packages = re.findall(r"^physical id\s*:\s*(\d+)$", cpuinfo, re.MULTILINE)
     cores = re.findall(r"^core id\s*:\s*(\d+)$", cpuinfo, re.MULTILINE)
     if packages:

@@ -1,4 +1,4 @@
-"""The outcome of a guest, from its report, its console and how it ended. Pure."""
+"""Judges a guest by its report, its console and the way it ended. Pure."""
 
 import errno
 import re
@@ -17,7 +17,7 @@ from harness.verdict import Verdict
 
 
 class Ending(StrEnum):
-    """How a guest stopped; the watcher saw it, so it is never guessed from text."""
+    """How a guest stopped, as observed by the watcher."""
 
     POWERED_OFF = "powered off"
     RESET = "reset itself"  # what a panic does under panic=-1
@@ -30,7 +30,7 @@ class Ending(StrEnum):
 
     @property
     def out_of_time(self) -> bool:
-        """Whether a time limit ended it, which a guest without CPU time may reach, too."""
+        """Whether a time limit ended it, which may also happen to a guest without CPU time."""
         return self in (Ending.NO_OUTPUT, Ending.NOT_READY, Ending.SILENT, Ending.DEADLINE)
 
 
@@ -41,7 +41,10 @@ _EXPECTED_ERRORS = (0, errno.EAGAIN)
 def judge_guest(
     frames: list[Frame], console: str, ending: Ending, loads: int, waited_s: float
 ) -> Judgement:
-    """Return the verdict on a guest that was to load the module `loads` times."""
+    """Return the verdict on a guest that was to load the module `loads` times.
+
+    `frames`: its report; `console`: text of its console; `waited_s`: seconds until it ended.
+    """
     log = next((frame for frame in frames if frame.name == "log"), None)
     load_fields = [parse_fields(frame.content) for frame in frames if frame.name == "load"]
     verdict, reason = _verdict(frames, console, ending, loads, load_fields, log, waited_s)
@@ -71,7 +74,7 @@ def _verdict(
     if not ready:
         return Verdict.NO_BOOT, f"init never reported: the guest {ending} ({waited_s:.0f} s)"
     if ending is Ending.RESET:
-        return Verdict.CRASHED, "the guest reset itself without a word on the console"
+        return Verdict.CRASHED, "the guest reset itself without a message on the console"
     if ending is Ending.SILENT:
         return Verdict.HUNG, f"no output past the expected time ({waited_s:.0f} s after its start)"
     if ending is Ending.DEADLINE:
@@ -89,7 +92,7 @@ def _verdict(
     if len(load_fields) < loads:
         return Verdict.INCOMPLETE, f"{len(load_fields)} of {loads} loads reported"
     if log is None or not log.complete:
-        return Verdict.INCOMPLETE, "the guest's kernel log did not arrive whole"
+        return Verdict.INCOMPLETE, "the guest's kernel log is truncated"
     return Verdict.PASSED, ""
 
 
@@ -98,12 +101,12 @@ def _reached_init(frames: list[Frame]) -> bool:
 
 
 def _facts(frames: list[Frame]) -> dict[str, Any]:
-    """Return what the guest said of itself; repeated files become lists, in order."""
+    """Return what the guest reported; the readings of memory are a list, in order."""
     facts: dict[str, Any] = {"memory": [], "errors": [], "files": {}}
     for frame in frames:
         if frame.name == "ready":
             said = parse_fields(frame.content)
-            facts = {**said, **facts}  # what it says replaces nothing of ours
+            facts = {**said, **facts}  # the guest cannot replace our own facts
             if levels := _paging_levels(said):
                 facts["conditions"] = {"paging_levels": str(levels)}
         elif frame.name == "notes" and re.fullmatch(r"([0-9a-f]{2}){0,65536}", frame.content):
@@ -125,9 +128,9 @@ def _facts(frames: list[Frame]) -> dict[str, Any]:
 
 
 def _add_memory(reading: dict[str, Any], frame: Frame) -> list[str]:
-    """Add a frame to the reading of its moment; return what is wrong with it."""
+    """Add a frame to the reading of its moment; return error messages."""
     if not frame.complete:
-        return [f"{frame.name} of the moment {reading['moment']!r} did not arrive whole"]
+        return [f"{frame.name} at the moment {reading['moment']!r} is truncated"]
     if frame.name == "lazy":
         kib = max(0, _integer(parse_fields(frame.content).get("kib", "")))
         reading.setdefault("meminfo_kib", {})["LazilyFreed"] = kib
@@ -137,7 +140,7 @@ def _add_memory(reading: dict[str, Any], frame: Frame) -> list[str]:
 
 
 def _paging_levels(said: Mapping[str, str]) -> int:
-    """Return how deep the page tables of a guest are; 0 where it did not say enough."""
+    """Return the number of page table levels of a guest; 0 if its report does not tell."""
     arch = by_machine(said.get("machine", ""))
     page_size, bits = _integer(said.get("page_size")), _integer(said.get("user_bits"))
     known = arch is not None and page_size in arch.page_sizes and 0 < bits <= 64

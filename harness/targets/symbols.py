@@ -1,4 +1,4 @@
-"""Names of a kernel's functions and variables, from its System.map. Pure."""
+"""Finds the names of a kernel's functions and variables in its System.map. Pure."""
 
 import bisect
 import re
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.errors import InputError
 
-# The published profile has the first name; a kernel without paravirtual locks has the second.
+# The first name with paravirtual locks, as in the published profile; the second without.
 SLOW_PATHS = ("native_queued_spin_lock_slowpath", "queued_spin_lock_slowpath")
 MODULE = "[module]"
 USER = "[user]"
@@ -22,14 +22,14 @@ class Symbols:
     names: tuple[str, ...]
 
     def address_of(self, place: str) -> int:
-        """Return the address of `NAME` or `NAME+0xOFFSET`. Raises InputError for no such name."""
+        """Return the address of `NAME` or `NAME+0xOFFSET`. Raises InputError if it is unknown."""
         name, _, offset = place.partition("+")
         if name not in self.names:
-            raise InputError(f"no function {name!r} among the kernel's symbols")
+            raise InputError(f"the kernel's System.map has no function {name!r}")
         return self.addresses[self.names.index(name)] + int(offset or "0", 16)
 
     def name_of(self, address: int) -> str:
-        """Return the function that holds `address`; modules are one name, user space another."""
+        """Return the function that contains `address`, `MODULE` or `USER`."""
         if address < _KERNEL_START:
             return USER
         at = bisect.bisect_right(self.addresses, address) - 1
@@ -39,7 +39,7 @@ class Symbols:
 
 
 def parse_system_map(text: str) -> Symbols:
-    """Return the text symbols of a System.map, with the end of the text as the last one."""
+    """Return the text symbols in the content of a System.map; the last is the end of the text."""
     found = ((int(a, 16), name) for a, kind, name in _SYMBOL.findall(text) if kind in "tTwW")
     functions = sorted(found)
     return Symbols(tuple(a for a, _ in functions), tuple(n for _, n in functions))
@@ -49,7 +49,7 @@ class Variables:
     """Names of the kernel's variables by address."""
 
     def __init__(self, system_map: str):
-        """`system_map`: the text of a System.map."""
+        """`system_map`: content of a System.map."""
         found = sorted((int(a, 16), kind, name) for a, kind, name in _SYMBOL.findall(system_map))
         places = {name: address for address, _, name in found}
         self._first, self._end = places.get("_sdata", 0), places.get("_end", 0)
@@ -58,7 +58,7 @@ class Variables:
         self._names = [name for _, name in kept]
 
     def name_of(self, address: int) -> str:
-        """Return `NAME`, `NAME+0xOFFSET`, or `allocated` for what is no variable."""
+        """Return `NAME` or `NAME+0xOFFSET`; `allocated` if no variable contains `address`."""
         at = bisect.bisect_right(self._addresses, address) - 1
         if at < 0 or not self._first <= address < self._end:
             return "allocated"

@@ -1,4 +1,4 @@
-"""QEMU guests with tracing of all vmalloc events from the kernel's first allocation on."""
+"""QEMU guests that trace all vmalloc events, from the kernel's first allocation on."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,10 +18,10 @@ TRACE = "trace"  # in the boot's folder
 def tracing_parameters(online_cpus: int, buffer_mib: int) -> tuple[str, ...]:
     """Return the boot parameters of a traced kernel. Pure.
 
-    `maxcpus`: CPUs beyond are possible, so the kernel makes vmap nodes for them, but never run.
-    `trace_clock`: left to itself, Linux 6.1 may find its clock unstable during boot and take
-    another, which empties the buffer. `global` orders the events of several CPUs.
-    `no_hash_pointers`: addresses of per-CPU chunks and of /proc/vmallocinfo are needed as they are.
+    `maxcpus`: more CPUs are possible, so that the kernel creates vmap nodes for them, but offline.
+    `trace_clock`: otherwise Linux 6.1 may find its clock unstable during boot and switch to
+    another, which clears the buffer; `global` orders the events of several CPUs.
+    `no_hash_pointers`: shows addresses of per-CPU chunks and in /proc/vmallocinfo.
     """
     return (
         f"maxcpus={online_cpus}",
@@ -33,17 +33,17 @@ def tracing_parameters(online_cpus: int, buffer_mib: int) -> tuple[str, ...]:
 
 
 def tracing_script(cases: Sequence[tuple[str, str]], online_cpus: int = 1) -> list[str]:
-    """Return init's lines for (name, module parameters) pairs: mark, load; at the end the trace.
+    """Return the script that marks and loads each case, then sends the trace.
 
-    On one CPU the workers that purge are real-time tasks, and so is init, which purges as it loads
-    and unloads: a purge then begins where the free that made it due has been reported, and nothing
-    runs between. Left to lazy preemption it would begin, and stop, wherever a tick finds the CPU,
-    also in the middle of an allocation, where no event shows it.
+    `cases`: (name, module parameters) pairs. On one CPU the kernel workers that purge and init,
+    which purges when it loads and unloads, become real-time tasks: a purge then starts right after
+    the event of the free that triggered it, and nothing interrupts it. With lazy preemption it
+    would start and stop at any timer tick, also within an allocation, which no event shows.
     """
     lines = ["realtime init"] if online_cpus == 1 else []
     for name, parameters in cases:
         if online_cpus == 1:
-            lines.append("realtime kworker/")  # again, since workers come and go
+            lines.append("realtime kworker/")  # again, as workers are created and end
         lines += [f"write {TRACEFS}/trace_marker {name}", f"load {parameters}"]
     return [
         *lines,
@@ -56,9 +56,9 @@ def tracing_script(cases: Sequence[tuple[str, str]], online_cpus: int = 1) -> li
 
 
 class TracedTarget(QemuTarget):
-    """Boots `request.cpus` possible CPUs, `online_cpus` of them running.
+    """Boots with `request.cpus` possible CPUs, `online_cpus` of them online.
 
-    The trace lies in the boot's folder as `trace`; loads are named by `cases`, in order.
+    Writes the trace to `TRACE`; `cases`: the names of the loads, in order.
     """
 
     def __init__(
@@ -70,18 +70,18 @@ class TracedTarget(QemuTarget):
         runner: Runner,
         arch: Architecture = X86_64,
     ):
-        """`buffer_mib`: ring buffer of one CPU; what does not fit is lost, and reported as lost."""
+        """`buffer_mib`: size of the ring buffer of each CPU; lost events are reported as such."""
         spec = QemuSpec(kind="qemu", accelerator="tcg")
         super().__init__(spec, cache, runner, arch)
         self._cases, self._online_cpus, self._buffer_mib = tuple(cases), online_cpus, buffer_mib
 
     def script(self, request: BootRequest) -> Sequence[str]:
-        """Return the lines that the guest's init carries out."""
+        """Return the script of the guest's init."""
         cases = list(zip(self._cases, request.loads, strict=True))
         return tracing_script(cases, self._online_cpus)
 
     def guest(self, request: BootRequest) -> Guest:
-        """Return the machine: a port for the trace, and the parameters that start tracing."""
+        """Return the machine, with a port for the trace and the parameters of tracing."""
         guest = super().guest(request)
         path = str(request.folder / TRACE).replace(",", ",,")
         port = ["-chardev", f"file,id=trace,path={path}"]

@@ -1,7 +1,7 @@
-"""Runs one QEMU guest to its end, under QMP, with a deadline for each phase.
+"""Runs a QEMU guest until it ends, watched over QMP, with a time limit for each phase.
 
-Deadlines are counted on the guest's clock (`harness.targets.guestclock`): a busy host makes a boot
-longer, not worse.
+Limits are measured with `harness.targets.guestclock`, so that a busy host does not make a boot
+fail.
 """
 
 import asyncio
@@ -25,19 +25,20 @@ from harness.targets.guestclock import GuestClock
 from harness.targets.outcome import Ending, judge_guest
 
 ArgvFor = Callable[[Path], list[str]]
-"""Returns the QEMU command for the path of its QMP socket."""
+"""Returns the QEMU command; the argument is the path of its QMP socket."""
 
 _POLL_S = 0.05
 _CONNECT_S = 30.0
-_ROOM_BYTES = 32 << 20  # a boot needs an initramfs and logs
-_MOST_BYTES = 256 << 20  # of console and report; a guest that prints forever must not fill the disk
+_ROOM_BYTES = 32 << 20  # disk space for the initramfs and logs of a boot
+_MOST_BYTES = 256 << 20  # of console and report, so that endless output cannot fill the disk
 
 
 @dataclass(frozen=True)
 class BootLimits:
-    """Seconds on the guest's clock. Past `boot_s + test_s`, silence of `grace_s` is a hang.
+    """Time limits in seconds of the guest's clock.
 
-    `first_output_s`: when a guest that has printed nothing at all is ended; None: with `boot_s`.
+    After `boot_s + test_s`, silence of `grace_s` is a hang. `first_output_s`: limit for the first
+    output; None: `boot_s`.
     """
 
     boot_s: float
@@ -47,7 +48,7 @@ class BootLimits:
 
     @property
     def deadline_s(self) -> float:
-        """When even a talking guest is ended."""
+        """The limit for a guest that still prints messages."""
         return self.boot_s + 5 * self.test_s + self.grace_s
 
 
@@ -62,14 +63,15 @@ def watch_guest(
     env: Mapping[str, str] | None = None,
     enough: Callable[[], bool] = lambda: False,
 ) -> BootResult:
-    """Start QEMU, follow the guest, end it at a limit, and judge what it left in `folder`.
+    """Start QEMU, watch the guest, end it at a time limit, and judge it.
 
-    It is also ended as soon as `enough` returns True, which is asked about all the time.
-    Writes console.log, report and qemu.log as they arrive. Raises InfrastructureError when QEMU
-    dies by itself or the disk is full; on any exception, QEMU is gone.
+    Writes console.log, report and qemu.log to `folder`. `nonce`: of the report's frames; `loads`:
+    expected number of loads; `enough`: polled, ends the guest when it returns True. Raises
+    InfrastructureError if QEMU ends by itself or the disk is full; QEMU has ended when this returns
+    or raises.
     """
     _require_room(folder)
-    # A UNIX socket's path may have 107 bytes, so it does not live in the run's folder.
+    # Not in the run's folder, as the path of a UNIX socket is limited to 107 bytes.
     with scratch_folder("guest") as short:
         argv = argv_for(short / "qmp")
         started = time.monotonic()
@@ -109,7 +111,7 @@ class _Watcher:
         self.facts: dict[str, Any] = {}
 
     async def follow(self, child: Child, socket: Path) -> Ending:
-        """Return how the guest ended; kill nothing (the caller does)."""
+        """Return how the guest ended; the caller kills it if necessary."""
         self._progress("booting")
         started = time.monotonic()
         within_s = self._limits.first_output_s or _CONNECT_S
@@ -130,7 +132,7 @@ class _Watcher:
                 if self._enough():
                     return Ending.ENOUGH
                 await asyncio.sleep(_POLL_S)
-            await asyncio.sleep(0)  # let an event that came with the end be delivered
+            await asyncio.sleep(0)  # deliver an event that came with the end
             if not listener.empty():
                 event = await listener.get()
                 _raise_interrupt()
@@ -140,7 +142,7 @@ class _Watcher:
         raise _died(child, self._folder)
 
     def _note_growth(self, now_s: float, host_s: float) -> None:
-        """Note what the guest has written, at `now_s` on its clock, `host_s` after its start."""
+        """Record the guest's output so far, at `now_s` on its clock, `host_s` after its start."""
         size = sum(_size(self._folder / name) for name in ("console.log", "report"))
         if size == self._size:
             return
@@ -166,10 +168,10 @@ class _Watcher:
 
 
 def _raise_interrupt() -> None:
-    """Raise the cancellation that Ctrl-C asked for, where somebody has swallowed it.
+    """Raise the cancellation by Ctrl-C, if it was swallowed.
 
-    `asyncio.wait_for` does in Python 3.11 when what it waits for comes at the same moment; the
-    greeting of QEMU's monitor is waited for with it (github.com/python/cpython, issue 81839).
+    `asyncio.wait_for` in Python 3.11 swallows it if the awaited result arrives at the same time
+    (github.com/python/cpython, issue 81839); QMPClient uses it for the greeting of the monitor.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
@@ -177,11 +179,11 @@ def _raise_interrupt() -> None:
 
 
 async def _arrange_cpus(client: QMPClient, pid: int) -> dict[str, Any]:
-    """Pin each vCPU thread to one of QEMU's cores if there are enough; return what was done."""
+    """Pin each vCPU thread to a core, if QEMU has enough cores; return facts on it."""
     cpus = cast("list[dict[str, Any]]", await client.execute("query-cpus-fast"))
     threads = [cpu["thread-id"] for cpu in cpus]
     cores = sorted(os.sched_getaffinity(pid))
-    pinned = len(threads) < len(cores)  # one core stays for QEMU's main loop and the harness
+    pinned = len(threads) < len(cores)  # one core is left for QEMU's main loop and the harness
     if pinned:
         for thread, core in zip(threads, cores, strict=False):
             with contextlib.suppress(OSError):
@@ -193,7 +195,7 @@ async def _arrange_cpus(client: QMPClient, pid: int) -> dict[str, Any]:
 async def _monitor(
     child: Child, socket: Path, folder: Path, within_s: float
 ) -> AsyncIterator[QMPClient]:
-    """Connect to QEMU's monitor. Raises InfrastructureError when QEMU ends before it answers."""
+    """Connect to QEMU's monitor. Raises InfrastructureError if QEMU ends before it answers."""
     client = QMPClient("vmapbench")
     clock = GuestClock(child.pid, [child.pid], 1)
     while True:
@@ -223,7 +225,7 @@ def _ending_of(event: Mapping[str, Any], child: Child, folder: Path) -> Ending:
 def _died(child: Child, folder: Path, why: str = "") -> InfrastructureError:
     status = child.wait(1)
     parts = _read(folder / "qemu.log").decode(errors="replace").strip().splitlines()[-5:]
-    how = "gives no answer" if status is None else f"ended by itself with status {status}"
+    how = "does not answer" if status is None else f"ended by itself with status {status}"
     said = "".join(f"\n    {word}" for word in parts)
     return InfrastructureError(f"QEMU {how}{why}\n  log: {folder / 'qemu.log'}{said}")
 

@@ -49,7 +49,11 @@ def boot(built, tmp_path):
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [(HANGS, "printed nothing"), (DEAF, "no answer"), (DIES, "ended by itself with status 3")],
+    [
+        (HANGS, "printed nothing"),
+        (DEAF, "does not answer"),
+        (DIES, "ended by itself with status 3"),
+    ],
 )
 def test_a_kvm_under_which_no_linux_runs_costs_one_boot_and_is_remembered(
     stand_in, target, boot, fault, words

@@ -197,7 +197,10 @@ def test_dry_run_prints_every_command_and_does_nothing(playbook, tmp_path):
 def test_a_bad_parameter_is_refused_before_any_boot(playbook, tmp_path):
     playbook.write_text(SMALL.replace("nr_threads: 2", "nr_thread: 2"))
     done = vmapbench("run", playbook, "--reports", tmp_path / "reports", expect=2)
-    assert "nr_thread: not a parameter of test_vmalloc; it has: nr_pages, nr_threads" in done.stderr
+    assert (
+        "nr_thread: not a parameter of test_vmalloc; expected one of nr_pages, nr_threads"
+        in done.stderr
+    )
     assert boots_kept(tmp_path / "reports") == 0
 
 
@@ -267,9 +270,9 @@ def test_where_qemu_is_too_old_to_simulate_the_fallback_runs(tmp_path, playbook)
     playbook.write_text(slow_host.replace("repeats: 3", "repeats: 1"))
     path = {"PATH": f"{old.parent}:{os.environ['PATH']}"}
     done = vmapbench("run", demo, "--reports", tmp_path / "reports", env=path)
-    assert "needs QEMU 9.2.0 or newer" in done.stderr
+    assert "QEMU 9.2.0 or newer" in done.stderr
     assert f"running {playbook} instead" in done.stderr
     assert "-small-" in done.stdout.splitlines()[-1]
     demo.write_text(text)  # without a fallback
     done = vmapbench("run", demo, "--reports", tmp_path / "reports", env=path, expect=3)
-    assert "needs QEMU 9.2.0 or newer" in done.stderr
+    assert "QEMU 9.2.0 or newer" in done.stderr

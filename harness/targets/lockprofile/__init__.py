@@ -1,4 +1,4 @@
-"""QEMU guests with one online CPU whose locks are profiled by a plugin (locks.c)."""
+"""QEMU guests with one online CPU, whose use of spin locks a plugin (locks.c) records."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ PROFILE = "locks.txt"  # in the boot's folder
 _OWN = files("harness.targets.lockprofile") / "locks.c"
 _SHARED = files("harness.targets.simulated") / "plugin"
 _SHARED_NAMES = ("decode.c", "decode.h", "qemu_plugin_api.h")
-# `noreplace-smp`: with one CPU the kernel would patch the LOCK prefixes out of itself.
+# `noreplace-smp`: with one CPU the kernel would otherwise patch out its LOCK prefixes.
 PARAMETERS = ("maxcpus=1", "noreplace-smp", *BOOT)
 
 
@@ -29,9 +29,9 @@ def lock_functions(system_map: str) -> list[str]:
 
 
 def ensure_lock_plugin(folder: Path, runner: Runner, compiler: str = "gcc") -> Path:
-    """Return the plugin, compiled into `folder` unless it is there. Raises ToolError."""
+    """Return the plugin, compiled in `folder` if needed. Raises ToolError."""
     if shutil.which(compiler) is None:
-        raise ToolError(f"the lock profile is compiled at first use: {compiler} not found")
+        raise ToolError(f"cannot compile the plugin for lock profiles: {compiler} not found")
     entries = (_OWN, *(_SHARED / name for name in _SHARED_NAMES))
     flags = ["-O2", "-Wall", "-fPIC", "-shared", "-fvisibility=hidden", "-Wl,-z,lazy"]
     return compile_once(
@@ -47,19 +47,19 @@ def ensure_lock_plugin(folder: Path, runner: Runner, compiler: str = "gcc") -> P
 
 
 class LockProfileTarget(QemuTarget):
-    """Boots `request.cpus` possible CPUs, one of them running; locks.txt lies in the folder."""
+    """Boots with `request.cpus` possible CPUs, one of them online; writes `PROFILE`."""
 
     def __init__(self, parameters: Sequence[str], cache: Path, runner: Runner):
-        """`parameters`: further boot parameters."""
+        """`parameters`: additional boot parameters."""
         super().__init__(QemuSpec(kind="qemu", accelerator="tcg"), cache, runner)
         self._parameters = tuple(parameters)
 
     def script(self, request: BootRequest) -> Sequence[str]:
-        """Return the lines that the guest's init carries out: a mark around each load."""
+        """Return the script of the guest's init, with marks before and after each load."""
         return marked_script(request.loads)
 
     def guest(self, request: BootRequest) -> Guest:
-        """Return the machine, the plugin included."""
+        """Return the machine with the plugin's options."""
         library = ensure_lock_plugin(request.folder, self._runner)
         symbols = request.kernel.system_map.read_text(encoding="ascii", errors="replace")
         options = [f"lock={address}" for address in lock_functions(symbols)]

@@ -1,4 +1,4 @@
-"""`kind: qemu`: what a playbook says of a QEMU guest."""
+"""`kind: qemu`: the target section of a playbook for QEMU guests."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from harness.spec.target import CpuCount, TargetSpec
 
 
 class QemuSpec(TargetSpec):
-    """A QEMU guest. `accelerator: auto` takes KVM only where Linux is known to run under it."""
+    """The target section of a playbook with `kind: qemu`."""
 
     kind: Literal["qemu"]
     """A QEMU guest on this machine. Example: `qemu`"""
@@ -21,7 +21,7 @@ class QemuSpec(TargetSpec):
     numa_nodes: Annotated[int, Field(ge=1, le=64)] = 1
     """NUMA nodes that the guest sees; at most as many as CPUs. Example: `2`"""
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
-    """`auto` takes KVM only where Linux is known to run under it. Example: `tcg`"""
+    """`auto` uses KVM only if Linux is known to run under it here. Example: `tcg`"""
 
     @model_validator(mode="after")
     def _topology_divides(self) -> "QemuSpec":

@@ -1,7 +1,7 @@
 """Boots kernels in QEMU guests.
 
-`qemu_argv` is pure; `QemuTarget.boot` runs it and watches it over QMP: the guest's init reports
-through the second serial port (see `harness.guest`), the kernel's console goes to the first.
+`QemuTarget.boot` runs the command of `qemu_argv` and watches it over QMP. The first serial port is
+the kernel's console; the guest's init reports through the second one (see `harness.guest`).
 """
 
 import shlex
@@ -43,10 +43,10 @@ from harness.verdict import Verdict
 def common_parameters(arch: Architecture) -> tuple[str, ...]:
     """Return the boot parameters of every guest.
 
-    `loglevel=6`: the console shows what a developer of a broken kernel needs, not each driver's
-    line. `oops=panic`: a kernel thread that oopsed would leave the loading thread waiting forever.
+    `loglevel=6`: the console shows what is needed to debug a broken kernel, not the lines of each
+    driver. `oops=panic`: after an oops of a kernel thread the loading thread would wait forever.
     `log_buf_len`: 64 workers x 12 lines overflow the default buffer, 512 x 13 fill a third of this
-    one; the kernel clears it, which an emulated CPU takes long for.
+    one; a larger one would take long to clear on an emulated CPU.
     """
     always = (
         f"console={arch.console}",
@@ -60,7 +60,7 @@ def common_parameters(arch: Architecture) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Guest:
-    """The machine that a guest sees, and the files that it is made from."""
+    """The virtual machine of a guest, and the files to boot."""
 
     cpus: int
     memory_mib: int
@@ -69,15 +69,18 @@ class Guest:
     boot_parameters: tuple[str, ...]
     arch: Architecture = X86_64
     accelerator: str = "tcg"
-    cpu_model: str = ""  # instead of the architecture's
+    cpu_model: str = ""  # replaces the architecture's
     sockets: int = 1
     threads_per_core: int = 1
     numa_nodes: int = 1
-    extra: tuple[str, ...] = ()  # further QEMU options
+    extra: tuple[str, ...] = ()  # additional QEMU options
 
 
 def qemu_argv(guest: Guest, console: Path, report: Path, monitor: Path) -> list[str]:
-    """Return the QEMU command line. Pure. Raises InputError for more CPUs than it can have."""
+    """Return the QEMU command line; `console`, `report`, `monitor`: paths of its outputs. Pure.
+
+    Raises InputError if the guest has more CPUs than its machine supports.
+    """
     cores = guest.cpus // (guest.sockets * guest.threads_per_core)
     topology = f"sockets={guest.sockets},cores={cores},threads={guest.threads_per_core}"
     arch, accelerator = guest.arch, guest.accelerator
@@ -112,14 +115,14 @@ def _numa_argv(guest: Guest) -> list[str]:
 
 
 def _quoted(path: Path) -> str:
-    return str(path).replace(",", ",,")  # QEMU's own way to write a comma in an option
+    return str(path).replace(",", ",,")  # how QEMU escapes a comma in an option
 
 
 class QemuTarget:
-    """Guests on this machine. Times stand for a real machine only with a core for each vCPU."""
+    """QEMU guests on this machine. Their times are realistic only with a core for each vCPU."""
 
     disturbed_by_host = True
-    cpu_model = ""  # instead of the architecture's
+    cpu_model = ""  # replaces the architecture's
 
     def __init__(
         self,
@@ -128,18 +131,18 @@ class QemuTarget:
         runner: Runner,
         arch: Architecture = X86_64,
     ):
-        """`cache` keeps the compiled init and what is known of KVM; `arch`: of its kernels."""
+        """`cache`: folder of the compiled init and the state of KVM; `arch`: of the kernels."""
         self._spec, self._cache, self._runner, self._arch = spec, cache, runner, arch
         self._accelerator: str = spec.accelerator if spec.accelerator == "tcg" else ""
         self._kvm: Kvm | None = None
 
     @property
     def explain_fragments(self) -> tuple[str, ...] | None:
-        """What a kernel needs to trace itself; None for architectures where that is untried."""
+        """Config fragments for tracing; None for architectures on which it is not tested."""
         return (FRAGMENT,) if self._arch == X86_64 else None
 
     def check(self) -> None:
-        """Raise ToolError where QEMU is missing or the accelerator asked for does not work."""
+        """Raise ToolError if QEMU is missing or the requested accelerator does not work."""
         qemu_version(self._runner, self._arch)
         ensure_init(self._cache, self._runner, self._arch)
         if self._spec.accelerator == "kvm" and not self.kvm().usable:
@@ -149,11 +152,11 @@ class QemuTarget:
         """Nothing: the guest's kernel needs no program."""
 
     def side_by_side(self, memory_mib: int) -> int:  # noqa: ARG002
-        """Return 1: boots at once would disturb each other."""
+        """Return 1, as concurrent boots would affect each other's times."""
         return 1
 
     def kvm(self) -> Kvm:
-        """Return what is known of KVM; the first call may run the probe guest."""
+        """Return the state of KVM; the first call may run the probe guest."""
         if self._kvm is None:
             self._kvm = find_kvm(self._cache, self._runner, self._arch, self.cpu_model)
         return self._kvm
@@ -166,7 +169,7 @@ class QemuTarget:
         return self._accelerator
 
     def machine(self) -> Mapping[str, Any]:
-        """Return what is kept with every sample. `kvm`: why it is not used though it might be."""
+        """Return the facts to record with every boot. `kvm`: why `auto` has not chosen it."""
         accelerator = self.accelerator()
         passed_over = accelerator == "tcg" and self._spec.accelerator == "auto"
         return {
@@ -179,13 +182,16 @@ class QemuTarget:
         }
 
     def command_lines(self, request: BootRequest) -> list[tuple[str, ...]]:
-        """Return the QEMU command of `request`. Nothing is run but, once, the KVM probe."""
+        """Return the QEMU command of `request`; the first call may run the probe guest."""
         return [tuple(self._argv(request, request.folder / "qmp"))]
 
     def boot(self, request: BootRequest, progress: Progress) -> BootResult:
-        """Boot, load the module, collect, power off. Raises InfrastructureError only."""
+        """Boot the kernel, load the module, collect the results, power off.
+
+        Raises InfrastructureError only.
+        """
         if self._spec.accelerator != "tcg":
-            self._accelerator = ""  # decide again: the boot before may have changed what is known
+            self._accelerator = ""  # decide again: the last boot may have changed the state of KVM
         if self.accelerator() == "kvm" and self.kvm().state is not KvmState.RUNS_LINUX:
             return self._first_boot_under_kvm(request, progress)
         return self._boot(request, progress)
@@ -205,10 +211,10 @@ class QemuTarget:
         return result
 
     def _first_boot_under_kvm(self, request: BootRequest, progress: Progress) -> BootResult:
-        """Boot where no Linux has run under KVM yet, and learn from it whether it can.
+        """Boot under KVM before Linux is known to run there, and record whether it does.
 
-        A boot that does not reach init, while nothing of it is the kernel's fault, is done again
-        under TCG. KVM is at fault where that one reaches init, the kernel where it does not.
+        A boot that does not reach init, without a crash of the kernel, is repeated under TCG. If
+        that one reaches init, KVM is at fault, otherwise the kernel.
         """
         result, seen = self._tried_under_kvm(request, progress)
         if result and result.reached_init:
@@ -240,7 +246,7 @@ class QemuTarget:
     def _tried_under_kvm(
         self, request: BootRequest, progress: Progress
     ) -> tuple[BootResult | None, str]:
-        """Return what a boot under KVM gave, if QEMU did not die of it, and what was seen."""
+        """Boot under KVM; return the result, None if QEMU failed, and what was observed."""
         try:
             result = self._boot(request, progress)
         except InfrastructureError as error:
@@ -253,8 +259,8 @@ class QemuTarget:
     def _refusal(self) -> ToolError:
         return ToolError(
             f"accelerator kvm: KVM does not run Linux here: {self.kvm().seen}\n"
-            "  next: write  accelerator: auto  in the playbook's target, which takes TCG here\n"
-            "  to try KVM again: vmapbench doctor --again"
+            "  next: set  accelerator: auto  in the playbook's target, which uses TCG here\n"
+            "  to test KVM again: vmapbench doctor --again"
         )
 
     def prepare(self, request: BootRequest) -> None:
@@ -265,13 +271,13 @@ class QemuTarget:
         (request.folder / "command.txt").write_text(command + "\n", encoding="utf-8")
 
     def script(self, request: BootRequest) -> Sequence[str]:
-        """Return the lines that the guest's init carries out."""
+        """Return the script of the guest's init."""
         if request.explain:
             return explaining_script(request)
         return measuring_script(request.loads, fragment=request.fragment)
 
     def limits(self, request: BootRequest) -> BootLimits:
-        """Return how long each phase may take; TCG boots slow down with the vCPUs."""
+        """Return the time limits of each phase; TCG boots take longer with more vCPUs."""
         if self.accelerator() == "tcg":
             return BootLimits(boot_s=60.0 + 4.0 * request.cpus, test_s=request.expected_s)
         proven = self.kvm().state is KvmState.RUNS_LINUX
@@ -279,10 +285,13 @@ class QemuTarget:
         return BootLimits(boot_s=60.0, test_s=request.expected_s, first_output_s=within_s)
 
     def close(self) -> None:
-        """Nothing is held between boots."""
+        """Do nothing: there are no resources between boots."""
 
     def guest(self, request: BootRequest) -> Guest:
-        """Return the machine of `request`. Raises InputError where its CPUs do not divide."""
+        """Return the virtual machine of `request`.
+
+        Raises InputError if its CPUs are not a multiple of sockets x threads per core.
+        """
         spec = self._spec
         if request.cpus % (spec.sockets * spec.threads_per_core):
             raise InputError(
@@ -316,9 +325,9 @@ class QemuTarget:
 def write_initramfs(
     request: BootRequest, lines: Sequence[str], cache: Path, runner: Runner, arch: Architecture
 ) -> str:
-    """Write the initramfs whose init carries out `lines` to the boot's folder; return its nonce.
+    """Write the initramfs with the script `lines` to the boot's folder; return its nonce.
 
-    Shared by every QEMU-based target. Raises InfrastructureError if the guest ran another kernel.
+    Used by all QEMU-based targets.
     """
     nonce = new_nonce()
     init = ensure_init(cache, runner, arch)
@@ -339,9 +348,10 @@ def boot_guest(
     env: Mapping[str, str] | None = None,
     enough: Callable[[], bool] = lambda: False,
 ) -> BootResult:
-    """Run one guest to its end, or until `enough`, and return what it said.
+    """Run a guest until it ends, or until `enough` returns True; return the result.
 
-    Shared by every QEMU-based target. Raises InfrastructureError if the guest ran another kernel.
+    Used by all QEMU-based targets. `argv_for`: returns the QEMU command; `nonce`: from
+    `write_initramfs`; `env`: of QEMU. Raises InfrastructureError if the guest ran another kernel.
     """
     outcome = watch_guest(
         argv_for, request.folder, nonce, len(request.loads), limits, runner, progress, env, enough
@@ -354,7 +364,7 @@ def boot_guest(
 
 
 def _require_kernel(kernel: BuiltKernel, build_id: str) -> None:
-    """Raise InfrastructureError where a guest ran another kernel, as a damaged cache may have."""
+    """Raise InfrastructureError if a guest ran another kernel, as with a damaged cache."""
     if build_id and build_id != (expected := build_id_of(kernel.vmlinux)):
         raise InfrastructureError(
             f"the guest ran another kernel than {kernel.spec.name}: build id {build_id}, "
@@ -363,7 +373,7 @@ def _require_kernel(kernel: BuiltKernel, build_id: str) -> None:
 
 
 def _set_aside(folder: Path, name: str) -> None:
-    """Move what a boot has left in its folder to a folder `name` in it."""
+    """Move the files in a boot's folder to a new folder `name` in it."""
     left = list(folder.iterdir())
     aside = folder / name
     aside.mkdir()
@@ -372,5 +382,5 @@ def _set_aside(folder: Path, name: str) -> None:
 
 
 def make_target(spec: QemuSpec, cache: Path, runner: Runner, arch: Architecture) -> QemuTarget:
-    """Return the target of a playbook that says `kind: qemu`."""
+    """Return the target of a playbook with `kind: qemu`."""
     return QemuTarget(spec, cache, runner, arch)

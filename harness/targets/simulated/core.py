@@ -1,7 +1,7 @@
 """Assigns a core of the host to each simulation.
 
-Only one thread of a simulated machine runs at a time, and it changes some 28 times for each pair of
-vmalloc and vfree. Waking a thread on another core takes longer than switching to it on the same.
+Only one thread of a simulated machine runs at a time, and they alternate about 28 times per pair of
+vmalloc and vfree. Waking a thread on another core takes longer than switching on the same core.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ from harness.locks import free_locks
 
 @contextlib.contextmanager
 def one_core(locks: Path) -> Iterator[int]:
-    """Hold a core that no other simulation of this user has, while there is one.
+    """Reserve a core of the host that no other simulation of this user has; yield its number.
 
-    `locks`: a folder for the locks. Where every core is taken, one of them is shared.
+    `locks`: folder of the lock files. If all cores are reserved, one of them is shared.
     """
     locks.mkdir(parents=True, exist_ok=True)
     cores = sorted(os.sched_getaffinity(0), reverse=True)

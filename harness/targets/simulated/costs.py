@@ -1,16 +1,16 @@
-"""The costs of a machine model for the prediction, so that both use the same figures."""
+"""Converts a machine model to the costs of the timing model, so that both use the same figures."""
 
 from harness.model.costs import MachineCosts
 from harness.targets.simulated.machine import MachineModel, load_machine
 
 
 def machine_costs(name: str) -> MachineCosts:
-    """Return the costs of machine model `name`. Raises InputError for an unknown one."""
+    """Return the costs of the machine model `name`. Raises InputError if it is unknown."""
     return model_costs(load_machine(name))
 
 
 def model_costs(model: MachineModel) -> MachineCosts:
-    """Return the costs of a machine model that need not be one of the package's."""
+    """Return the costs of a machine model."""
     cycle_ns = 1000 / model.clock_mhz
     transfers, topology = model.transfers, model.topology
     per_complex = topology.threads_per_core * topology.cores_per_complex

@@ -1,4 +1,4 @@
-"""Lock waits and CPU time of a simulated boot, from the files that the plugin leaves."""
+"""Explains where the time of a simulated boot goes, from the files that the plugin writes."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ from harness.targets.simulated.machine import TICKS_PER_CYCLE, MachineModel
 from harness.targets.simulated.profile import parse_table
 from harness.targets.symbols import MODULE, SLOW_PATHS, Symbols, Variables, parse_system_map
 
-# Where the plugin has to look: what takes a spin lock. Of all callers, as x86 inlines none of them.
+# Functions that take a spin lock; the plugin records their calls. x86 does not inline them.
 _TAKES = re.compile(r"_raw_spin_lock(_irq|_irqsave|_bh)?")
 _NOTE = (
     "Waiting for a lock is from the call to the return of the function that takes it, so the "
@@ -29,12 +29,15 @@ def lock_functions(system_map: Path) -> list[int]:
 
 
 def parse_locks(text: str, symbols: Symbols, variables: Variables) -> list[LockUse]:
-    """Return the uses in a `locks-N.txt`, by lock and the function that takes it."""
+    """Return the contents of a `locks-N.txt`, summed per lock and function that takes it."""
     found: dict[tuple[str, str], Counter[str]] = {}
     for line in text.splitlines():
         lock, caller = (int(word, 16) for word in line.split()[:2])
         taken, timed, wait, hold, longest_wait, longest_hold = map(int, line.split()[2:])
-        key = variables.name_of(lock), symbols.name_of(caller - 1)  # the call, not what follows
+        key = (
+            variables.name_of(lock),
+            symbols.name_of(caller - 1),
+        )  # the call, not the instruction after it
         sums = found.setdefault(key, Counter())
         sums.update(dict(zip(_TIMES, (taken, timed, wait, hold), strict=True)))
         for name, value in zip(_LONGEST, (longest_wait, longest_hold), strict=True):
@@ -46,16 +49,16 @@ def parse_locks(text: str, symbols: Symbols, variables: Variables) -> list[LockU
 
 
 def unwind(pc: int, calls: Sequence[tuple[int, int]], symbols: Symbols) -> tuple[str, ...]:
-    """Return the functions that were active at `pc`, the outermost first.
+    """Return the call stack at `pc`, outermost function first.
 
-    `calls`: what the stack has of (return address, called address), from its top. A word of a call
-    long over calls another function than the one below it, so it is left out. Where a function has
-    gone into another by a jump, the chain is taken up again at the module, which called the first.
+    `calls`: (return address, called address) of the words on the stack, from its top. A stale word
+    of an earlier call is ignored, as its called function is not the one found before. After a tail
+    call the chain continues at the module, which made the first call.
     """
     found = [symbols.name_of(pc)]
     rest = [(symbols.name_of(back - 1), symbols.name_of(to)) for back, to in calls]
     while rest and found[-1] != MODULE:
-        slow = found[-1] in SLOW_PATHS  # which the functions that take a lock go into by a jump
+        slow = found[-1] in SLOW_PATHS  # reached by a tail call from the functions that take a lock
         at = next(
             (
                 i
@@ -73,7 +76,7 @@ def unwind(pc: int, calls: Sequence[tuple[int, int]], symbols: Symbols) -> tuple
 
 
 def parse_stacks(text: str, symbols: Symbols) -> Counter[tuple[str, ...]]:
-    """Return the ticks of each stack in a `stacks-N.txt`."""
+    """Return the ticks per call stack in a `stacks-N.txt`, outermost function first."""
     found: Counter[tuple[str, ...]] = Counter()
     for line in text.splitlines():
         pc, *addresses = (int(word, 16) for word in line.split()[:-1])
@@ -85,7 +88,7 @@ def parse_stacks(text: str, symbols: Symbols) -> Counter[tuple[str, ...]]:
 def explain_boot(
     folder: Path, part: int, system_map: Path, machine: MachineModel
 ) -> BootAccount | None:
-    """Return what part `part` of the boot in `folder` spent its time on; None if it never ended."""
+    """Return the account of part `part` of the boot in `folder`; None if the part did not end."""
     samples, locks, stacks = (folder / f"{n}-{part}.txt" for n in ("profile", "locks", "stacks"))
     if not (samples.is_file() and locks.is_file() and stacks.is_file()):
         return None

@@ -16,17 +16,17 @@ MACHINES = files("harness.targets.simulated") / "machines"
 
 # The plugin counts in ticks of 1/1024 cycle (plugin/sim.h).
 TICKS_PER_CYCLE = 1024
-# How far a vCPU may run ahead of the slowest one. Cause and effect are kept whatever it is (see
-# plugin/coherence.c), but a vCPU that is late at a line waits for one that is early, so a
-# long quantum inflates contention: docs/explanation/simulated.md has the figures.
+# How far a vCPU may run ahead of the slowest one. Causality is preserved for any value (see
+# plugin/coherence.c), but a vCPU that reaches a line late waits for one that was early, so a long
+# quantum inflates contention; docs/explanation/simulated.md has the figures.
 QUANTUM_NS = 100
-FAST_QUANTUM_NS = 100_000  # where nothing is followed: see SimulationOptions
+FAST_QUANTUM_NS = 100_000  # while memory accesses are not simulated: the plugin's fast mode
 SAMPLE_NS = 10_000
 LINE = 64  # bytes of a cache line
 
 
 class MachineTopology(Document):
-    """How many of the smaller unit make the larger one; vCPUs are numbered thread by thread."""
+    """How many units each larger unit has. vCPUs are numbered by thread, core, complex, die."""
 
     threads_per_core: Annotated[int, Field(ge=1, le=8)] = 1
     cores_per_complex: Annotated[int, Field(ge=1)] = 1
@@ -44,7 +44,7 @@ class Transfers(Document):
 
 
 class Memory(Document):
-    """What a core pays for a line that its second-level cache has not, and no other core wrote."""
+    """Caches and memory of a core: the cost of lines that miss in L2 and no other core wrote."""
 
     l2_kib: Annotated[int, Field(ge=64, le=16_384)]
     l2_ways: Annotated[int, Field(ge=1, le=32)]
@@ -52,26 +52,26 @@ class Memory(Document):
     l3_ways: Annotated[int, Field(ge=1, le=32)]
     l3_ns: Annotated[float, Field(gt=0)]
     dram_ns: Annotated[float, Field(gt=0)]
-    tlb_entries: Annotated[int, Field(ge=16, le=65_536)]  # of the second-level TLB, a core
-    walk_ns: Annotated[float, Field(ge=0)]  # through page tables that are cached
+    tlb_entries: Annotated[int, Field(ge=16, le=65_536)]  # of the second-level TLB of a core
+    walk_ns: Annotated[float, Field(ge=0)]  # with cached page tables
 
     @model_validator(mode="after")
     def _sets_are_a_power_of_two(self) -> Self:
         sets, rest = divmod(self.l2_kib * 1024 // LINE, self.l2_ways)
         if rest or sets & (sets - 1):
             raise ValueError(
-                f"l2_kib {self.l2_kib} in {self.l2_ways} ways has {sets} sets: "
-                "the number of sets has to be a power of two"
+                f"l2_kib {self.l2_kib} with {self.l2_ways} ways gives {sets} sets: "
+                "the number of sets must be a power of two"
             )
         return self
 
 
-# In which order atomics that want one cache line get it (plugin/arbitration.c).
+# The order in which concurrent atomics get a cache line (plugin/arbitration.c).
 Arbitration = Literal["first-come", "nearest-first"]
 
 
 class MachineModel(Document):
-    """A cost model. `sources` says for each figure where it was published."""
+    """A machine model: topology and costs. `sources`: for each figure, where it was published."""
 
     version: Literal[1]
     name: str
@@ -81,23 +81,26 @@ class MachineModel(Document):
     pause_cycles: Annotated[float, Field(ge=0)]
     atomic_cycles: Annotated[float, Field(ge=0)]
     string_bytes_per_cycle: Annotated[float, Field(gt=0)]
-    # Of two threads on one core together, relative to one alone; 1 = they take turns, 2 = they do
-    # not disturb each other.
+    # Throughput of two threads on a core together, relative to one alone: 1 = they alternate, 2 =
+    # they do not affect each other.
     smt_throughput: Annotated[float, Field(ge=1, le=2)] = 2.0
     topology: MachineTopology = MachineTopology()
     transfers: Transfers
-    memory: Memory | None = None  # none: what a core has once had costs it nothing
+    memory: Memory | None = None  # None: lines that a core has had are free
     arbitration: Arbitration = "first-come"
     sources: dict[str, str]
 
 
 def machine_folders() -> tuple[Path, ...]:
-    """Return where machine models are looked for besides the package's, first match wins."""
+    """Return the folders that are searched for machine models before the package's, in order."""
     return (Path("playbooks/machines"), platformdirs.user_config_path("vmapbench") / "machines")
 
 
 def machine_files(folders: Iterable[Path] | None = None) -> dict[str, Traversable]:
-    """Return the file of each model by name; the package's come last."""
+    """Return name -> file of each machine model.
+
+    A model in an earlier folder replaces one of the same name in a later one or in the package.
+    """
     places: list[Traversable] = [*(folders if folders is not None else machine_folders()), MACHINES]
     found: dict[str, Traversable] = {}
     for place in places:
@@ -109,30 +112,33 @@ def machine_files(folders: Iterable[Path] | None = None) -> dict[str, Traversabl
 
 
 def load_machine(name: str, folders: Iterable[Path] | None = None) -> MachineModel:
-    """Return the model `name`. Raises InputError for an unknown one, SpecError for a faulty one."""
+    """Return the machine model `name`. Raises InputError if it is unknown, SpecError if invalid."""
     found = machine_files(folders)
     if name not in found:
         known = ", ".join(sorted(found))
-        raise InputError(f"target.machine: no machine model {name!r}; there are: {known}")
+        raise InputError(f"target.machine: unknown machine model {name!r}; expected one of {known}")
     path = found[name]
     return parse_document(path.read_text(encoding="utf-8"), MachineModel, str(path), name=name)
 
 
 def with_arbitration(machine: MachineModel, arbitration: str | None) -> MachineModel:
-    """Return `machine` with another arbitration; None leaves it. Raises InputError for no such."""
+    """Return `machine` with another arbitration, or unchanged for None.
+
+    Raises InputError if `arbitration` is unknown.
+    """
     if arbitration is None:
         return machine
     if arbitration not in get_args(Arbitration):
         known = ", ".join(get_args(Arbitration))
-        raise InputError(f"no arbitration {arbitration!r}; there are: {known}")
+        raise InputError(f"unknown arbitration {arbitration!r}; expected one of {known}")
     return machine.model_copy(update={"arbitration": arbitration})
 
 
 def spread(machine: MachineModel, jobs: int) -> MachineModel:
-    """Return the machine as a guest of `jobs` CPUs sees it that are spread over it.
+    """Return the topology of a guest with `jobs` CPUs that are spread evenly over the machine.
 
-    One job a complex first, then further cores, then second threads, as a scheduler places them.
-    Raises ValueError where the complexes cannot have equally many, or where it has fewer CPUs.
+    As a scheduler would: first one job per complex, then more cores of it, then second threads.
+    Raises ValueError if the complexes would get different numbers, or the machine has fewer CPUs.
     """
     whole = machine.topology
     complexes = min(jobs, whole.complexes_per_die * whole.dies)
@@ -147,7 +153,7 @@ def spread(machine: MachineModel, jobs: int) -> MachineModel:
 
 
 def plugin_options(machine: MachineModel) -> dict[str, int]:
-    """Return the machine as the plugin's options: ticks and vCPU counts."""
+    """Return the machine model as options of the plugin: costs in ticks, numbers of vCPUs."""
     per_core = machine.topology.threads_per_core
     per_complex = per_core * machine.topology.cores_per_complex
     transfers, nearest_first = machine.transfers, int(machine.arbitration == "nearest-first")
@@ -157,13 +163,13 @@ def plugin_options(machine: MachineModel) -> dict[str, int]:
         "pause": _ticks(machine.pause_cycles),
         "atomic": _ticks(machine.atomic_cycles),
         "rep_byte": _ticks(1 / machine.string_bytes_per_cycle),
-        # One thread beside another takes 2 / throughput as long for the same work.
+        # With the other thread of its core busy, a thread takes 2 / throughput times as long.
         "smt_extra": round((2 / machine.smt_throughput - 1) * 1024),
         "transfer_smt": ticks_of_ns(transfers.same_core_ns, machine),
         "transfer_ccx": ticks_of_ns(transfers.same_complex_ns, machine),
         "transfer_die": ticks_of_ns(transfers.same_die_ns, machine),
         "transfer_package": ticks_of_ns(transfers.other_die_ns, machine),
-        # Switches of their own for ablations; first-come is the older model in all three.
+        # Separate switches for ablations; first-come is the older model in all three.
         "nearest_first": nearest_first,
         "near_copies": nearest_first,
         "idle_stalls": nearest_first,
@@ -187,7 +193,7 @@ def _memory_options(memory: Memory, machine: MachineModel) -> dict[str, int]:
         "l3": ticks_of_ns(memory.l3_ns, machine),
         "memory": ticks_of_ns(memory.dram_ns, machine),
         "walk": ticks_of_ns(memory.walk_ns, machine),
-        # Models without memory keep charging each element: results that stand are from these.
+        # Models without memory still charge each element, as for the published results.
         "charge_strings": 1,
     }
 

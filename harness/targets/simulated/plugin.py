@@ -1,4 +1,4 @@
-"""Compiles the simulator (plugin/*.c) at first use; the result is kept by content."""
+"""Compiles the simulator (plugin/*.c) at first use; the result is cached by its source."""
 
 import hashlib
 import shutil
@@ -10,15 +10,15 @@ from harness.errors import ToolError
 from harness.process import Runner
 
 SOURCES = files("harness.targets.simulated") / "plugin"
-# The plugin interface with conditional callbacks (9.1) and reading of guest memory (9.2).
+# The plugin API has conditional callbacks since 9.1 and reads guest memory since 9.2.
 OLDEST_QEMU = (9, 2, 0)
 
 
 def plugin_argv(compiler: str, folder: Path, output: Path) -> list[str]:
-    """Return the command that compiles the sources in `folder`. Pure but for the listing.
+    """Return the command that compiles the sources in `folder`.
 
-    QEMU's functions are resolved when they are first called: the library is also preloaded into
-    the wrapper that starts QEMU, which has none of them.
+    Symbols are bound lazily, as the library is also preloaded into the wrapper that starts QEMU,
+    which does not have QEMU's functions.
     """
     flags = ["-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden"]
     sources = sorted(str(path) for path in folder.glob("*.c"))
@@ -26,9 +26,9 @@ def plugin_argv(compiler: str, folder: Path, output: Path) -> list[str]:
 
 
 def ensure_plugin(cache: Path, runner: Runner, compiler: str = "gcc") -> Path:
-    """Return the compiled plugin below `cache`, built once per source text.
+    """Return the path of the compiled plugin below `cache`; compiled once per source.
 
-    Raises ToolError when the compiler is missing or fails.
+    Raises ToolError if the compiler is missing or fails.
     """
     texts = {entry.name: entry.read_bytes() for entry in SOURCES.iterdir() if entry.is_file()}
     digest = hashlib.sha256(compiler.encode())
@@ -38,7 +38,7 @@ def ensure_plugin(cache: Path, runner: Runner, compiler: str = "gcc") -> Path:
     if library.is_file():
         return library
     if shutil.which(compiler) is None:
-        raise ToolError(f"the simulated machine is compiled at first use: {compiler} not found")
+        raise ToolError(f"cannot compile the simulated machine: {compiler} not found")
     return compile_once(
         library,
         texts,

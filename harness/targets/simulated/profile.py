@@ -1,9 +1,9 @@
-"""The profile of a run in virtual time, from the samples that the plugin writes.
+"""Reads the profile of a boot in virtual time, from the files that the plugin writes.
 
-Files of the plugin, one set for each part of the run between two marks of the guest:
-`profile-N.txt` (program counter, ticks), `waits-N.txt` (program counter of the PAUSE, up to
-three return addresses, ticks), and `counts.txt` (one line for each mark). Where windows were
-asked for, `windows.txt` has the same for each stretch of virtual time.
+For each part of the boot, between two marks of the guest, there are `profile-N.txt` (program
+counter, ticks) and `waits-N.txt` (program counter of the PAUSE, up to three return addresses,
+ticks); `counts.txt` has a line for each mark. With `window_ms`, `windows.txt` has the same for each
+window of virtual time.
 """
 
 import re
@@ -19,7 +19,7 @@ _LOCK = re.compile(r"^(_raw_(spin|read|write)_|native_queued_spin|queued_|__pv_q
 
 
 def parse_table(text: str) -> list[tuple[tuple[int, ...], int]]:
-    """Return the plugin's lines as (addresses without zeros, ticks)."""
+    """Return the lines of a table as (addresses other than 0, ticks)."""
     rows = []
     for line in text.splitlines():
         *addresses, ticks = line.split()
@@ -28,7 +28,7 @@ def parse_table(text: str) -> list[tuple[tuple[int, ...], int]]:
 
 
 def parse_counts(text: str) -> list[dict[str, int]]:
-    """Return one dict for each mark: `mark`, `virtual_ns`, `host_ms` and running counts."""
+    """Return a dict for each mark: `mark`, `virtual_ns`, `host_ms` and cumulative counts."""
     return [
         {name: int(value) for name, value in re.findall(r"(\w+) (\d+)", line)}
         for line in text.splitlines()
@@ -37,17 +37,17 @@ def parse_counts(text: str) -> list[dict[str, int]]:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of virtual time: samples and waits in it, and counts since the start of the run."""
+    """A window of virtual time: samples and waits in it as (addresses, ticks)."""
 
     until_ns: int
-    executed: tuple[int, ...]  # how often each counted instruction was, up to the end of it
+    executed: tuple[int, ...]  # executions of each counted instruction since the start
     samples: tuple[tuple[tuple[int, ...], int], ...]
     waits: tuple[tuple[tuple[int, ...], int], ...]
     sites: tuple[tuple[int, int], ...] = ()  # of each: calls, and ns that threads were at it
 
 
 def parse_windows(text: str) -> list[Window]:
-    """Return the windows of a windows.txt in their order."""
+    """Return the windows of a windows.txt in order."""
     windows = []
     for stretch in re.split(r"^window ", text, flags=re.MULTILINE)[1:]:
         head, _, rest = stretch.partition("\n")
@@ -63,7 +63,7 @@ def parse_windows(text: str) -> list[Window]:
 
 
 def shares(samples: Iterable[tuple[tuple[int, ...], int]], symbols: Symbols) -> dict[str, float]:
-    """Return self time by function as a share of all CPU time that was not idle."""
+    """Return function -> self time, as a share of the CPU time that was not idle."""
     ticks: Counter[str] = Counter()
     for addresses, count in samples:
         ticks[symbols.name_of(addresses[0]) if addresses else USER] += count
@@ -74,10 +74,7 @@ def shares(samples: Iterable[tuple[tuple[int, ...], int]], symbols: Symbols) -> 
 def lock_waits(
     waits: Iterable[tuple[tuple[int, ...], int]], symbols: Symbols, whole_ticks: int
 ) -> dict[str, float]:
-    """Return the time that CPUs waited, by the function that had wanted the lock.
-
-    Shares of all CPU time, so that they add up to about the share of the slow path.
-    """
+    """Return function -> time that it waited for a lock, as a share of `whole_ticks`."""
     ticks: Counter[str] = Counter()
     for addresses, count in waits:
         names = [symbols.name_of(address) for address in addresses]
@@ -87,7 +84,7 @@ def lock_waits(
 
 
 def profile_of_boot(folder: Path, part: int, system_map: Path) -> Mapping[str, Any] | None:
-    """Return the profile of part `part` of the boot in `folder`, None when it never ended."""
+    """Return the profile of part `part` of the boot in `folder`; None if the part did not end."""
     samples, waits = folder / f"profile-{part}.txt", folder / f"waits-{part}.txt"
     counts = folder / "counts.txt"
     if not (samples.is_file() and waits.is_file() and counts.is_file()):

@@ -1,4 +1,4 @@
-"""`kind: simulated`: what a playbook says of the simulated machine."""
+"""`kind: simulated`: the target section of a playbook for the simulated machine."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from harness.spec.target import CpuCount, TargetSpec
 
 
 class SimulatedSpec(TargetSpec):
-    """A many-core machine in virtual time. `machine` names a cost model."""
+    """The target section of a playbook with `kind: simulated`."""
 
     kind: Literal["simulated"]
     """A many-core machine in virtual time. Example: `simulated`"""

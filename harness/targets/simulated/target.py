@@ -1,7 +1,7 @@
 """Boots kernels on a simulated many-core machine: QEMU's TCG in virtual time.
 
-The guest runs from power-on to power-off under the simulator (plugin/), so its clock, its
-interrupts and the order in which its CPUs touch memory follow the cost model and not the host.
+The guest runs under the simulator (plugin/) from power-on to power-off, so that its clock, its
+interrupts and the order of its memory accesses follow the machine model and not the host.
 """
 
 import json
@@ -43,45 +43,45 @@ from harness.targets.simulated.sampling import Sampling, WindowWatch, find_sites
 from harness.targets.simulated.spec import SimulatedSpec
 from harness.targets.watch import BootLimits
 
-# A Zen 2 as far as TCG goes. Without TSC the kernel keeps time with the HPET, which follows the
-# virtual clock; without RDRAND it has no source of chance that the simulator does not control.
+# A Zen 2, as far as TCG supports it. Without TSC the kernel uses the HPET, which follows virtual
+# time; without RDRAND the simulator controls every source of randomness.
 CPU_MODEL = "EPYC-Rome,-hypervisor,-tsc,-rdrand,-rdseed,+x2apic"
 BOOT = (
     *("tsc=unstable", "clocksource=hpet", "nokaslr"),
-    # On 64 CPUs the timer check at boot counts host-dependent loops; the timer is known to work.
+    # The timer check at boot counts loops that depend on the host; the timer is known to work.
     "no_timer_check",
-    # Each CPU would calibrate its delay loop, two instructions a turn, for 4 to 24 ticks: half of
-    # the boot. This is what it takes at 3.7 GHz and 250 ticks a second; only delays depend on it.
+    # Calibrating the delay loop takes each CPU 4 to 24 ticks, half of the boot. This is the result
+    # at 3.7 GHz and 250 Hz; only delays depend on it.
     "lpj=7400000",
 )
-# A code buffer that never fills: emptying it makes all vCPUs stop at a moment of the host's choice.
+# A code buffer that does not fill up: flushing it would stop all vCPUs at a host-dependent time.
 ACCELERATOR = "tcg,thread=multi,tb-size=1024"
 FIXED_EXTRAS = (
-    # Devices that the firmware looks for disks and keys on, which is half of the time before Linux.
+    # The firmware searches these devices for disks and keys, half of the time before Linux starts.
     *("-machine", "sata=off,i8042=off"),
     *("-seed", "1", "-rtc", "base=2026-01-01,clock=vm"),
     *("-global", "apic.vapic=off"),  # an option ROM that would make vCPUs wait for each other
 )
 MOST_CPUS = 512  # MAX_VCPUS in sim.h
-MOST_XAPIC_CPUS = 255  # as 8 bits address; more need x2APIC, and that remapped interrupts
+MOST_XAPIC_CPUS = 255  # limit of 8-bit APIC ids; x2APIC needs interrupt remapping
 X2APIC_EXTRAS = ("-device", "intel-iommu,intremap=on,eim=on")
 NEEDED_CONFIG = {"CONFIG_HPET_TIMER": "y", "CONFIG_SMP": "y"}
 
 
 @dataclass(frozen=True)
 class SimulationOptions:
-    """How a machine is simulated, beyond its model: for ablations and repeats."""
+    """Settings of the simulation besides the machine model, for ablations and repeats."""
 
     seed: int = 0  # of the perturbation; 0: none
     switches: tuple[tuple[str, int], ...] = ()  # ablations: see set_number() in model.c
     window_ms: float = 0  # virtual time between two entries of windows.txt; 0: no such file
     counted: tuple[int, ...] = ()  # addresses of instructions that windows.txt counts
-    hypervisor: bool = False  # the CPUs say that they are a guest's: kernels may lock otherwise
+    hypervisor: bool = False  # set the CPUs' hypervisor bit; kernels may then lock differently
     sampling: Sampling | None = None  # windows of detail; the rest runs fast
 
 
 class SimulatedTarget:
-    """Boots that report virtual time and repeat bit for bit."""
+    """A simulated machine. Its times are virtual, and boots with equal options are identical."""
 
     disturbed_by_host = False
     explain_fragments: tuple[str, ...] | None = ()  # the plugin sees everything
@@ -94,19 +94,19 @@ class SimulatedTarget:
         machine: MachineModel | None = None,
         simulation: SimulationOptions | None = None,
     ):
-        """`machine` and `simulation` override what `spec` says, for ablations and tests."""
+        """`machine` and `simulation` override `spec`, for ablations and tests."""
         self._spec, self._cache, self._runner = spec, cache, runner
         self._machine = machine or load_machine(spec.machine)
         self._simulation = simulation or SimulationOptions()
         self._children = Children(runner)
 
     def check(self) -> None:
-        """Raise UnsupportedError where QEMU is too old, ToolError where a tool is missing."""
+        """Raise UnsupportedError if QEMU is too old, ToolError if a tool is missing."""
         version = qemu_version(self._runner)
         if version < OLDEST_QEMU:
             raise UnsupportedError(
-                f"the simulated machine needs QEMU {_dotted(OLDEST_QEMU)} or newer for its plugin "
-                f"interface, found {_dotted(version)}; Debian 12 has one in bookworm-backports"
+                f"the simulated machine needs the plugin API of QEMU {_dotted(OLDEST_QEMU)} or "
+                f"newer, found {_dotted(version)}; Debian 12 has one in bookworm-backports"
             )
         ensure_init(self._cache, self._runner)
         ensure_plugin(self._cache, self._runner)
@@ -115,15 +115,15 @@ class SimulatedTarget:
         """Nothing: the plugin is part of every boot."""
 
     def side_by_side(self, memory_mib: int) -> int:
-        """Return how many machines this host's cores and half of its memory can simulate at once.
+        """Return how many simulations fit on this host's cores and in half of its memory.
 
-        Virtual time knows nothing of the others, so each gives what it would give alone.
+        They do not affect each other's virtual times.
         """
         host_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
         return max(1, min(len(os.sched_getaffinity(0)), host_mib // 2 // memory_mib))
 
     def machine(self) -> Mapping[str, Any]:
-        """Return what is kept with every sample."""
+        """Return the facts to record with every boot."""
         return {
             "kind": "simulated",
             "qemu": _dotted(qemu_version(self._runner)),
@@ -134,12 +134,15 @@ class SimulatedTarget:
         }
 
     def command_lines(self, request: BootRequest) -> list[tuple[str, ...]]:
-        """Return the QEMU command of `request`. No effects."""
+        """Return the QEMU command of `request`. No side effects."""
         plugin = self._cache / "simulated" / "simulated.so"
         return [tuple(self._argv(request, request.folder / "qmp", plugin))]
 
     def boot(self, request: BootRequest, progress: Progress) -> BootResult:
-        """Boot, load the module, collect, power off, and write profile.json into the folder."""
+        """Boot the kernel, load the module, collect the results, power off.
+
+        Also writes profile.json to the folder. Raises InfrastructureError only.
+        """
         check_kernel(request)
         plugin = ensure_plugin(self._cache, self._runner)
         nonce = self._prepare(request, plugin)
@@ -166,7 +169,7 @@ class SimulatedTarget:
         return watch.steady
 
     def close(self) -> None:
-        """End what is under way."""
+        """End all running boots."""
         self._children.end()
 
     def _prepare(self, request: BootRequest, plugin: Path) -> str:
@@ -179,13 +182,13 @@ class SimulatedTarget:
         return nonce
 
     def script(self, request: BootRequest) -> Sequence[str]:
-        """Return the lines that the guest's init carries out."""
+        """Return the script of the guest's init."""
         return marked_script(request.loads, request.fragment)
 
     def limits(self, request: BootRequest) -> BootLimits:
-        """Return how long each phase may take on the host; `expected_s` is host time as well.
+        """Return the time limits of each phase, in host time, as is `request.expected_s`.
 
-        Generous: what a busy host delays is right all the same.
+        They are generous, as a delay by a busy host does not affect virtual times.
         """
         return BootLimits(boot_s=300.0 + 10.0 * request.cpus, test_s=request.expected_s)
 
@@ -206,9 +209,9 @@ class SimulatedTarget:
     def _argv(self, request: BootRequest, monitor: Path, plugin: Path) -> list[str]:
         options = {
             **plugin_options(self._machine),
-            # Repeats are perturbed, each with its own seed; the first one is not.
+            # Each repeat is perturbed with its own seed, except the first boot.
             "seed": self._simulation.seed + request.repeat,
-            "marks": _marks(request) + 1,  # the end of QEMU writes what there is as well
+            "marks": _marks(request) + 1,  # QEMU's exit writes the last part
             "window": ticks_of_ns(self._simulation.window_ms * 1e6, self._machine),
             **dict(self._simulation.switches),
         }
@@ -237,15 +240,15 @@ class SimulatedTarget:
             extra=(
                 *FIXED_EXTRAS,
                 *(X2APIC_EXTRAS if request.cpus > MOST_XAPIC_CPUS else ()),
-                # Guests of many workers hold pages that nobody touches: more than the host has.
+                # Guests with many workers have more memory than the host; most is never touched.
                 *("-object", f"memory-backend-ram,id=ram,size={request.memory_mib}M,reserve=off"),
                 *("-machine", "memory-backend=ram"),
                 *("-plugin", f"file={plugin},{text},out={folder}"),
             ),
         )
         argv = qemu_argv(guest, request.folder / "console.log", request.folder / "report", monitor)
-        # Without address randomisation QEMU translates the same code to the same length, and
-        # with it into the same blocks: where a block ends is where a vCPU may change.
+        # Without address randomisation QEMU translates the same code to the same blocks; vCPUs are
+        # switched at the end of a block, so this makes boots repeatable.
         return ["setarch", "--addr-no-randomize", *argv]
 
 
@@ -264,18 +267,20 @@ def _marks(request: BootRequest) -> int:
 
 
 def marked_script(loads: Sequence[str], fragment: str = "") -> list[str]:
-    """Return init's script with a mark for the simulator before and after each load."""
+    """Return the script of init, with a mark for the simulator before and after each load."""
     lines: list[str] = []
-    # The kernel lists lazily freed areas one by one, which is long in virtual time.
+    # Without lazily freed areas: listing them one by one takes long in virtual time.
     for line in measuring_script(loads, lazily_freed=False, fragment=fragment):
         lines += ["mark", line, "mark"] if line.startswith("load ") else [line]
     return lines
 
 
 def check_kernel(request: BootRequest) -> None:
-    """Raise InputError for a kernel that cannot keep virtual time, or for too many CPUs."""
+    """Raise InputError if the kernel lacks a needed option or the boot has too many CPUs."""
     if request.cpus > MOST_CPUS:
-        raise InputError(f"the simulated machine: {request.cpus} CPUs, at most {MOST_CPUS}")
+        raise InputError(
+            f"the simulated machine: found {request.cpus} CPUs, expected at most {MOST_CPUS}"
+        )
     lines = set(request.kernel.config.read_text(encoding="utf-8").splitlines())
     needed = dict(NEEDED_CONFIG)
     if request.cpus > MOST_XAPIC_CPUS:
@@ -291,12 +296,14 @@ def check_kernel(request: BootRequest) -> None:
 def make_target(
     spec: SimulatedSpec, cache: Path, runner: Runner, arch: Architecture
 ) -> SimulatedTarget:
-    """Return the target of a playbook that says `kind: simulated`. InputError if it cannot be."""
+    """Return the target of a playbook with `kind: simulated`.
+
+    Raises InputError for an architecture other than x86_64.
+    """
     if arch is not X86_64:
         raise InputError(
-            f"the simulated machine runs {X86_64.name} only: its plugin decodes its code, but "
-            f"the kernels are for {arch.name}\n  next: kind: qemu; "
-            "see docs/explanation/simulated.md"
+            f"the simulated machine runs {X86_64.name} kernels only, found {arch.name}\n"
+            "  next: use  kind: qemu  in the playbook's target; see docs/explanation/simulated.md"
         )
     return SimulatedTarget(spec, cache, runner)
 

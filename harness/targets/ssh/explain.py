@@ -1,7 +1,7 @@
-"""Where the time of a lab host's load goes: perf's samples, and lock waits that its kernel traced.
+"""Explains where the time of a load on a lab host goes, by perf's samples and traced lock waits.
 
-Both come from the host, so they are read as untrusted text. perf prints, for each process, how many
-samples found each stack (`perf report -g folded`); lines in between name the processes.
+Both are parsed as untrusted text. perf prints the number of samples per call stack for each process
+(`perf report -g folded`), after a line with the process.
 """
 
 import itertools
@@ -14,12 +14,12 @@ from harness.targets.histograms import lock_waits, read_histogram
 from harness.targets.ssh.helper import SAMPLES_PER_S
 from harness.targets.symbols import MODULE, Variables
 
-PROFILE, WAITS = "profile", "waits"  # files that the trial gives
-_LINES = 500_000  # of perf's, which are read
+PROFILE, WAITS = "profile", "waits"  # keys of the trial's files
+_LINES = 500_000  # limit of perf's output
 _PROCESS = re.compile(r" +[0-9]{1,12} +([0-9]{1,10}):")
 _SAMPLES = re.compile(r"([0-9]{1,12}) (\S.{0,20000})")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]{0,150}")
-_ADDRESS = re.compile(r"(0x)?[0-9a-f]{8,16}")  # of the module, which is unloaded by then
+_ADDRESS = re.compile(r"(0x)?[0-9a-f]{8,16}")  # of the module, which is unloaded at that time
 _NOTE = (
     f"perf took {SAMPLES_PER_S} samples of each CPU in a second, and each counts as its share of "
     "the second; user land and the idle task are left out. The kernel reports the wait of a CPU "
@@ -28,7 +28,7 @@ _NOTE = (
 
 
 def explain_host(request: BootRequest, result: BootResult) -> None:
-    """Write what a load spent its time on to the boot's folder, where the host said so."""
+    """Write the account of a boot to its folder, if the host reported samples."""
     system_map = request.kernel.system_map.read_text(encoding="ascii", errors="replace")
     files = result.facts.get("files", {})
     found = account_of(files.get(PROFILE, ""), files.get(WAITS, ""), system_map)
@@ -37,7 +37,10 @@ def explain_host(request: BootRequest, result: BootResult) -> None:
 
 
 def account_of(profile: str, waits: str, system_map: str) -> BootAccount | None:
-    """Return what a load spent its time on; None where perf has no sample."""
+    """Return the account of a load; None if perf has no samples.
+
+    `profile`: output of perf; `waits`: histogram of lock waits; `system_map`: text of System.map.
+    """
     stacks = folded_stacks(profile)
     if not stacks:
         return None
@@ -50,7 +53,7 @@ def account_of(profile: str, waits: str, system_map: str) -> BootAccount | None:
 
 
 def folded_stacks(text: str) -> Counter[tuple[str, ...]]:
-    """Return how many samples found each stack outside the idle task, the outermost first."""
+    """Return call stack (outermost function first) -> samples, without those of idle tasks."""
     found: Counter[tuple[str, ...]] = Counter()
     idle = False
     for line in itertools.islice(text.splitlines(), _LINES):

@@ -1,8 +1,8 @@
 """The helper, which runs as root on a lab host, and the sudoers file that allows it.
 
-The program is helper.sh with the host's paths, the knobs of tuning.yaml, and the functions of every
-boot method in it: one text, which an administrator reads and installs. Where the account is root
-already (`sudo: false`) the same text is run by `sh -c`, and nothing is installed.
+The program is helper.sh with the host's paths, the knobs of tuning.yaml and the functions of all
+boot methods: a single file, which an administrator reads and installs. If the account is root
+(`sudo: false`) the same text is run by `sh -c`, and nothing is installed.
 """
 
 import hashlib
@@ -21,22 +21,22 @@ _TEXT = files("harness.targets.ssh") / "helper.sh"
 
 
 def trial_folder(spec: HostSpec) -> str:
-    """Return where root keeps the files of a trial.
+    """Return the folder on the host for the files of a trial.
 
-    Not in the account's own folder: its owner could put a link there, and have root write
-    anywhere. Without sudo the account is root.
+    With sudo it is not below the account's own folder, where the account could place a symbolic
+    link to make root write elsewhere.
     """
     return "/var/cache/vmapbench" if spec.sudo else f"{spec.state}/trial"
 
 
 def host_initrd(spec: HostSpec, release: str) -> str:
-    """Return the path of the initial file system that mounts the host's root."""
+    """Return the path of the initramfs that mounts the host's root file system."""
     return spec.boot.initrd or f"/boot/initrd.img-{release}"
 
 
 def render_helper(spec: HostSpec) -> str:
-    """Return the text of the program for this host. Pure."""
-    settings = (  # paths of a host file have no character that a shell would take for more
+    """Return the text of the helper program for this host. Pure."""
+    settings = (  # paths in a host file have no characters that are special to a shell
         f"folder={trial_folder(spec)}",
         f"initrd={host_initrd(spec, '$(uname -r)')}",
         f"partition={spec.boot.partition} # of systemd-boot",
@@ -57,12 +57,12 @@ def render_helper(spec: HostSpec) -> str:
 
 
 def digest(spec: HostSpec) -> str:
-    """Return the SHA-256 of the program for this host, in hex."""
+    """Return the SHA-256 of the helper program for this host, in hex."""
     return hashlib.sha256(render_helper(spec).encode()).hexdigest()
 
 
 def root_argv(spec: HostSpec, parts: Sequence[str]) -> tuple[str, ...]:
-    """Return the command that runs a verb and its words as root on this host."""
+    """Return the command that runs a verb of the helper with its arguments as root."""
     if spec.sudo:
         return ("sudo", "-n", "--", PATH, *parts)
     return ("sh", "-c", render_helper(spec), _NAME, *parts)

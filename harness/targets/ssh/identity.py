@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from harness.build.build_id import build_id_in_notes
 from harness.targets.ssh.shell import HostAnswerError, Shell
 
-_FILES = {  # and what they hold: one line
+_FILES = {  # file -> pattern of its only line
     "/proc/sys/kernel/random/boot_id": r"[0-9a-f-]{36}",
     "/proc/sys/kernel/osrelease": r"[\w.+~-]{1,64}",
     "/proc/version": r"Linux version .{1,4000}",
@@ -16,27 +16,27 @@ _FILES = {  # and what they hold: one line
 
 @dataclass(frozen=True)
 class Running:
-    """What a running kernel says of itself."""
+    """The identity of a running kernel."""
 
     boot_id: str
     release: str
     version: str  # /proc/version
-    build_id: str  # hex; empty when it does not tell
+    build_id: str  # hex; empty if unknown
     command_line: str
 
     @property
     def nonce(self) -> str:
-        """The trial that this boot is; empty for the known-good kernel."""
+        """The nonce of the trial that runs; empty for the known-good kernel."""
         found = re.search(r"(?:^| )vmapbench\.trial=([0-9a-f]+)", self.command_line)
         return found[1] if found else ""
 
 
 def read_running(shell: Shell) -> Running:
-    """Return what runs on the host. Raises ConnectionLostError, HostAnswerError."""
+    """Return the kernel that runs on the host. Raises ConnectionLostError, HostAnswerError."""
     boot_id, release, version, cmdline = (
         read_line(shell, file, pattern) for file, pattern in _FILES.items()
     )
-    # od, because a note is binary: 4-byte words, little endian on every machine we run on
+    # od, as notes are binary: 4-byte words, little endian on all supported architectures
     notes = shell.run(["od", "-An", "-v", "-tx1", "/sys/kernel/notes"]).stdout
     digits = "".join(notes.split())
     if not re.fullmatch(r"([0-9a-f]{2}){0,65536}", digits):
@@ -45,7 +45,7 @@ def read_running(shell: Shell) -> Running:
 
 
 def read_line(shell: Shell, file: str, pattern: str) -> str:
-    """Return the only line of a file. Raises HostAnswerError unless `pattern` matches all of it."""
+    """Return the only line of a file. Raises HostAnswerError if `pattern` does not match it."""
     said = shell.run(["cat", file], check=True).stdout
     line = said.strip()
     if not re.fullmatch(pattern, line):
@@ -55,13 +55,13 @@ def read_line(shell: Shell, file: str, pattern: str) -> str:
 
 def _invalid_answer(shell: Shell, file: str, said: str) -> str:
     return (
-        f"host {shell.name}: {file} is {said.strip()[:80]!r}, which it cannot be\n"
-        "  do the start-up files of the account's shell (~/.bashrc) print? make them quiet"
+        f"host {shell.name}: {file}: unexpected content {said.strip()[:80]!r}\n"
+        "  next: make sure that the account's shell start-up files (~/.bashrc) print nothing"
     )
 
 
 def mismatches(running: Running, release: str, build_id: str, nonce: str) -> list[str]:
-    """Return in what the running kernel is not the one that was sent; nothing when it is."""
+    """Return how the running kernel differs from the expected trial; empty if it does not."""
     faults = []
     if running.nonce != nonce:
         faults.append(f"its command line has trial {running.nonce or 'none'}, expected {nonce}")

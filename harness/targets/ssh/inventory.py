@@ -1,4 +1,4 @@
-"""Reads the inventory of a lab host, and what has changed since its last use."""
+"""Reads the inventory of a lab host, and finds changes since its last use."""
 
 import json
 
@@ -10,8 +10,8 @@ _KEPT = "inventory.json"
 
 
 def read_files(shell: Shell, patterns: tuple[str, ...]) -> dict[str, str]:
-    """Return path -> content of the files that match shell patterns; others are left out."""
-    # grep, because it names the file before each line, and one process reads hundreds of files
+    """Return path -> content of the readable files that match shell patterns."""
+    # grep prefixes each line with its file, so that one process reads hundreds of files
     script = 'IFS=; for p; do set -- $p; grep -sH "" -- "$@"; done; exit 0'
     said = shell.run(["sh", "-c", script, "sh", *patterns]).stdout
     found: dict[str, list[str]] = {}
@@ -23,20 +23,21 @@ def read_files(shell: Shell, patterns: tuple[str, ...]) -> dict[str, str]:
 
 
 def collect_inventory(shell: Shell) -> Inventory:
-    """Return what the host is, as its running kernel sees it."""
+    """Return the inventory of the host, as its running kernel reports it."""
     return parse_inventory(read_files(shell, FILES))
 
 
 def note_changes(shell: Shell, state: str, inventory: Inventory) -> list[str]:
-    """Return what has changed since the host was last used, and keep what it is now.
+    """Return the changes since the host was last used, a line each, and store the new inventory.
 
-    Call it on the known-good kernel, whose words are the same every time.
+    `state`: folder on the host. Only call it while the known-good kernel runs, as other kernels
+    report some facts differently.
     """
     now = inventory.facts()
     try:
         before = json.loads(shell.get(f"{state}/{_KEPT}"))
         changes = describe_change(before, now)
-    except (ToolError, ValueError, TypeError, RecursionError):  # never used, or not by us
+    except (ToolError, ValueError, TypeError, RecursionError):  # never used, or an invalid file
         changes, before = [], None
     if before != now:
         shell.put(json.dumps(now, indent=1).encode(), f"{state}/{_KEPT}")

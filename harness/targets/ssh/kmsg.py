@@ -1,7 +1,7 @@
-"""Follows /dev/kmsg over connections that may be lost and opened again.
+"""Records /dev/kmsg over connections that may be lost and opened again.
 
 A record is `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT` (Documentation/ABI/testing/dev-kmsg). Each
-new reader gets the whole buffer again, so what was seen is known by its sequence number.
+new reader gets the whole buffer again, so repeated records are recognised by sequence number.
 """
 
 import re
@@ -12,22 +12,26 @@ from harness.testmod.verdicts import first_crash
 
 FOLLOW = ("kmsg",)  # a verb of the helper
 
-_MOST_BYTES = 256 << 20  # of one boot; a machine that prints forever must not fill our disk
+_MOST_BYTES = 256 << 20  # per boot, so that endless output cannot fill the disk
 _RECORD = re.compile(r"^(\d{1,4}),(\d{1,20}),(\d{1,20}),[^;]{1,64};(.*)\Z")
 
 
 class KmsgLog:
-    """Writes each record once, as dmesg prints it, to `file` as it comes."""
+    """Appends each record once to `file` when it arrives, formatted as by dmesg.
+
+    `crash`: the first line that reports a crash, or empty; `lost`: number of records that were
+    overwritten in the kernel's buffer before they were read.
+    """
 
     def __init__(self, file: Path):
-        """`file` is appended to."""
+        """Open `file` for appending."""
         self._file, self._last, self._at = file, -1, time.monotonic()
-        self.crash = ""  # the first line that says so
+        self.crash = ""
         self._room = _MOST_BYTES
-        self.lost = 0  # records that the buffer dropped before anybody read them
+        self.lost = 0
 
     def take(self, line: str) -> None:
-        """Take one line of /dev/kmsg; continuation lines and repeated records are dropped."""
+        """Process a line of /dev/kmsg; continuation lines and repeated records are dropped."""
         record = _RECORD.match(line)
         if record is None:
             return
@@ -43,7 +47,7 @@ class KmsgLog:
         self.note(line)
 
     def note(self, line: str) -> None:
-        """Write a line of our own. What is more than `_MOST_BYTES` is left out, which is said."""
+        """Write a line. Past `_MOST_BYTES` nothing is written but a last line that says so."""
         if self._room <= 0:
             return
         self._room -= len(line) + 1
@@ -53,17 +57,17 @@ class KmsgLog:
             stream.write(line + "\n")
 
     def append(self, text: str) -> None:
-        """Write lines of the kernel that came another way (serial console, pstore)."""
+        """Write kernel messages from another source (serial console, pstore)."""
         for line in text.splitlines():
             self._look(line)
             self.note(line)
 
     def listen(self) -> None:
-        """Count silence from now on: what was said before, a line that was cut may have lost."""
+        """Restart the measurement of silence, for a new connection."""
         self._at = time.monotonic()
 
     def silent_s(self) -> float:
-        """Return for how many seconds of listening no record has come."""
+        """Return the seconds since the last record or `listen`."""
         return time.monotonic() - self._at
 
     def _look(self, text: str) -> None:

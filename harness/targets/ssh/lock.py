@@ -1,8 +1,8 @@
 """The lock of a host: one run at a time, across processes, users and machines.
 
-The lock is a file in the host's state folder, which survives a reboot as /run would not. Every
-change of it happens on the host under flock(1), so no two harnesses can interleave. Nobody breaks a
-lock silently: only its holder's own successor (same machine, and the holder's process is gone).
+The lock is a file in the host's state folder, which unlike /run survives a reboot. It is changed on
+the host under flock(1), so that changes are atomic. It is taken over automatically only from a
+process on the same machine that has ended.
 """
 
 import getpass
@@ -22,7 +22,7 @@ from harness.errors import InputError, ToolError
 from harness.process import host_boot_id
 from harness.targets.ssh.shell import RemoteResult, Shell
 
-# $1: lock file, $2: token of the holder; the new content comes on stdin.
+# $1: lock file, $2: token of the holder; stdin: new content.
 _ACQUIRE = 'test ! -e "$1" || exit 3; cat >"$1.new" && mv "$1.new" "$1"'
 _RENEW = 'grep -qF -e "$2" "$1" || exit 4; cat >"$1.new" && mv "$1.new" "$1"'
 _RELEASE = 'grep -qF -e "$2" "$1" || exit 4; rm -f "$1"'
@@ -34,7 +34,7 @@ _Word = Annotated[str, Field(max_length=256)]
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a host. `started` is the start time of the process, in ticks since its boot."""
+    """The process that holds a host. `started`: its start time, in clock ticks since boot."""
 
     token: str
     user: str
@@ -46,7 +46,7 @@ class Holder:
 
 
 class _LockFile(BaseModel):
-    """The file on the host: a holder, and for how many seconds since its last change it holds."""
+    """The content of the lock file. `lease_s`: seconds of the lease since the last change."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     token: _Word
@@ -61,19 +61,19 @@ class _LockFile(BaseModel):
 
 @dataclass(frozen=True)
 class Held:
-    """A lock as it lies on the host; ages by the host's own clock."""
+    """A lock on a host. `age_s`: seconds since it was renewed, by the host's clock."""
 
     holder: Holder
-    age_s: int  # since it was last renewed
+    age_s: int
     lease_s: int
 
     @property
     def expired(self) -> bool:
-        """Whether its holder has promised to be done by now."""
+        """Whether its lease has expired."""
         return self.age_s > self.lease_s
 
     def describe(self) -> str:
-        """Return who holds it, since when, and until when."""
+        """Return a text with the holder, its purpose, and the lease."""
         holder = self.holder
         left_s = self.lease_s - self.age_s
         until = f"for {left_s} s more" if left_s >= 0 else f"expired {-left_s} s ago"
@@ -84,7 +84,7 @@ class Held:
 
 
 def this_process(purpose: str) -> Holder:
-    """Return this process as a holder, with a token that nobody can guess."""
+    """Return this process as a holder, with a random token."""
     return Holder(
         token=secrets.token_hex(16),
         user=getpass.getuser(),
@@ -97,7 +97,7 @@ def this_process(purpose: str) -> Holder:
 
 
 def start_ticks(pid: int) -> int | None:
-    """Return when a process of this machine started (proc(5), stat); None when there is none."""
+    """Return when a local process started, in clock ticks since boot (proc(5), stat), or None."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         state, *fields = stat.rpartition(")")[2].split()
@@ -107,24 +107,24 @@ def start_ticks(pid: int) -> int | None:
 
 
 def is_gone(holder: Holder) -> bool:
-    """Whether it is certain that the holder's process has ended: it ran here, and does no more."""
+    """Return whether the holder ran on this machine and has certainly ended."""
     if holder.machine != platform.node():
         return False
     return holder.boot_id != host_boot_id() or start_ticks(holder.pid) != holder.started
 
 
 class HostLock:
-    """The lock of one host, as seen by one process."""
+    """The lock of a host, used by one process."""
 
     def __init__(self, state: str, holder: Holder):
-        """`state`: the folder on the host."""
+        """`state`: folder of the lock file on the host."""
         self._file, self._mutex = f"{state}/lock", f"{state}/mutex"
         self.holder = holder
 
     def acquire(self, shell: Shell, lease_s: int, notify: Callable[[str], None]) -> None:
-        """Take the lock. Raises InputError that names its holder and what to do.
+        """Acquire the lock for `lease_s` seconds. Raises InputError if someone else holds it.
 
-        The lock of a process that has ended is taken over, which `notify` gets a message of.
+        The lock of a local process that has ended is taken over, with a message to `notify`.
         """
         for _ in range(3):
             done = self._locked(shell, _ACQUIRE, self._content(lease_s))
@@ -133,24 +133,24 @@ class HostLock:
             if done.returncode != 3:
                 raise ToolError(
                     f"host {shell.name}: cannot lock it: {done.stderr.strip()[-300:]}\n"
-                    f"  next: chown {self._file.rpartition('/')[0]} to the account, or make room"
+                    f"  next: chown {self._file.rpartition('/')[0]} to the account, or free space"
                 )
             held = read_lock(shell, self._file.rpartition("/")[0])
             if held is None:
-                continue  # released in between
+                continue  # released meanwhile
             if not is_gone(held.holder):
                 raise InputError(refusal(shell.name, held))
             notify(f"taking over from a process that has ended: {held.describe()}")
             self._locked(shell, _RELEASE, b"", held.holder.token)
-        raise InputError(f"host {shell.name}: others keep locking and releasing it; try again")
+        raise InputError(f"host {shell.name}: its lock is contended; try again")
 
     def renew(self, shell: Shell, lease_s: int) -> None:
-        """Hold it for `lease_s` seconds from now. Raises InputError when it was broken."""
+        """Extend the lease to `lease_s` seconds from now. Raises InputError if it was broken."""
         if self._locked(shell, _RENEW, self._content(lease_s)).returncode:
-            raise InputError(f"host {shell.name}: somebody has broken the lock of this run")
+            raise InputError(f"host {shell.name}: the lock of this run was removed by someone else")
 
     def release(self, shell: Shell) -> None:
-        """Give it back; no harm when it is another's by now."""
+        """Release the lock, if this process still holds it."""
         self._locked(shell, _RELEASE, b"")
 
     def _content(self, lease_s: int) -> bytes:
@@ -162,7 +162,7 @@ class HostLock:
 
 
 def read_lock(shell: Shell, state: str) -> Held | None:
-    """Return who holds the host, or None. Raises ToolError for what it cannot read."""
+    """Return the lock of a host, or None. Raises ToolError if the file is not a valid lock."""
     done = shell.run(["sh", "-c", _READ, "sh", f"{state}/lock"])
     if done.returncode == 5:
         return None
@@ -170,11 +170,11 @@ def read_lock(shell: Shell, state: str) -> Held | None:
         now, renewed, content = done.stdout.split("\n", 2)
         age_s = _seconds(now) - _seconds(renewed)
         file = _LockFile.model_validate_json(content)
-    except ValueError as error:  # pydantic's is one
+    except ValueError as error:  # includes pydantic's ValidationError
         why = done.stderr.strip()[-200:] or str(error).splitlines()[0]
         raise ToolError(
-            f"host {shell.name}: {state}/lock is not a lock ({why}); "
-            f"vmapbench host unlock {shell.name} --break"
+            f"host {shell.name}: {state}/lock is not a valid lock ({why})\n"
+            f"  next: vmapbench host unlock {shell.name} --break"
         ) from error
     holder = Holder(**file.model_dump(exclude={"lease_s"}))
     return Held(holder, age_s, file.lease_s)
@@ -187,17 +187,17 @@ def _seconds(text: str) -> int:
 
 
 def refusal(name: str, held: Held) -> str:
-    """Return why a held host is not taken, and what may be done."""
+    """Return the error message for a host that is locked, with advice."""
     advice = f"wait for it, or ask {held.holder.user}"
     if held.expired:
-        advice = "its holder is late or dead"
+        advice = "its lease has expired"
     return (
         f"host {name}: {held.describe()}\n  {advice}; "
-        f"if that run is surely over: vmapbench host unlock {name} --break"
+        f"if that run has certainly ended: vmapbench host unlock {name} --break"
     )
 
 
 def break_lock(shell: Shell, state: str) -> None:
-    """Remove whatever lock there is. The holder's next renewal fails."""
+    """Remove the lock, whoever holds it. The holder's next renewal fails."""
     argv = ["flock", "-w", "20", f"{state}/mutex", "rm", "-f", "--", f"{state}/lock"]
     shell.run(argv, check=True)

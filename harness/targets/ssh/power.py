@@ -1,6 +1,6 @@
-"""Cycles the power of a host; its firmware then starts the default kernel.
+"""Power-cycles a host; its firmware then starts the default kernel.
 
-Passwords are in the environment of the harness; nothing here prints or logs one.
+Passwords are read from the environment and never printed or logged.
 """
 
 import os
@@ -17,10 +17,10 @@ _DEADLINE_S = 120.0
 
 
 def cycle_argv(spec: HostSpec) -> tuple[str, ...] | None:
-    """Return the command that power-cycles the host; None when its method is no command. Pure."""
+    """Return the command that power-cycles the host; None if its method is HTTP or none. Pure."""
     power = spec.power
     if isinstance(power, IpmiPower):
-        # -E: the password comes from IPMI_PASSWORD, so it is in no process list
+        # -E: reads the password from IPMI_PASSWORD, so that it is not in the process list
         session = ("-I", power.interface, "-H", power.address, "-U", power.user, "-E")
         return ("ipmitool", *session, "chassis", "power", "cycle")
     if isinstance(power, CommandPower):
@@ -31,7 +31,7 @@ def cycle_argv(spec: HostSpec) -> tuple[str, ...] | None:
 
 
 def http_request(power: HttpPower, environment: Mapping[str, str]) -> urllib.request.Request:
-    """Return the request to a power strip. Raises InputError when its variable is not set. Pure."""
+    """Return the request to a power strip. Raises InputError if its variable is not set. Pure."""
     headers = {}
     if power.variable:
         if power.variable not in environment:
@@ -44,12 +44,12 @@ def http_request(power: HttpPower, environment: Mapping[str, str]) -> urllib.req
 
 
 def can_cycle(spec: HostSpec) -> bool:
-    """Whether anything but a hand can do it."""
+    """Return whether the host has a power method."""
     return spec.power.method != "none"
 
 
 def cycle_power(spec: HostSpec, runner: Runner) -> None:
-    """Power-cycle the host. Raises InfrastructureError when that fails or there is no way."""
+    """Power-cycle the host. Raises InfrastructureError if that fails or it has no power method."""
     power = spec.power
     if isinstance(power, HttpPower):
         _send(http_request(power, os.environ), spec.name)
@@ -57,8 +57,8 @@ def cycle_power(spec: HostSpec, runner: Runner) -> None:
     argv = cycle_argv(spec)
     if argv is None:
         raise InfrastructureError(
-            f"host {spec.name} does not answer, and it has no power method: press its reset "
-            "button; it starts its own kernel"
+            f"host {spec.name} does not answer and has no power method\n"
+            "  next: press its reset button; it then starts its known-good kernel"
         )
     env = {}
     if isinstance(power, IpmiPower):
@@ -78,7 +78,7 @@ def _send(request: urllib.request.Request, name: str) -> None:
 
 
 def reserve_argv(spec: HostSpec, verb: str) -> tuple[str, ...] | None:
-    """Return the command that acquires or releases the host's labgrid place. Pure."""
+    """Return the command that acquires or releases the host's labgrid place, or None. Pure."""
     if isinstance(spec.power, LabgridPower):
         return ("labgrid-client", "-p", spec.power.place, verb)
     return None

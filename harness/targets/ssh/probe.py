@@ -1,4 +1,4 @@
-"""Checks whether a host can be used and recovered, without changing it."""
+"""Checks whether a host can run and recover from trials, without changing it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -20,10 +20,10 @@ PROGRAMS = (
     *("od", "pkill", "rm", "sed", "setsid", "sh", "sha256sum", "sort", "stat", "sync"),
     *("systemctl", "tac", "tr", "wc"),
 )
-_ROOM_MIB = 400  # kernel, the host's initial file system twice, module, guard
+_ROOM_MIB = 400  # for the kernel, the host's initramfs twice, the module and the guard
 _NO_SYSTEMD = ("", "offline", "unknown")
 _FILE_SYSTEMS = ("ext4", "ext3", "ext2", "xfs")  # kernels/fragments/lab.config
-_NETWORK = (  # kernels/fragments/lab.config; an architecture may have more
+_NETWORK = (  # drivers in kernels/fragments/lab.config; an architecture may have more
     *("virtio_net", "e1000e", "igb", "igc", "ixgbe", "i40e", "r8169", "atlantic", "tg3", "bnxt_en"),
     *("bond", "bridge", "vlan"),
 )
@@ -35,16 +35,16 @@ class _Host:
     spec: HostSpec
     method: BootMethod
     helper: list[Row]
-    machine: str  # as uname -m has it
-    expected: Architecture | None  # of the kernels that are to run; None: any
+    machine: str  # uname -m
+    expected: Architecture | None  # of the kernels to run; None: any
 
 
 def check_host(
     shell: Shell, spec: HostSpec, method: BootMethod, arch: Architecture | None = None
 ) -> list[Row]:
-    """Return a row for each thing that a run depends on. Raises ConnectionLostError.
+    """Return a row for each requirement of a run. Raises ConnectionLostError.
 
-    `arch`: of the kernels that are to run there; any that is known, where nobody says.
+    `arch`: of the kernels to run; None: any supported one.
     """
     looks: tuple[Callable[[_Host], Iterator[Row]], ...] = (
         _kernel,
@@ -63,7 +63,7 @@ def check_host(
 
 
 def count_cpus(shell: Shell) -> int:
-    """Return how many CPUs are online."""
+    """Return the number of online CPUs. Raises HostAnswerError."""
     said = shell.run(["nproc", "--all"], check=True).stdout
     if not re.fullmatch(r"[1-9][0-9]{0,4}\n?", said):
         raise HostAnswerError(f"host {shell.name}: nproc printed {said[:80]!r}")
@@ -74,23 +74,23 @@ def _kernel(host: _Host) -> Iterator[Row]:
     running = read_running(host.shell)
     if running.nonce:
         remedy = f"vmapbench host recover {host.spec.name}"
-        yield Row("kernel", Health.WARN, f"a trial kernel runs, {running.release}", remedy)
+        yield Row("kernel", Health.WARN, f"a trial kernel is running, {running.release}", remedy)
     else:
         yield Row("kernel", Health.OK, running.release)
     yield from _machine(host.machine, host.expected)
-    # systemctl needs D-Bus to answer an ordinary user; the folder is there without it, sd_booted(3)
+    # for ordinary users systemctl needs D-Bus; the folder does not, see sd_booted(3)
     said = host.shell.run(["systemctl", "is-system-running"]).stdout.strip()
     if said in _NO_SYSTEMD and host.shell.run(["test", "-d", "/run/systemd/system"]).returncode:
         yield Row("systemd", Health.FAIL, "not running", "only hosts with systemd are supported")
 
 
 def _machine(machine: str, expected: Architecture | None) -> Iterator[Row]:
-    """Yield a fault where the host cannot run the kernels."""
+    """Yield a failure if the host cannot run the kernels."""
     if by_machine(machine) is None:
         known = ", ".join(arch.machine for arch in ARCHITECTURES.values())
         yield Row("machine", Health.FAIL, machine, f"supported are {known}")
     elif expected and machine != expected.machine:
-        found = f"{machine}, and the kernels are for {expected.name}"
+        found = f"{machine}, but the kernels are for {expected.name}"
         yield Row(
             "machine", Health.FAIL, found, "use kernels for this architecture, or another host"
         )
@@ -108,42 +108,42 @@ def _programs(host: _Host) -> Iterator[Row]:
 
 
 def check_helper(shell: Shell, spec: HostSpec) -> list[Row]:
-    """Return whether the harness can do what needs root: the helper, and sudo for it."""
+    """Return rows on root access: the helper, and the sudo rules for it."""
     if not spec.sudo:
         uid = shell.run(["id", "-u"]).stdout.strip()
         if uid == "0":
             return [Row("root", Health.OK, "the account is root")]
-        remedy = "say `sudo: true`, and install the helper and the sudoers file (docs/howto/lab.md)"
+        remedy = "set `sudo: true`, and install the helper and the sudoers file (docs/howto/lab.md)"
         return [Row("root", Health.FAIL, f"sudo: false, but the account's id is {uid}", remedy)]
     install = f"install what vmapbench host helper {spec.name} prints (docs/howto/lab.md, step 5)"
     said = shell.run(["sha256sum", "--", helper.PATH]).stdout.split(" ")[0]
     owner = shell.run(["stat", "-L", "-c", "%u %a", "--", helper.PATH]).stdout
     if not said:
-        return [Row("helper", Health.FAIL, f"{helper.PATH} is not there", install)]
+        return [Row("helper", Health.FAIL, f"{helper.PATH} does not exist", install)]
     if said != helper.digest(spec):
-        found = f"{helper.PATH} is another one than this version of vmapbench has for this host"
+        found = f"{helper.PATH} differs from that of this version of vmapbench for this host"
         return [Row("helper", Health.FAIL, found, install)]
     if not re.fullmatch(r"0 [0-7]?[0-7][0145][0145]\n?", owner):
-        found = f"{helper.PATH} can be changed by others than root"
+        found = f"{helper.PATH} is writable for users other than root"
         return [Row("helper", Health.FAIL, found, f"chown root: and chmod 755 it; {install}")]
     rows = [Row("helper", Health.OK, f"{helper.PATH}, SHA-256 {said[:12]}")]
-    # with a command, -l asks whether it is allowed, and runs nothing
+    # sudo -l COMMAND reports whether the command is allowed, and does not run it
     if shell.run(["sudo", "-n", "-l", "--", helper.PATH, "confirm"]).returncode:
         remedy = (
             f"install what vmapbench host sudoers {spec.name} prints (docs/howto/lab.md, step 5)"
         )
-        return [*rows, Row("sudo", Health.FAIL, "it does not allow the helper", remedy)]
+        return [*rows, Row("sudo", Health.FAIL, "the helper is not allowed", remedy)]
     more = other_commands(shell.run(["sudo", "-n", "-l"]).stdout)
     if more:
-        remedy = "take it away: it may be more than the helper gives"
-        return [*rows, Row("sudo", Health.WARN, f"it also allows {', '.join(more)}"[:300], remedy)]
-    return [*rows, Row("sudo", Health.OK, "it allows the helper, and nothing else")]
+        remedy = "remove these rules: the helper is all that vmapbench needs"
+        return [*rows, Row("sudo", Health.WARN, f"also allowed: {', '.join(more)}"[:300], remedy)]
+    return [*rows, Row("sudo", Health.OK, "only the helper is allowed")]
 
 
 def other_commands(listing: str) -> list[str]:
-    """Return what else than the helper `sudo -l` lists. Pure."""
+    """Return the commands other than the helper that `sudo -l` lists. Pure."""
     _, _, rules = listing.partition("may run the following commands")
-    rules = re.sub(r"\n {8,}", " ", rules)  # a long rule goes on there
+    rules = re.sub(r"\n {8,}", " ", rules)  # long rules are continued on indented lines
     commands = [
         command
         for rule in re.findall(r"^ +\([^)]*\) *(?:[A-Z_]+: *)*(.*)$", rules, re.MULTILINE)
@@ -162,7 +162,7 @@ def _state(host: _Host) -> Iterator[Row]:
         yield Row(
             "folder",
             Health.FAIL,
-            f"{host.spec.state} is missing or not the account's",
+            f"{host.spec.state} is missing or not owned by the account",
             remedy,
         )
         return
@@ -170,13 +170,13 @@ def _state(host: _Host) -> Iterator[Row]:
     free = host.shell.run(["df", "-m", "--output=avail", place]).stdout.split()
     free_mib = int(free[-1]) if free and re.fullmatch(r"[0-9]{1,12}", free[-1]) else 0
     if free_mib < _ROOM_MIB:
-        remedy = f"free some: {_ROOM_MIB} MiB are needed"
+        remedy = f"free disk space: {_ROOM_MIB} MiB are needed"
         yield Row("folder", Health.FAIL, f"{free_mib} MiB free at {place}", remedy)
     else:
         yield Row("folder", Health.OK, f"{host.spec.state}; {free_mib} MiB free at {place}")
     held = read_lock(host.shell, host.spec.state)
     if held:
-        remedy = f"vmapbench host unlock {host.spec.name} --break, if that run is surely over"
+        remedy = f"vmapbench host unlock {host.spec.name} --break, if that run has certainly ended"
         yield Row("lock", Health.WARN, held.describe(), remedy)
     else:
         yield Row("lock", Health.OK, "free")
@@ -185,7 +185,7 @@ def _state(host: _Host) -> Iterator[Row]:
 def _initrd(host: _Host) -> Iterator[Row]:
     path = helper.host_initrd(host.spec, read_running(host.shell).release)
     if host.shell.run(["test", "-f", path]).returncode:
-        remedy = "name the known-good kernel's as boot: {initrd: PATH}"
+        remedy = "set the known-good kernel's with  boot: {initrd: PATH}  in the host file"
         yield Row("initial file system", Health.FAIL, f"{path} does not exist", remedy)
     else:
         yield Row("initial file system", Health.OK, path)
@@ -193,7 +193,7 @@ def _initrd(host: _Host) -> Iterator[Row]:
 
 def _boot(host: _Host) -> Iterator[Row]:
     if any(row.bad for row in host.helper):
-        return  # it would be asked, and cannot answer
+        return  # the next check needs the helper
     faults = host.method.faults(host.shell)
     for fault in faults:
         yield Row(
@@ -212,7 +212,7 @@ def _boot(host: _Host) -> Iterator[Row]:
 
 
 def _drivers(host: _Host) -> Iterator[Row]:
-    remedy = "build it into the kernels under test: add a fragment beside lab.config"
+    remedy = "build it into the kernels under test: add a fragment next to lab.config"
     kind = host.shell.run(["findmnt", "-nro", "FSTYPE", "/"]).stdout.strip()
     state = Health.OK if kind in _FILE_SYSTEMS else Health.WARN
     yield Row("root file system", state, kind or "unknown", "" if state is Health.OK else remedy)
@@ -227,7 +227,7 @@ def _drivers(host: _Host) -> Iterator[Row]:
 
 
 def _network_drivers(shell: Shell) -> dict[str, str]:
-    """Return the driver of each device that a default route goes through (/proc/net/route)."""
+    """Return device -> driver for the devices of default routes (/proc/net/route)."""
     lines = shell.run(["cat", "/proc/net/route"]).stdout.splitlines()[1:]
     fields = [line.split() for line in lines]
     devices = {parts[0] for parts in fields if len(parts) > 1 and parts[1] == "00000000"}
@@ -237,7 +237,7 @@ def _network_drivers(shell: Shell) -> dict[str, str]:
         kind = shell.run(["cat", f"/sys/class/net/{device}/uevent"]).stdout
         virtual = next((line[8:] for line in kind.split("\n") if line.startswith("DEVTYPE=")), "")
         driver = link.strip().rpartition("/")[2]
-        if driver.startswith("virtio"):  # the device is a virtio one, whatever is below
+        if driver.startswith("virtio"):  # a virtio device, on any bus
             driver = "virtio_net"
         found[device] = driver or virtual
     return found
@@ -260,7 +260,7 @@ def _topology(host: _Host) -> Iterator[Row]:
         if found[key] != value
     ]
     if wrong:
-        remedy = "fix the host file, or look whether SMT or a CPU is switched off"
+        remedy = "fix the host file, or check whether SMT or a CPU is disabled"
         yield Row("topology", Health.FAIL, "; ".join(wrong), remedy)
     else:
         text = ", ".join(f"{value} {key}" for key, value in found.items())
@@ -278,17 +278,15 @@ def _recovery(host: _Host) -> Iterator[Row]:
             "power",
             Health.WARN,
             "none",
-            "a hang before the guard starts needs a reset by hand",
+            "a hang before the guard starts needs a manual reset",
         )
     else:
-        remedy = "a kernel that hangs before its guard starts needs a hand: give it a power method"
+        remedy = "a hang before the guard starts needs a manual reset: add a power method"
         yield Row("power", Health.WARN, "none, and no hardware watchdog", remedy)
     yield Row("watchdog", Health.OK, ", ".join(dogs) or "none but the trial kernel's own")
     backend = host.shell.run(["cat", "/sys/module/pstore/parameters/backend"]).stdout.strip()
     if backend in ("", "(null)"):
-        remedy = (
-            "a panic's last lines may be lost: give the host a `console`, or EFI or ERST pstore"
-        )
+        remedy = "the last lines of a panic may be lost: configure `console`, or EFI or ERST pstore"
         state = Health.OK if host.spec.console else Health.WARN
         yield Row("panic log", state, "no pstore", "" if host.spec.console else remedy)
     else:

@@ -1,4 +1,4 @@
-"""The protocol for running programs on a lab host, on which everything else there depends."""
+"""The interface for running programs on a lab host."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from harness.errors import InfrastructureError
 
 OnLine = Callable[[str], None]
 
-COPY_S = 1800.0  # the most that one file may take, over a slow line
+COPY_S = 1800.0  # time limit of copying a file, over a slow line
 
 
 class HostAnswerError(InfrastructureError):
-    """A host answers what no host does: too much, or of another kind than was asked for."""
+    """A host's answer is invalid: too long, or not in the expected format."""
 
 
 @dataclass(frozen=True)
 class RemoteResult:
-    """A program that ended on the host. `returncode` is -1 when a signal ended it."""
+    """A program that has ended on the host. `returncode`: -1 if a signal ended it."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -27,17 +27,17 @@ class RemoteResult:
 
 
 class Following(Protocol):
-    """A program that runs on the host while its lines arrive."""
+    """A running program on the host whose output is followed."""
 
     def ended(self) -> bool:
-        """Whether the program or the connection is gone."""
+        """Return whether the program or the connection has ended."""
 
     def close(self) -> None:
         """Stop listening. Idempotent."""
 
 
 class Shell(Protocol):
-    """A connection to a host. Every method raises `ConnectionLostError` when the host has gone."""
+    """A connection to a host. Every method raises ConnectionLostError if it is lost."""
 
     name: str
 
@@ -50,19 +50,19 @@ class Shell(Protocol):
         timeout_s: float = 60.0,
         check: bool = False,
     ) -> RemoteResult:
-        """Run `argv` to its end; with `check`, raise ToolError unless it exits with 0.
+        """Run `argv` until it ends; with `check`, raise ToolError unless it exits with 0.
 
-        With `root`, `argv` is a verb of the helper (helper.sh) and its words, run as root.
+        With `root`, `argv` is a verb of the helper (helper.sh) with its arguments, run as root.
         """
 
     def put(self, data: bytes | Path, path: str, mode: int = 0o644) -> None:
-        """Write a file as the account and compare its SHA-256, as the host computes it."""
+        """Write a file as the account's user and verify its SHA-256 on the host."""
 
     def get(self, path: str) -> bytes:
-        """Return the content of a file. Raises ToolError where it cannot be read."""
+        """Return the content of a file. Raises ToolError if it cannot be read."""
 
     def follow(self, argv: Sequence[str], on_line: OnLine, *, root: bool = False) -> Following:
-        """Start `argv`; `on_line` is called, in another thread, for each line as it comes."""
+        """Start `argv`; `on_line` is called in another thread for each line of output."""
 
     def close(self) -> None:
         """Close the connection. Idempotent."""

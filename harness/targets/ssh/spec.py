@@ -1,4 +1,4 @@
-"""`kind: ssh`: what a playbook says of a lab host."""
+"""`kind: ssh`: the target section of a playbook for lab hosts."""
 
 from typing import ClassVar, Literal
 
@@ -7,9 +7,9 @@ from harness.spec.target import CpuCount, TargetSpec
 
 
 class SshSpec(TargetSpec):
-    """A lab host; `host` names its file, or the command line does (--hosts).
+    """The target section of a playbook with `kind: ssh`.
 
-    With fewer `cpus` than it has, it boots with so many.
+    The host is `host` or one of `--hosts`; it boots with `cpus` of its CPUs.
     """
 
     remote: ClassVar[bool] = True
@@ -17,9 +17,9 @@ class SshSpec(TargetSpec):
     kind: Literal["ssh"]
     """A lab host, reached over ssh. Example: `ssh`"""
     host: Name | None = None
-    """The name of its host file; else `--hosts` says it. Example: `threadripper`"""
+    """Name of the host file; default: the hosts of `--hosts`. Example: `threadripper`"""
     cpus: CpuCount
-    """CPUs that it boots with; it has to have as many. Example: `64`"""
+    """Number of CPUs to boot with, at most those of the host. Example: `64`"""
 
 
 Spec = SshSpec

@@ -17,16 +17,19 @@ from harness.targets.ssh.shell import COPY_S, Shell
 
 
 def ensure_guard(cache: Path, runner: Runner, arch: Architecture = X86_64) -> Path:
-    """Return the guard, compiled once for each architecture, and static. Raises ToolError."""
+    """Return the path of the static guard program, compiled once per architecture in `cache`.
+
+    Raises ToolError.
+    """
     source = files("harness.targets.ssh") / "guard.c"
     return ensure_program("guard", source.read_bytes(), cache, runner, arch)
 
 
 def guard_archive(guard: bytes) -> bytes:
-    """Return the archive that goes before the host's initial file system.
+    """Return the archive to put before the host's initramfs.
 
-    It comes first because the kernel looks for an uncompressed archive at 4-byte boundaries only
-    (init/initramfs.c, unpack_to_rootfs), and what follows the host's compressed one is at any.
+    It comes first, as the kernel looks for uncompressed archives at 4-byte boundaries only
+    (init/initramfs.c, unpack_to_rootfs), and the host's compressed one may have any length.
     """
     folder = stat.S_IFDIR | 0o755
     return render_cpio(
@@ -42,9 +45,10 @@ def plan_trial(
     lease_s: int,
     parameters: Sequence[str] = (),
 ) -> Trial:
-    """Return the trial of `request`; `known_good` is the command line of the kernel that runs.
+    """Return the trial of `request`.
 
-    Raises InputError when the command line is longer than the kernel takes.
+    `known_good`: command line of the known-good kernel; `parameters`: additional boot parameters.
+    Raises InputError if the command line is longer than the kernel's limit.
     """
     boot = spec.boot
     line = trial_command_line(
@@ -59,13 +63,13 @@ def plan_trial(
     most = request.kernel.spec.arch.command_line_bytes
     if len(line.encode()) > most:
         raise InputError(
-            f"the command line has {len(line)} bytes, but a kernel takes at most {most}: {line}"
+            f"the kernel command line has {len(line)} bytes, at most {most} are possible: {line}"
         )
     return Trial(nonce, line)
 
 
 def stage_trial(shell: Shell, request: BootRequest, guard: Path) -> None:
-    """Copy kernel, module and guard. Raises ToolError (a full disk ...)."""
+    """Copy kernel, module and guard to the host. Raises ToolError, as for a full disk."""
     contents = {
         "kernel": request.kernel.image.read_bytes(),
         "module.ko": request.kernel.module.read_bytes(),

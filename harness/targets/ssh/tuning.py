@@ -1,6 +1,6 @@
-"""Tunes a lab host for a measurement, and restores all settings.
+"""Tunes a lab host for a measurement, and restores its settings.
 
-What is set and how stands in tuning.yaml; what runs on the host is the helper (helper.sh).
+The settings are in tuning.yaml; the helper (helper.sh) applies them on the host.
 """
 
 from collections import Counter
@@ -20,9 +20,9 @@ _DATA = files("harness.targets.ssh") / "tuning.yaml"
 
 
 class TuningProfile(Document):
-    """What a profile sets: knob -> value. N in a CPU list is the last CPU, to the kernel itself.
+    """A profile. `knobs`: knob -> value; the kernel reads N in a CPU list as the last CPU.
 
-    `architecture`: the only one that it is for; else it is for all.
+    `architecture`: None if the profile is for all.
     """
 
     summary: str
@@ -33,7 +33,7 @@ class TuningProfile(Document):
 
 
 class TuningData(Document):
-    """tuning.yaml. `knobs`: name -> shell pattern of its files on the host."""
+    """The content of tuning.yaml. `knobs`: name -> shell pattern of its files on the host."""
 
     version: Literal[1]
     knobs: Mapping[str, str]
@@ -41,18 +41,18 @@ class TuningData(Document):
 
 
 class KnobState(StrEnum):
-    """What became of a knob."""
+    """The result of setting a knob."""
 
-    READ = "read"  # the profile leaves it alone
+    READ = "read"  # the profile does not set it
     SET = "set"
-    PARTLY = "partly set"  # some files refused, as interrupts that belong to one CPU do
+    PARTLY = "partly set"  # some files refused it, such as interrupts bound to one CPU
     REFUSED = "refused"
     ABSENT = "absent"
 
 
 @dataclass(frozen=True)
 class Knob:
-    """One knob on the host. `before` and `now`: the value, or how often which, over its files."""
+    """A knob on the host. `before`, `now`: its value, or the count of each value in its files."""
 
     name: str
     wanted: str | None
@@ -62,7 +62,7 @@ class Knob:
 
     @property
     def condition(self) -> str:
-        """What must be alike for boots to be comparable; counts of files may differ."""
+        """The value that must be equal for boots to be comparable; counts of files may differ."""
         if self.state in (KnobState.ABSENT, KnobState.PARTLY):
             return self.state.value
         return "mixed" if " x" in self.now else self.now
@@ -70,13 +70,13 @@ class Knob:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A host whose knobs were set; `profile` names them, each knob knows its value before."""
+    """The result of tuning a host with a profile."""
 
     profile: str
     knobs: tuple[Knob, ...]
 
     def facts(self) -> dict[str, Any]:
-        """Return what is kept with a boot."""
+        """Return the facts to record with a boot."""
         rows = {
             knob.name: {
                 "wanted": knob.wanted,
@@ -89,20 +89,20 @@ class Tuned:
         return {"profile": self.profile, "knobs": rows}
 
     def conditions(self) -> dict[str, str]:
-        """Return what must be alike between boots that are compared."""
+        """Return the facts that must be equal for boots to be comparable."""
         return {f"tuning of {knob.name}": knob.condition for knob in self.knobs}
 
 
 def load_tuning() -> TuningData:
-    """Return the knobs and profiles that come with the harness."""
+    """Return the knobs and profiles in tuning.yaml."""
     return parse_document(_DATA.read_text(encoding="utf-8"), TuningData, "tuning.yaml")
 
 
 def find_profile(name: str, data: TuningData) -> TuningProfile:
-    """Return a profile with what it extends. Raises InputError, naming those there are."""
+    """Return a profile merged with those that it extends. Raises InputError if it is unknown."""
     if name not in data.profiles:
         known = ", ".join(sorted(data.profiles))
-        raise InputError(f"tuning: no profile {name}; there are: {known}")
+        raise InputError(f"tuning: unknown profile {name}; expected one of {known}")
     profile = data.profiles[name]
     if profile.extends is None:
         return profile
@@ -117,12 +117,12 @@ def find_profile(name: str, data: TuningData) -> TuningProfile:
 
 
 def tuning_parameters(name: str) -> tuple[str, ...]:
-    """Return the boot parameters of a profile. Raises InputError for an unknown one."""
+    """Return the boot parameters of a profile. Raises InputError if it is unknown."""
     return find_profile(name, load_tuning()).boot_parameters
 
 
 def misfits(name: str, arch: Architecture) -> list[str]:
-    """Return why a profile is not for hosts of `arch`. Raises InputError for an unknown one."""
+    """Return why a profile is not for hosts of `arch`. Raises InputError if it is unknown."""
     data = load_tuning()
     profiles = {known: find_profile(known, data) for known in sorted({name, *data.profiles})}
     fitting = [key for key, one in profiles.items() if one.architecture in (None, arch.name)]
@@ -133,12 +133,12 @@ def misfits(name: str, arch: Architecture) -> list[str]:
 
 
 def tune_argv(profile: TuningProfile, lease_s: int) -> tuple[str, ...]:
-    """Return the verb of the helper, and the words that set the knobs of a profile. Pure."""
+    """Return the verb of the helper that sets the knobs of a profile, with its arguments. Pure."""
     return ("tune", str(lease_s), *(f"{name}={value}" for name, value in profile.knobs.items()))
 
 
 def parse_rows(text: str, profile: TuningProfile, data: TuningData) -> tuple[Knob, ...]:
-    """Return every knob from what the helper printed; lines that are no rows are left out. Pure."""
+    """Return all knobs from the helper's output; other lines are ignored. Pure."""
     rows = [line.split("\t") for line in text.splitlines() if line.count("\t") == 3]
     return tuple(
         _knob(name, profile.knobs.get(name), [row for row in rows if row[0] == name])
@@ -161,7 +161,7 @@ def _knob(name: str, wanted: str | None, rows: list[list[str]]) -> Knob:
 
 
 def _counted(values: Iterable[str]) -> str:
-    """Return the value where it is one, else how often each: `powersave x3, performance x1`."""
+    """Return the value if all are equal, else the counts: `powersave x3, performance x1`."""
     counts = Counter(values)
     if len(counts) < 2:
         return next(iter(counts), "")
@@ -169,9 +169,9 @@ def _counted(values: Iterable[str]) -> str:
 
 
 def apply_tuning(shell: Shell, name: str, lease_s: int) -> Tuned:
-    """Set and read back the knobs of a profile; after `lease_s` the host itself restores them.
+    """Set and read back the knobs of a profile; after `lease_s` seconds the host restores them.
 
-    Raises InputError for an unknown profile, ToolError when the host cannot promise to restore.
+    Raises InputError if the profile is unknown, ToolError if the host cannot restore the knobs.
     """
     data = load_tuning()
     profile = find_profile(name, data)
@@ -182,5 +182,5 @@ def apply_tuning(shell: Shell, name: str, lease_s: int) -> Tuned:
 
 
 def restore_tuning(shell: Shell) -> None:
-    """Put back what `apply_tuning` has changed since this boot; no harm when that is nothing."""
+    """Undo the changes of `apply_tuning` since this boot. Idempotent."""
     shell.run(["restore"], root=True, check=True, timeout_s=120)

@@ -39,18 +39,18 @@ def test_a_whole_report_passes():
         ([READY], OOPS, Ending.SILENT, Verdict.CRASHED, "crashed: Unable to handle kernel"),
         ([READY, LOADED, LOG], OOPS, Ending.POWERED_OFF, Verdict.CRASHED, "crashed: Unable"),
         ([READY], SLEEPING, Ending.SILENT, Verdict.HUNG, "no output"),
-        ([READY], "", Ending.RESET, Verdict.CRASHED, "without a word"),
+        ([READY], "", Ending.RESET, Verdict.CRASHED, "without a message"),
         ([READY], "", Ending.SILENT, Verdict.HUNG, "no output"),
         ([READY], "", Ending.DEADLINE, Verdict.TIMED_OUT, "still running"),
         ([READY], "", Ending.FLOOD, Verdict.TIMED_OUT, "printed more than any log"),
         ([READY, LOG], "", Ending.POWERED_OFF, Verdict.INCOMPLETE, "0 of 1 loads"),
-        ([READY, LOADED], "", Ending.POWERED_OFF, Verdict.INCOMPLETE, "log did not arrive"),
+        ([READY, LOADED], "", Ending.POWERED_OFF, Verdict.INCOMPLETE, "log is truncated"),
         (
             [READY, LOADED, Frame("log", "cut", False)],
             "",
             Ending.POWERED_OFF,
             Verdict.INCOMPLETE,
-            "log did not arrive",
+            "log is truncated",
         ),
         (
             [READY, Frame("load", f"errno={errno.ENOENT} elapsed_ns=1", True), LOG],
@@ -101,9 +101,9 @@ def test_memory_is_kept_by_moment():
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (Frame("/proc/buddyinfo", "Node 0, zone Normal x\n", True), "not understood"),
-        (Frame("/proc/buddyinfo", "Node 0, zone   Normal   3", False), "did not arrive whole"),
-        (Frame("/proc/vmstat", "compact_stall 1e5\n", True), "not understood"),
+        (Frame("/proc/buddyinfo", "Node 0, zone Normal x\n", True), "unknown format"),
+        (Frame("/proc/buddyinfo", "Node 0, zone   Normal   3", False), "is truncated"),
+        (Frame("/proc/vmstat", "compact_stall 1e5\n", True), "unknown format"),
     ],
 )
 def test_memory_that_is_not_understood_is_left_out_and_said(frame, words):

@@ -1,4 +1,4 @@
-"""Measures a machine with a small program of ours (measure.c) and makes a machine model of it."""
+"""Measures a machine with a small program (measure.c) and makes a machine model of it."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -20,16 +20,16 @@ from harness.targets.simulated.machine import (
 
 SOURCE = Path(__file__).with_name("measure.c")
 DISTANCES = ("same_core_ns", "same_complex_ns", "same_die_ns", "other_die_ns")
-_PAIRS = 6  # measured of each distance, spread over the machine
+_PAIRS = 6  # pairs of CPUs to measure per distance, spread over the machine
 _CACHES_KIB = (16, 256, 8192, 131072)
 _SMT = 1.22  # see threadripper-3970x
-# Runs the program with such words, returns what it prints.
+# Runs the program with these arguments, returns its output.
 Measure = Callable[[Sequence[str]], str]
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """Where one CPU is: the CPUs of its core and of its last-level cache, as Linux lists them."""
+    """A CPU's place; `core`, `complex`: CPU lists of its core and its last-level cache."""
 
     number: int
     core: str
@@ -39,22 +39,22 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What measure.c found. ns, but for the cycles of `core` (see measure.c)."""
+    """Results of measure.c. Times are in ns, those of `core` as described in measure.c."""
 
     cpus: tuple[Cpu, ...]
     core: dict[str, float]
-    transfers: dict[str, tuple[float, ...]]  # each pair of CPUs that was measured, by distance
-    latencies: dict[int, float]  # KiB -> of a dependent load
-    contended: dict[int, float]  # CPUs -> between two updates of one line
+    transfers: dict[str, tuple[float, ...]]  # distance -> of each measured pair of CPUs
+    latencies: dict[int, float]  # KiB -> time of a dependent load
+    contended: dict[int, float]  # number of CPUs -> time between two updates of a line
 
 
 def ensure_measure(cache: Path, runner: Runner) -> Path:
-    """Return the program, compiled once and static. Raises ToolError."""
+    """Return the path of the compiled static program, below `cache`. Raises ToolError."""
     return ensure_program("measure", SOURCE.read_bytes(), cache, runner)
 
 
 def parse_topology(text: str) -> tuple[Cpu, ...]:
-    """Return the CPUs of `measure topology`. Raises InputError for none or something else."""
+    """Return the CPUs in the output of `measure topology`. Raises InputError if it is malformed."""
     form = re.compile(r"cpu (\d+) core (\S+) complex (\S+) die (\S+) package (\S+)")
     found = [form.fullmatch(line) for line in text.splitlines()]
     cpus = tuple(
@@ -66,7 +66,7 @@ def parse_topology(text: str) -> tuple[Cpu, ...]:
 
 
 def parse_values(text: str) -> dict[str, float]:
-    """Return NAME VALUE lines. Raises InputError for others and for values that cannot be."""
+    """Return the values of NAME VALUE lines. Raises InputError if malformed or not above 0."""
     found = [re.fullmatch(r"(\w+) (\d+(?:\.\d+)?)", line) for line in text.splitlines()]
     values = {m[1]: float(m[2]) for m in found if m}
     if not values or len(values) != len(found) or not all(values.values()):
@@ -75,13 +75,13 @@ def parse_values(text: str) -> dict[str, float]:
 
 
 def distance(a: Cpu, b: Cpu) -> str:
-    """Return which of DISTANCES is between two CPUs."""
+    """Return the distance between two CPUs, one of `DISTANCES`."""
     same = (a.core == b.core, a.complex == b.complex, a.die == b.die, True)
     return DISTANCES[same.index(True)]
 
 
 def pairs_to_measure(cpus: Sequence[Cpu]) -> dict[str, list[tuple[int, int]]]:
-    """Return some pairs of each distance that the machine has, spread evenly over all of them."""
+    """Return up to `_PAIRS` pairs of CPUs for each distance, spread over the machine."""
     pairs: dict[str, list[tuple[int, int]]] = {}
     for a, b in combinations(cpus, 2):
         pairs.setdefault(distance(a, b), []).append((a.number, b.number))
@@ -91,7 +91,7 @@ def pairs_to_measure(cpus: Sequence[Cpu]) -> dict[str, list[tuple[int, int]]]:
 
 
 def measure_machine(measure: Measure, say: Callable[[str], None]) -> Measurement:
-    """Return what `measure` finds, saying what is being measured. A minute, or a few."""
+    """Run all measurements, which takes a few minutes. `say` receives a line for each."""
     cpus = parse_topology(measure(["topology"]))
     first = str(cpus[0].number)
     say(f"{len(cpus)} CPUs; one core")
@@ -110,14 +110,14 @@ def measure_machine(measure: Measure, say: Callable[[str], None]) -> Measurement
     contended = {}
     complexes = len({cpu.complex for cpu in cpus})
     for count in sorted({max(2, complexes), len(cpus)}) if len(cpus) > 1 else ():
-        say(f"{count} CPUs on one line")
+        say(f"{count} CPUs on one cache line")
         parts = [str(cpu.number) for cpu in spread_out(cpus)[:count]]
         contended[count] = parse_values(measure(["contended", *parts]))["contended_ns"]
     return Measurement(cpus, core, transfers, latencies, contended)
 
 
 def spread_out(cpus: Iterable[Cpu]) -> list[Cpu]:
-    """Return the CPUs in the order in which jobs get them: a complex each, cores, threads."""
+    """Return the CPUs in the order of placing jobs: one per complex, then cores, then threads."""
     place: dict[str, int] = {}
     ranks = []
     for cpu in sorted(cpus, key=lambda cpu: (_rank_in_core(cpu), cpu.number)):
@@ -138,7 +138,7 @@ def _most_per(cpus: Sequence[Cpu], small: Callable[[Cpu], object], large: str) -
 
 
 def topology_of(cpus: Sequence[Cpu]) -> MachineTopology:
-    """Return the topology, as if every core, complex and die were as large as the largest."""
+    """Return the topology; every core, complex and die is taken to be as large as the largest."""
     return MachineTopology(
         threads_per_core=_most_per(cpus, lambda cpu: cpu.number, "core"),
         cores_per_complex=_most_per(cpus, lambda cpu: cpu.core, "complex"),
@@ -148,10 +148,10 @@ def topology_of(cpus: Sequence[Cpu]) -> MachineTopology:
 
 
 def transfers_of(found: dict[str, tuple[float, ...]]) -> tuple[Transfers, list[str]]:
-    """Return a latency for each distance, and the distances that the machine does not have.
+    """Return the median latency of each distance, and the distances that the machine lacks.
 
-    Those get the figure of the next distance that was measured; nothing uses it there.
-    Raises InputError where there is none, on a machine of one CPU.
+    A missing distance gets the latency of the next one, which is not used on this machine.
+    Raises InputError for a machine with one CPU.
     """
     known = {name: median(values) for name, values in found.items()}
     if not known:
@@ -166,27 +166,27 @@ def transfers_of(found: dict[str, tuple[float, ...]]) -> tuple[Transfers, list[s
 
 
 def arbitration_of(found: Measurement) -> tuple[Arbitration, str]:
-    """Return the order in which contended atomics are served, and why.
+    """Return the order in which contended atomics are served, and the reason as text.
 
-    Served in the order of arrival, a line travels as far with all CPUs as with one of each
-    complex. Where it takes less than half of the time, neighbours are served first.
+    If they are served in order of arrival, an update takes about as long with all CPUs as with one
+    of each complex. If it takes less than half of that, the nearest CPU is served first.
     """
     topology = topology_of(found.cpus)
     if topology.complexes_per_die * topology.dies < 2 or topology.cores_per_complex < 2:
-        return "first-come", "a machine without complexes of several cores: the order is the same"
+        return "first-come", "no complex has several cores, so both orders are the same"
     few, many = found.contended[min(found.contended)], found.contended[max(found.contended)]
     text = (
-        f"an update of one line takes {few:.1f} ns where {min(found.contended)} CPUs want it, one "
-        f"of each complex, and {many:.1f} ns with {max(found.contended)}, all of them; less than "
-        "half counts as nearest-first"
+        f"an update of a line takes {few:.1f} ns with {min(found.contended)} CPUs, one of each "
+        f"complex, and {many:.1f} ns with all {max(found.contended)}; less than half counts as "
+        "nearest-first"
     )
     return ("nearest-first" if many < few / 2 else "first-come"), text
 
 
 def model_of(name: str, summary: str, source: str, found: Measurement) -> MachineModel:
-    """Return the machine model of a measurement; `source` says what was measured, and when.
+    """Return the machine model of a measurement; `source`: the machine and the date.
 
-    Its instructions per cycle are 1, an assumption; see `with_instructions`.
+    Its instructions per cycle are assumed to be 1; see `with_instructions`.
     """
     transfers, missing = transfers_of(found.transfers)
     topology = topology_of(found.cpus)
@@ -212,10 +212,10 @@ def model_of(name: str, summary: str, source: str, found: Measurement) -> Machin
         transfers=transfers,
         arbitration=arbitration,
         sources={
-            "clock_mhz": f"{source}: a chain of dependent additions, one a cycle",
+            "clock_mhz": f"{source}: a chain of dependent additions, one per cycle",
             "instructions_per_cycle": "an assumption, not a measurement: see threadripper-3970x",
-            "pause_cycles": f"{source}: PAUSE, over the cycle above",
-            "atomic_cycles": f"{source}: LOCK XADD in a line that the core owns",
+            "pause_cycles": f"{source}: PAUSE, divided by the cycle time above",
+            "atomic_cycles": f"{source}: LOCK XADD on a line that the core owns",
             "string_bytes_per_cycle": f"{source}: REP STOS over 16 KiB",
             "smt_throughput": "not measured: see threadripper-3970x",
             "topology": f"{source}: /sys/devices/system/cpu, CPUs that share a core, the "
@@ -229,8 +229,8 @@ def model_of(name: str, summary: str, source: str, found: Measurement) -> Machin
 
 
 def with_instructions(model: MachineModel, source: str, per_cycle: float) -> MachineModel:
-    """Return `model` with the instructions per cycle that give a measured time of a pair."""
-    reason = f"{source}: so many give the time of a pair on one CPU that was measured"
+    """Return `model` with other instructions per cycle, with the reason in its sources."""
+    reason = f"{source}: fitted to the measured time of a pair of vmalloc and vfree on one CPU"
     return model.model_copy(
         update={
             "instructions_per_cycle": round(per_cycle, 2),

@@ -1,1 +1,1 @@
-"""Ways to start a kernel once. A new one is a new module here, named like the method."""
+"""Boot methods, which start a kernel once. Each is a module here, with the method's name."""

@@ -1,8 +1,8 @@
-"""GRUB: an entry that is chosen for one start only. A power cycle returns to the default.
+"""GRUB: a menu entry for the next start only. A power cycle returns to the default.
 
-The saved entry is never touched: `grub-reboot` sets `next_entry`, which GRUB clears as it boots.
-It can do so only on a plain partition; on LVM, RAID or btrfs it cannot write, the entry would be
-taken again and again, and the host lost. So this method refuses such hosts.
+The saved entry is not changed: `grub-reboot` sets `next_entry`, which GRUB clears as it boots. GRUB
+can only write to a plain partition; on LVM, RAID or btrfs it would start the trial on every boot,
+so this method refuses such hosts.
 """
 
 from harness.spec.host import BootSpec
@@ -41,16 +41,16 @@ _WRITABLE = ("ext2", "ext3", "ext4", "xfs", "vfat")
 
 
 class Grub:
-    """Boots once by an entry of GRUB's menu: grub-reboot, and a reboot through the firmware."""
+    """Boots once with a GRUB menu entry: grub-reboot, then a reboot through the firmware."""
 
     name = "grub"
 
     def programs(self) -> tuple[str, ...]:
-        """Programs of grub2-common and systemd."""
+        """Return programs of grub2-common and systemd."""
         return ("grub-reboot", "grub-editenv", "systemctl")
 
     def faults(self, shell: Shell) -> list[str]:
-        """GRUB must read our entry, and be able to forget it before it boots."""
+        """Return why GRUB would not read our entry, or could not clear it before booting."""
         said = shell.run(["inspect", self.name], root=True).stdout.splitlines()
         found = []
         if "clears next_entry" not in said:
@@ -65,7 +65,10 @@ class Grub:
 
 
 def storage_faults(mount: str) -> list[str]:
-    """Return why GRUB cannot clear its choice on this mount: `findmnt -o SOURCE,FSTYPE`, a line."""
+    """Return why GRUB cannot clear `next_entry` on a mount.
+
+    `mount`: the line that `findmnt -o SOURCE,FSTYPE` prints for it.
+    """
     device, kind = (mount.split() or ["unknown"])[0], (mount.split() or ["", ""])[-1]
     if kind not in _WRITABLE or device.startswith(("/dev/mapper/", "/dev/dm-", "/dev/md")):
         where = f"/boot/grub is on {device} ({kind or 'unknown'})"
@@ -74,5 +77,5 @@ def storage_faults(mount: str) -> list[str]:
 
 
 def make_method(_: BootSpec) -> Grub:
-    """Return the method; a host file says nothing more of it."""
+    """Return the method, which has no further keys in a host file."""
     return Grub()

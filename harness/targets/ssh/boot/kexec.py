@@ -1,6 +1,6 @@
-"""kexec: from one kernel into the other without the firmware. Nothing on disk is changed.
+"""kexec: starts a kernel without the firmware. Nothing on disk is changed.
 
-Whatever ends the trial goes through the firmware, which knows the known-good kernel only.
+Every way to end the trial goes through the firmware, which starts the known-good kernel.
 """
 
 from harness.spec.host import BootSpec
@@ -20,26 +20,26 @@ kexec_start() { systemctl kexec; }
 
 
 class Kexec:
-    """Boots once by kexec: no firmware runs, and a reset brings the known-good kernel."""
+    """Boots once by kexec, without the firmware; a reset starts the known-good kernel."""
 
     name = "kexec"
 
     def programs(self) -> tuple[str, ...]:
-        """Programs of kexec-tools and systemd."""
+        """Return programs of kexec-tools and systemd."""
         return ("kexec", "systemctl")
 
     def faults(self, shell: Shell) -> list[str]:
-        """The call must not be disabled (sysctl), nor reserved to signed kernels (lockdown)."""
+        """Return faults if kexec is disabled (sysctl) or limited to signed kernels (lockdown)."""
         found = []
         disabled = shell.run(["cat", "/proc/sys/kernel/kexec_load_disabled"]).stdout.strip()
         if disabled != "0":
             found.append("kernel.kexec_load_disabled is not 0, or this kernel cannot kexec")
         lockdown = shell.run(["cat", "/sys/kernel/security/lockdown"]).stdout
         if "[none]" not in lockdown and "[" in lockdown:
-            found.append("the kernel is locked down (Secure Boot): it starts signed kernels only")
+            found.append("kernel lockdown (Secure Boot): only signed kernels can be started")
         return found
 
 
 def make_method(_: BootSpec) -> Kexec:
-    """Return the method; a host file says nothing more of it."""
+    """Return the method, which has no further keys in a host file."""
     return Kexec()

@@ -1,6 +1,6 @@
-"""systemd-boot: an entry that the firmware's variable names for one start.
+"""systemd-boot: an entry that an EFI variable selects for the next start only.
 
-The variable LoaderEntryOneShot is cleared by systemd-boot before it starts the entry, so a power
+systemd-boot clears the variable LoaderEntryOneShot before it starts the entry, so that a power
 cycle returns to the default.
 """
 
@@ -31,28 +31,28 @@ systemd_boot_start() { systemctl reboot; }
 
 
 class SystemdBoot:
-    """Boots once by an entry of systemd-boot: bootctl set-oneshot, and a reboot."""
+    """Boots once with an entry of systemd-boot: bootctl set-oneshot, then a reboot."""
 
     name = "systemd-boot"
 
     def __init__(self, folder: str):
-        """`folder`: where the partition is mounted; `bootctl --print-boot-path` says it."""
+        """`folder`: mount point of the boot partition, as of `bootctl --print-boot-path`."""
         self._folder = folder
 
     def programs(self) -> tuple[str, ...]:
-        """The package systemd-boot."""
+        """Return programs of systemd-boot."""
         return ("bootctl", "systemctl")
 
     def faults(self, shell: Shell) -> list[str]:
-        """The firmware must be EFI, and systemd-boot what it started."""
+        """Return faults if the firmware is not EFI, or systemd-boot not installed as expected."""
         if shell.run(["test", "-d", "/sys/firmware/efi/efivars"]).returncode:
-            return ["the host was not started by EFI firmware"]
+            return ["the host was not booted by EFI firmware"]
         said = shell.run(["inspect", self.name], root=True).stdout.splitlines()
         if "installed: yes" not in said:
             return ["systemd-boot is not installed; run bootctl install"]
         if f"partition: {self._folder}" not in said:
             where = next((line[11:] for line in said if line.startswith("partition: ")), "")
-            return [f"the boot partition is at {where or 'no place'}, expected at {self._folder}"]
+            return [f"the boot partition is at {where or '(none)'}, expected {self._folder}"]
         return []
 
 

@@ -31,7 +31,9 @@ def test_a_model_of_ones_own_comes_before_the_package_s(tmp_path):
 
 
 def test_an_unknown_model_names_the_known_ones():
-    with pytest.raises(InputError, match=r"no machine model 'x'; .*threadripper-3970x, .*uniform"):
+    with pytest.raises(
+        InputError, match=r"unknown machine model 'x'; .*threadripper-3970x, .*uniform"
+    ):
         load_machine("x")
 
 
@@ -67,7 +69,7 @@ def test_another_arbitration_must_be_a_known_one():
     machine = load_machine("threadripper-3970x")
     assert with_arbitration(machine, None) == machine
     assert with_arbitration(machine, "nearest-first").arbitration == "nearest-first"
-    with pytest.raises(InputError, match="'last-come'; there are: first-come, nearest-first"):
+    with pytest.raises(InputError, match="'last-come'; expected one of first-come, nearest-first"):
         with_arbitration(machine, "last-come")
 
 
@@ -81,7 +83,7 @@ def test_caches_have_as_many_lines_as_the_model_says():
 
 def test_a_cache_whose_sets_cannot_be_indexed_is_refused():
     memory = load_machine("threadripper-3970x-calibrated").memory
-    with pytest.raises(ValueError, match=r"l2_kib 500 in 8 ways has 1000 sets: .*power of two"):
+    with pytest.raises(ValueError, match=r"l2_kib 500 with 8 ways gives 1000 sets: .*power of two"):
         Memory(**{**memory.model_dump(), "l2_kib": 500})
 
 

@@ -115,19 +115,19 @@ def test_a_kernel_without_hpet_is_refused_before_any_boot(request_):
 
 
 def test_more_cpus_than_can_be_addressed_are_refused_before_any_boot(request_):
-    with pytest.raises(InputError, match="513 CPUs, at most 512"):
+    with pytest.raises(InputError, match="found 513 CPUs, expected at most 512"):
         check_kernel(replace(request_, cpus=513))
     with pytest.raises(InputError, match="256 simulated CPUs need CONFIG_X86_X2APIC=y, CONFIG_IRQ"):
         check_kernel(replace(request_, cpus=256))
 
 
 def test_an_old_qemu_is_refused_before_any_boot(tmp_path):
-    with pytest.raises(ToolError, match=r"needs QEMU 9\.2\.0 or newer .* found 7\.2\.22"):
+    with pytest.raises(ToolError, match=r"QEMU 9\.2\.0 or newer, found 7\.2\.22"):
         target(tmp_path, OldQemu()).check()
 
 
 def test_an_unknown_machine_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no machine model"):
+    with pytest.raises(InputError, match="unknown machine model"):
         target(tmp_path, machine="pdp-11")
 
 
