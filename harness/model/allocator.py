@@ -1,17 +1,17 @@
-"""The vmap allocator as an executable specification: read it to learn the design.
+"""The vmap allocator of the kernel as an executable specification.
 
-An allocation of virtual address space goes through three places:
+Virtual address space moves between these places:
 
     pool of this CPU's node ──miss──> global free space          (busy: in use)
             ^                               ^
             │ populate                      │ merge              (lazy: freed, still in some TLB)
             └───────────── purge ───────────┘
 
-Freeing only moves an area to a *lazy* set. When `lazy_max_pages` have gathered, one *purge* flushes
-every TLB once and disposes of all lazy areas: into the pools of the nodes that allocated them, or
-back into the global free space. Pools are what "Mitigate a vmap lock contention" (v3, 2 January
-2024; Linux 6.9) added: a pool hit takes no global lock. With one node there are no pools, which is
-the allocator as it was before.
+Freeing only moves an area to a *lazy* set. Once the sets have more than `lazy_max_pages`, a *purge*
+flushes all TLBs once and moves all lazy areas to the pools of the nodes that allocated them, or
+back to the global free space. The pools were added by "Mitigate a vmap lock contention" (v3, 2
+January 2024; Linux 6.9); an allocation from a pool takes no global lock. With one node there are no
+pools, as in the allocator before that series.
 
 Addresses and sizes are bytes unless a name says pages. Sources: mm/vmalloc.c of Linux 6.12 by
 function name, and the series' cover letter (message id 20240102184633.748113-1-urezki@gmail.com).
@@ -29,18 +29,21 @@ VMALLOC_START, VMALLOC_END = X86_64.vmalloc
 
 
 def decay_count(length: int, decay: float, spares_small_pools: bool) -> int:
-    """Return how many areas a pool of `length` loses in one purge, see `Rules`."""
+    """Return how many areas a pool of `length` areas loses in a purge.
+
+    `decay`, `spares_small_pools`: as in `Rules`.
+    """
     everything = length if decay and not spares_small_pools else 0
     return int(length * decay) or everything
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The design's constants, so that a what-if changes one of them.
+    """The constants of the design.
 
-    `spares_small_pools`: a pool too small for a quarter of it to be an area loses none in a purge,
-    as since Linux 6.19; before, it lost all. `merge_lazy`: freed neighbours merge while still lazy,
-    as before vmap nodes (Linux 6.1).
+    `spares_small_pools`: a pool of fewer than four areas loses none in a purge, as since Linux
+    6.19; before, it lost all. `merge_lazy`: freed neighbours merge while they are lazy, as before
+    vmap nodes (Linux 6.1).
     """
 
     nodes: int = 1  # "number of nodes = number of possible CPUs, at most 128"; 1: no pools
@@ -62,7 +65,7 @@ class VmapArea:
     __slots__ = ("end", "node", "start")
 
     def __init__(self, start: int, end: int, node: int | None):
-        """`node` is None for areas that no pool may take (outside vmalloc, or a single node)."""
+        """`node`: None for areas that never enter a pool (outside vmalloc, or a single node)."""
         self.start, self.end, self.node = start, end, node
 
     def __repr__(self) -> str:
@@ -71,24 +74,25 @@ class VmapArea:
 
 
 class VmapNode:
-    """One `struct vmap_node`: its busy areas (by address), lazy areas, and pools (by pages)."""
+    """A `struct vmap_node`: its busy areas (by address), lazy areas, and pools (by pages)."""
 
     __slots__ = ("busy", "index", "lazy", "lazy_ends", "pools")
 
     def __init__(self, index: int):
-        """Empty."""
+        """Create a node without areas."""
         self.index = index
         self.busy: dict[int, VmapArea] = {}
         self.lazy: dict[int, VmapArea] = {}
-        self.lazy_ends: dict[int, VmapArea] = {}  # kept for `merge_lazy` only
+        self.lazy_ends: dict[int, VmapArea] = {}  # for `merge_lazy` only
         self.pools: dict[int, deque[VmapArea]] = {}
 
 
 @dataclass
 class Purge:
-    """A purge under way: detached lazy areas by node, ascending; what the kernel reports of it.
+    """A purge in progress. `start`, `end`, `purged_areas`: as in the kernel's event.
 
-    `inline` is worked off by the purging task itself, then `helpers` by work items.
+    `detached`: the lazy areas of each node, ascending. `inline`: nodes that the purging task
+    processes itself; `helpers`: nodes that work items process.
     """
 
     start: int
@@ -100,16 +104,16 @@ class Purge:
     purged_areas: int = 0
 
     def order(self) -> Iterator[int]:
-        """Yield the nodes as one CPU works them off."""
+        """Yield the nodes in the order in which a single CPU processes them."""
         yield from self.inline
         yield from self.helpers
 
 
 class Allocator:
-    """The whole vmap space. Every method is one kernel function, named in its docstring."""
+    """The vmap space. Methods correspond to the kernel functions named in their docstrings."""
 
     def __init__(self, rules: Rules | None = None, space: FreeSpace | None = None):
-        """`space`: the free space to start from; by default all addresses but the first byte."""
+        """`space`: the initial free space; default: all addresses from 1."""
         self.rules = rules or Rules()
         self.space = space or FreeSpace(1, 2**64 - 1, self.rules.page_size)
         self.nodes = [VmapNode(index) for index in range(self.rules.nodes)]
@@ -125,16 +129,16 @@ class Allocator:
         return (area.end - area.start) // self._page_size
 
     def node_of(self, address: int) -> VmapNode:
-        """`addr_to_node`: "node of an address = (address / zone size) mod number of nodes"."""
+        """Return the node of an address: (address / zone size) mod nodes (`addr_to_node`)."""
         return self.nodes[address // self._zone_bytes % len(self.nodes)]
 
     def allocate(
         self, size: int, alignment: int = 1, cpu: int = 0, start: int | None = None, end: int = 0
     ) -> VmapArea | None:
-        """`alloc_vmap_area`: pool of this CPU's node first, else the lowest fit of the free space.
+        """Allocate from the pool of the CPU's node, else at the lowest fit of the free space.
 
-        Without `start` and `end` the range is all of vmalloc space. Returns None when nothing fits;
-        the kernel then purges with a full decay and tries once more.
+        As `alloc_vmap_area`. `start`, `end`: address range, default: the vmalloc space. Returns
+        None if nothing fits; the kernel then purges with a full decay and tries once more.
         """
         rules = self.rules
         if start is None:
@@ -147,20 +151,20 @@ class Allocator:
             address = self.find_free(size, alignment, start, end)
             if address is None:
                 return None
-            # Even so it is marked with the node, and will fill that node's pool ("populated on
-            # demand"): `va->flags = va_flags | vn_id`.
+            # The area is marked with the node all the same, and will later go to its pool
+            # ("populated on demand"): `va->flags = va_flags | vn_id`.
             area = VmapArea(address, address + size, owner)
         self.node_of(area.start).busy[area.start] = area
         return area
 
     def find_free(self, size: int, alignment: int, start: int, end: int) -> int | None:
-        """`__alloc_vmap_area`, under `free_vmap_area_lock`."""
+        """Return the address of the lowest fit, or None (`__alloc_vmap_area`)."""
         return self.space.allocate(size, alignment, start, end)
 
     def take_from_pool(self, node: VmapNode, size: int, alignment: int) -> VmapArea | None:
-        """`node_pool_del_va`: the newest area of exactly this size, or nothing.
+        """Take the newest area of this size from a pool, or return None (`node_pool_del_va`).
 
-        Only that one is looked at: when it is not aligned it moves to the end of the list.
+        Only that area is tried; if it is not aligned it moves to the end of the list.
         """
         pool = node.pools.get(size // self._page_size)
         if not pool:
@@ -173,10 +177,10 @@ class Allocator:
         return area
 
     def free(self, address: int) -> VmapArea:
-        """`free_vmap_area_noflush`: from busy to lazy, in the node that allocated the area.
+        """Make a busy area lazy, in the node that allocated it (`free_vmap_area_noflush`).
 
-        Returns the area; `purge_due` tells whether the kernel would now schedule a purge.
-        Raises KeyError when no busy area starts at `address`.
+        Returns the area. The kernel then schedules a purge if `purge_due`. Raises KeyError if no
+        busy area starts at `address`.
         """
         area = self.node_of(address).busy.pop(address)
         self.lazy_pages += self.pages(area)
@@ -188,23 +192,23 @@ class Allocator:
         return area
 
     def lazy_node(self, area: VmapArea) -> VmapNode:
-        """Return the node whose lazy set takes `area`: its allocator's, else its address's."""
+        """Return the node whose lazy set `area` enters: its own, or else that of its address."""
         return self.node_of(area.start) if area.node is None else self.nodes[area.node]
 
     @property
     def purge_due(self) -> bool:
-        """`lazy_max_pages`: "purge starts when lazily freed pages pass" it."""
+        """Whether more than `lazy_max_pages` pages are lazy, which starts a purge."""
         return self.lazy_pages > self.rules.lazy_max_pages
 
     def purge(self, full_decay: bool = False) -> Purge:
-        """`__purge_vmap_area_lazy` from start to end, as one CPU runs it."""
+        """Run a whole purge, as on a single CPU (`__purge_vmap_area_lazy`)."""
         purge = self.start_purge(full_decay)
         for index in purge.order():
             self.purge_node(purge, index)
         return purge
 
     def start_purge(self, full_decay: bool = False) -> Purge:
-        """Decay every node's pools, then detach its lazy areas; share the nodes out to helpers.
+        """Decay the pools and detach the lazy areas of all nodes; distribute them to helpers.
 
         "One extra worker is per a lazy_max_pages() full set minus one."
         """
@@ -223,12 +227,11 @@ class Allocator:
         return purge
 
     def decay(self, node: VmapNode, full: bool) -> None:
-        """`decay_va_pool_node`: give a quarter of each pool (or all) back to the free space.
+        """Return a quarter of each pool, or all with `full`, to the free space.
 
-        `vmap_node_shrink_scan` does it with all of every node's under memory pressure.
-
-        A quarter of up to three areas rounds to 0. Linux 6.12 counts down from there before it
-        compares, so that such a pool loses all of them; later kernels compare first.
+        As `decay_va_pool_node`; under memory pressure `vmap_node_shrink_scan` does so with all
+        pools. A quarter of up to three areas rounds to 0. Linux 6.12 decrements before it compares,
+        so that such a pool loses all areas; later kernels compare first.
         """
         decayed: list[VmapArea] = []
         for pages in sorted(node.pools):
@@ -238,11 +241,11 @@ class Allocator:
         self.reclaim(_coalesce(decayed))
 
     def decay_count(self, length: int) -> int:
-        """Return how many areas a pool of `length` loses in one purge."""
+        """Return how many areas a pool of `length` areas loses in a purge."""
         return decay_count(length, self.rules.decay, self.rules.spares_small_pools)
 
     def purge_node(self, purge: Purge, index: int) -> None:
-        """`purge_vmap_node`: fill this node's pools, and return the rest to the free space."""
+        """Move detached areas to a node's pools, the rest to the free space (`purge_vmap_node`)."""
         node, rest = self.nodes[index], []
         for area in purge.detached.pop(index):
             self.lazy_pages -= self.pages(area)
@@ -250,11 +253,14 @@ class Allocator:
             if purge.full_decay or not self.add_to_pool(node, area):
                 rest.append(area)
         if not self.rules.merge_lazy:
-            rest.reverse()  # list_add() puts each in front of the one before
+            rest.reverse()  # list_add() adds at the head
         self.reclaim(rest)
 
     def add_to_pool(self, node: VmapNode, area: VmapArea) -> bool:
-        """`node_pool_add_va`: "segregated by size, up to 256 pages"; newest in front."""
+        """Add an area to the pool of its size; return False if it is too large for one.
+
+        As `node_pool_add_va`: "segregated by size, up to 256 pages"; newest first.
+        """
         pages = self.pages(area)
         if area.node is None or pages > self.rules.pool_limit_pages:
             return False
@@ -262,12 +268,12 @@ class Allocator:
         return True
 
     def reclaim(self, areas: Iterable[VmapArea]) -> None:
-        """`reclaim_list_global`: merge into the free space in this order, under its lock."""
+        """Merge areas into the free space, in this order (`reclaim_list_global`)."""
         for area in areas:
             self.space.release(area.start, area.end)
 
     def areas(self) -> Iterator[tuple[str, VmapArea]]:
-        """Yield everything that is not free, with its state: busy, lazy or pooled."""
+        """Yield (state, area) of all areas that are not free: "busy", "lazy" or "pooled"."""
         for node in self.nodes:
             yield from (("busy", area) for area in node.busy.values())
             yield from (("lazy", area) for area in node.lazy.values())
@@ -276,7 +282,7 @@ class Allocator:
 
 
 def _merge_lazy(node: VmapNode, area: VmapArea) -> None:
-    """`merge_or_add_vmap_area` into the lazy tree of kernels before vmap nodes."""
+    """Merge an area into the lazy tree of kernels before vmap nodes (`merge_or_add_vmap_area`)."""
     start, end = area.start, area.end
     if (after := node.lazy.pop(end, None)) is not None:
         end = after.end
@@ -287,7 +293,7 @@ def _merge_lazy(node: VmapNode, area: VmapArea) -> None:
 
 
 def _coalesce(areas: list[VmapArea]) -> list[VmapArea]:
-    """Return `areas` ascending, neighbours merged (`merge_or_add_vmap_area` into `decay_root`)."""
+    """Return `areas` ascending with neighbours merged, as `decay_root` does."""
     merged: list[VmapArea] = []
     for area in sorted(areas, key=lambda area: area.start):
         if merged and merged[-1].end == area.start:

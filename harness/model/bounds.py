@@ -1,13 +1,14 @@
-"""Bounds for the simulation: asymptotic bounds, and mean-value analysis for comparison.
+"""Bounds of the simulated throughput: asymptotic bounds, and mean-value analysis for comparison.
 
 Asymptotic bounds of a closed queueing network (Lazowska et al., Quantitative System Performance,
-1984, chapter 5) hold whatever the distributions are: with N customers, think time Z and demands D,
+1984, chapter 5) hold for all distributions: with N customers, think time Z and demands D,
 
     N / (Z + N * sum(D))  <=  X  <=  min(N / (Z + sum(D)), 1 / max(D))
 
-Demands depend on who had a line last, so the upper bound takes the cheapest case (no transfer, no
-busy sibling, every allocation from a pool) and the lower one the costliest. Mean-value analysis
-(Reiser and Lavenberg, 1980) assumes exponential service; it is a second opinion, not a bound.
+Demands depend on which CPU had a cache line last, so the upper bound assumes the cheapest case (no
+transfer, no busy sibling, every allocation from a pool) and the lower one the most expensive.
+Mean-value analysis (Reiser and Lavenberg, 1980) assumes exponential service times; it is an
+estimate, not a bound.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from harness.model.timing import Design
 
 @dataclass(frozen=True)
 class ThroughputBounds:
-    """Bounds of the throughput, and exact mean-value analysis between them; pairs per second."""
+    """Bounds of the throughput, and the result of mean-value analysis, in pairs per second."""
 
     lower: float
     upper: float
@@ -28,7 +29,7 @@ class ThroughputBounds:
 
 @dataclass(frozen=True)
 class _Station:
-    """A lock, or `count` equal ones that share its visits. ns per pair: least, mean, most."""
+    """A lock, or `count` equal ones that share the visits. Demand in ns per pair: least to most."""
 
     low: float
     mean: float
@@ -39,7 +40,7 @@ class _Station:
 def predict_bounds(
     costs: PairCosts, machine: MachineCosts, design: Design, cpus: int
 ) -> ThroughputBounds:
-    """Return the bounds of `VmallocSimulation` with the same arguments."""
+    """Return the bounds of the throughput of `VmallocSimulation` with the same arguments."""
     stations = list(_stations(costs, machine, design, cpus).values())
     slow = machine.smt_factor if cpus > 1 else 1.0
     think = costs.think_ns
@@ -89,7 +90,7 @@ def _stations(
 
 def _mean_value_analysis(think: float, stations: list[_Station], customers: int) -> float:
     """Return the throughput, per ns, of exact MVA with delay `think` and queueing stations."""
-    queues = [0.0] * len(stations)  # at each of a station's equal instances
+    queues = [0.0] * len(stations)  # mean length at each of a station's `count` instances
     throughput = 0.0
     for number in range(1, customers + 1):
         stays = [s.mean * (1 + q) for s, q in zip(stations, queues, strict=True)]

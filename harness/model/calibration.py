@@ -1,9 +1,9 @@
-"""The input of predictions: what a pair of allocation and free costs on one CPU, by lock.
+"""The input of predictions: the work of an allocation and its free on one CPU, by lock.
 
-Measured on a single CPU, where nobody contends (see `harness.targets.lockprofile`): for every place
-that takes a spin lock, how often, what is done while it is held, and how many cache lines that work
-touches which an earlier holder wrote. Work is counted, not timed, so that any machine's costs can
-be put on it. Nothing here knows of more than one CPU.
+Measured on a single CPU, without contention (see `harness.targets.lockprofile`): for each place
+that takes a spin lock, how often it does, the work while it is held, and how many of the touched
+cache lines earlier holders wrote. Work is counted, not timed, so that the costs of any machine can
+be applied to it.
 """
 
 import bisect
@@ -17,26 +17,26 @@ from harness.errors import InputError
 
 FORMAT = 2
 _LINE_BITS = 6  # of an address within a cache line
-AGES = 16  # buckets: written by the lock's holder 1, 2, 3-4, 5-8 ... holds ago
+AGES = 16  # buckets of ages: lines written 1, 2, 3-4, 5-8 ... holds ago
 ZONE_LOCK = "zone->lock"
-# Functions that take a zone's lock, and no other in allocated memory. Where the compiler put one
-# of them into its caller, which takes others too, the lock's address tells.
+# Functions that take a zone's lock and no other lock in allocated memory. If the compiler inlined
+# one into a caller that takes others too, the lock's address identifies it.
 ZONE_FUNCTIONS = ("rmqueue_bulk", "free_pcppages_bulk", "free_one_page", "rmqueue_buddy")
-_RARE = 0.1  # updates of a counter in a loop
-_IMAGE = 0xFFFFFFFF80000000  # where the kernel's own code and data lie
+_RARE = 0.1  # updates of a counter per loop
+_IMAGE = 0xFFFFFFFF80000000  # start of the kernel's code and data
 _MODULES = 0xFFFFFFFFA0000000
 
 
 @dataclass(frozen=True)
 class CpuWork:
-    """Counts of what a CPU does; costs are put on them later."""
+    """Counts of a CPU's work, without costs."""
 
     instructions: float
     atomics: float
     bytes: float  # of string instructions
 
     def __add__(self, other: "CpuWork") -> "CpuWork":
-        """Return the work of both."""
+        """Return the sum of both."""
         return CpuWork(
             self.instructions + other.instructions,
             self.atomics + other.atomics,
@@ -44,18 +44,17 @@ class CpuWork:
         )
 
     def __mul__(self, factor: float) -> "CpuWork":
-        """Return the work `factor` times over."""
+        """Return the work multiplied by `factor`."""
         return CpuWork(self.instructions * factor, self.atomics * factor, self.bytes * factor)
 
 
 @dataclass(frozen=True)
 class Site:
-    """A place that takes a lock. Work and lines are means of one hold.
+    """A place that takes a lock. Work and lines are means per hold.
 
-    `lock`: symbol and offset of a static lock, ZONE_LOCK, "" for another one in allocated memory;
-    `addresses`: how
-    many different locks were taken here. `lines[i]`: lines that a holder of the same lock wrote
-    2**(i-1)+1 to 2**i holds ago; `others`: lines written earlier in any other way.
+    `lock`: symbol and offset of a static lock, ZONE_LOCK, or "" for others in allocated memory;
+    `addresses`: number of different locks that were taken here. `lines[i]`: lines that a holder of
+    the same lock wrote 2**(i-1)+1 to 2**i holds ago; `others`: lines that other code wrote.
     """
 
     caller: str
@@ -69,10 +68,10 @@ class Site:
 
 @dataclass(frozen=True)
 class CaseProfile:
-    """One case on one CPU. `work`: of one loop, all locks included.
+    """The profile of a case on one CPU. `work`: of one loop, including the holds of locks.
 
-    `atomics`: updates of global counters, by cache line: an update of either of two counters in one
-    line takes it from the CPU that updated the other. A line is named after them, `a+b`.
+    `atomics`: updates of global counters per loop, by cache line, as counters in one line contend
+    with each other. A line is named after its counters, `a+b`.
     """
 
     work: CpuWork
@@ -82,7 +81,7 @@ class CaseProfile:
 
 @dataclass(frozen=True)
 class Calibration:
-    """`cases[case][nodes]`: `nodes` is "1" or "many" (one per possible CPU)."""
+    """The profiles of a kernel: `cases[case][nodes]`, `nodes`: "1" or "many" (one per CPU)."""
 
     kernel: str
     how: str  # the command that measured it
@@ -91,7 +90,7 @@ class Calibration:
 
 
 def parse_lock_profile(text: str, system_map: str) -> Iterator[dict[str, Any]]:
-    """Yield one dict for each part of a profile, counts as they were written: see locks.c."""
+    """Yield a dict with the raw counts of each part of a profile; the format is in locks.c."""
     symbols = _Symbols(system_map)
     part: dict[str, Any] = {}
     for line in text.splitlines():
@@ -118,7 +117,7 @@ def parse_lock_profile(text: str, system_map: str) -> Iterator[dict[str, Any]]:
 
 
 def profile_of_part(part: Mapping[str, Any], loops: int) -> CaseProfile:
-    """Return a part of `parse_lock_profile` as means over `loops`, rare sites left out."""
+    """Return a part of `parse_lock_profile` as means over `loops`, without rare sites."""
     sites = []
     zones: set[int] = set()
     for (caller, _), site in part["sites"].items():
@@ -150,18 +149,18 @@ def profile_of_part(part: Mapping[str, Any], loops: int) -> CaseProfile:
 
 
 def render_calibration(calibration: Calibration) -> str:
-    """Return the calibration as JSON, which `parse_calibration` reads back."""
+    """Return the calibration as JSON for `parse_calibration`."""
     return json.dumps({"version": FORMAT, **asdict(calibration)}, indent=1) + "\n"
 
 
 def parse_calibration(text: str, name: str) -> Calibration:
-    """Return the calibration in `text`. Raises InputError that names `name`."""
+    """Return the calibration in a JSON text. Raises InputError, with `name`, if it is invalid."""
     try:
         document = json.loads(text)
         if document.get("version") != FORMAT:
             raise InputError(
                 f"{name}: calibration format {document.get('version')}, expected {FORMAT}; "
-                "measure it again with `vmapbench calibrate`"
+                "repeat the measurement with `vmapbench calibrate`"
             )
         cases = {
             case: {nodes: _profile(each) for nodes, each in settings.items()}
@@ -188,7 +187,7 @@ class _Symbols:
         self._names = [name for _, name in pairs]
 
     def at(self, address: int) -> str:
-        """Return symbol+offset; modules are one name."""
+        """Return symbol+offset; all modules have the same name."""
         if address >= _MODULES:
             return "module+0x0"
         index = bisect.bisect_right(self._addresses, address) - 1

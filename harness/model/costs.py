@@ -1,14 +1,14 @@
 """Applies a machine's costs to a calibration: the cost of each step of a pair on N CPUs.
 
-A pair is one allocation and its free. The steps are the locks that it takes, in order; what happens
-between them is `think` time. A step's cost on many CPUs has three parts:
+A pair is an allocation and its free. The steps are the locks that it takes, in order; the time
+between them is `think` time. The cost of a step on several CPUs has three parts:
 
 - its work, counted on one CPU;
-- the hand-over of the lock: one transfer of its cache line from the CPU that had it last, and one
-  more when a CPU was waiting (the queued spin lock passes the word and the waiter's own line);
-- one transfer for each line that the step touches and that another CPU wrote since this CPU last
-  was there. On one CPU these lines were counted by age in holds; with N CPUs that take turns, this
-  CPU was there about N holds ago, so younger lines are stale with probability 1 - 1/N.
+- the hand-over of the lock: a transfer of its cache line from the last holder, and a second one if
+  a CPU was waiting (the queued spin lock passes the lock word and the waiter's own line);
+- a transfer for each line that the step touches and that another CPU has written since this CPU
+  held the lock. These lines were counted on one CPU by age in holds; with N CPUs that alternate,
+  this CPU's last hold is about N holds ago, so younger lines are stale with probability 1 - 1/N.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,12 +21,12 @@ NO_WORK = CpuWork(0, 0, 0)
 
 @dataclass(frozen=True)
 class MachineCosts:
-    """Costs in ns, and how CPUs are placed; CPUs are numbered thread by thread.
+    """Costs in ns, and the topology; CPUs are numbered by thread, core, complex, die.
 
-    `transfer_ns`: a cache line from the same core, the same core complex, the same die, any other.
-    `smt_factor`: how much longer work takes while the core's other thread works, too.
-    `nearest_first`: how contended updates of one line are served (harness/model/line.py);
-    `near_locks`: that locks are as well, as test-and-set locks would be and queued ones are not.
+    `transfer_ns`: of a cache line from the same core, the same core complex, the same die, another
+    die. `smt_factor`: slowdown while the core's other thread is busy. `nearest_first`: contended
+    updates of a line are served so (harness/model/line.py); `near_locks`: locks as well, like
+    test-and-set locks and unlike queued ones.
     """
 
     name: str
@@ -50,14 +50,14 @@ class MachineCosts:
         return a // self.cpus_per_complex == b // self.cpus_per_complex
 
     def work_ns(self, work: CpuWork) -> float:
-        """Return how long one CPU takes, alone on its core."""
+        """Return the time in ns of a CPU whose core has no other busy thread."""
         plain = work.instructions - work.atomics
         return (
             plain * self.instruction_ns + work.atomics * self.atomic_ns + work.bytes * self.byte_ns
         )
 
     def transfer(self, a: int, b: int) -> float:
-        """Return what a line costs on its way from CPU `a` to CPU `b`, in ns."""
+        """Return the time in ns of transferring a cache line from CPU `a` to CPU `b`."""
         if a == b:
             return 0.0
         if self.same_core(a, b):
@@ -67,24 +67,27 @@ class MachineCosts:
         return self.transfer_ns[2 if a // self.cpus_per_die == b // self.cpus_per_die else 3]
 
     def mean_transfer_ns(self, cpus: int) -> float:
-        """Return the mean over pairs of different CPUs."""
+        """Return the mean transfer time in ns over all pairs of different CPUs."""
         others = [self.transfer(0, b) for b in range(1, cpus)]
         return sum(others) / len(others) if others else 0.0
 
 
 @dataclass(frozen=True)
 class PairStep:
-    """A lock's hold, or a counter's update. `work_ns` alone; `stale`: lines to fetch, by scope."""
+    """A hold of a lock or an update of a counter.
+
+    `work_ns`: without transfers; `lines`, `others`: as in `Site`, of one visit.
+    """
 
     work_ns: float
     lines: tuple[float, ...] = ()
     others: float = 0.0
 
     def stale(self, holds_ago: float, cpus: int) -> float:
-        """Return the lines written by another of `cpus` since this CPU was here `holds_ago`."""
+        """Return the expected number of lines that others of `cpus` wrote since `holds_ago`."""
         count, low = 0.0, 0.0
         for bucket, lines in enumerate(self.lines):
-            high = float(2**bucket)  # this bucket's lines are low < age <= high holds old
+            high = float(2**bucket)  # ages in this bucket: low < age <= high
             count += lines * min(1.0, max(0.0, (holds_ago - low) / (high - low)))
             low = high
         return count * (1 - 1 / cpus)
@@ -92,16 +95,16 @@ class PairStep:
 
 @dataclass(frozen=True)
 class PairCosts:
-    """Every step of a pair. `visits` of the busy and lazy locks per pair follow from the design."""
+    """The costs of all steps of a pair."""
 
     think_ns: float
-    find: PairStep  # free_vmap_area_lock, lowest fit
-    merge: PairStep  # free_vmap_area_lock, one purged area
+    find: PairStep  # free_vmap_area_lock: search for the lowest fit
+    merge: PairStep  # free_vmap_area_lock: per purged area
     busy_insert: PairStep
     busy_unlink: PairStep
     lazy: PairStep
     pool_take: PairStep
-    pool_add: PairStep  # one purged area
+    pool_add: PairStep  # per purged area
     counters: Mapping[str, float] = field(default_factory=dict)  # updates of a line per pair
     counter: PairStep = PairStep(0.0)
     others: Mapping[str, tuple[float, PairStep]] = field(default_factory=dict)  # visits per pair
@@ -114,7 +117,11 @@ _FREE_LOCK = "free_vmap_area_lock"
 def pair_costs(
     many: CaseProfile, single: CaseProfile, nodes: int, machine: MachineCosts
 ) -> PairCosts:
-    """Return the steps at `nodes`; `single` has the global heap's, `many` those of nodes."""
+    """Return the costs with `nodes` nodes.
+
+    `single`: profile with one node, for the steps of the global free space; `many`: profile with
+    many, for those of nodes.
+    """
     profile = single if nodes == 1 else many
     pairs = _visits(_at(profile, "free_vmap_area_noflush"))
     alloc = _at(profile, "alloc_vmap_area")
@@ -123,7 +130,7 @@ def pair_costs(
     finds = [s for s in alloc if _FREE_LOCK in s.lock]
     single_finds = [s for s in _at(single, "alloc_vmap_area") if _FREE_LOCK in s.lock]
     adds = _at(profile, "purge_vmap_node") if nodes > 1 else []
-    # A purge takes the global lock once for all its areas.
+    # A purge takes the global lock only once for all areas.
     areas = _visits(_at(single, "free_vmap_area_noflush"))
     merges = _at(single, "reclaim_list_global")
     held = sum((s.work * s.visits for s in profile.sites if not _nested(s)), NO_WORK)
@@ -146,7 +153,7 @@ def pair_costs(
 def _other_locks(
     profile: CaseProfile, pairs: float, machine: MachineCosts
 ) -> dict[str, tuple[float, PairStep]]:
-    """Return locks of the rest of the kernel that all CPUs share, by name."""
+    """Return name -> (visits per pair, step) of shared locks in the rest of the kernel."""
     found: dict[str, tuple[float, PairStep]] = {}
     for site in profile.sites:
         function, name = site.caller.split("+")[0], site.lock.split("+")[0]
@@ -160,8 +167,8 @@ def _other_locks(
     return found
 
 
-# Once a tick, by one CPU, whatever the number of CPUs; reseeding of each CPU's generator; and what
-# loading the module does once, whatever the number of loops (7.3: 1,071 page attributes).
+# Left out: work per tick, by one CPU for any number of CPUs; reseeding of each CPU's random number
+# generator; and work per load of the module, for any number of loops (7.3: 1,071 page attributes).
 _NOT_SHARED = (
     "timekeeping_advance",
     "update_wall_time",
@@ -174,7 +181,7 @@ _NOT_SHARED = (
 
 
 def _nested(site: Site) -> bool:
-    """Whether the hold is inside another that is counted already. None of the pair's own is."""
+    """Return whether the hold is within one that is already counted; no step of a pair is."""
     return site.visits < 0.0001
 
 
@@ -187,7 +194,7 @@ def _visits(sites: Iterable[Site]) -> float:
 
 
 def _step(sites: list[Site], machine: MachineCosts, per: float | None = None) -> PairStep:
-    """Return the mean hold over `sites`; with `per`, their whole work divided by that many."""
+    """Return the mean hold over `sites`; with `per`, their total work divided by `per`."""
     visits = _visits(sites)
     if not visits:
         return PairStep(0.0)

@@ -1,4 +1,4 @@
-"""Describes the first event that the model did not predict, with the state around it. Pure."""
+"""Describes the first event that the model did not predict, with the state near it. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,13 +6,13 @@ from harness.model.allocator import Allocator
 from harness.model.replay import ReplayResult
 from harness.model.trace import Allocated, Event, Freed
 
-_AROUND = 4  # events before it, areas each side
+_AROUND = 4  # number of events before it, and of areas on each side
 
 
 def describe_divergence(result: ReplayResult, events: Sequence[Event]) -> str:
-    """Return lines for a reader: what differs, the events before, the state around.
+    """Return a text with the difference, the events before it and the model's state near it.
 
-    `result` must have diverged. The state is that after the model's own answer to the event.
+    `result` must have a divergence. The state is that after the model processed the event.
     """
     divergence = result.divergence
     assert divergence is not None
@@ -20,8 +20,8 @@ def describe_divergence(result: ReplayResult, events: Sequence[Event]) -> str:
     place = f"line {where.line}, {where.time_s:.6f} s, CPU {where.cpu}"
     lines = [
         f"event {divergence.index + 1} of {len(events)} ({place}): {divergence.what}",
-        f"  the design says {divergence.expected}, the kernel did {divergence.found}",
-        "  events before, and this one:",
+        f"  the model expects {divergence.expected}, the kernel did {divergence.found}",
+        "  preceding events, and this one:",
     ]
     before = events[max(0, divergence.index - _AROUND) : divergence.index + 1]
     lines += [f"    {render_event(each)}" for each in before]
@@ -30,7 +30,7 @@ def describe_divergence(result: ReplayResult, events: Sequence[Event]) -> str:
 
 
 def describe_state(allocator: Allocator, event: Event) -> Iterator[str]:
-    """Yield what the model holds near the event's address, and the pool that would serve it."""
+    """Yield lines with the areas near the event's address, and the pool that would serve it."""
     yield f"lazy: {allocator.lazy_pages} of {allocator.rules.lazy_max_pages} pages"
     if isinstance(event, Allocated | Freed):
         yield f"around {event.address:#x}:"
@@ -44,7 +44,7 @@ def describe_state(allocator: Allocator, event: Event) -> Iterator[str]:
 
 
 def render_event(event: Event) -> str:
-    """Return an event as one line: its kind, then name=value; addresses in hexadecimal."""
+    """Return an event in one line: its kind, then name=value; addresses in hexadecimal."""
     parts = [type(event).__name__.lower()]
     for name, value in event._asdict().items():
         if name != "where":

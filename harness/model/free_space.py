@@ -1,7 +1,7 @@
-"""The global free vmap space: a tree and a sorted list of free areas, lowest fit, merge on free.
+"""The global free vmap space: a tree and a sorted list of free areas, with lowest-fit allocation.
 
-This is what `free_vmap_area_lock` protects in the kernel, the one lock that every allocation took
-before vmap nodes. Addresses and sizes are bytes. Source: mm/vmalloc.c, functions named below.
+In the kernel `free_vmap_area_lock` protects it, which every allocation took before vmap nodes.
+Addresses and sizes are bytes. Source: mm/vmalloc.c, in the functions named below.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ def align_up(address: int, alignment: int) -> int:
 
 
 class FreeSpace:
-    """Disjoint free areas that never touch: neighbours merge at once."""
+    """Disjoint free areas, of which adjacent ones are merged at once."""
 
     __slots__ = ("first", "page_size", "tree")
 
     def __init__(self, start: int, end: int, page_size: int = PAGE_SIZE):
-        """One free area [start, end), as `vmap_init_free_space` leaves it."""
+        """Start with a single free area [start, end), as `vmap_init_free_space`."""
         self.page_size = page_size
         self.tree = Tree()
         self.first: FreeArea | None = None
@@ -35,10 +35,10 @@ class FreeSpace:
             area = area.next
 
     def allocate(self, size: int, alignment: int, start: int, end: int) -> int | None:
-        """Take `size` bytes within [start, end) and return their address, None when nothing fits.
+        """Allocate `size` bytes within [start, end); return the address, None if nothing fits.
 
-        `__alloc_vmap_area`: the search length is padded for the worst case of the alignment, unless
-        that cannot matter (one page) or would fail an exact request.
+        As `__alloc_vmap_area`: the search length is padded for the worst case of the alignment,
+        unless that has no effect (one page) or would make an exact request fail.
         """
         padded = alignment > self.page_size and end - start != size
         length = size + alignment - 1 if padded else size
@@ -52,9 +52,9 @@ class FreeSpace:
         return address
 
     def take(self, start: int, end: int) -> bool:
-        """Take exactly [start, end); return False where it is not free.
+        """Allocate exactly [start, end); return False if it is not free.
 
-        For areas whose place is known from elsewhere (`pcpu_get_vm_areas` searches from the top).
+        For areas that the kernel places otherwise (`pcpu_get_vm_areas` searches from the top).
         """
         area = self.tree.root
         while area is not None:
@@ -70,7 +70,7 @@ class FreeSpace:
         return False
 
     def release(self, start: int, end: int) -> None:
-        """Give [start, end) back, merged with its neighbours (`merge_or_add_vmap_area_augment`)."""
+        """Free [start, end) and merge it with its neighbours (`merge_or_add_vmap_area_augment`)."""
         parent, side = self._link(start, end)
         if parent is None:
             before, after = None, None
@@ -92,7 +92,7 @@ class FreeSpace:
             self._insert(FreeArea(start, end), before, after, parent, side)
 
     def _find(self, size: int, length: int, alignment: int, start: int) -> FreeArea | None:
-        """`find_vmap_lowest_match`: down by largest free area, left first, else back up."""
+        """Return the lowest free area that fits, or None (`find_vmap_lowest_match`)."""
         area = self.tree.root
         while area is not None:
             left, right = area.child
@@ -109,13 +109,13 @@ class FreeSpace:
                     return area
                 right = area.child[RIGHT]
                 if right is not None and right.largest >= length and start <= area.start:
-                    start = area.start + 1  # never enter the left side again
+                    start = area.start + 1  # do not descend to the left again
                     area = right
                     break
         return None
 
     def _clip(self, area: FreeArea, start: int, end: int) -> None:
-        """Cut [start, end) out of `area` (`va_clip`): fit in full, at an edge, or at no edge."""
+        """Remove [start, end) from `area`, which shrinks, splits or disappears (`va_clip`)."""
         if area.start == start:
             if area.end == end:
                 self._unlink(area)
@@ -135,7 +135,7 @@ class FreeSpace:
     def _link(
         self, start: int, end: int, below: FreeArea | None = None
     ) -> tuple[FreeArea | None, int]:
-        """Return the parent and the side where [start, end) belongs (`find_va_links`)."""
+        """Return parent and side at which to insert [start, end) (`find_va_links`)."""
         area, parent, side = below or self.tree.root, None, LEFT
         while area is not None:
             parent = area
@@ -176,6 +176,6 @@ class FreeSpace:
 
 
 def _fits(area: FreeArea, size: int, alignment: int, start: int) -> bool:
-    """`is_within_this_va`."""
+    """Return whether an aligned range of `size` at or above `start` fits (`is_within_this_va`)."""
     address = (max(area.start, start) + alignment - 1) & -alignment
     return address + size <= area.end

@@ -1,8 +1,8 @@
 """A cache line that several CPUs contend for, served nearest first.
 
-As on the simulated machine (harness/targets/simulated/plugin/arbitration.c): those of the holder's
-core complex who waited when the line came there have it first, once each, the holder's core before
-the others; then it goes to the oldest request of all.
+As on the simulated machine (harness/targets/simulated/plugin/arbitration.c): the CPUs of the
+holder's core complex that were waiting when the line arrived there get it first, once each, the
+holder's core before others; then it goes to the oldest request.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from harness.model.costs import MachineCosts
 
 @dataclass(frozen=True)
 class LineRequest:
-    """A CPU that waits since `asked_ns`; what it will do with the line, and think after it.
+    """A CPU's request at `asked_ns`; `work_ns` with the line, then `think_ns` without it.
 
-    `stale`: other lines that it fetches then.
+    `stale`: number of other lines to fetch meanwhile.
     """
 
     asked_ns: float
@@ -25,7 +25,7 @@ class LineRequest:
 
 
 class WantedLine:
-    """The requests for one line, and since when its complex has it."""
+    """The pending requests for a line, and when it arrived in its complex."""
 
     def __init__(self, machine: MachineCosts):
         self._machine = machine
@@ -36,16 +36,16 @@ class WantedLine:
         return len(self._requests)
 
     def ask(self, request: LineRequest) -> None:
-        """Add a request; they are made in order of time."""
+        """Add a request. Requests must be added in order of time."""
         self._requests.append(request)
 
     def moves(self, owner: int, cpu: int, when_ns: float) -> None:
-        """Note that the line has gone from `owner` to `cpu` and is there at `when_ns`."""
+        """Record that the line moves from `owner` to `cpu`, where it arrives at `when_ns`."""
         if not self._machine.same_complex(owner, cpu):
             self._arrived_ns = when_ns
 
     def next(self, owner: int) -> LineRequest:
-        """Take out whose turn it is. There must be a request."""
+        """Remove and return the next request to serve. There must be one."""
         near = [
             request
             for request in self._requests
@@ -53,7 +53,7 @@ class WantedLine:
             and self._machine.same_complex(owner, request.cpu)
         ]
         chosen = min(
-            near or self._requests[:1],  # the oldest of all
+            near or self._requests[:1],  # the oldest request
             key=lambda request: not self._machine.same_core(owner, request.cpu),
         )
         self._requests.remove(chosen)

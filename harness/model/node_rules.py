@@ -1,16 +1,16 @@
 """Checks a trace of several CPUs, event by event, against the invariants and the node rules.
 
-With several CPUs the order of the events is only nearly that of what they report, so addresses
-cannot be predicted. A free is reported after it was done, and a virtual CPU may be stopped between:
-then the purge, and the next user of the area, are seen first. That can be said of the first free
-alone that a task reports after a purge. What is checked holds in every order, so that a right
-kernel breaks no rule:
+With several CPUs the order of the events may differ slightly from that of what they report, so
+addresses cannot be predicted. A free is reported after it happened, and a virtual CPU may be
+stopped in between, so that the purge and the next user of the area are reported first. This is
+possible only for the first free that a task reports after a purge. The rules hold in every
+possible order, so that a correct kernel breaks none:
 
 - an address is aligned, in its range, and no part of it is busy, or lazy without a purge since;
-- what is freed was busy;
-- a purge takes at least what was lazy before it began;
-- an area that a purge returned to the pool of a node may be used by another node only after that
-  pool decayed: per pool, no more areas than all decays so far could have released.
+- a freed area was busy;
+- a purge takes at least the areas that were lazy before it began;
+- an area that a purge returned to a node's pool is used by another node only after that pool
+  decayed: for each pool, no more areas than all decays so far could have released.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -24,7 +24,7 @@ from harness.model.trace import Allocated, Event, Freed, Purged, WorkStarted
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule that an event broke. `index`: of the event in the trace, from 0."""
+    """A violation of a rule. `index`: of the event in the trace, from 0; `what`: description."""
 
     index: int
     event: Event
@@ -45,7 +45,10 @@ class _Area:
 
 @dataclass
 class NodeRules:
-    """The state that the events imply. Feed every event of a trace, from the first one on."""
+    """Checks a trace, which must be complete from its first event on, with `run`.
+
+    `checked`: number of events checked.
+    """
 
     rules: Rules
     violations: list[Violation] = field(default_factory=list)
@@ -57,15 +60,15 @@ class NodeRules:
     _decayed: Counter[tuple[int | None, int]] = field(default_factory=Counter)
     _late_frees: Counter[int] = field(default_factory=Counter)
     _last_cpu: dict[int, int] = field(default_factory=dict)
-    _purges: int = 0  # that have ended
-    _purges_at_free: dict[int, int] = field(default_factory=dict)  # by task: when it last freed
-    # Uses of busy areas, by the address that a free may be reported late for.
+    _purges: int = 0  # number of finished purges
+    _purges_at_free: dict[int, int] = field(default_factory=dict)  # task -> `_purges` at last free
+    # Uses of busy areas, by the address whose free may be reported late.
     _unreported: dict[int, Violation] = field(default_factory=dict)
-    _lazy_at_start: int | None = None  # of the purge under way
-    _early: list[Violation] = field(default_factory=list)  # uses of lazy areas, to be explained
+    _lazy_at_start: int | None = None  # of the current purge
+    _early: list[Violation] = field(default_factory=list)  # uses of lazy areas, if no purge began
 
     def run(self, events: Iterable[Event]) -> list[Violation]:
-        """Return every violation."""
+        """Check all events of a trace; return the violations."""
         for index, event in enumerate(events):
             faults = self._check(event, index)
             self.violations += [Violation(index, event, fault) for fault in faults]
@@ -90,7 +93,7 @@ class NodeRules:
         return []
 
     def _check_early(self) -> None:
-        """A purge that begins only now, or never, explains no earlier use of a lazy area."""
+        """Report the pending uses of lazy areas, which no purge has preceded."""
         self.violations += self._early
         self._early = []
 
@@ -119,7 +122,7 @@ class NodeRules:
         return faults
 
     def _nodes_of(self, event: Allocated) -> set[int]:
-        """Return the nodes that may have served: a task may move to another CPU meanwhile."""
+        """Return the nodes that may have served it, as the task may have moved between CPUs."""
         rules = self.rules
         if rules.nodes == 1 or (event.start, event.end) != (rules.vmalloc_start, rules.vmalloc_end):
             return set()
@@ -127,16 +130,16 @@ class NodeRules:
         return {event.where.cpu % rules.nodes, before % rules.nodes}
 
     def _reuse(self, area: _Area, start: int, end: int, nodes: set[int]) -> str | None:
-        """Return what is wrong with using `area` again for [start, end)."""
+        """Return what is wrong with reusing `area` for [start, end), or None."""
         exact = (area.start, area.end) == (start, end)
         name = f"[{area.start:#x}, {area.end:#x})"
         if area.state == "busy":
-            # Its free may be reported after its purge and this allocation, by another CPU.
+            # Another CPU may report its free after its purge and this allocation.
             if not exact or self._lazy_at_start is None:
                 return f"overlaps the busy area {name}"
             self._late_frees[start] += 1
             return None
-        if area.state == "lazy":  # of a purge under way
+        if area.state == "lazy":  # taken by the current purge
             return None
         limit = self.rules.pool_limit_pages * self.rules.page_size
         pooled = area.owner is not None and area.end - area.start <= limit
@@ -144,9 +147,7 @@ class NodeRules:
             return None
         self._decayed[area.pool] -= 1
         if self._decayed[area.pool] < 0:
-            return (
-                f"takes {name} from the pool of node {area.owner}, more than ever decayed from it"
-            )
+            return f"takes {name} of the pool of node {area.owner}, from which fewer areas decayed"
         return None
 
     def _freed(self, event: Freed) -> list[str]:
@@ -161,7 +162,7 @@ class NodeRules:
         area = self._areas.get(event.address)
         if area is None or area.state != "busy":
             return [f"frees {event.address:#x}, which is not busy"]
-        if late:  # the purge before may have taken it
+        if late:  # the last purge may have taken it
             self._return(area)
         else:
             area.state = "lazy"
@@ -170,8 +171,8 @@ class NodeRules:
 
     def _purge_started(self) -> None:
         for pool, length in self._returned.items():
-            # The pool may be shorter than it looks, since what decayed before and was not used yet
-            # counts here; and one of up to three areas decays wholly, unless it is spared.
+            # The pool may be shorter, as areas that decayed before and are still unused count here;
+            # one of up to three areas decays completely, unless small pools are spared.
             small = 0 if self.rules.spares_small_pools else min(length, 3)
             self._decayed[pool] += max(length // 4, small)
         self._lazy = [area for area in self._lazy if area.state == "lazy"]
@@ -179,14 +180,14 @@ class NodeRules:
 
     def _purged(self, event: Purged) -> list[str]:
         if self._lazy_at_start is None:
-            # Not in a work item (a module's memory is freed): only its end is seen, and another
-            # CPU may have used what it had already returned.
+            # Not in a work item (a module's memory is freed): only its end is reported, and another
+            # CPU may have used areas that it had already returned.
             self._early = []
             self._purge_started()
         waiting = self._lazy_at_start or 0
         faults = []
         if event.areas < waiting:
-            faults.append(f"the purge took {event.areas} areas; {waiting} were lazy before it")
+            faults.append(f"the purge took {event.areas} areas, but {waiting} were lazy before it")
         for area in self._lazy:
             if area.state == "lazy":
                 self._return(area)

@@ -1,4 +1,4 @@
-"""Curves over CPU counts, and what-ifs: what `vmapbench predict` and the report pages show."""
+"""Predicts curves over CPU counts and sweeps of the design, for `vmapbench predict` and pages."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +15,7 @@ from harness.testmod.cases import BY_SHORT_NAME
 
 PAGE_BYTES = 4096
 PAIRS = 120_000
-"""Pairs of one simulation: several purges even at 256 CPUs, and a second or two."""
+"""Pairs per simulation: enough for several purges at 256 CPUs, and takes 1 to 2 seconds."""
 
 SWEEPS = ("decay", "nodes", "pool_limit_pages", "zone_pages", "lazy_max", "numa_local_nodes")
 
@@ -30,7 +30,7 @@ class BoundedPrediction:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Both node settings at one CPU count. `ratio`: many nodes' throughput over a single node's."""
+    """The predictions with one node and with many at a number of CPUs."""
 
     case: str
     cpus: int
@@ -39,17 +39,17 @@ class CurvePoint:
 
     @property
     def ratio(self) -> float:
-        """How many times faster the case is with nodes."""
+        """Throughput with many nodes divided by that with one."""
         return self.many.prediction.pairs_per_s / self.single.prediction.pairs_per_s
 
 
 def load_calibration(name: str = "linux-6.12") -> Calibration:
-    """Return a calibration of the package. Raises InputError for an unknown one."""
+    """Return a calibration of the package. Raises InputError if it is unknown."""
     folder = files("harness.model") / "calibrations"
     path = folder / f"{name}.json"
     if not path.is_file():
         known = ", ".join(sorted(entry.name.removesuffix(".json") for entry in folder.iterdir()))
-        raise InputError(f"no calibration {name!r}; there are: {known}")
+        raise InputError(f"unknown calibration {name!r}; expected one of {known}")
     return parse_calibration(path.read_text(encoding="utf-8"), name)
 
 
@@ -63,14 +63,15 @@ def predict_point(
     *,
     cleared: bool = False,
 ) -> BoundedPrediction:
-    """Return the prediction of one setting; `cleared`: allocated pages are, as by init_on_alloc=1.
+    """Return the prediction for one number of CPUs and design, with bounds.
 
-    Raises InputError for a case never calibrated.
+    `cleared`: allocated pages are cleared, as with init_on_alloc=1. Raises InputError if the
+    calibration lacks `case`.
     """
     profiles = calibration.cases.get(case)
     if profiles is None or case not in SIZES:
         known = ", ".join(sorted(calibration.cases))
-        raise InputError(f"case {case!r} is not calibrated; there are: {known}")
+        raise InputError(f"case {case!r} is not calibrated; expected one of {known}")
     costs = pair_costs(profiles["many"], profiles["1"], design.nodes, machine)
     if cleared:
         pages = fmean(SIZES[case]) - 1  # without the guard page
@@ -80,9 +81,9 @@ def predict_point(
 
 
 def pairs_per_loop(case: str, cpus: int, loops: int) -> float:
-    """Return how many allocations one of `loops` loops stands for, with the preparation's share.
+    """Return the mean number of allocations per loop, including those before the first loop.
 
-    A pass of some cases first makes thousands of areas (harness/testmod/cases.py).
+    Some cases first allocate thousands of areas (harness/testmod/cases.py).
     """
     row = BY_SHORT_NAME[case]
     return row.pairs + row.prepared(cpus) / loops
@@ -96,7 +97,10 @@ def predict_curve(
     pairs: int = PAIRS,
     fixed_nodes: int | None = None,
 ) -> list[CurvePoint]:
-    """Return both node settings at each of `cpus`: one, and one per CPU or `fixed_nodes`."""
+    """Return the predictions at each of `cpus`, with one node and with many.
+
+    Many is `fixed_nodes`, or by default one per CPU, at most 128.
+    """
     points = []
     for count in cpus:
         single = predict_point(calibration, machine, case, count, Design(1), pairs)
@@ -109,7 +113,7 @@ def predict_curve(
 def load_s(points: Iterable[BoundedPrediction], loops: int) -> float:
     """Return the seconds of a load that runs the cases of `points` one after the other.
 
-    `loops`: test_loop_count; each CPU has a worker, as nr_threads = CPUs gives.
+    `loops`: test_loop_count. Each CPU has one worker (nr_threads is the number of CPUs).
     """
     return sum(
         made.cpus * loops * pairs_per_loop(made.case, made.cpus, loops) / made.pairs_per_s
@@ -126,9 +130,9 @@ def predict_sweep(
     values: Sequence[float],
     pairs: int = PAIRS,
 ) -> list[tuple[float, BoundedPrediction]]:
-    """Return a point for each value of one parameter of the design, the others as they are.
+    """Return (value, prediction) for each of `values` of a parameter of the design.
 
-    Raises InputError for a parameter that is none.
+    Raises InputError if `parameter` is not one of `SWEEPS`.
     """
     if parameter not in SWEEPS:
         raise InputError(f"cannot sweep {parameter!r}; choose one of: {', '.join(SWEEPS)}")
@@ -142,5 +146,5 @@ def predict_sweep(
 
 
 def as_document(point: BoundedPrediction) -> dict[str, Any]:
-    """Return a point as plain data, for JSON."""
+    """Return a prediction as a dict for JSON."""
     return {**asdict(point.prediction), "bounds": asdict(point.bounds)}

@@ -1,12 +1,12 @@
 """The kernel's augmented red-black tree of free areas, rotation by rotation.
 
-A search for an alignment above one page looks for a length padded by it and descends by the largest
-free area below each link (`find_vmap_lowest_match`, mm/vmalloc.c). An area that is shorter than the
-padded length, yet happens to be aligned, is found only when it lies on the path of the descent. So
-the address depends on the *shape* of the tree, and a model that predicts addresses must rotate as
-lib/rbtree.c does (`__rb_insert`, `__rb_erase_augmented`, `____rb_erase_color`).
+A search with an alignment above one page pads the length by it and descends by the largest free
+area below each link (`find_vmap_lowest_match`, mm/vmalloc.c). An area that is shorter than the
+padded length but happens to be aligned is found only on the path of the descent. The address thus
+depends on the *shape* of the tree, and a model that predicts addresses must rotate exactly as
+lib/rbtree.c (`__rb_insert`, `__rb_erase_augmented`, `____rb_erase_color`).
 
-The kernel's cases for the left and the right side mirror each other; here a side is an argument.
+Where the kernel has mirrored code for the left and the right side, the side is an argument here.
 """
 
 LEFT, RIGHT = 0, 1
@@ -18,13 +18,13 @@ class FreeArea:
     __slots__ = ("child", "end", "largest", "next", "parent", "previous", "red", "start")
 
     def __init__(self, start: int, end: int):
-        """A node in no tree and in no list."""
+        """Create an unlinked node."""
         self.start, self.end = start, end
         self.child: list[FreeArea | None] = [None, None]
         self.parent: FreeArea | None = None
         self.red = True
         self.largest = end - start
-        """The kernel's `subtree_max_size`, bytes."""
+        """The largest size in this subtree, in bytes (`subtree_max_size`)."""
         self.previous: FreeArea | None = None
         self.next: FreeArea | None = None
 
@@ -33,7 +33,7 @@ class FreeArea:
 
 
 def propagate(area: FreeArea | None) -> None:
-    """Recompute `largest` from `area` upwards until nothing changes."""
+    """Recompute `largest` of `area` and its ancestors, until one does not change."""
     while area is not None:
         largest = area.end - area.start
         left, right = area.child
@@ -56,16 +56,16 @@ def _recompute(area: FreeArea) -> None:
 
 
 class Tree:
-    """A red-black tree by address. `root` may be read, never written from outside."""
+    """A red-black tree ordered by address. Treat `root` as read-only."""
 
     __slots__ = ("root",)
 
     def __init__(self) -> None:
-        """Empty."""
+        """Create an empty tree."""
         self.root: FreeArea | None = None
 
     def insert(self, area: FreeArea, parent: FreeArea | None, side: int) -> None:
-        """Link `area` as the `side` child of `parent` (where there is none) and rebalance."""
+        """Insert `area` as the missing `side` child of `parent`, and rebalance."""
         area.child[:] = None, None
         area.parent, area.red = parent, True
         area.largest = 0
@@ -77,7 +77,7 @@ class Tree:
         propagate(area)
 
     def erase(self, area: FreeArea) -> None:
-        """Unlink `area` and rebalance."""
+        """Remove `area` and rebalance."""
         left, right = area.child
         if left is None or right is None:
             lower, deficit = area.parent, self._splice_out(area, right if left is None else left)
@@ -88,7 +88,7 @@ class Tree:
             self._rebalance_after_erase(deficit)
 
     def _splice_out(self, area: FreeArea, only: FreeArea | None) -> FreeArea | None:
-        """Put the `only` child in `area`'s place; return the parent that lacks a black node."""
+        """Replace `area` by its `only` child; return the parent that now lacks a black node."""
         parent = area.parent
         self._change_child(area, only, parent)
         if only is not None:
@@ -99,7 +99,7 @@ class Tree:
     def _replace_by_successor(
         self, area: FreeArea, left: FreeArea, right: FreeArea
     ) -> tuple[FreeArea, FreeArea | None]:
-        """Return the node to propagate from, and the parent that lacks a black node."""
+        """Replace `area`; return where to propagate from, and the parent lacking a black node."""
         successor = right
         if right.child[LEFT] is None:
             parent = successor
@@ -132,7 +132,7 @@ class Tree:
             parent.child[LEFT if parent.child[LEFT] is old else RIGHT] = new
 
     def _rotate(self, upper: FreeArea, side: int) -> FreeArea:
-        """Move `upper` down to `side`; its other child takes its place and is returned."""
+        """Rotate `upper` down to `side`; return its other child, which replaces it."""
         other = 1 - side
         riser = upper.child[other]
         assert riser is not None
@@ -159,25 +159,25 @@ class Tree:
             assert grandparent is not None  # a red node is never the root
             side = LEFT if grandparent.child[LEFT] is parent else RIGHT
             uncle = grandparent.child[1 - side]
-            if uncle is not None and uncle.red:  # case 1: flip the colours, go on above
+            if uncle is not None and uncle.red:  # case 1: flip the colours, continue above
                 uncle.red = parent.red = False
                 grandparent.red = True
                 node = grandparent
                 continue
-            if parent.child[1 - side] is node:  # case 2: turn the bend into a line
+            if parent.child[1 - side] is node:  # case 2: rotate into case 3
                 parent = self._rotate(parent, side)
             self._rotate(grandparent, 1 - side)  # case 3
             parent.red, grandparent.red = False, True
             return
 
     def _rebalance_after_erase(self, parent: FreeArea) -> None:
-        """Paths through the child of `parent` that was erased are one black node short."""
+        """Rebalance `parent`, below which one side lacks a black node."""
         node: FreeArea | None = None
         while True:
             side = LEFT if parent.child[RIGHT] is not node else RIGHT
             other = 1 - side
             sibling = parent.child[other]
-            assert sibling is not None  # the sibling's side holds at least one black node more
+            assert sibling is not None  # the sibling's side has at least one more black node
             if sibling.red:  # case 1
                 self._rotate(parent, side)
                 sibling.red, parent.red = False, True
@@ -185,7 +185,7 @@ class Tree:
                 assert sibling is not None
             far, near = sibling.child[other], sibling.child[side]
             if far is None or not far.red:
-                if near is None or not near.red:  # case 2: flip, rebalance here or go on above
+                if near is None or not near.red:  # case 2: flip, rebalance here or continue above
                     sibling.red = True
                     if parent.red:
                         parent.red = False
@@ -202,7 +202,7 @@ class Tree:
 
 
 def _propagate_below(area: FreeArea | None, stop: FreeArea) -> None:
-    """As `propagate`, and not beyond `stop`, whose children are not in order yet."""
+    """Propagate, but not beyond `stop`, whose children are not linked yet."""
     while area is not None and area is not stop:
         before = area.largest
         _recompute(area)

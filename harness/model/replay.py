@@ -1,8 +1,8 @@
-"""Replays a trace on the model: every address and every count must come out as in the kernel.
+"""Replays a trace on the model and compares every address and count with the kernel's.
 
-Exact for one online CPU where no task is preempted between what it does and its event
-(docs/explanation/model.md): the order of the events is then the order of what they report. For
-several CPUs see `harness.model.node_rules`.
+This is exact with one online CPU, if no task is preempted between an operation and its event
+(docs/explanation/model.md), as events then have the order of the operations. For several CPUs see
+`harness.model.node_rules`.
 """
 
 from collections import Counter
@@ -36,7 +36,11 @@ class Divergence:
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """`predicted`: allocations whose address came out right, by case ("boot" before the first)."""
+    """The result of a replay. `allocator`: its final state.
+
+    `predicted`: number of allocations with the predicted address, by case ("boot" before the first
+    one); `events`: number of events, by case.
+    """
 
     predicted: Mapping[str, int]
     events: Mapping[str, int]
@@ -45,7 +49,7 @@ class ReplayResult:
 
     @property
     def exact(self) -> bool:
-        """Whether the whole trace came out as predicted."""
+        """Whether the whole trace was predicted."""
         return self.divergence is None
 
 
@@ -57,7 +61,7 @@ class _DivergedError(Exception):
 
 @dataclass
 class Replay:
-    """Feeds events to an allocator. `chunk_bytes`: size of a per-CPU chunk's area, 0 if unknown."""
+    """A replay on `allocator`. `chunk_bytes`: size of a per-CPU chunk's area, 0 if unknown."""
 
     allocator: Allocator
     chunk_bytes: int = 0
@@ -68,7 +72,7 @@ class Replay:
     _out_of_space: set[int] = field(default_factory=set)
 
     def run(self, events: Iterable[Event]) -> ReplayResult:
-        """Replay `events` up to the end or the first divergence."""
+        """Replay `events` until the first divergence."""
         divergence = None
         for index, event in enumerate(events):
             try:
@@ -120,9 +124,9 @@ class Replay:
         _expect("limit of lazy pages", self.allocator.rules.lazy_max_pages, event.lazy_max_pages)
 
     def _work_started(self, event: WorkStarted) -> None:
-        """A purge in a work item is seen from its start, and its helpers one by one."""
+        """Start a purge in a work item, or run one of its helpers."""
         if self.allocator.rules.merge_lazy:
-            return  # that kernel tells area by area
+            return  # that kernel has an event for each area
         if event.function == "drain_vmap_area_work" and self._purge is None:
             self._purge = self.allocator.start_purge()
             for index in self._purge.inline:
@@ -150,9 +154,9 @@ class Replay:
             purge = self.allocator.purge(full)
         for index in list(purge.detached):
             if purge.detached[index]:
-                raise _DivergedError("end of a purge", "all helpers done", f"node {index} is not")
+                raise _DivergedError("end of a purge", "all nodes done", f"node {index} not done")
         _expect("number of purged areas", purge.purged_areas, event.areas)
-        # vm_unmap_aliases() passes a range of its own, so the event's may be larger.
+        # vm_unmap_aliases() passes its own range, so the event's may be larger.
         inside = event.start <= purge.start and purge.end <= event.end
         if not inside:
             expected = f"[{purge.start:#x}, {purge.end:#x})"
@@ -168,7 +172,7 @@ class Replay:
         node.busy[event.base] = VmapArea(event.base, end, None)
 
     def _chunk_destroyed(self, event: ChunkDestroyed) -> None:
-        # pcpu_free_vm_areas() frees it with vfree's own steps: a free event follows.
+        # pcpu_free_vm_areas() frees it like vfree: a free event follows.
         _expect("per-CPU chunk", True, event.base in self.allocator.node_of(event.base).busy)
 
 

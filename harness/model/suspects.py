@@ -1,7 +1,7 @@
-"""Possible defects of a kernel, each as the specification with one rule changed.
+"""Possible defects of a kernel, each a variant of the specification with one rule changed.
 
-When a trace diverges, it is replayed on every suspect. The one that predicts the whole trace names
-the defect; otherwise the one that comes furthest is a hint.
+If a trace diverges, it is replayed on every variant. One that predicts the whole trace explains the
+defect; otherwise the one that predicts most of it is a hint.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ from harness.model.replay import Replay
 from harness.model.trace import Event
 
 Make = Callable[[Rules], Allocator]
-"""Makes the allocator of one boot."""
+"""Returns a new allocator with the rules of the traced kernel."""
 
 
 class _AddressNode(Allocator):
@@ -103,7 +103,7 @@ SUSPECTS: dict[str, Make] = {
 
 @dataclass(frozen=True)
 class Explanation:
-    """`events`: how many the suspect predicted, of `total`."""
+    """A suspected defect, whose variant predicts `events` of `total` events."""
 
     name: str
     events: int
@@ -111,7 +111,7 @@ class Explanation:
 
     @property
     def complete(self) -> bool:
-        """Whether the suspect explains the whole trace."""
+        """Whether it explains the whole trace."""
         return self.events == self.total
 
 
@@ -121,13 +121,16 @@ def explain(
     chunk_bytes: int = 0,
     suspects: Iterable[tuple[str, Make]] = tuple(SUSPECTS.items()),
 ) -> list[Explanation]:
-    """Return the suspects that predict more of `events` than the specification, best first."""
+    """Return the suspects that predict more of `events` than the specification, best first.
+
+    `rules`, `chunk_bytes`: of the traced kernel.
+    """
 
     def predicted(make: Make) -> int:
         try:
             result = Replay(make(rules), chunk_bytes).run(events)
         except (ValueError, IndexError, KeyError):
-            return 0  # this defect cannot lead to such a trace: the model itself broke down
+            return 0  # the variant failed, so this defect cannot be the cause
         return len(events) if result.divergence is None else result.divergence.index
 
     baseline = predicted(Allocator)

@@ -1,14 +1,14 @@
-"""Predicts how many CPUs share the allocator: a discrete-event simulation of locks and pools.
+"""Predicts the throughput of several CPUs by discrete-event simulation of locks and pools.
 
-Every CPU repeats a case's allocation and free. Locks are FIFO queues, and so are counters unless
-the machine serves contended lines nearest first. The events come off one heap in order of time, so
-a CPU that arrives at a FIFO is served from the moment it is free: one event per visit is enough,
-and equal runs are equal to the last bit. A line that is served nearest first has an event of its
-own whenever it is free, with an index beyond the CPUs'. Think times vary by half, as nothing on
-real CPUs is in step.
+Every CPU repeats a case's allocation and free. Locks are FIFO queues, and so are counters, unless
+the machine serves contended lines nearest first. Events are processed in order of time, so a CPU
+that arrives at a FIFO lock can be served as soon as the lock is free: one event per visit suffices,
+and runs with equal arguments give identical results. A line that is served nearest first has its
+own event whenever it becomes free, with an index after those of the CPUs. Think times vary by half,
+so that CPUs do not run in lockstep.
 
-Purges follow the design: they start when lazy pages pass lazy_max_pages, decay the pools, then fill
-them (or merge into the free space) node by node, with helpers when much is lazy.
+Purges follow the design: they start when the lazy pages exceed lazy_max_pages, decay the pools, and
+then fill them, or merge into the free space, node by node; helpers share the work if it is large.
 """
 
 import heapq
@@ -23,12 +23,15 @@ from harness.model.line import LineRequest, WantedLine
 from harness.testmod.cases import BY_SHORT_NAME, CASES, lazy_max_pages
 
 SIZES = {case.short: case.areas for case in CASES if case.areas}
-"""Pages that a case allocates, guard page included, equally often (lib/test_vmalloc.c)."""
+"""Sizes in pages, with guard page, that a case allocates equally often (lib/test_vmalloc.c)."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """What a what-if changes. `lazy_max` None: the kernel's own for this many CPUs."""
+    """The parameters of the allocator's design; see `harness.model.allocator.Rules`.
+
+    `lazy_max`: in pages; None: as in the kernel for this number of CPUs.
+    """
 
     nodes: int
     decay: float = 0.25
@@ -36,12 +39,12 @@ class Design:
     pool_limit_pages: int = 256
     zone_pages: int = 16
     lazy_max: int | None = None
-    numa_local_nodes: int = 0  # > 0: a CPU uses a node of its own group, that many groups
+    numa_local_nodes: int = 0  # > 0: number of groups; a CPU uses nodes of its group only
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Throughput of all CPUs together. `utilisation`: by lock, the mean over its instances."""
+    """The predicted throughput of all CPUs. `utilisation`: by lock, mean over its instances."""
 
     cpus: int
     nodes: int
@@ -56,7 +59,7 @@ class Prediction:
 
 @dataclass
 class _Resources:
-    """All locks, by index; a group is one lock or one per node."""
+    """All locks, by index; a group is a single lock or one per node."""
 
     free_at: list[float] = field(default_factory=list)
     owner: list[int] = field(default_factory=list)
@@ -73,16 +76,16 @@ class _Resources:
 
 
 ALLOCATION, SPREAD, OWN, ONE, COUNTER = range(5)
-"""Which lock a step takes: pool or free space, any node's, this CPU's node's, the one there is."""
+"""Which lock a step takes: of pool or free space, any node's, the CPU's node's, a single one."""
 
 _Step = tuple[int, int, float, float, float, float]
-"""Scope, first lock, work in ns, stale lines, probability, think time after in ns."""
+"""Scope, first lock, work in ns, stale lines, probability, think time afterwards in ns."""
 
 FREE, BUSY, LAZY, POOL = "free_vmap_area_lock", "busy.lock", "lazy.lock", "pool_lock"
 
 
 class VmallocSimulation:
-    """One machine running one case."""
+    """A simulation of a case on a machine."""
 
     def __init__(
         self,
@@ -93,7 +96,7 @@ class VmallocSimulation:
         case: str,
         seed: int = 1,
     ):
-        """`costs` must be those of `design.nodes`."""
+        """`costs`: for `design.nodes` nodes; `seed`: of think times and probabilities."""
         self._costs, self._design, self._cpus = costs, design, cpus
         self._case, self._random = case, random.Random(seed)  # noqa: S311  (a model's dice)
         self._transfer = [[machine.transfer(a, b) for b in range(cpus)] for a in range(cpus)]
@@ -121,17 +124,17 @@ class VmallocSimulation:
         self._lazies = [[0] * len(self._sizes) for _ in range(nodes)]
         self._node_of = [_node_of_cpu(cpu, cpus, design) for cpu in range(cpus)]
         self._lazy_pages = 0
-        self._purging = 0  # tasks of the purge under way
+        self._purging = 0  # tasks of the current purge
         self._tasks: list[list[tuple[int, list[int]]]] = [[] for _ in range(cpus)]
         self._wait_from, self._wait_to = [0.0] * cpus, [0.0] * cpus
         self._begin_measuring(0.0)
         self._program = self._steps()
-        self._holding: list[int] = [0] * cpus  # size index of the area in hand
+        self._holding: list[int] = [0] * cpus  # size index of the CPU's area
         self._zone_node = [0] * cpus  # and the node of its address
-        self._cursor = 0  # pages that the free space has given so far
+        self._cursor = 0  # pages allocated from the free space so far
 
     def run(self, pairs: int) -> Prediction:
-        """Simulate `pairs` allocations and frees, the first half of them to warm up."""
+        """Simulate `pairs` allocations and frees; measure the second half."""
         program, last = self._program, len(self._program)
         step_of, holding, sizes = [0] * self._cpus, self._holding, len(self._sizes)
         chance, advance, visit = self._random.random, heapq.heapreplace, self._visit
@@ -150,11 +153,11 @@ class VmallocSimulation:
                 step_of[cpu] = step + 1
                 after = visit(now, cpu, program[step])
                 if after == math.inf:
-                    heapq.heappop(heap)  # until its turn at a line: _serve()
+                    heapq.heappop(heap)  # _serve() resumes it
                 else:
                     advance(heap, (after, cpu))
                 continue
-            if step == last:  # the pair is done; a purge may follow, one task at a time
+            if step == last:  # the pair has ended; a purge may follow, in one task at a time
                 done += 1
                 if done == half:
                     self._begin_measuring(now)
@@ -171,10 +174,10 @@ class VmallocSimulation:
         self._hits = self._allocations = self._purges = 0
 
     def _steps(self) -> list[_Step]:
-        """Return a pair's visits: scope, lock, work, stale lines, probability, think after."""
+        """Return the steps of a pair, in order."""
         costs, cpus, nodes = self._costs, self._cpus, self._design.nodes
         own = max(1.0, cpus / nodes)  # CPUs that share a node
-        once, twice = float(cpus), 2.0 * cpus  # holds since this CPU was at a lock of all
+        once, twice = float(cpus), 2.0 * cpus  # holds of a shared lock since this CPU's last one
         steps = [
             (ALLOCATION, 0, 0.0, 0.0, 1.0),
             (
@@ -204,15 +207,12 @@ class VmallocSimulation:
         return counters + [(ONE, visits, step) for visits, step in costs.others.values()]
 
     def _visit(self, now: float, cpu: int, step: _Step) -> float:
-        """Return when `cpu` has queued for the step's lock, held it, let go, and thought.
+        """Return when `cpu` has waited for the step's lock, held it, and thought; inf if it waits
+        for a line that is served nearest first.
 
-        Infinity: it waits for a line that is served nearest first.
-
-        It arrives at `now`: nobody may book a lock for a later time, or others would queue behind
-        a CPU that has not come yet.
-
-        A hand-over takes a transfer of the lock's line, and one of the waiter's own line when a
-        CPU was waiting; a counter has no such queue.
+        The CPU arrives at `now`, and not later, or others would queue behind a CPU that has not
+        arrived yet. A hand-over takes a transfer of the lock's line, and another of the waiter's
+        own line if the CPU had to wait; counters have no queue.
         """
         scope, lock, work, stale, probability, think = step
         chance, locks = self._random.random, self._locks
@@ -250,7 +250,7 @@ class VmallocSimulation:
         return start + cost + think
 
     def _waits(self, lock: int, request: LineRequest) -> bool:
-        """Return whether the line of a counter is taken; then the CPU waits for its turn."""
+        """Return whether the line of a counter is in use; if so, queue the request."""
         line, free_at = self._lines[lock], self._locks.free_at[lock]
         if not line and free_at <= request.asked_ns:
             return False
@@ -261,7 +261,7 @@ class VmallocSimulation:
         return True
 
     def _serve(self, now: float, lock: int) -> None:
-        """Give the free line to whose turn it is, and come back when it is free again."""
+        """Serve the next request for a free line, and schedule when it is free again."""
         line, locks = self._lines[lock], self._locks
         owner = locks.owner[lock]
         request = line.next(owner)
@@ -270,7 +270,7 @@ class VmallocSimulation:
         self._waited += now - request.asked_ns
         transfer = self._transfer[owner][cpu]
         line.moves(owner, cpu, now + transfer)
-        # What a neighbour in the complex has in its cache comes from there.
+        # Lines in the cache of a CPU of the same complex are fetched from there.
         near = owner != cpu and self._near(owner, cpu)
         cost = request.work_ns + request.stale * (transfer if near else self._mean_transfer)
         cost += transfer if lock in self._counters else 2 * transfer
@@ -284,7 +284,7 @@ class VmallocSimulation:
         heapq.heappush(self._heap, (now + cost + request.think_ns, cpu))
 
     def _allocate(self, cpu: int) -> tuple[int, float, float]:
-        """Return lock, work and stale lines of the pool's or the free space's turn."""
+        """Return lock, work and stale lines of an allocation from the pool or the free space."""
         costs, size, node = self._costs, self._holding[cpu], self._node_of[cpu]
         self._allocations += 1
         pool, nodes = self._pools[node], self._design.nodes
@@ -294,16 +294,16 @@ class VmallocSimulation:
                 pool[size] -= 1
                 self._hits += 1
                 self._zone_node[cpu] = int(self._random.random() * nodes)
-                # The CPU that purged last wrote these lines, however long ago.
+                # The CPU of the last purge wrote these lines, at any time before.
                 stale = sum(costs.pool_take.lines) * (1 - 1 / self._cpus)
                 return self._pool + node, costs.pool_take.work_ns, stale
-        # The free space gives neighbours to the next CPUs, so their zone's node is the same.
+        # Successive allocations from the free space are adjacent, so they have the same zone node.
         self._zone_node[cpu] = self._cursor // self._design.zone_pages % nodes
         self._cursor += self._sizes[size]
         return self._free, costs.find.work_ns, costs.find.stale(float(self._cpus), self._cpus)
 
     def _finish_pair(self, now: float, cpu: int) -> float:
-        """Book the freed area and start a purge where one is due. Return when it goes on."""
+        """Account for the freed area and start a purge if due; return when the CPU continues."""
         size = self._holding[cpu]
         self._lazies[self._node_of[cpu]][size] += 1
         self._lazy_pages += self._sizes[size]
@@ -312,7 +312,7 @@ class VmallocSimulation:
         return now
 
     def _start_purge(self, now: float, cpu: int) -> float:
-        """`__purge_vmap_area_lazy`: decay the pools, share the nodes out."""
+        """Decay the pools and distribute the nodes (`__purge_vmap_area_lazy`); return the end."""
         self._purges += 1
         decayed = 0
         for pool in self._pools:
@@ -332,7 +332,7 @@ class VmallocSimulation:
         return now
 
     def _purge_node(self, now: float, cpu: int, node: int, lazy: list[int]) -> float:
-        """`purge_vmap_node`: fill the pools, or give the areas back to the free space."""
+        """Move areas to pools or the free space (`purge_vmap_node`); return the end."""
         back, pooled = 0, 0
         for size, count in enumerate(lazy):
             fits = self._sizes[size] <= self._design.pool_limit_pages
@@ -354,7 +354,7 @@ class VmallocSimulation:
         return now
 
     def _merge(self, now: float, cpu: int, areas: int) -> float:
-        """`reclaim_list_global`: one hold of the global lock for all of them."""
+        """Merge areas in one hold of the global lock (`reclaim_list_global`); return the end."""
         step = self._costs.merge
         stale = step.others * (1 - 1 / self._cpus) * areas
         return self._visit(now, cpu, (ONE, self._free, step.work_ns * areas, stale, 1.0, 0.0))
@@ -383,7 +383,7 @@ class VmallocSimulation:
 
 
 def _node_of_cpu(cpu: int, cpus: int, design: Design) -> int:
-    """`raw_smp_processor_id() % nr_vmap_nodes`, or within the CPU's group when nodes are local."""
+    """Return the CPU's node: cpu % nodes, or a node of its group with `numa_local_nodes`."""
     groups = design.numa_local_nodes
     if not groups:
         return cpu % design.nodes

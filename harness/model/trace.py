@@ -1,7 +1,7 @@
-"""Reads a trace of the vmalloc tracepoints, as /sys/kernel/tracing/trace prints it. Pure.
+"""Parses a trace of the vmalloc tracepoints in the format of /sys/kernel/tracing/trace. Pure.
 
-Events (include/trace/events/vmalloc.h; workqueue.h and percpu.h for what the first three leave
-open). Every event knows its line, so that a message can point at it.
+The events are declared in include/trace/events/vmalloc.h, workqueue.h and percpu.h. Each has the
+number of its line, for messages.
 """
 
 import re
@@ -15,8 +15,8 @@ BOOT_EVENTS = (
     "percpu:percpu_create_chunk",
     "percpu:percpu_destroy_chunk",
 )
-"""What `trace_event=` on the kernel command line must name: events from early boot on are needed,
-since the free space of a running system cannot be seen."""
+"""Value of `trace_event=` on the kernel command line. Events are needed from early boot on, as the
+free space of a running system cannot be read."""
 
 
 class Where(NamedTuple):
@@ -29,7 +29,7 @@ class Where(NamedTuple):
 
 
 class Allocated(NamedTuple):
-    """`alloc_vmap_area`. `failed`: nothing fitted, the address means nothing."""
+    """`alloc_vmap_area`. `failed`: nothing fitted, and `address` is undefined."""
 
     where: Where
     address: int
@@ -41,7 +41,7 @@ class Allocated(NamedTuple):
 
 
 class Freed(NamedTuple):
-    """`free_vmap_area_noflush`; the count of lazy pages includes this area."""
+    """`free_vmap_area_noflush`. `lazy_pages` includes this area."""
 
     where: Where
     address: int
@@ -59,7 +59,7 @@ class Purged(NamedTuple):
 
 
 class Reclaimed(NamedTuple):
-    """`reclaim_vmap_area`: Linux 6.1 with our patch, one area of a purge is free again."""
+    """`reclaim_vmap_area` (Linux 6.1 with our patch): a purge has freed an area."""
 
     where: Where
     start: int
@@ -74,7 +74,7 @@ class WorkStarted(NamedTuple):
 
 
 class ChunkCreated(NamedTuple):
-    """`percpu_create_chunk`: `pcpu_get_vm_areas` took space from the top, without an event."""
+    """`percpu_create_chunk`; `pcpu_get_vm_areas` allocated its space, without an event."""
 
     where: Where
     base: int
@@ -88,7 +88,7 @@ class ChunkDestroyed(NamedTuple):
 
 
 class Marked(NamedTuple):
-    """What was written to trace_marker: here begins a case."""
+    """Text written to trace_marker, which marks the begin of a case."""
 
     where: Where
     text: str
@@ -99,7 +99,7 @@ TRACEPOINTS = {
     "free_vmap_area_noflush": Freed,
     "purge_vmap_area_lazy": Purged,
 }
-"""Those of mm/vmalloc.c, which every trace of some thousand allocations has, as events."""
+"""Event types of mm/vmalloc.c, all of which occur in every trace of a few thousand allocations."""
 
 Event = (
     Allocated | Freed | Purged | Reclaimed | WorkStarted | ChunkCreated | ChunkDestroyed | Marked
@@ -108,7 +108,7 @@ Event = (
 
 @dataclass(frozen=True)
 class Trace:
-    """A parsed trace. `lost` counts events that the ring buffer dropped; `unread` quotes lines."""
+    """A parsed trace. `lost`: number of events lost in the ring buffer; `unread`: invalid lines."""
 
     events: list[Event]
     lost: int = 0
@@ -131,7 +131,7 @@ _CHUNK = re.compile(r"base_addr=(?:0x)?(\w+)")
 
 
 def parse_trace(lines: Iterable[str]) -> Trace:
-    """Return the events of `lines` in order; never raises on what a kernel printed."""
+    """Return the events in `lines`, in order. Never raises."""
     trace = Trace([])
     lost = 0
     for number, line in enumerate(lines, start=1):
@@ -209,7 +209,7 @@ _PARSERS: dict[str, Callable[[Where, str], Event | None]] = {
 
 
 class MappedArea(NamedTuple):
-    """One line of /proc/vmallocinfo; `unpurged`: freed, and awaiting a purge."""
+    """A line of /proc/vmallocinfo. `unpurged`: freed and waiting for a purge."""
 
     start: int
     end: int
@@ -221,7 +221,7 @@ _MAPPED = re.compile(r"0x([0-9a-f]{8,16})-0x([0-9a-f]{8,16})\s+\d+\s*(.*)")
 
 
 def parse_vmallocinfo(lines: Iterable[str]) -> Iterator[MappedArea]:
-    """Yield the areas; lines of another form are left out."""
+    """Yield the areas in the lines of /proc/vmallocinfo; other lines are ignored."""
     for line in lines:
         if match := _MAPPED.match(line):
             text = match[3]

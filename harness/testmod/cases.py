@@ -1,8 +1,7 @@
-"""The cases of lib/test_vmalloc.c, with all that the harness knows about each.
+"""The cases of lib/test_vmalloc.c, and what the harness knows about each.
 
-Which cases a module really has, its own .modinfo says (harness/testmod/modinfo.py); a case that has
-no row here runs and is measured where the playbook says how much memory it may take, and no model
-knows it.
+The cases that a module has are read from its .modinfo (harness/testmod/modinfo.py). A case without
+a row here can be measured if the playbook sets the memory of the guest, but has no prediction.
 """
 
 from collections.abc import Callable
@@ -10,28 +9,28 @@ from dataclasses import dataclass
 
 from harness.spec.architecture import PAGE_SIZE
 
-_PCPU_BYTES = 512  # of random size up to a quarter page: the mean
-_DEFERRED_PAGES = 16_384  # kvfree_rcu tests: what waits for a grace period, as an upper bound
-_RANDOM_PAGES = 100  # random_size_alloc_test: up to as many
+_PCPU_BYTES = 512  # mean of random sizes up to a quarter page
+_DEFERRED_PAGES = 16_384  # kvfree_rcu tests: upper bound of pages that wait for a grace period
+_RANDOM_PAGES = 100  # random_size_alloc_test: upper bound
 
 
 def lazy_max_pages(cpus: int, page_size: int = PAGE_SIZE) -> int:
-    """Return how many lazily freed pages start a purge (mm/vmalloc.c, lazy_max_pages)."""
+    """Return the number of lazily freed pages that start a purge (lazy_max_pages, mm/vmalloc.c)."""
     return cpus.bit_length() * ((32 << 20) // page_size)
 
 
 @dataclass(frozen=True)
 class LoadSize:
-    """What the memory that a case holds depends on."""
+    """The settings that determine how much memory a case holds."""
 
     cpus: int
     loops: int
-    area_pages: int  # of nr_pages and use_huge
+    area_pages: int  # by nr_pages and use_huge
     pcpu_objects: int
     page_size: int = PAGE_SIZE  # bytes
 
     def kib(self, pages: int) -> int:
-        """Return the size of so many pages."""
+        """Return the size of `pages` pages in KiB."""
         return pages * self.page_size >> 10
 
 
@@ -53,14 +52,14 @@ def _nothing_kib(_: LoadSize) -> int:
 
 @dataclass(frozen=True)
 class Case:
-    """One case of the module.
+    """A case of the module.
 
-    `mask`: its bit of run_test_mask. `held_kib`: what one worker holds at the peak.
-    `areas`: pages of address space, guard page included, that its allocations take, equally often;
-    empty where the model cannot follow the case. `pairs`: allocations with their frees in a loop,
-    `prepared`: those before the first loop, for a number of CPUs. `misaligned`: share of areas from
-    a pool that are not aligned as asked. `checks_failure`: whether it looks if an allocation failed
-    before it writes there. `calibration_loops`: of `vmapbench calibrate`.
+    `mask`: its bit of run_test_mask. `held_kib`: maximum memory of one worker in KiB. `areas`:
+    sizes of its allocations in pages, with guard page, equally often; empty if the model does not
+    support the case. `pairs`: allocations with their frees per loop; `prepared`: allocations before
+    the first loop, by number of CPUs. `misaligned`: share of areas in a pool that lack the
+    requested alignment. `may_fail`: its allocations fail on purpose; `checks_failure`: it handles
+    failed allocations. `calibration_loops`: for `vmapbench calibrate`.
     """
 
     name: str
@@ -76,7 +75,7 @@ class Case:
 
     @property
     def short(self) -> str:
-        """The name in the model's tables and options: fix_size of fix_size_alloc_test."""
+        """The name in tables and options: `fix_size` for `fix_size_alloc_test`."""
         return short_name(self.name)
 
 
@@ -88,7 +87,7 @@ def short_name(case: str) -> str:
 CASES: tuple[Case, ...] = (
     Case("fix_size_alloc_test", 1, areas=(2,), calibration_loops=20_000),
     Case(
-        "full_fit_alloc_test",  # two arrays of lazy_max_pages() single pages each
+        "full_fit_alloc_test",  # two arrays of lazy_max_pages() single pages
         2,
         lambda size: size.kib(2 * lazy_max_pages(size.cpus, size.page_size)),
         areas=(2,),
@@ -118,7 +117,7 @@ CASES: tuple[Case, ...] = (
         misaligned=9 / 23,  # 10 of 23 alignments exceed a page
         calibration_loops=10_000,
     ),
-    Case("align_shift_alloc_test", 64, may_fail=True),  # shifts past what the address space has
+    Case("align_shift_alloc_test", 64, may_fail=True),  # alignments beyond the address space
     Case(
         "pcpu_alloc_test",
         128,
@@ -127,8 +126,8 @@ CASES: tuple[Case, ...] = (
     Case("kvfree_rcu_1_arg_vmalloc_test", 256, _deferred),
     Case("kvfree_rcu_2_arg_vmalloc_test", 512, _deferred),
     Case("vm_map_ram_test", 1024, checks_failure=False),
-    Case("no_block_alloc_test", 2048, may_fail=True),  # GFP_NOWAIT without a page at hand
-    Case("vrealloc_test", 4096),  # one page, grown to four and shrunk again
+    Case("no_block_alloc_test", 2048, may_fail=True),  # GFP_NOWAIT without free pages
+    Case("vrealloc_test", 4096),  # one page, grown to four, then shrunk
 )
 
 
@@ -137,7 +136,7 @@ def _area(size: LoadSize) -> int:
 
 
 def _ring(size: LoadSize) -> int:
-    return size.kib(65 * size.area_pages)  # what a worker has handed over and nobody has freed
+    return size.kib(65 * size.area_pages)  # areas passed to another worker and not freed yet
 
 
 OWN_CASES: tuple[Case, ...] = (

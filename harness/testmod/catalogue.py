@@ -1,10 +1,9 @@
-"""The kernel-log conditions that this project knows, one row each. Data only; see `verdicts`.
+"""The catalogue of conditions in kernel logs, a row for each. Data only; see `verdicts`.
 
-A row is found where its `start` stands in a line and `rest`, a pattern, matches right behind it. A
-start stands at the begin of a message or behind punctuation ("] ", ": "), where the kernel puts it;
-one that begins with a space or a bracket is looked for anywhere. Of rows with the same start the
-first that matches counts, so the general one stands last. Lines that kernels really printed, with
-where each was seen, are in tests/unit/testmod/samples.tsv; the tests hold every row to its own.
+A row matches where a line has its `start`, followed directly by the pattern `rest`. A start has to
+be at the beginning of a message or after punctuation ("] ", ": "); one that begins with a space or
+a bracket may be anywhere. Of rows with the same start the first match counts, so general ones come
+last. Real lines for each row, with their sources, are in tests/unit/testmod/samples.tsv.
 """
 
 from enum import StrEnum
@@ -14,18 +13,19 @@ from harness.testmod.cases import CASES
 
 
 class Severity(StrEnum):
-    """What a condition means for the boot that shows it."""
+    """What a condition means for a boot."""
 
     CRASH = "crash"  # the kernel, or the thread that was in it, is dead
-    SPLAT = "splat"  # it went on, but its times cannot be trusted
-    NOTE = "note"  # worth recording; says nothing against the measurement
+    SPLAT = "splat"  # the kernel continued, but its times are not valid
+    NOTE = "note"  # recorded, without an effect on the measurement
 
 
 class Condition(NamedTuple):
-    """One row. `weak`: a mere frame ("cut here") that gives way to the line inside it.
+    """A row of the catalogue.
 
-    A report that has `excuse` (a pattern) in it is a note only. A row with `given` counts only in a
-    log that has those words.
+    `start`, `rest`: see above. `weak`: a delimiter ("cut here"), replaced by the condition within
+    its report. `excuse`: pattern; a report that contains it is only a note. `given`: text that the
+    log must contain, or the row does not apply.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Condition(NamedTuple):
 
 
 _C, _S, _N = Severity.CRASH, Severity.SPLAT, Severity.NOTE
-# These cases allocate what cannot be had, on purpose (lib/test_vmalloc.c), and the kernel says so.
+# The allocations of these cases fail on purpose (lib/test_vmalloc.c), and the kernel reports it.
 _MEANT_TO_FAIL = rf"\b(?:{'|'.join(case.name for case in CASES if case.may_fail)})\+0x"
 _BUG, _WARNING, _PANIC, _OOPS = "BUG: ", "WARNING: ", "Kernel panic - not syncing", "Oops: "
 
@@ -66,7 +66,7 @@ CONDITIONS: tuple[Condition, ...] = tuple(
         ("fatal exception: double fault", _C, "PANIC: double fault", r""),
         ("early exception", _C, "PANIC: early exception", r""),
         ("kernel stack overflow", _C, "kernel stack overflow", r" \("),
-        # Not the kernel's own word, but its thread waits there forever (module zfs, spl_panic).
+        # Not the kernel's own message, but its thread hangs there forever (module zfs, spl_panic).
         ("panic of ZFS", _C, "PANIC at ", r"\S+:\d+:\w+\(\)"),
         ("fault while exiting", _C, "Fixing recursive fault but reboot is needed!", r""),
         # Faults
@@ -102,7 +102,7 @@ CONDITIONS: tuple[Condition, ...] = tuple(
         ("oops, Alpha", _C, "Oops ", r"-?\d+\s*$"),
         ("oops, OpenRISC", _C, "Oops#: ", r"[0-9a-f]{4}"),
         ("oops, PA-RISC", _C, " Your System ate a SPARC! Gah!", r""),
-        # What all architectures' reports of a dying thread end in, whatever words stand before it.
+        # The end of the heading of an oops, which is the same on all architectures.
         ("die counter", _C, "#", r"\d{1,4}\](?::|\s|SMP|$)"),
         ("oops, other architectures", _C, "Internal error: ", r"[^\n]{0,80}\[#\d+\]"),
         ("invalid opcode", _C, "invalid opcode: ", r"[0-9a-f]{4}"),
@@ -196,7 +196,7 @@ CONDITIONS: tuple[Condition, ...] = tuple(
         ("NMI watchdog lockup", _S, "NMI watchdog: BUG: soft lockup", r""),
         ("workqueue lockup", _S, _BUG, r"workqueue lockup"),
         ("workqueue hogged", _N, "workqueue: ", r"\S+ hogged CPU for"),
-        ("hung task", _S, " blocked", r"(?: in I/O wait)? for more than \d+ seconds"),  # a task's name may hold a line's end
+        ("hung task", _S, " blocked", r"(?: in I/O wait)? for more than \d+ seconds"),  # a task's name may contain a newline
         ("hung task's lock", _S, "INFO: task ", r"[^\n]{1,64}:\d+ (?:<[^>\n]{1,40}> )?(?:is )?blocked on "),
         ("RCU stall: self-detected", _S, "INFO: rcu", r"\w* self-detected stall on CPU"),
         ("RCU stall: expedited", _S, "INFO: rcu", r"\w* detected expedited stalls"),
@@ -207,14 +207,14 @@ CONDITIONS: tuple[Condition, ...] = tuple(
         ("CSD lock stuck", _S, "csd: ", r"(?:Detected|Continued|Reappeared) non-responsive CSD lock"),
         ("irq nobody cared", _S, "irq ", r"\d+: nobody cared"),
         ("irq disabled", _S, "Disabling IRQ #", r"\d"),
-        # Firmware leaves vectors pending when CPUs come up (AMD, most boots); one costs no time.
+        # Firmware leaves vectors pending when CPUs come up (most boots on AMD); this takes no time.
         ("irq without a handler", _N, " No irq handler for ", r"(?:vector|\d+\.\d)"),
         ("NMI handler slow", _N, "INFO: NMI handler ", r"\(.{1,80}\) took too long"),
         ("NMI unknown", _S, "Uhhuh. NMI received for unknown reason", r""),
         ("NMI for a hardware error", _S, "NMI: ", r"(?:PCI system error|IOCK error) "),
         ("clocksource unstable", _S, "Marking clocksource ", r"\S+ (?:as )?unstable"),
         ("TSC unstable", _S, "Marking TSC unstable due to ", r"(?:clocksource watchdog|check_tsc_sync_source failed|KVM discovered backwards TSC)"),
-        # Said at boot of a guest or an old CPU: the kernel then takes another clock, which is right.
+        # At boot of a guest or on an old CPU: the kernel then correctly uses another clock.
         ("TSC not used", _N, "Marking TSC unstable", r"(?! due to boot parameter)"),
         ("TSC warp", _S, "TSC synchronization ", r"\[CPU#\d+ -> CPU#\d+\]:(?! passed)"),
         ("watchdog read-back delay", _N, "wd-", r"\S+-wd excessive read-back delay"),
@@ -223,14 +223,14 @@ CONDITIONS: tuple[Condition, ...] = tuple(
         ("CPU stuck at bring-up", _S, "CPU", r"\d+: (?:failed to (?:come online|start)|Stuck \?\?|died during early boot|is stuck in kernel|will not boot)"),
         ("thermal throttling", _S, "CPU", r"\d+: (?:Core|Package) temperature (?:above threshold|is above)"),
         ("machine check", _S, "Hardware Error]: ", r"(?:Machine [Cc]heck|CPU \d|TSC \d|Corrected error|Uncorrected|Deferred)"),
-        # Firmware handles even a corrected error before the kernel sees it, and stops all CPUs for that.
+        # Firmware stops all CPUs to handle even a corrected error, before the kernel reports it.
         # Without the number in braces it is the record of an earlier boot (BERT).
         ("hardware error, APEI", _S, "Hardware Error]: ", r"(?<=\}\[Hardware Error\]: )event severity: (?:corrected|recoverable|fatal)"),
         ("memory error", _S, "Memory failure: ", r"0x[0-9a-f]"),
         ("EDAC error", _S, "EDAC MC", r"\d+: \d+ [CU]E "),
         ("machine check, s390", _S, "mcck: Terminating task because of machine malfunction", r""),
         ("PCI slot frozen, powerpc", _S, "EEH: ", r"(?:Frozen PHB|Recovering PHB|Unrecoverable slot failure)"),
-        # A hypervisor that does not know a register: said at most boots of some guests.
+        # The hypervisor does not implement a register; on most boots of some guests.
         ("register unknown to the machine", _N, "unchecked MSR access error: ", r"(?:RD|WR)MSR"),
         # Memory
         ("page in a bad state", _S, _BUG, r"Bad page state"),
@@ -254,8 +254,8 @@ CONDITIONS: tuple[Condition, ...] = tuple(
         ("maple tree corrupt", _S, "BUG at ", r"\S+:\d+ \(\d+\)"),
         ("vmalloc error", _S, "vmalloc error: size ", r"\d", False, _MEANT_TO_FAIL),
         ("vmalloc allocation failure", _S, "vmalloc: allocation failure", r"", False, _MEANT_TO_FAIL),
-        # Kernels before 6.9 say it of align_shift_alloc_test, which is meant to fail, without a stack:
-        # one page and its guard, of 4, 16 or 64 KiB.
+        # By align_shift_alloc_test on purpose, without a stack before 6.9: one page and its guard
+        # page, of 4, 16 or 64 KiB.
         ("vmap space, meant to fail", _N, "vmap allocation for size ", r"(?:8192|32768|131072) failed", False, "", "Summary: align_shift_alloc_test"),
         ("vmap address space exhausted", _S, "vmap allocation for size ", r"\d+ failed"),
         ("vmalloc range exhausted", _N, "vmalloc_node_range for size ", r"\d+ failed"),
@@ -291,7 +291,7 @@ CONDITIONS: tuple[Condition, ...] = tuple(
         ("list_del corrupt", _S, "list_del corruption", r""),
         ("poison seen", _S, "Poison overwritten", r""),
         ("page poison corrupt", _S, "pagealloc: ", r"(?:memory corruption|single bit error)"),
-        # Asked for by a test, or said of a page that cannot be moved just now (memory hot-unplug, CMA).
+        # By a test, or of a page that cannot be moved at the moment (memory hot-unplug, CMA).
         ("page dumped on request", _N, "page dumped because: ", r"(?:gup_test: dump_pages\(\) test|unmovable page|migration failure|isolation failed)"),
         ("page dumped", _S, "page dumped because: ", r"\S"),
         ("debug objects", _S, "ODEBUG: ", r"(?:free|init|activate|assert_init|deactivate|destroy) "),
@@ -308,15 +308,15 @@ CONDITIONS: tuple[Condition, ...] = tuple(
         ("taint after a splat", _N, "Disabling lock debugging due to kernel taint", r""),
         ("log lost", _N, "printk: ", r"\d+ (?:printk )?messages (?:dropped|suppressed)"),
         ("log lost on a console", _N, "** ", r"\d+ printk messages dropped \*\*"),
-        # A driver's mistake that costs it a file; the stack of it takes a moment of one CPU.
+        # A bug in a driver, which then lacks a file; printing its stack takes a CPU little time.
         ("sysfs: duplicate name", _N, "cannot create duplicate filename ", r"'"),
         ("sysctl: bad table", _N, "sysctl table check failed: ", r""),
         ("unwinder off", _N, _WARNING, r"(?:WARNING: )?(?:Bad or missing|Corrupt) \.orc_unwind table"),
         ("stack recursion", _S, _WARNING, r"stack recursion on stack type"),
-        # What the rows above do not name
+        # Everything else
         ("warning", _S, _WARNING, r"(?:CPU: \d+ PID: \d+ at\b|at \S+|[^\n]{1,80}:\d+ at \S+)"),
         ("warning, other", _N, _WARNING, r"\S"),
-        # A sound card's position, printed while it plays: no fault, and it takes no time.
+        # The position of a playing sound card: not a bug, and it takes no time.
         ("ALSA: buffer position", _N, _BUG, r"pcmC\d+D\d+[pc]:"),
         ("bug, other", _S, _BUG, r"\S"),
         ("cut here", _S, "cut here ]", r"", True),
@@ -325,7 +325,7 @@ CONDITIONS: tuple[Condition, ...] = tuple(
 )
 # fmt: on
 
-# Reports of time that passed without progress. In a guest they may be the fault of its host.
+# Reports of missing progress, which in a guest may be the fault of its host.
 STALLS = frozenset(
     {
         "soft lockup",

@@ -1,7 +1,7 @@
 """Decodes the bytes of kernel logs to text with one line per record. Pure.
 
-Read are UTF-8, UTF-16 and UTF-32, gzip, JSON of `dmesg -J` and `journalctl -o json`, and mail in
-quoted-printable. A record of JSON becomes the line that syslog would make of it.
+Supported are UTF-8, UTF-16, UTF-32, gzip, JSON of `dmesg -J` and `journalctl -o json`, and
+quoted-printable mail. A JSON record becomes a line in the format of syslog.
 """
 
 import codecs
@@ -16,10 +16,10 @@ from typing import Any
 
 from harness.errors import InputError
 
-TEXT_BYTES = 1 << 29  # of one log; a day of a chatty console has some ten million
-_PIECE_BYTES = 1 << 20  # unpacked at once
+TEXT_BYTES = 1 << 29  # limit per log; a verbose console prints about ten million bytes a day
+_PIECE_BYTES = 1 << 20  # decompressed at once
 _LINE_CHARACTERS = 8_192  # the kernel's longest line has 2,048 (PRINTK_MESSAGE_MAX)
-_BOMS = (  # that of UTF-32 begins with that of UTF-16
+_BOMS = (  # UTF-32 first, as its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -44,9 +44,9 @@ _LEVELS = {
 
 
 def decode_log(data: bytes) -> tuple[str, list[str]]:
-    """Return the lines of a kernel log in `data`, and what was left out of them, a sentence each.
+    """Return the text of a kernel log, and remarks on parts that were left out.
 
-    Raises InputError where it is larger than `TEXT_BYTES`, packed or not.
+    Raises InputError if it is larger than `TEXT_BYTES`, compressed or not.
     """
     _check_size(data)
     data, remarks = _unpack(data)
@@ -65,7 +65,7 @@ def _check_size(data: bytes | bytearray) -> None:
 
 
 def _unpack(data: bytes) -> tuple[bytes, list[str]]:
-    """Return what is in `data` where that is gzip, and what is wrong with it, a sentence each."""
+    """Return `data`, decompressed if it is gzip, and remarks on damage."""
     if not data.startswith(b"\x1f\x8b"):
         return data, []
     unpacked, remarks = bytearray(), list[str]()
@@ -76,7 +76,7 @@ def _unpack(data: bytes) -> tuple[bytes, list[str]]:
         except (EOFError, OSError, zlib.error) as error:
             if not unpacked:
                 raise InputError(f"damaged gzip: {error}") from error
-            remarks.append(f"the gzip file is damaged; the part before was read: {error}")
+            remarks.append(f"the gzip file is damaged; only the part before was read: {error}")
     _check_size(unpacked)
     return bytes(unpacked), remarks
 
@@ -89,7 +89,7 @@ def _decode(data: bytes) -> str:
 
 
 def _json_lines(text: str) -> Iterator[str]:
-    """Yield a line for each record, and what is no JSON as it is: a log may be cut anywhere."""
+    """Yield a line for each JSON record; other text, as of a truncated log, is unchanged."""
     decoder, at = json.JSONDecoder(), 0
     while True:
         between = _JSON_BETWEEN.match(text, at)
@@ -109,9 +109,9 @@ def _json_lines(text: str) -> Iterator[str]:
 
 
 def _record_lines(record: dict[str, Any]) -> Iterator[str]:
-    """Return the lines of one record of `dmesg -J` or of a journal."""
+    """Return the lines of a record of `dmesg -J` or a journal."""
     message = record.get("msg", record.get("MESSAGE"))
-    if isinstance(message, list):  # bytes, where a journal's message is no plain text
+    if isinstance(message, list):  # bytes, if a journal's message is not plain text
         message = bytes(b for b in message if isinstance(b, int) and 0 <= b < 256).decode(
             errors="replace"
         )
@@ -138,11 +138,11 @@ def _with_bounded_lines(text: str) -> tuple[str, list[str]]:
         if len(line) > _LINE_CHARACTERS:
             remarks.append(
                 f"line {number + 1} has {len(line):,} characters, "
-                f"the first {_LINE_CHARACTERS:,} were read"
+                f"only the first {_LINE_CHARACTERS:,} were read"
             )
             lines[number] = line[:_LINE_CHARACTERS]
     if not remarks:
         return text, []
     if len(remarks) > 3:
-        remarks = [*remarks[:3], f"and {len(remarks) - 3:,} more lines as long"]
+        remarks = [*remarks[:3], f"and {len(remarks) - 3:,} more lines of such length"]
     return "\n".join(lines), remarks

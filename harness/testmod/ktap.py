@@ -1,7 +1,7 @@
-"""Reads KTAP (Documentation/dev-tools/ktap.rst) out of a kernel log. Pure; never raises on a log.
+"""Parses KTAP (Documentation/dev-tools/ktap.rst) in a kernel log. Pure; never raises on a log.
 
-A subtest's lines are indented deeper than its parent's result, or quoted once more by "# " as
-kselftest does with what its tests print; the parent's result comes after them:
+The lines of a subtest are indented deeper than its parent's result, or prefixed by another "# ", as
+kselftest does with the output of its tests; the parent's result follows them:
 
     KTAP version 1
     1..1
@@ -22,18 +22,18 @@ from harness.testmod.prefix import split_prefix, strip_colour
 
 
 class KtapStatus(StrEnum):
-    """What became of one test."""
+    """The result of a test."""
 
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
-    TODO = "todo"  # expected to fail: says nothing against the kernel, whatever it did
-    MISSING = "missing"  # planned, or begun by subtests, and no result came
+    TODO = "todo"  # expected to fail; any result is fine
+    MISSING = "missing"  # planned, or begun by subtests, without a result
 
 
 @dataclass(frozen=True, slots=True)
 class KtapResult:
-    """One test. `reason`: the words behind SKIP or TODO; `planned`: its plan, None without one."""
+    """A test. `reason`: text after SKIP or TODO; `planned`: number of planned subtests, or None."""
 
     number: int
     name: str
@@ -43,7 +43,7 @@ class KtapResult:
     subtests: tuple["KtapResult", ...] = ()
 
     def walk(self) -> Iterator["KtapResult"]:
-        """Yield this test and all below it, parents first."""
+        """Yield this test and all its subtests, parents first."""
         stack = [self]
         while stack:
             result = stack.pop()
@@ -52,7 +52,7 @@ class KtapResult:
 
     @property
     def bad(self) -> bool:
-        """Whether this test or one below failed or is missing."""
+        """Whether this test or one of its subtests failed or is missing."""
         return any(item.status in (KtapStatus.FAILED, KtapStatus.MISSING) for item in self.walk())
 
 
@@ -64,11 +64,11 @@ _RESULT = re.compile(
 )
 _PLAN = re.compile(r"1\.\.(\d{1,9})\s*(?:#|\Z)")
 _SUBTEST = re.compile(r"# Subtest: ?([^\n]{0,500})")
-# The begin of most lines that are results, read without asking the grammar of prefixes.
+# The beginning of most result lines, to avoid parsing their prefix.
 _STAMPED = re.compile(r"(?:\[ {0,12}\d{1,10}\.\d{1,9}\] ?)?( *+)(?=(?:not )?ok \d)")
-_DEPTH = 64  # deeper nesting is noise
-_RESULTS = 200_000  # of one log; all of the kernel's KUnit tests together have some 20,000
-_MISSING = 1_000  # of one log: of a plan of billions, so many missing tests are listed
+_DEPTH = 64  # deeper nesting is ignored
+_RESULTS = 200_000  # limit per log; all of the kernel's KUnit tests have about 20,000
+_MISSING = 1_000  # limit of listed missing tests per log
 _LINE_CHARACTERS = 1_500
 
 _Indent = tuple[int, int]  # of quotes ("# "), of columns
@@ -83,14 +83,14 @@ class _Level:
 
 
 class _Document:
-    """What is open of a KTAP document, and how many missing tests may yet be listed."""
+    """The open levels of a KTAP document, and how many more missing tests may be listed."""
 
     def __init__(self) -> None:
         self.levels: list[_Level] = []
         self._missing = _MISSING
 
     def take(self, indent: _Indent, body: str) -> None:
-        """Take a line below the outermost version line; `body` is one of those of `_BODY`."""
+        """Process a line after the outermost version line; `body`: matches `_BODY`."""
         if body[0] in "KT":
             self._enter(indent)
         elif not self._has_begun(indent[0]):
@@ -105,7 +105,7 @@ class _Document:
             self._enter(indent).title = title[1].strip()
 
     def close(self) -> tuple[KtapResult, ...]:
-        """End all levels and return the outermost one's tests."""
+        """Close all levels and return the top-level tests."""
         if not self.levels:
             return ()
         below = self._close_below((-1, -1))
@@ -114,19 +114,19 @@ class _Document:
         return self._whole(self.levels.pop())
 
     def _has_begun(self, quotes: int) -> bool:
-        """Return whether anything has begun at that depth of quotes; mostly the last level has."""
+        """Return whether there is a level with this number of quotes; often it is the last."""
         levels = self.levels
         return quotes == levels[-1].indent[0] or any(quotes == each.indent[0] for each in levels)
 
     def _enter(self, indent: _Indent) -> _Level:
-        """Return the level of `indent`, opened when it is deeper than the last one."""
+        """Return the level of `indent`; open it if it is deeper than the last one."""
         levels = self.levels
         if not levels or (indent > levels[-1].indent and len(levels) < _DEPTH):
             levels.append(_Level(indent))
         return levels[-1]
 
     def _close_below(self, indent: _Indent) -> _Level | None:
-        """End the levels deeper than `indent` and return the outermost one of them."""
+        """Close the levels deeper than `indent` and return the outermost of them."""
         below = None
         while len(self.levels) > 1 and self.levels[-1].indent > indent:
             if below:
@@ -146,7 +146,7 @@ class _Document:
         )
 
     def _without_result(self, parent: _Level, below: _Level) -> KtapResult:
-        """Return the test whose subtests came and whose own result did not."""
+        """Return the test of subtests whose parent has no result."""
         return KtapResult(
             number=parent.results[-1].number + 1 if parent.results else 1,
             name=below.title,
@@ -156,7 +156,7 @@ class _Document:
         )
 
     def _whole(self, level: _Level) -> tuple[KtapResult, ...]:
-        """Return the results, and after them the tests of the plan that have none."""
+        """Return the results, followed by planned tests without a result."""
         seen = {result.number for result in level.results}
         planned = level.planned or 0
         left = planned - sum(1 for number in seen if 1 <= number <= planned)
@@ -176,9 +176,8 @@ class _Document:
 def parse_ktap(text: str) -> tuple[KtapResult, ...]:
     """Return the top-level tests of all KTAP documents in `text`, in order, with their subtests.
 
-    Lines count from the first version line on. A new version line at the outermost level begins
-    another document. Other lines of the kernel, in between, do not matter. Of more than 200,000
-    lines of results the others are one missing test that says so.
+    A document begins at a version line of the outermost level. Other lines of the kernel in between
+    are ignored. After 200,000 lines of results parsing stops, with a missing test that says so.
     """
     begin = text.find("TAP version ")
     if begin < 0:
@@ -187,7 +186,7 @@ def parse_ktap(text: str) -> tuple[KtapResult, ...]:
     document = _Document()
     for number, (indent, body) in enumerate(_ktap_lines(strip_colour(text), begin)):
         if number == _RESULTS:
-            message = f"more than {_RESULTS:,} lines of KTAP: the others were not read"
+            message = f"more than {_RESULTS:,} lines of KTAP: the rest was not read"
             return (*top, *document.close(), KtapResult(0, message, KtapStatus.MISSING))
         begins = body[0] in "KT"  # of a version line
         if begins and document.levels and indent <= document.levels[0].indent:
@@ -200,7 +199,7 @@ def parse_ktap(text: str) -> tuple[KtapResult, ...]:
 
 
 def _ktap_lines(text: str, at: int) -> Iterator[tuple[_Indent, str]]:
-    """Yield (indentation, text without it) of the lines from `at` on that may be KTAP."""
+    """Yield (indentation, text after it) of possible KTAP lines from position `at` on."""
     at = text.rfind("\n", 0, at) + 1
     while match := _TOKEN.search(text, at):
         begin = text.rfind("\n", at, match.start()) + 1 or at

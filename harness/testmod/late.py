@@ -2,15 +2,15 @@
 
 from harness.testmod.prefix import record_of
 
-_START = "Linux version "  # the first words of a kernel
+_START = "Linux version "  # in the first line of a kernel
 
 
 def late_lines(log: str, console: str) -> str:
-    """Return what `console` has behind the last of its lines that `log` has too.
+    """Return the lines of `console` after the last one that is also in `log`.
 
-    A stamp makes a line unlike all others, and a console shows the lines in the log's order, so
-    nothing is returned that `log` has. What a kernel says that starts later is left out, and so is
-    a console that shows a start and no line of this log.
+    Time stamps make lines unique, and a console has the order of the log, so that no returned line
+    is in `log`. Lines of a kernel that starts later are left out, as is a console with the start of
+    a kernel and no line of this log.
     """
     logged = {record_of(line) for line in log.splitlines()}
     late: list[str] = []
@@ -29,7 +29,7 @@ def late_lines(log: str, console: str) -> str:
 
 
 def add_late_lines(log: str, console: str, source: str = "console") -> str:
-    """Return `log` and, behind a mark of ours, the late lines of `console`."""
+    """Return `log` with the late lines of `console` appended after a marker line."""
     late = late_lines(log, console)
     if not late.strip():
         return log

@@ -1,4 +1,4 @@
-"""Reads the times of single calls printed by vmapbench_cases. Pure; never raises on a log."""
+"""Parses the latencies of calls that vmapbench_cases prints. Pure; never raises on a log."""
 
 import re
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ _LINE = re.compile(
 
 
 def parse_latencies(text: str) -> list[dict[str, Any]]:
-    """Return case, call, calls, and the times in ns that 50, 99, 99.9 and 100 % did not exceed.
+    """Return a dict per case and call: `case`, `call`, `calls`, and those of `PERCENTILES` in ns.
 
-    Of a case that several loads ran the last one counts. What contradicts itself is left out.
+    If several loads ran a case, the last one counts. Inconsistent lines are left out.
     """
     found = {}
     for line in _LINE.finditer(strip_colour(text)):
@@ -32,7 +32,7 @@ def parse_latencies(text: str) -> list[dict[str, Any]]:
 
 
 def missing_latencies(latencies: Sequence[dict[str, Any]], workload: Workload) -> list[str]:
-    """Return what a load that times its calls should have said and did not, a sentence each."""
+    """Return a sentence for each latency that a load with `time_calls` should have and has not."""
     if not workload.parameters.get(TIME_CALLS):
         return []
     calls = {(row["case"], row["call"]): row["calls"] for row in latencies}
@@ -44,7 +44,7 @@ def missing_latencies(latencies: Sequence[dict[str, Any]], workload: Workload) -
         if (case, call) not in calls
     ]
     return faults + [
-        f"latency of {case} {call} is of {count} calls, not {asked}"
+        f"latency of {case} {call} is of {count} calls, expected {asked}"
         for (case, call), count in calls.items()
         if case not in workload.cases or (call == "alloc" and count != asked)
     ]

@@ -1,9 +1,8 @@
-"""Finds the runs of test_vmalloc in a kernel log of any shape. Pure; never raises on a log.
+"""Finds the runs of test_vmalloc in a kernel log of any format. Pure; never raises on a log.
 
-The module prints, for each worker in turn, a summary per case and then the worker's total
-(lib/test_vmalloc.c, do_concurrent_test), so a total closes the summaries that came before it.
-Prefixes (time stamps, levels, journal, CRLF, colour) and other drivers' lines do not matter: only
-the module's own words are looked for, wherever they stand.
+For each worker in turn the module prints a summary per case and then the worker's total
+(do_concurrent_test, lib/test_vmalloc.c), so a total belongs to the summaries before it. Prefixes
+(time stamps, levels, journal, CRLF, colour) and lines of other drivers are ignored.
 """
 
 import functools
@@ -19,7 +18,7 @@ from harness.testmod.rejoin import HEADS, SUMMARY, TOTAL, rejoin_lines
 
 @dataclass(frozen=True)
 class WorkerTotal:
-    """A worker's whole test; `unit` "cycles" of its CPU's time stamp counter, or "nsecs"."""
+    """The duration of a worker's test. `unit`: "cycles" of the time stamp counter, or "nsecs"."""
 
     worker: int
     value: int
@@ -28,9 +27,9 @@ class WorkerTotal:
 
 @dataclass(frozen=True)
 class ModuleLog:
-    """One run of the module, as far as the log has it.
+    """A run of the module, possibly truncated.
 
-    `not_understood`: lines that begin as the module's and do not go on so, the first ten.
+    `not_understood`: the first ten lines that begin like the module's and then differ.
     """
 
     summaries: tuple[Sample, ...] = ()
@@ -44,10 +43,10 @@ class ModuleLog:
         return tuple(dict.fromkeys(summary.case for summary in self.summaries))
 
 
-# One pattern for all lines, so that a log is scanned once. Numbers are bounded: a hostile log
-# shall not make the parser build a huge integer. A kernel's first line ends the run before it.
-# The counts stay in one piece, since most lines of a run have the same.
-# Each alternative begins with a letter, outside of groups: that is what makes the search quick.
+# One pattern for all lines, so that a log is scanned once. Numbers have limited length, as the log
+# is untrusted. A kernel's first line ends the run before it. The counts are one group, as most
+# lines of a run have the same. Each alternative begins with a letter outside of groups, which makes
+# the search fast.
 _LINE = re.compile(
     rf"{SUMMARY}|{TOTAL}"
     r"|Failed to start (\d{1,5}) kthread"
@@ -60,10 +59,10 @@ _NOT_UNDERSTOOD = 10
 
 
 def parse_log(text: str) -> list[ModuleLog]:
-    """Return the runs of the module that `text` has, in order; a cut-off one as far as it goes.
+    """Return the runs of the module in `text`, in order; truncated ones are incomplete.
 
-    A new run begins where a kernel boots, a worker comes that the run has had already, a case comes
-    twice for one worker or with other loops, or a worker fails to start after others have reported.
+    A new run begins when a kernel boots, a worker or a worker's case is repeated, a case has other
+    loops, or a worker fails to start after others have reported.
     """
     text = strip_colour(text)
     runs = _runs(text)
@@ -97,14 +96,14 @@ class _Run:
         self._totals: dict[int, WorkerTotal] = {}
         self._unstarted: list[int] = []
         self._broken: list[str] = []
-        # What came since the last total, whose worker is not known yet: summaries (case, counts,
-        # avg), their repeat and loops, and lines that were not understood.
+        # Since the last total, of a worker that is not known yet: summaries (case, counts, avg),
+        # their repeat and loops, and lines that do not match.
         self._open: dict[str, tuple[str, str, str]] = {}
         self._counts = ""
         self._open_broken: list[str] = []
 
     def takes(self, line: re.Match[str]) -> bool:
-        """Take `line`, unless it can only belong to another run."""
+        """Process `line`; return False if it belongs to another run."""
         kind = line.lastindex
         if kind == _SUMMARY:
             case, counts, repeat_loops, avg_us = line.groups()[:4]
@@ -120,7 +119,7 @@ class _Run:
             self._totals[worker] = WorkerTotal(worker, value, unit)
         elif kind not in (_UNSTARTED, _BOOT):
             self._take_broken(line[0])
-        elif kind == _BOOT or self._totals or self._open:  # a boot says nothing more
+        elif kind == _BOOT or self._totals or self._open:  # a boot has no further data
             return False
         else:
             self._unstarted.append(int(line[_UNSTARTED]))
@@ -130,7 +129,7 @@ class _Run:
         if len(self._open_broken) < _NOT_UNDERSTOOD:
             self._open_broken.append(line.strip())
         total = _BROKEN_TOTAL.match(line)
-        if total:  # it ends a worker all the same
+        if total:  # it still ends a worker
             self._assign(int(total[1]) if total[1] else self._next_worker())
 
     def split(self, line: re.Match[str]) -> "_Run":
@@ -143,7 +142,7 @@ class _Run:
         return following
 
     def close(self) -> None:
-        """Give summaries without a total to the worker that would have come next."""
+        """Assign summaries without a total to the next worker."""
         self._assign(self._next_worker())
 
     def _next_worker(self) -> int:
@@ -171,7 +170,7 @@ class _Run:
 
 
 def missing_lines(log: ModuleLog, nr_threads: int, cases: Sequence[str]) -> list[str]:
-    """Return what a complete run would have and `log` has not, a sentence each; [] is complete."""
+    """Return a sentence for each part of a complete run that `log` lacks; [] if complete."""
     faults = [f"worker {worker} could not be started" for worker in log.failed_workers]
     faults += [
         f"not understood (broken by another line, or of another version of the module): {line}"
@@ -196,7 +195,7 @@ def missing_lines(log: ModuleLog, nr_threads: int, cases: Sequence[str]) -> list
 
 
 def missing_without_workload(log: ModuleLog) -> list[str]:
-    """Return what is missing judging by the log alone: all workers have the same cases."""
+    """Return what is missing if all workers ran the cases of the log; see `missing_lines`."""
     workers = [total.worker for total in log.totals] + [item.worker for item in log.summaries]
     return missing_lines(log, max(workers, default=-1) + 1, log.cases)
 
@@ -205,9 +204,9 @@ _MAY_FAIL = frozenset(case.name for case in CASES if case.may_fail)
 
 
 def unexpected_failures(summaries: Iterable[Sample]) -> list[str]:
-    """Return a sentence for each case and worker that failed and was not meant to.
+    """Return a sentence for each case and worker with unexpected failures.
 
-    A module that counts expected failures apart (`xfailed`, since 6.15) says itself which they are.
+    Since 6.15 the module counts expected failures separately (`xfailed`).
     """
     return [
         f"worker {item.worker}: {item.case} failed {item.failed} of {item.repeat} passes"

@@ -1,6 +1,6 @@
-"""Reads the .modinfo of a test_vmalloc.ko: parameters, their defaults and cases.
+"""Reads parameters, their defaults and cases from a built module.
 
-Never a list in this code: newer kernels have more cases and more parameters.
+There is no fixed list of them, as newer kernels have more cases and parameters.
 """
 
 import io
@@ -17,7 +17,7 @@ from harness.errors import InputError
 
 @dataclass(frozen=True)
 class Parameter:
-    """One `module_param`. `type`: the kernel's name of it (int, bool, uint, charp ...)."""
+    """A parameter of a module. `type`: as in `module_param` (int, bool, uint, charp ...)."""
 
     name: str
     type: str
@@ -26,10 +26,9 @@ class Parameter:
 
 @dataclass(frozen=True)
 class ModuleInfo:
-    """What a module says of itself. `cases`: log name -> bit of run_test_mask, in bit order.
+    """Parameters and cases of a module. `cases`: name -> bit of run_test_mask, in bit order.
 
-    `defaults`: the values that its int and bool parameters are initialised with, where the file
-    has its symbols.
+    `defaults`: initial values of int and bool parameters, if the file has a symbol table.
     """
 
     name: str
@@ -39,22 +38,22 @@ class ModuleInfo:
 
 
 _MODINFO_BYTES = 1 << 20  # that of test_vmalloc has 2 KB
-_DATA_BYTES = 1 << 20  # its .data has some hundred bytes
-_SIZES = {"int": 4, "uint": 4, "bool": 1}  # of the types that it uses, in bytes
-_SECTIONS = 0xFF00  # SHN_LORESERVE: more need an extension of the format
+_DATA_BYTES = 1 << 20  # its .data has a few hundred bytes
+_SIZES = {"int": 4, "uint": 4, "bool": 1}  # in bytes
+_SECTIONS = 0xFF00  # SHN_LORESERVE; more need an extension of the format
 # "id: 16,   name: fix_align_alloc_test" in the description of run_test_mask
 _CASE = re.compile(r"id:\s*(\d{1,10}),\s*name:\s*(\w+)")
 
 
 def parse_modinfo(data: bytes) -> ModuleInfo:
-    """Return what the module in `data` (the bytes of a .ko) says of itself.
+    """Return parameters and cases of the module in `data` (the bytes of a .ko file).
 
-    Raises InputError where it is no ELF file or has no .modinfo section.
+    Raises InputError if it is not an ELF file or has no .modinfo section.
     """
     try:
         elf = ELFFile(io.BytesIO(data))
         text = _modinfo_bytes(elf).decode(errors="replace")
-    except Exception as error:  # damaged bytes make pyelftools raise errors of many kinds
+    except Exception as error:  # pyelftools raises many types of exceptions for damaged files
         raise InputError(f"not a kernel module: {error}") from error
     if not text:
         raise InputError("not a kernel module: it has no .modinfo section")
@@ -63,9 +62,9 @@ def parse_modinfo(data: bytes) -> ModuleInfo:
 
 
 def _defaults(elf: ELFFile, parameters: Mapping[str, Parameter]) -> dict[str, int]:
-    """Return the initial values of the variables behind `parameters`; {} without a symbol table.
+    """Return the initial values of the variables of `parameters`; {} without a symbol table.
 
-    `module_param(name, ...)` names the variable like the parameter.
+    The variable of `module_param(name, ...)` has the parameter's name.
     """
     symbols = elf.get_section_by_name(".symtab")
     if not isinstance(symbols, SymbolTableSection):
@@ -83,7 +82,7 @@ def _defaults(elf: ELFFile, parameters: Mapping[str, Parameter]) -> dict[str, in
 
 
 def _initial_value(elf: ELFFile, index: object, offset: int, size: int) -> int | None:
-    """Return the number of `size` bytes at `offset` of section `index`, None where none is."""
+    """Return the number of `size` bytes at `offset` in section `index`, None if out of range."""
     if not isinstance(index, int) or index >= elf.num_sections():
         return None
     section = elf.get_section(index)
@@ -97,7 +96,7 @@ def _initial_value(elf: ELFFile, index: object, offset: int, size: int) -> int |
 
 
 def _modinfo_bytes(elf: ELFFile) -> bytes:
-    """Return the section's bytes; b"" without one. Raises ValueError where no kernel has such."""
+    """Return the bytes of .modinfo, b"" if it is missing. Raises ValueError if it is invalid."""
     if elf.num_sections() > _SECTIONS:
         raise ValueError(f"it has {elf.num_sections():,} sections, at most {_SECTIONS:,} are read")
     section = elf.get_section_by_name(".modinfo")
@@ -112,7 +111,7 @@ def _modinfo_bytes(elf: ELFFile) -> bytes:
 
 
 def parse_modinfo_text(text: str) -> ModuleInfo:
-    """Return the NUL-separated `key=value` entries of a .modinfo section as a ModuleInfo."""
+    """Return parameters and cases from the content of .modinfo, NUL-separated `key=value`."""
     single: dict[str, str] = {}
     types: dict[str, str] = {}
     descriptions: dict[str, str] = {}
@@ -135,6 +134,6 @@ def parse_modinfo_text(text: str) -> ModuleInfo:
 
 
 def parse_cases(description: str) -> dict[str, int]:
-    """Return the cases that the description of run_test_mask lists: name -> bit, in bit order."""
+    """Return the cases in the description of run_test_mask: name -> bit, in bit order."""
     cases = ((name, int(bit)) for bit, name in _CASE.findall(description))
     return dict(sorted(cases, key=lambda case: case[1]))

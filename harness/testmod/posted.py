@@ -3,13 +3,13 @@
     fix_size_alloc p:1 h:0 l:4000       12.3 ms   (R)  +4.2 %    +3.1 .. +5.3
     | micromm/vmalloc | fix_align_alloc_test: p:1, h:0, l:500000 (usec) | 1834.00 | (I) -10.02% |
 
-The first form is that of `vmapbench report --format list`. The second one is in use on the lists,
-with one column or several, with the baseline's time or without, without `l:` or unit, on two lines,
-quoted, and wrapped by mail programs wherever 75 characters end.
+The first format is that of `vmapbench report --format list`. The second one is used on mailing
+lists, with one or several columns, with or without the baseline's time, `l:` or the unit, on two
+lines, quoted, and wrapped by mail programs at 75 characters.
 
-A change is that of the time: above 0 is slower. Some tables have it the other way round, as that
-of the performance. Where the author's own marks, (R) for a regression and (I) for an improvement,
-say so, all signs of that table are turned.
+A change is that of the time: positive is slower. Some tables have the change of the performance
+instead. If the author's marks, (R) for a regression and (I) for an improvement, show that, all
+signs of the table are inverted.
 """
 
 import itertools
@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 MOST_ROWS = 10_000
-_LINE = 400  # characters that a line may have
-_LINES = 12  # into which a mail program may have wrapped one row
+_LINE = 400  # maximum length of a line
+_LINES = 12  # maximum number of lines of a wrapped row
 
 _UNITS = {"ns": 1e-3, "us": 1.0, "usec": 1.0, "ms": 1e3, "s": 1e6}
 _WORDS: dict[str | None, Literal["improvement", "regression"]] = {
@@ -40,32 +40,31 @@ _CHANGE = re.compile(
     rf"(?:\((?P<mark>[RI])\)\s*)?(?P<change>{_NUMBER})\s?%"
     rf"(?:[\s|]+(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER}))?"
 )
-# Where rows are long, their intervals stand below the table.
+# Intervals of long rows are below the table.
 _INTERVAL = re.compile(
     r"95 %:\s+(?P<row>[a-z]\S*(?: load)? p:\d{1,7} h:[01] l:\d{1,10})"
     rf"\s+(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER})"
 )
-# The text above one of ours.
+# The heading of a table by vmapbench.
 _OURS = "case, pages, huge, loops"
 _HEADING = re.compile(
     r"(?P<kernel>.{1,90}?) against .{1,90}?, \d+ CPUs?, (?P<threads>\d+) threads?"
 )
-_LEAD = re.compile(r"[\s>|]*")  # of a table or a quotation
+_LEAD = re.compile(r"[\s>|]*")  # before a row of a table or a quotation
 _SUITE = re.compile(r"[\w.-]+/[\w./-]+[\s|]+")  # before the case, in a table by a tool
 _RULE = re.compile(r"^[\s+|]*[-=]{3}[-=+|\s]*\Z")
 _BEGINS = re.compile(r"(?:whole load|[a-z]\w*):?\s+p:\d")
-# What a row that was wrapped goes on with: parameters, units, marks and numbers.
+# Words in the continuation of a wrapped row: parameters, units, marks and numbers.
 _WORD = re.compile(r"\((?:ns|usec|us|ms|s|[RI])\)|[phl]:\d+,?|[-+]?\d[\d.]*%?|%")
 _FIGURE = re.compile(r"\d\s?%")
 
 
 @dataclass(frozen=True)
 class Posted:
-    """One figure. `change`: of the time, as a fraction; `low`, `high`: its interval, where given.
+    """A posted result. `change`: of the time, as a fraction; `low`, `high`: its interval or None.
 
-    `column`: what the table calls it, or the kernel that ours is about; `loops`, `threads`: None
-    where the table does not say. `baseline_us`: the baseline's time, None where the table has none;
-    `word`: whether the author calls it an improvement or a regression, empty for neither.
+    `column`: heading of its column, or the kernel in a table by vmapbench; `loops`, `threads`,
+    `baseline_us`: None if the table lacks them; `word`: the author's verdict, or empty.
     """
 
     case: str
@@ -82,7 +81,7 @@ class Posted:
 
 
 def parse_posted(text: str) -> list[Posted]:
-    """Return the figures in a text, row by row; what is no row is passed over."""
+    """Return the results in a text, row by row; other text is ignored."""
     found: list[Posted] = []
     for table in _tables(text):
         rows = [one for row in table.rows for one in _figures(row, table)]
@@ -94,7 +93,7 @@ def parse_posted(text: str) -> list[Posted]:
 
 @dataclass
 class _Table:
-    """`head`: the text above the rows; each row is one text, however it was wrapped."""
+    """A table. `head`: the text above the rows; `rows`: with wrapped lines joined."""
 
     head: str
     rows: list[str] = field(default_factory=list)
@@ -102,10 +101,10 @@ class _Table:
 
 
 def _tables(text: str) -> Iterator[_Table]:
-    """Yield the tables: rows under one head, with what stands between them passed over."""
+    """Yield the tables, each with a head; other text between the rows is ignored."""
     table = _Table("")
-    above: list[str] = []  # the text since the last row
-    free = 0  # lines that the last row may go on for
+    above: list[str] = []  # lines since the last row
+    free = 0  # number of lines in which the last row may continue
     for read in text.splitlines():
         line = "" if len(read) > _LINE else _LEAD.sub("", read, count=1).rstrip()
         row = _SUITE.sub("", line, count=1) if _SUITE.match(line) else line
@@ -127,7 +126,7 @@ def _tables(text: str) -> Iterator[_Table]:
 
 
 def _head(above: Sequence[str]) -> str:
-    """Return the head of a table from the lines above its first row; empty: none begins here."""
+    """Return the head of a table from the lines above its first row; empty if it has none."""
     if above and above[-1].startswith(_OURS):
         return " ".join(above[:-1])[-300:] or _OURS
     lines: list[str] = []
@@ -136,7 +135,7 @@ def _head(above: Sequence[str]) -> str:
             break
         lines.append(line)
     ruled = [number for number, line in enumerate(lines) if _RULE.match(line)]
-    if ruled:  # what stands above the last rule, which mail programs wrap too
+    if ruled:  # the lines above the last rule, which mail programs wrap as well
         lines = lines[ruled[0] :]
         lines = list(itertools.dropwhile(_RULE.match, lines))
         lines = list(itertools.takewhile(lambda line: not _RULE.match(line), lines))
@@ -145,7 +144,7 @@ def _head(above: Sequence[str]) -> str:
 
 
 def _is_prose(line: str) -> bool:
-    """Return whether a line is no part of any table, so that a row below it is of another one."""
+    """Return whether a line is not part of a table, so that a row below it begins another."""
     return bool(line) and "|" not in line and not _RULE.match(line) and not _continues(line)
 
 
@@ -154,7 +153,7 @@ def _continues(line: str) -> bool:
 
 
 def _figures(row: str, table: _Table) -> Iterator[Posted]:
-    """Yield the figures of one row, each with its column's name."""
+    """Yield the results of a row, each with the name of its column."""
     label = _LABEL.match(row)
     if label is None:
         return
@@ -187,7 +186,7 @@ def _share(per_cent: str) -> float:
 
 
 def _with_intervals(rows: list[Posted], table: _Table) -> list[Posted]:
-    """Return the rows of a table with the intervals that stand below it."""
+    """Return the rows of a table with the intervals below it added."""
     below = {" ".join(found["row"].split()): found for found in table.intervals}
     return [
         replace(row, low=_share(found["low"]), high=_share(found["high"]))
@@ -198,14 +197,14 @@ def _with_intervals(rows: list[Posted], table: _Table) -> list[Posted]:
 
 
 def row_text(row: Posted) -> str:
-    """Return case, pages, use_huge and loops of a row as our table has them."""
+    """Return case, pages, use_huge and loops of a row in the format of our own tables."""
     loops = "" if row.loops is None else f" l:{row.loops}"
     case = row.case.removesuffix("_test")
     return f"{case} p:{row.nr_pages} h:{int(row.use_huge)}{loops}"
 
 
 def _as_times(rows: list[Posted]) -> list[Posted]:
-    """Return the rows of a table with changes of the time, whatever it has."""
+    """Return the rows of a table with changes of the time, inverted if necessary."""
     against = sum(
         {"regression": -1, "improvement": 1, "": 0}[row.word] * row.change > 0 for row in rows
     )

@@ -1,7 +1,6 @@
-"""The grammar of what consoles, journals, CI systems and mail put before a kernel's line.
+"""The grammar of prefixes that consoles, journals, CI systems and mail add to kernel messages.
 
-The results' parser, the reader of KTAP, the catalogue's scan and the rejoining of broken lines know
-the same prefixes, because all of them ask here. A prefix is a sequence of pieces, in any order.
+All parsers of logs use it. A prefix is a sequence of pieces in any order.
 """
 
 import re
@@ -10,11 +9,11 @@ from enum import StrEnum
 
 
 class LineSource(StrEnum):
-    """Who says a line, where its prefix tells."""
+    """The origin of a line, as far as its prefix shows it."""
 
     KERNEL = "kernel"
-    OTHER = "other"  # a daemon, by the journal; a program that writes to /dev/kmsg
-    DATED = "dated"  # a CI system has dated the line, and no kernel stamped it
+    OTHER = "other"  # a daemon in a journal, or a program that writes to /dev/kmsg
+    DATED = "dated"  # with a date by a CI system and without the kernel's time stamp
     UNKNOWN = "unknown"
 
 
@@ -48,9 +47,11 @@ _PIECES = {
 }
 _PREFIX = re.compile("(?:" + "|".join(_PIECES.values()) + "){0,16}")
 DATES = rf"(?:<\d{{1,4}}>)?(?:{_PIECES[_CI]}|{_PIECES[_RFC_5424]}){{1,4}}"
-"""The prefixes behind which no punctuation stands: the dates of CI systems, and RFC 5424."""
+"""The prefixes that do not end in punctuation: dates of CI systems, and RFC 5424."""
 _STAMP = re.compile(_PRINTK_TIME)
-_QUOTING = "### dt-test ### EXPECT"  # the kernel's devicetree self-test says what it will provoke
+_QUOTING = (
+    "### dt-test ### EXPECT"  # the devicetree self-test announces the messages that it provokes
+)
 _STAMPED_BEHIND_A_DATE = re.compile(
     rf"^{_DATE}(?:Z|[+-]\d\d:?\d\d)? (?:<\d{{1,4}}>)?{_PRINTK_TIME}", re.M
 )
@@ -58,43 +59,43 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]{0,32}[A-Za-z]")
 
 
 def strip_colour(text: str) -> str:
-    """Return `text` without terminal sequences; lines stay where they are."""
+    """Return `text` without terminal escape sequences; the number of lines does not change."""
     return _COLOUR.sub("", text) if "\x1b" in text else text
 
 
 def split_prefix(line: str) -> tuple[str, str]:
-    """Return what stands before the message of `line`, and the message with its indentation."""
+    """Return the prefix of `line`, and the message with its indentation."""
     end = _match(line).end()
     return line[:end], line[end:]
 
 
 def message_of(line: str) -> str:
-    """Return the kernel's own words in `line`, their indentation kept."""
+    """Return the kernel's message in `line`, with its indentation."""
     return split_prefix(line)[1]
 
 
 def record_of(line: str) -> tuple[str, str]:
-    """Return the stamp and the message of `line`, alike wherever the same record is printed."""
+    """Return time stamp and message of `line`, which are equal in all logs with this record."""
     prefix, message = split_prefix(line)
     stamp = _STAMP.search(prefix)
     return stamp[0].strip() if stamp else "", message.strip()
 
 
 def is_kernels(line: str, ci_dates: Callable[[], bool]) -> bool:
-    """Return whether what follows `line`, the begin of a line, can be the kernel's word.
+    """Return whether a kernel message may follow after `line`, the beginning of a line.
 
-    `ci_dates`: returns `ci_dates_lines` of the whole log; called only where that decides.
+    `ci_dates`: returns `ci_dates_lines` of the whole log; called only if necessary.
     """
     if _QUOTING in line:
         return False
     line_source = _line_source(_match(line))
     if line_source is LineSource.DATED and ci_dates():
-        return bool(_STAMP.search(line))  # a stamp may stand behind a prompt
+        return bool(_STAMP.search(line))  # a time stamp may follow a prompt
     return line_source is not LineSource.OTHER
 
 
 def ci_dates_lines(text: str) -> bool:
-    """Return whether a CI system wrote `text`, and dates the kernel's lines beside its own."""
+    """Return whether `text` is by a CI system that adds dates to the kernel's lines as well."""
     return bool(_STAMPED_BEHIND_A_DATE.search(text))
 
 

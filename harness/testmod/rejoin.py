@@ -1,9 +1,9 @@
-"""Rejoins lines of the module that another writer broke on the console. Pure.
+"""Rejoins lines of the module that other output on the console interrupted. Pure.
 
     [  102.4] Summary: fix_size_alloc_test passed: 1 fai[  102.4] usb 1-1: new device
     led: 0 repeat: 1 loops: 20 avg: 495 usec
 
-A wrong number is worse than a missing line, so what could be read in two ways stays broken.
+A wrong number is worse than a missing line, so ambiguous lines are not rejoined.
 """
 
 import itertools
@@ -23,11 +23,11 @@ _HEAD = re.compile(HEADS)
 _WHOLE = re.compile(f"{SUMMARY}|{TOTAL}")
 _LINE_CHARACTERS = 400
 _LINES_APART = 3
-_REJOINED = 200  # more broken lines than that have another cause
+_REJOINED = 200  # more broken lines have another cause
 
 
 def rejoin_lines(text: str) -> str:
-    """Return `text` with broken lines of the module made whole at the place of their first half."""
+    """Return `text` with the module's broken lines rejoined, at the place of their first part."""
     heads = (match.start() for match in _HEAD.finditer(text))
     broken = (begin for begin in heads if not _WHOLE.match(text, begin))
     pieces, at = [], 0
@@ -55,13 +55,13 @@ def _following_lines(text: str, end: int) -> list[str]:
 
 
 def _joined(head: str, following: list[str]) -> tuple[str, int] | None:
-    """Return the line that `head`, cut somewhere, makes with the begin of a following line.
+    """Return the whole line, of a prefix of `head` and the beginning of a following line, or None.
 
-    And where it was cut: what stands behind in that line is another writer's.
+    Also returns the length of that prefix; the rest of `head` is other output.
     """
     for line in following:
         for tail in dict.fromkeys((line, message_of(line))):
-            # From the longest head down: whatever the other writer wrote comes behind the cut.
+            # Try the longest prefix first; the other output follows after the cut.
             for cut in range(len(head), len("Summary: "), -1):
                 whole = _WHOLE.match(head[:cut] + tail)
                 if whole and whole.end() > cut:
@@ -70,7 +70,7 @@ def _joined(head: str, following: list[str]) -> tuple[str, int] | None:
 
 
 def _is_certain(head: str, cut: int, tail: str) -> bool:
-    """Return whether no digit can have been lost or gained at the seam."""
+    """Return whether no digit can have been lost or added at the cut."""
     seam_in_number = head[cut - 1].isdigit()
     intruder = head[cut : cut + 1]
     return not seam_in_number or (not tail[:1].isdigit() and intruder in ("", "[", "<", "\r"))

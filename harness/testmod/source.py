@@ -1,7 +1,7 @@
-"""Reads the parameters and cases of test_vmalloc from its source, before anything is built.
+"""Reads the parameters and cases of test_vmalloc from its source, before it is built.
 
-The module's own .modinfo (`harness.testmod.modinfo`) is what counts in the end; this tells as much
-of it as regular expressions can read in lib/test_vmalloc.c.
+The .modinfo of the built module (`harness.testmod.modinfo`) is authoritative; this reads as much of
+it as regular expressions find in lib/test_vmalloc.c.
 """
 
 import re
@@ -22,10 +22,9 @@ _INITIAL = {"true": 1, "false": 0, "INT_MAX": 2**31 - 1}
 
 
 def parse_module_source(text: str) -> ModuleInfo | None:
-    """Return what the text of lib/test_vmalloc.c says of the module's parameters and cases.
+    """Return the parameters and cases in the text of lib/test_vmalloc.c.
 
-    None where it declares its parameters or lists its cases in another way: then only the built
-    module can tell.
+    None if they are declared in an unknown way; then the built module has to be read.
     """
     parameters, defaults = {}, {}
     for found in _PARAMETER.finditer(_COMMENT.sub("", text)):

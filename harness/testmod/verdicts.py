@@ -1,7 +1,7 @@
-"""Finds conditions in a kernel log that speak against its boot. Pure; linear in its length.
+"""Finds the conditions of the catalogue in a kernel log. Pure; linear in its length.
 
-All starts of the catalogue's rows are looked for in one pass; only where one stands are its rows
-tried, anchored there and within a bounded window, so a hostile log costs no more than a long one.
+The starts of all rows are searched in one pass. Where one is found, its rows are matched there,
+within a limited window, so that the time is linear for any log.
 """
 
 import functools
@@ -17,13 +17,13 @@ from harness.verdict import Verdict, worst
 
 __all__ = ["Finding", "Severity", "first_crash", "scan_console", "verdict_of"]
 
-_LINE_CHARACTERS = 1_000  # what is looked at of one line behind a start
-_PREFIX_CHARACTERS = 300  # and before it
+_LINE_CHARACTERS = 1_000  # of a line that are read after a start
+_PREFIX_CHARACTERS = 300  # of a line that are read before it
 _EXCERPT_LINES = 60
 _EXCERPT_CHARACTERS = 8_000
-_HEADING_LINES = 15  # how far behind its first line a report's stack begins
-MOST_REPORTS = 1_000_000  # that are read of one log; a small compressed file holds 75 million
-_KEPT = 20  # of one condition and severity; the others are read, and counted
+_HEADING_LINES = 15  # maximum distance of a report's stack from its first line
+MOST_REPORTS = 1_000_000  # limit per log; a small compressed file may contain 75 million
+_KEPT = 20  # findings per condition and severity; the others are only counted
 _VERDICTS = {
     Severity.NOTE: Verdict.PASSED,
     Severity.SPLAT: Verdict.SPLAT,
@@ -34,9 +34,9 @@ _RANKS = list(_VERDICTS)
 
 @dataclass(frozen=True)
 class Finding:
-    """A condition in a log. `line`: 1-based; `excerpt`: the report from there to its end.
+    """A condition in a log. `line`: from 1; `excerpt`: the report from there to its end.
 
-    `more`: how many later ones of the same condition the log has and this list has not.
+    `more`: number of later findings of the same condition that are not listed.
     """
 
     name: str
@@ -49,16 +49,18 @@ class Finding:
 @dataclass
 class _Report:
     condition: Condition
-    begin: int  # of its first line
+    begin: int  # offset of its first line
     end: int
-    ended: bool = False  # by a mark, not by its last stack line
+    ended: bool = False  # by an end mark, not by its last stack line
 
     def covers(self, condition: Condition, at: int) -> bool:
-        """Return whether `condition` at `at` is part of this report; it may give it its name."""
+        """Return whether `condition` at `at` is part of this report, which may take its name."""
         if _rank(condition) > _rank(self.condition):
             return False
         if at >= self.end:
-            mine = condition.start == _END_START and not self.ended  # it is longer than an excerpt
+            mine = (
+                condition.start == _END_START and not self.ended
+            )  # the report is longer than an excerpt
             self.ended |= mine
             return mine
         if self.condition.weak and not condition.weak and _rank(condition) == _rank(self.condition):
@@ -71,29 +73,28 @@ def _rank(condition: Condition) -> int:
 
 
 def verdict_of(findings: Iterable[Finding]) -> Verdict:
-    """Return the worst that `findings` mean; none, or notes alone, is PASSED."""
+    """Return the worst verdict of `findings`; PASSED if there are only notes or none."""
     return worst([Verdict.PASSED, *(_VERDICTS[finding.severity] for finding in findings)])
 
 
 def first_crash(text: str) -> str:
-    """Return the line in which `text` first says that the kernel crashed, "" where it does not."""
+    """Return the first line of `text` that reports a crash of the kernel; "" if there is none."""
     crash = next((each for each in scan_console(text) if each.severity is Severity.CRASH), None)
     return message_of(crash.excerpt.split("\n", 1)[0]).strip()[:200] if crash else ""
 
 
 def scan_console(text: str, most: int = MOST_REPORTS) -> tuple[Finding, ...]:
-    """Return what the catalogue knows of in `text`, in order. Never raises.
+    """Return the findings in a kernel log, in order. Never raises.
 
-    After `most` reports it stops, and the last finding says so: what follows may be worse.
-
-    What one report says twice (a page fault, then its oops) is one finding, named by its first
-    line that is more than a frame; a worse condition inside it is a finding by itself. The first 20
-    of each condition are returned, the last of them with the number of the others.
+    Several conditions in one report (a page fault, then its oops) are one finding, named by the
+    first that is not weak; a worse condition in it is a separate finding. The first 20 of each
+    condition are returned, the last of them with the number of the others. After `most` reports the
+    scan stops, with a finding that says so, as the rest may be worse.
     """
     text = "\n" + strip_colour(text)
     findings: list[Finding] = []
     counts: Counter[tuple[str, Severity]] = Counter()
-    last: dict[tuple[str, Severity], int] = {}  # where the last one kept stands in `findings`
+    last: dict[tuple[str, Severity], int] = {}  # index of the last one in `findings`
     line, counted = 0, 0
     for number, report in enumerate(_reports(_Log(text))):
         if number == most:
@@ -118,7 +119,7 @@ class _Log:
         self.text = text
         asked = {row.given for row in CONDITIONS if row.given}
         self.given = {phrase for phrase in asked if phrase in text}
-        self.unmarked_to = 0  # where no line of a stack begins before, from the last report on
+        self.unmarked_to = 0  # no line of a stack begins between the last report and this offset
 
     @functools.cached_property
     def ci_dates(self) -> bool:
@@ -140,7 +141,7 @@ def _reports(log: _Log) -> Iterator[_Report]:
 
 
 def _trie(starts: Iterable[str]) -> str:
-    """Return a pattern for any of `starts`, the longest first, that reads each character once."""
+    """Return a pattern for any of `starts`, longest first, that reads each character once."""
     branches: dict[str, list[str]] = {}
     for start in starts:
         branches.setdefault(start[:1], []).append(start[1:])
@@ -155,16 +156,16 @@ def _trie(starts: Iterable[str]) -> str:
 _BY_LENGTH = sorted({row.start for row in CONDITIONS}, key=len, reverse=True)
 _INSIDE = [start for start in _BY_LENGTH if start.startswith(" ")]
 _ANCHORED = [start for start in _BY_LENGTH if start not in _INSIDE]
-# Behind one of these characters and blanks the kernel's words begin. One set of characters at the
-# begin, no way back over the blanks, and another set before the trie make the search quick.
+# A message begins after one of these characters and blanks. A character set at the beginning, no
+# backtracking over the blanks, and another set before the trie make the search fast.
 _STARTS = re.compile(
     r"[\n\]:>;|*#\[(][ \t]{0,64}+"
     rf"(?=[{''.join(sorted({re.escape(start[0]) for start in _ANCHORED}))}])"
     rf"(?=({_trie(_ANCHORED)}))"
 )
-# And behind a prefix that does not end so.
+# Or after a prefix that does not end in one of these characters.
 _DATED_STARTS = re.compile(rf"\n{DATES}[ \t]{{0,64}}+(?=(?P<start>{_trie(_ANCHORED)}))")
-# For each start, the rows that may stand there: its own and those of shorter starts inside it.
+# For each start, the rows that may match: its own and those of shorter starts within it.
 _ROWS = {
     start: [
         (re.compile(re.escape(row.start) + row.rest), row)
@@ -178,7 +179,7 @@ _ROWS = {
 
 
 def _hits(log: _Log, begin: int, end: int) -> Iterator[tuple[Condition, int]]:
-    """Yield rows and where they stand, at most one for each line (or 1000 characters of one)."""
+    """Yield rows and their offsets, at most one per line (or per 1000 characters of one)."""
     at, text = begin, log.text
     for place, start in _starts(text, begin, end):
         if place < at:
@@ -193,7 +194,7 @@ def _hits(log: _Log, begin: int, end: int) -> Iterator[tuple[Condition, int]]:
 
 
 def _starts(text: str, begin: int, end: int) -> Iterator[tuple[int, str]]:
-    """Yield where starts of rows stand, in order."""
+    """Yield the offsets of starts of rows, in order."""
     anchored = ((match.start(1), match[1]) for match in _STARTS.finditer(text, begin, end))
     dated = (
         (match.start("start"), match["start"]) for match in _DATED_STARTS.finditer(text, begin, end)
@@ -219,19 +220,19 @@ def _line_end(text: str, at: int) -> int:
 
 
 _CUT_HERE = "[ cut here ]"
-_END_START = "end trace "  # of the catalogue's row for the mark that ends a report
+_END_START = "end trace "  # start of the catalogue's row for the end mark
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)[^\n]{0,200}")
 _MARK = re.compile(r"---\[ end |\+0x|</TASK>|(?:R[A-Z0-9]{2}|Code): ")
 _STACK = re.compile(r"\+0x[0-9a-f]{1,8}/0x|</TASK>|\b(?:R[A-Z0-9]{2}|Code): ")
 
 
 def _end_of_report(log: _Log, at: int, row: Condition) -> int:
-    """Return where the report that begins at `at` ends: its end mark, else its last stack line."""
+    """Return where the report at `at` ends: at its end mark, or else its last stack line."""
     line_end = _line_end(log.text, at)
     if row.severity is Severity.NOTE:
         return line_end
     end = _end_of_stack(log, line_end, at + _EXCERPT_CHARACTERS)
-    if row.excuse:  # it excuses this report alone: another one ends it
+    if row.excuse:  # the excuse is for this report only, so it ends at the next one
         others = (
             _line_begin(log.text, place)
             for other, place in _hits(log, line_end, end)
@@ -248,7 +249,7 @@ def _end_of_stack(log: _Log, line_end: int, limit: int) -> int:
     if not mark:
         return line_end
     window = "\n".join(text[line_end:limit].split("\n", _EXCERPT_LINES)[:_EXCERPT_LINES])
-    window = window.split(_CUT_HERE, 1)[0]  # the next report
+    window = window.split(_CUT_HERE, 1)[0]  # of the next report
     end = _END.search(window)
     if end:
         return line_end + end.end()
@@ -257,7 +258,7 @@ def _end_of_stack(log: _Log, line_end: int, limit: int) -> int:
         if number - last > _HEADING_LINES:
             break
         at += len(line) + 1
-        # the pattern alone, which begins with no fixed character, takes ten times as long
+        # the pattern alone, which has no fixed first character, takes ten times as long
         if ("+0x" in line or ": " in line or "</" in line) and _STACK.search(line):
             last, length = number, at
     return _line_end(text, line_end + length) if length else line_end

@@ -1,4 +1,4 @@
-"""One load of the module, checked against its .modinfo, and the memory it needs."""
+"""A load of the module: checks of its parameters, and the memory that it needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from harness.testmod.modinfo import ModuleInfo
 Value = bool | int | str
 
 _INT_MAX = 2**31 - 1
-# Values that the module's code can stand. Its own clamp of nr_threads would hide a typing error.
+# Values that the module supports. It clamps nr_threads itself, which would hide a typo.
 _RANGES: Mapping[str, tuple[int, int]] = {
     "nr_threads": (1, 65535),
     "run_test_mask": (1, _INT_MAX),
@@ -29,30 +29,27 @@ DEFAULTS: Mapping[str, Value] = {
     "use_huge": False,
     "nr_pcpu_objects": 35_000,
 }
-"""Defaults of lib/test_vmalloc.c for parameters that a load does not name.
-
-The initial values in the module's own file come first.
-"""
+"""Defaults in lib/test_vmalloc.c, for parameters that neither a load nor the built module has."""
 _BOOLS: Mapping[Value, bool] = {"y": True, "n": False, "1": True, "0": False, 1: True, 0: False}
-_HUGE_BYTES = 2 << 20  # use_huge rounds an area up to it: the size where huge mappings begin
+_HUGE_BYTES = 2 << 20  # use_huge rounds areas up to this size, the smallest huge mapping
 _BASE_MIB = 192  # the kernel, its log buffer and the initramfs
 _CPU_MIB = 3  # per-CPU areas, stacks and page lists of one CPU
 
 
 def room_mib(held_kib: int) -> int:
-    """Return the memory, in MiB, that a guest needs for so many KiB that workers hold.
+    """Return the guest memory in MiB for workers that hold `held_kib` KiB.
 
-    Lazily freed areas hold no pages, only page tables; the factor 1.3 covers those, the vmap areas
-    themselves, the page allocator's per-CPU lists and fragmentation.
+    The factor 1.3 is for page tables, also of lazily freed areas, the vmap areas themselves, the
+    page allocator's per-CPU lists and fragmentation.
     """
     return int(held_kib * 1.3) // 1024
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A load of the module whose parameters are known to be good. `cases` in bit order.
+    """A load of the module with valid parameters. `cases`: in the order of their bits.
 
-    `defaults`: the module's own values of parameters, as far as they are known.
+    `defaults`: the module's known default values.
     """
 
     parameters: Mapping[str, Value]
@@ -61,21 +58,21 @@ class Workload:
 
     @property
     def nr_threads(self) -> int:
-        """Workers."""
+        """Number of workers."""
         return int(self._value("nr_threads"))
 
     @property
     def loops(self) -> int:
-        """Loops of one pass."""
+        """Loops per pass."""
         return int(self._value("test_loop_count"))
 
     @property
     def repeats(self) -> int:
-        """Passes that one `avg` is the mean of."""
+        """Number of passes of a case, over which `avg` is the mean."""
         return int(self._value("test_repeat_count"))
 
     def render_parameters(self) -> str:
-        """Return the parameter string of finit_module."""
+        """Return the parameters as a string for finit_module."""
         parts = []
         for name, value in self.parameters.items():
             shown = {True: "Y", False: "N"}[value] if isinstance(value, bool) else value
@@ -83,7 +80,7 @@ class Workload:
         return " ".join(parts)
 
     def held_kib(self, cpus: int, page_size: int = PAGE_SIZE) -> int:
-        """Return what all workers hold at the peak of the greediest selected case, in KiB."""
+        """Return the maximum memory of all workers in KiB, in the selected case with the most."""
         objects = int(self._value("nr_pcpu_objects"))
         size = LoadSize(cpus, self.loops, self._area_pages(page_size), objects, page_size)
         held = [(BY_NAME.get(name) or Case(name, 0)).held_kib(size) for name in self.cases]
@@ -91,15 +88,15 @@ class Workload:
 
     @property
     def unknown_cases(self) -> tuple[str, ...]:
-        """The selected cases that have no row in `cases.py`: what they hold is not known."""
+        """The selected cases without a row in `cases.py`, whose memory is unknown."""
         return tuple(name for name in self.cases if name not in BY_NAME)
 
     def memory_mib(self, cpus: int, page_size: int = PAGE_SIZE) -> int:
-        """Return the guest memory that the load needs, in MiB: what it holds, and the base."""
+        """Return the memory in MiB that the guest needs for the load, including the kernel."""
         return _BASE_MIB + _CPU_MIB * cpus + room_mib(self.held_kib(cpus, page_size))
 
     def _area_pages(self, page_size: int) -> int:
-        """Return the size of one area of the cases that follow nr_pages, in pages."""
+        """Return the size in pages of areas in cases that use nr_pages."""
         pages = max(1, int(self._value("nr_pages")))
         huge = _HUGE_BYTES // page_size
         return -(-pages // huge) * huge if self._value("use_huge") else pages
@@ -109,15 +106,13 @@ class Workload:
 
 
 def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workload:
-    """Return the load that `parameters` describe, in sequential order unless they say otherwise.
+    """Return the load with `parameters` after checking them, in sequential order by default.
 
-    In the module's own default order each worker shuffles its cases, so that at one time different
-    workers are in different cases and no case is measured alone.
+    In the module's default order each worker shuffles its cases, so that different cases run at the
+    same time. The default of the mask is the module's: all cases in 6.12, the first three since
+    7.0; it is passed explicitly, so that it is recorded.
 
-    A mask that they do not name is the module's own default: all cases in 6.12, the first three
-    since 7.0. It is passed all the same, so that every record of a boot shows it.
-
-    Raises ParameterError, naming every unknown parameter and value out of range at once.
+    Raises ParameterError with all unknown parameters and invalid values.
     """
     faults = []
     good: dict[str, Value] = {}
@@ -125,7 +120,7 @@ def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workl
         known = module.parameters.get(name)
         if known is None:
             allowed = ", ".join(sorted(module.parameters)) or "none"
-            faults.append(f"{name}: not a parameter of {module.name}; it has: {allowed}")
+            faults.append(f"{name}: not a parameter of {module.name}; expected one of {allowed}")
             continue
         try:
             good[name] = _check_value(name, value, known.type)
@@ -143,9 +138,9 @@ def check_workload(parameters: Mapping[str, Value], module: ModuleInfo) -> Workl
 
 
 def assumed_workload(parameters: Mapping[str, Value]) -> Workload:
-    """Return the load that `parameters` describe, unchecked, of a module that is not known yet.
+    """Return the load with `parameters`, unchecked, for a module that is not built yet.
 
-    Its cases are those of `harness.testmod.cases` that the mask has.
+    Its cases are those of `harness.testmod.cases` in the mask.
     """
     mask = int(parameters.get("run_test_mask", _INT_MAX))
     cases = tuple(case.name for case in CASES if case.mask & mask)
@@ -153,17 +148,17 @@ def assumed_workload(parameters: Mapping[str, Value]) -> Workload:
 
 
 def _mask_faults(mask: int, module: ModuleInfo) -> list[str]:
-    """Return why nobody can tell what a mask runs. One that selects every case may have more."""
+    """Return why the cases of a mask are unknown. Extra bits are allowed if all cases are set."""
     if not module.cases:
         what = f"run_test_mask: {module.name} does not list its cases (`id: 1, name: ...` in the "
-        return [f"{what}parameter's description), so nothing says what a complete run has"]
+        return [f"{what}parameter's description), so a complete run cannot be recognised"]
     every = _every_case(module)
     masks = ", ".join(f"{bit} {case}" for case, bit in module.cases.items())
     if not mask & every:
-        return [f"run_test_mask: {mask} selects no case; the module has: {masks}"]
+        return [f"run_test_mask: {mask} selects no case; the module's cases are {masks}"]
     if unknown := mask & ~every if mask & every != every else 0:
         bits = ", ".join(str(1 << n) for n in range(unknown.bit_length()) if unknown >> n & 1)
-        return [f"run_test_mask: {mask} has {bits}, which no case is; the module has: {masks}"]
+        return [f"run_test_mask: {mask} has {bits} without a case; the module's cases are {masks}"]
     return []
 
 
@@ -186,16 +181,16 @@ def _every_case(module: ModuleInfo) -> int:
 
 
 def default_mask(module: ModuleInfo) -> int:
-    """Return the mask of the cases that a module runs when it is given none."""
+    """Return the mask of the cases that a module runs by default."""
     every = _every_case(module) or _INT_MAX
     return module.defaults.get("run_test_mask", every) & every
 
 
 def unlike_defaults(modules: Mapping[str, ModuleInfo]) -> dict[str, dict[str, str]]:
-    """Return parameter -> kernel -> its default as text, where modules differ in it.
+    """Return parameter -> kernel -> default as text, for parameters whose default differs.
 
-    Left out are parameters that not all of them have or tell the default of, and the order of the
-    cases, which every load is given.
+    Parameters that a module lacks or whose default is unknown are left out, as is the order of the
+    cases, which is always set.
     """
     shared = set.intersection(*(set(module.parameters) for module in modules.values()))
     found = {}
@@ -214,9 +209,9 @@ def _default_text(name: str, module: ModuleInfo) -> str:
 
 
 def steady_loops(nr_threads: int, cpus: int) -> int:
-    """Return the loops after which the first purge has filled the pools.
+    """Return the loops per worker after which the first purge has filled the pools.
 
-    One single-page allocation frees two pages of address space (its guard page), so the first
-    purge comes after lazy_max_pages / 2 of them over all workers.
+    A single-page allocation takes two pages of address space, with its guard page, so the first
+    purge starts after lazy_max_pages / 2 of them by all workers.
     """
     return -(-lazy_max_pages(cpus) // (2 * nr_threads))

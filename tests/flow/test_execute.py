@@ -266,7 +266,9 @@ def test_unknown_parameters_are_refused_before_any_boot(build, store, tmp_path):
     target = FakeTarget()
     with pytest.raises(InputError) as caught:
         prepare(fake_playbook(text), build, target)
-    words = r" on (slow, fast|fast, slow): colour: not a parameter of test_vmalloc; it has: "
+    words = (
+        r" on (slow, fast|fast, slow): colour: not a parameter of test_vmalloc; expected one of "
+    )
     assert len(re.findall(words, str(caught.value))) == 1
     assert target.requests == []
 

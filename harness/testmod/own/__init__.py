@@ -1,4 +1,4 @@
-"""The kernel modules that belong to vmapbench; each NAME.c here becomes a NAME.ko."""
+"""The kernel modules of vmapbench; each NAME.c here is built to NAME.ko."""
 
 from dataclasses import replace
 from functools import cache
@@ -13,7 +13,7 @@ _FILES = files(__name__)
 
 
 def own_sources() -> dict[str, bytes]:
-    """Return the files that the modules are built from: name -> content."""
+    """Return name -> content of the modules' source files."""
     return {
         file.name: file.read_bytes()
         for file in _FILES.iterdir()
@@ -23,7 +23,7 @@ def own_sources() -> dict[str, bytes]:
 
 @cache
 def cases_module() -> ModuleInfo:
-    """Return the parameters and cases of vmapbench_cases, as its source declares them."""
+    """Return the parameters and cases of vmapbench_cases, read from its source."""
     info = parse_module_source((_FILES / f"{CASES}.c").read_text(encoding="utf-8"))
     assert info is not None
     return replace(info, name=CASES)

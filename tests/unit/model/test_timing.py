@@ -180,7 +180,7 @@ def test_unknown_names_are_refused():
         predict_sweep(load_calibration(), FLAT, "fix_size", 1, "colour", [1.0])
     with pytest.raises(InputError, match="not calibrated"):
         predict_point(load_calibration(), FLAT, "no_case", 1, Design(1))
-    with pytest.raises(InputError, match="no calibration"):
+    with pytest.raises(InputError, match="unknown calibration"):
         load_calibration("linux-0.01")
 
 

@@ -43,7 +43,7 @@ def test_a_defect_fails_and_is_named(tmp_path):
     write_folder(tmp_path, SUSPECTS["decay of 50 % instead of 25 %"](RULES))
     result = validate_folder(tmp_path)
     assert not result.passed
-    assert "the design says" in result.faults[-1]
+    assert "the model expects" in result.faults[-1]
     assert result.explanations[0].name == "decay of 50 % instead of 25 %"
     assert result.explanations[0].complete
 

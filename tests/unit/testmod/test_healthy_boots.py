@@ -1,5 +1,5 @@
 # ruff: noqa: E501  lines of logs
-"""Boots in which nothing is wrong raise nothing above a note, whatever their words.
+"""Healthy boots give no finding above a note, whatever they print.
 
 The excerpts are made up: lines that speak of bugs, warnings, errors, panics or crashes as laptops,
 servers and boards print them while all is well, written from memory, one text an architecture. They

@@ -104,7 +104,7 @@ def test_more_lines_than_any_test_suite_has_are_not_read_and_that_is_said(monkey
     monkeypatch.setattr(ktap, "_RESULTS", 100)
     results = parse_ktap("KTAP version 1\n" + "ok 1 a\n" * 1_000)
     assert len(results) == 100
-    assert results[-1].name == "more than 100 lines of KTAP: the others were not read"
+    assert results[-1].name == "more than 100 lines of KTAP: the rest was not read"
     assert results[-1].bad
 
 

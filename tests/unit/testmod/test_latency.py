@@ -35,7 +35,9 @@ def test_a_load_that_times_its_calls_has_to_say_so_of_each():
         "no latency of vmap_test alloc"
     ]
     fewer = parse_latencies(BOTH.replace("calls: 40", "calls: 39"))
-    assert missing_latencies(fewer, timed) == ["latency of vmap_test alloc is of 39 calls, not 40"]
+    assert missing_latencies(fewer, timed) == [
+        "latency of vmap_test alloc is of 39 calls, expected 40"
+    ]
     assert missing_latencies([], load()) == []
 
 
