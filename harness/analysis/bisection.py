@@ -1,16 +1,16 @@
 """Finds the commit at which a time changed: decides what to boot next, and when to stop.
 
-Commits are numbered 0 (GOOD) to n (BAD); the first bad one is somewhere in 1..n. Everything
-follows from the boots so far, so a bisection goes on from what is kept of it.
+Commits are numbered from 0 (GOOD) to n (BAD); the first bad one is in 1..n. All decisions are
+functions of the boots so far, so that a bisection can be resumed from its stored boots.
 
-How likely the boots are for each first bad commit is worked out in `harness.analysis.likelihood`:
-it follows what the host does meanwhile from the boots of GOOD and BAD between those of the steps
-(concurrent controls), and allows for what the layout of each build does. At each step boots of one
-commit are added until the ratio of the likelihoods "it is bad" and "it is good" leaves Wald's
-bounds (Sequential Analysis, 1947), with the error bounds divided by the number of steps. Where
-builds that should be alike differ so much that more boots of this one tell nothing, the same commit
-is built again with another layout, and when it may not be, others take their turn.
-docs/howto/bisect.md explains the choices and gives measured error rates.
+`harness.analysis.likelihood` computes the likelihood of the boots for each first bad commit. It
+estimates the drift of the host from boots of GOOD and BAD between those of the steps (concurrent
+controls), and accounts for the effect of each build's code layout. At each step boots of one commit
+are added until the likelihood ratio of "bad" to "good" leaves Wald's bounds (Sequential Analysis,
+1947), with the error bounds divided by the number of steps. If builds of the same code differ so
+much that more boots of this build give no information, the commit is built again with another
+layout, or if that is not possible, other commits are tried first. docs/howto/bisect.md explains
+the choices and has measured error rates.
 """
 
 import math
@@ -32,14 +32,15 @@ from harness.analysis.bisection_ends import (
 )
 from harness.analysis.likelihood import Floats, Likelihood
 
-CONTROL_GAP = 3  # boots of steps after which GOOD or BAD is booted in any case
-_ENOUGH = 1.0  # variance of the layout in those of a build's mean: another build tells more
-_RESTS = 4.0  # variance of the layout in those of a commit's mean: then others take their turn
-_UNINFORMATIVE = 16.0  # likewise: more boots of it are of no use
+CONTROL_GAP = 3  # boots of steps after which GOOD or BAD is booted
+# Variance of the layout relative to that of a build's or commit's mean, above which ...
+_ENOUGH = 1.0  # ... another build is more informative
+_RESTS = 4.0  # ... other commits are tried first
+_UNINFORMATIVE = 16.0  # ... more boots of the commit are useless
 
 
 class Phase(StrEnum):
-    """How far a bisection is."""
+    """The state of progress of a bisection."""
 
     COMPARING = "comparing GOOD and BAD"
     SEARCHING = "searching"
@@ -49,10 +50,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class CommitState:
-    """A commit that was tried. `bad` is None while, or because, the boots do not decide.
+    """A commit that was tried. `bad`: None if the boots do not decide (yet).
 
-    `boots`: of all its `builds`; `likelihood_ratio`: of "bad" to "good"; `place`: 0 where GOOD's
-    mean is, 1 where BAD's is.
+    `boots`: number in all of its `builds`; `likelihood_ratio`: of "bad" to "good"; `place`: of its
+    mean on a scale from 0 (GOOD's mean) to 1 (BAD's).
     """
 
     commit: int
@@ -65,11 +66,12 @@ class CommitState:
 
 @dataclass(frozen=True)
 class SearchState:
-    """What the boots say. `next_commit`: to be booted next, None at the end.
+    """The result of the boots so far.
 
-    `next_layout`: of which of its builds; 0 is the one whose code lies where it does anyway.
-    `last_good`, `first_bad`: the narrowest that is decided; the culprit is behind the one and not
-    behind the other. `probabilities[k]`: that commit k is the first bad one (k = 0: never).
+    `next_commit`: to boot next, None at the end; `next_layout`: which of its builds, 0 for the one
+    with unchanged layout. `last_good`, `first_bad`: the closest decided commits; the first bad one
+    is after `last_good` and not after `first_bad`. `probabilities[k]`: that commit k is the first
+    bad one (0 for k = 0).
     """
 
     phase: Phase
@@ -83,21 +85,21 @@ class SearchState:
 
     @property
     def suspects(self) -> range:
-        """The commits of which one is the first bad one."""
+        """The commits that may be the first bad one."""
         return range(self.last_good + 1, self.first_bad + 1)
 
 
 def step_count(commits: int) -> int:
-    """Return how many commits a bisection of `commits` tries when none is skipped."""
+    """Return how many commits a bisection of `commits` tries if none is skipped."""
     return max(1, math.ceil(math.log2(max(commits, 1))))
 
 
 def decide(
     commits: int, boots: Sequence[TimedBoot], skipped: Collection[int], bounds: SearchBounds
 ) -> SearchState:
-    """Return what `boots`, in the order in which they came, say of the commits 1..`commits`.
+    """Return the state of a bisection of the commits 1..`commits` after `boots`, in run order.
 
-    `skipped` commits cannot be tried: they do not build, boot or pass.
+    `skipped`: commits that do not build, boot or pass.
     """
     bisection = Bisection(commits, bounds)
     for boot in boots:
@@ -106,9 +108,9 @@ def decide(
 
 
 class Bisection:
-    """A bisection of the commits 1..`commits`, boot by boot; see `decide`.
+    """A bisection of the commits 1..`commits`, updated boot by boot.
 
-    What was decided stays decided, unless later boots bring its error above what is promised.
+    Decisions are final, unless later boots raise their error probability above the bounds.
     """
 
     def __init__(self, commits: int, bounds: SearchBounds) -> None:
@@ -117,12 +119,12 @@ class Bisection:
         self._counts = Counter[int]()
         self._builds = defaultdict[int, Counter[int]](Counter)  # commit -> layout -> boots
         self._effect: EndsDifference | None = None
-        self._likelihood: Likelihood | None = None  # set once GOOD and BAD are shown to differ
+        self._likelihood: Likelihood | None = None  # None until GOOD and BAD are shown to differ
         self._good, self._bad = 0, commits
         self._steps: dict[int, CommitState] = {}
 
     def add(self, boot: TimedBoot) -> None:
-        """Take one more boot into account."""
+        """Add a boot."""
         self.boots.append(boot)
         self._counts[boot.commit] += 1
         self._builds[boot.commit][boot.layout] += 1
@@ -139,10 +141,10 @@ class Bisection:
                 self._likelihood.add(earlier.commit, math.log(earlier.time_us), earlier.layout)
 
     def _test(self, likelihood: Likelihood) -> None:
-        """Decide what the boots so far decide, and open again what they have brought in doubt.
+        """Decide on commits, and revoke decisions that the new boots make doubtful.
 
-        Any boot may settle what an earlier one left open, or bring it in doubt: one of GOOD or BAD
-        shows what the host did, one of another commit how builds differ.
+        Any boot may affect other commits: one of GOOD or BAD shows the drift of the host, one of
+        another commit how builds differ.
         """
         self._open_again(likelihood)
         upper, lower = _wald(self._bounds, step_count(self._commits))
@@ -151,19 +153,19 @@ class Bisection:
                 continue
             odds = likelihood.odds(commit, self._good, self._bad)
             is_bad = True if odds >= upper else False if odds <= lower else None
-            ratio = math.exp(min(odds, 700.0))  # what a float holds
+            ratio = math.exp(min(odds, 700.0))  # avoid overflow
             boots, builds = self._counts[commit], len(self._builds[commit])
             self._steps[commit] = CommitState(commit, boots, builds, is_bad, ratio)
             self._good = commit if is_bad is False else self._good
             self._bad = commit if is_bad else self._bad
-        for commit, step in self._steps.items():  # what others have settled
+        for commit, step in self._steps.items():  # decided by the others
             if step.bad is None and not self._good < commit < self._bad:
                 self._steps[commit] = replace(step, bad=commit >= self._bad)
 
     def _open_again(self, likelihood: Likelihood) -> None:
-        """Take back decisions that no longer keep the bounds of the whole bisection.
+        """Revoke decisions that no longer meet the error bounds of the whole bisection.
 
-        Where builds are seen to differ, a step's boots say less than they seemed to.
+        If builds turn out to differ, the boots of a step are less informative than assumed.
         """
         upper, lower = _wald(self._bounds, 1)
         while self._good:
@@ -186,9 +188,9 @@ class Bisection:
             self._bad = after
 
     def state(self, skipped: Collection[int], *, places: bool = False) -> SearchState:
-        """Return how far it is; `skipped` commits cannot be tried.
+        """Return the state. `skipped`: commits that cannot be tried.
 
-        `places`: with those of the steps, which take longer than all else.
+        `places`: also compute `CommitState.place`, which takes longer than everything else.
         """
         commits, likelihood, effect = self._commits, self._likelihood, self._effect
         if likelihood is None or effect is None:
@@ -221,10 +223,10 @@ class Bisection:
         return SearchState(phase, chosen, self._good, self._bad, found, effect, steps, layout)
 
     def _next_layout(self, commit: int) -> int:
-        """Return which build of `commit` to boot.
+        """Return which build of `commit` to boot next.
 
-        While GOOD and BAD are compared, one never booted, as long as there may be one more; then
-        only where the others' means are known better than builds are alike.
+        While GOOD and BAD are compared, a new one, as long as more are allowed; later only if the
+        means of the others have smaller errors than the difference between builds.
         """
         builds = self._builds[commit]
         if not builds:
@@ -242,18 +244,18 @@ class Bisection:
         return self._likelihood.layout_share if self._likelihood else 0.0
 
     def _known(self, commit: int) -> float:
-        """Return the variance of the layout in those of the commit's mean, 0 where more builds
-        bring it down.
+        """Return the variance of the layout relative to that of the commit's mean; 0 if more builds
+        can reduce it.
         """
         if self._may_be_built_again(commit):
             return 0.0
         return self._counts[commit] * self._layout_share / len(self._builds[commit])
 
     def _next_commit(self, skipped: Collection[int], probabilities: Floats) -> int | None:
-        """Return the commit of the suspects to boot next; None when there is none.
+        """Return the suspect to boot next; None if there is none.
 
-        A commit under test goes on, until its boots' mean is known so much better than builds are
-        alike that others tell more: first those never tried.
+        It is the commit under test, until the error of its mean is so much smaller than the
+        difference between builds that others are more informative; new ones come first.
         """
         inside = range(self._good + 1, self._bad)
         fresh = [commit for commit in inside if commit not in {*skipped, *self._steps}]
@@ -274,21 +276,21 @@ class Bisection:
 
 
 def _wald(bounds: SearchBounds, steps: int) -> tuple[float, float]:
-    """Return the log likelihood ratios from which on a commit is bad, and down to which good."""
+    """Return the log likelihood ratios above which a commit is bad and below which it is good."""
     alpha, beta = bounds.alpha / steps, bounds.beta / steps
     return math.log((1 - beta) / alpha), math.log(beta / (1 - alpha))
 
 
 def _wants_control(commits: int, boots: Sequence[TimedBoot], chosen: int) -> bool:
-    """Return whether GOOD or BAD comes before `chosen`: where that was booted just now and is in
-    doubt, and after `CONTROL_GAP` boots without one.
+    """Return whether to boot GOOD or BAD before `chosen`: if that was booted last and is undecided,
+    or after `CONTROL_GAP` boots without one.
     """
     recent = [boot.commit in (0, commits) for boot in boots[-CONTROL_GAP:]]
     return boots[-1].commit == chosen or not any(recent)
 
 
 def _place(commits: int, commit: int, boots: Sequence[TimedBoot]) -> float:
-    """Return where a commit lies between GOOD (0) and BAD (1), by least squares with a trend."""
+    """Return the commit's place between GOOD (0) and BAD (1), by least squares with a trend."""
     columns = [[1.0, b.commit == commits, b.commit == commit, n] for n, b in enumerate(boots)]
     kept = [n for n, boot in enumerate(boots) if boot.commit in (0, commit, commits)]
     logs = np.log([boot.time_us for boot in boots])
@@ -299,10 +301,10 @@ def _place(commits: int, commit: int, boots: Sequence[TimedBoot]) -> float:
 def _most_informative(
     fresh: Sequence[int], suspects: range, probabilities: Floats, skipped: Collection[int]
 ) -> int:
-    """Return the commit of `fresh` that tells most.
+    """Return the most informative of the commits `fresh`.
 
-    That is the entropy of "good or bad", times a guess that it can be tried at all, which grows
-    with the distance from those that cannot.
+    The measure is the entropy of "good or bad", times an estimated probability that the commit
+    works, which grows with the distance from skipped ones.
     """
     inside = probabilities[suspects.start : suspects.stop]
     is_bad = np.cumsum(inside) / max(inside.sum(), np.finfo(float).tiny)

@@ -1,10 +1,10 @@
 """Tests whether GOOD and BAD of a bisection differ by more than builds of the same code.
 
-Two builds of the same code take different times, because their code lies elsewhere in memory
-(Mytkowicz, Diwan, Hauswirth and Sweeney, Producing wrong data without doing anything obviously
-wrong, ASPLOS 2009). No number of boots averages that out, builds do. So GOOD and BAD are built
-several times, each time with another layout, and what Student's t compares are the means of builds
-(Kalibera and Jones, Rigorous benchmarking in reasonable time, ISMM 2013).
+Two builds of the same code take different times, as their code has different addresses (Mytkowicz,
+Diwan, Hauswirth and Sweeney, Producing wrong data without doing anything obviously wrong, ASPLOS
+2009). Boots do not average that out, but builds do. So GOOD and BAD are built several times with
+different layouts, and Student's t test compares the means of builds (Kalibera and Jones, Rigorous
+benchmarking in reasonable time, ISMM 2013).
 """
 
 import math
@@ -16,34 +16,34 @@ from scipy import special, stats
 
 from harness.analysis.likelihood import BUILD_SPREAD
 
-LEAST_BOOTS = 3  # of GOOD and of BAD, before anything is said
-LEAST_LAYOUTS = 3  # builds of each whose means can be compared
-POWER = 0.8  # with which `what_would_show` would show a difference
+LEAST_BOOTS = 3  # of GOOD and of BAD for a test
+LEAST_LAYOUTS = 3  # builds of each for comparing means of builds
+POWER = 0.8  # of the tests that `what_would_show` proposes
 
 
 @dataclass(frozen=True)
 class SearchBounds:
-    """What the bisection promises, and what it may cost.
+    """Error bounds and limits of a bisection.
 
-    `alpha`: chance to call a good commit bad, `beta`: a bad one good, anywhere on the way.
-    `layouts`: builds of one commit, each with its code elsewhere; with 1 the difference of GOOD
-    and BAD may be one of layout alone.
+    `alpha`, `beta`: probability that any good commit is called bad, or any bad one good.
+    `layouts`: number of builds of a commit with different layouts; with 1 the difference between
+    GOOD and BAD may be due to the layout only.
     """
 
     alpha: float = 0.05
     beta: float = 0.05
-    most_boots: int = 20  # of one commit; then it is left undecided
+    most_boots: int = 20  # of a commit, after which it is undecided
     layouts: int = 8
 
     @property
     def alpha_of_look(self) -> float:
-        """The p below which GOOD and BAD differ: each look at them is a chance to be wrong."""
+        """The p below which GOOD and BAD differ: `alpha` divided over the repeated tests."""
         return self.alpha / max(1, self.most_boots - LEAST_BOOTS + 1)
 
 
 @dataclass(frozen=True)
 class TimedBoot:
-    """One boot that passed. `layout`: which build of the commit it was of."""
+    """A boot that passed. `layout`: number of the commit's build."""
 
     commit: int
     time_us: float
@@ -52,19 +52,19 @@ class TimedBoot:
 
 @dataclass(frozen=True)
 class EndsDifference:
-    """BAD against GOOD, judged by their boots. `ratio`: BAD's time over GOOD's."""
+    """The comparison of BAD and GOOD. `ratio`: BAD's time divided by GOOD's."""
 
     ratio: float
-    spread: float  # standard deviation of log time between boots of one build
+    spread: float  # standard deviation of log time between boots of a build
     p: float
-    layout: float = 0.0  # standard deviation of log time between builds that should be alike
-    builds: int = 1  # of GOOD and of BAD that were compared, whichever has fewer
+    layout: float = 0.0  # standard deviation of log time between builds of the same code
+    builds: int = 1  # number of compared builds of GOOD or BAD, the smaller one
 
 
 def compare_ends(commits: int, boots: Sequence[TimedBoot]) -> EndsDifference | None:
-    """Return GOOD against BAD by Student's t on log times; None with fewer than LEAST_BOOTS.
+    """Compare GOOD and BAD by Student's t test on log times; None with fewer than LEAST_BOOTS.
 
-    Compared are means of builds, or boots where there is one build of each.
+    The test compares means of builds, or boots if there is only one build of each.
     """
     ends = [_by_build(boots, commit) for commit in (0, commits)]
     if min(sum(map(len, builds)) for builds in ends) < LEAST_BOOTS:
@@ -88,7 +88,7 @@ def compare_ends(commits: int, boots: Sequence[TimedBoot]) -> EndsDifference | N
 
 
 def _by_build(boots: Sequence[TimedBoot], commit: int) -> list[list[float]]:
-    """Return the logarithms of a commit's times, a list for each of its builds."""
+    """Return the logarithms of a commit's times, in a list per build."""
     found: dict[int, list[float]] = {}
     for boot in boots:
         if boot.commit == commit:
@@ -107,7 +107,7 @@ def _pooled(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
 
 
 def next_end(commits: int, boots: Sequence[TimedBoot]) -> int:
-    """Return GOOD or BAD, whichever has fewer boots; in the order ABBA, which cancels drift."""
+    """Return GOOD or BAD, the one with fewer boots, in the order ABBA, which cancels drift."""
     ends = [boot.commit for boot in boots if boot.commit in (0, commits)]
     counts = ends.count(0), ends.count(commits)
     if counts[0] == counts[1]:
@@ -116,14 +116,15 @@ def next_end(commits: int, boots: Sequence[TimedBoot]) -> int:
 
 
 def what_would_show(effect: EndsDifference, bounds: SearchBounds) -> tuple[int, int] | None:
-    """Return how many boots of GOOD, and of BAD, in how many builds show what was seen.
+    """Return how many boots of each of GOOD and BAD, in how many builds, would show the effect.
 
-    4 times in 5, if means and spreads are what they seem; None below what builds differ harmlessly.
+    With power 0.8, if the estimates are right; None if the effect is within the normal difference
+    between builds.
     """
     shift = abs(math.log(effect.ratio))
     if shift < BUILD_SPREAD:
         return None
-    variance = (shift / _quantiles(bounds)) ** 2 / 2  # that the mean of one end may have
+    variance = (shift / _quantiles(bounds)) ** 2 / 2  # allowed for the mean of one end
     layouts = bounds.layouts
     if layouts > 1:
         layouts = max(layouts, math.ceil(2 * effect.layout**2 / variance))
@@ -132,7 +133,7 @@ def what_would_show(effect: EndsDifference, bounds: SearchBounds) -> tuple[int, 
 
 
 def smallest_shown(effect: EndsDifference, bounds: SearchBounds) -> float:
-    """Return the smallest difference, a share of the time, that `bounds` show 4 times in 5."""
+    """Return the smallest difference, as a share of the time, that is shown with power 0.8."""
     layout = effect.layout**2 / bounds.layouts if bounds.layouts > 1 else 0.0
     variance = 2 * (effect.spread**2 / bounds.most_boots + layout)
     return math.expm1(_quantiles(bounds) * math.sqrt(variance))

@@ -1,8 +1,8 @@
-"""Change points in the history, in one series per host, kernel line, case and threads.
+"""Finds change points in the history, in a series per host, kernel line, case and threads.
 
-Frames in, values out. The boots of one run are one value: runs are compared, whatever time
-passed between them. Where a run has a baseline, the ratio to it is followed: disturbances by the
-host are in both. docs/explanation/history.md explains the rule.
+The boots of a run give one value, and runs are compared independently of the time between them. If
+runs have a baseline, the values are ratios to it, which cancels disturbances by the host.
+docs/explanation/history.md explains the rule.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,13 +17,13 @@ from harness.analysis.contrasts import detectable_change, find_local_steps
 from harness.analysis.frames import typed
 from harness.analysis.steps import Floats, LevelStep, Scatter, find_steps, outliers
 
-# One row a passed boot and case; see `harness.store.history`. `host` names what measured,
-# `machine` the digest of its facts, `line` the kernel line that goes on over the runs,
-# `toolchain` and `work` digests or words: where one of them changes, levels are not compared across
-# it. `baseline` is the line that the run compares with, empty where this is it or there is none,
-# `baseline_source` what it was made of, `baseline_us` its median time in the same run, workload and
-# case, `baseline_squares` how far its boots there lie apart (squares of logarithms, from their
-# mean), with `baseline_freedom` degrees of freedom. `started_at` is the run's, ISO 8601 in UTC.
+# A row per passed boot and case; see `harness.store.history`. `host`: name of the machine,
+# `machine`: digest of its facts, `line`: the kernel line that continues over runs, `toolchain`,
+# `work`: texts or digests; if one of them changes, levels are not compared across the change.
+# `baseline`: the line that the run compares with, empty if it is this line or there is none;
+# `baseline_source`: its description; `baseline_us`: its median time in the same run, workload and
+# case; `baseline_squares`: sum of squared deviations of the logarithms of its times from their
+# mean, with `baseline_freedom` degrees of freedom. `started_at`: of the run, ISO 8601 in UTC.
 HISTORY: Mapping[str, str] = {
     "host": "str",
     "line": "str",
@@ -47,10 +47,9 @@ _LONG_GAP = 3.0  # times the usual time between two runs
 
 
 class TrackedSeries(NamedTuple):
-    """The key of one series; a value is compared with earlier ones of its series only.
+    """The key of a series; values are only compared within a series.
 
-    `host`: with the digest of its facts where times are followed, without where ratios to
-    `baseline` are.
+    `host`: for times with the digest of its facts, for ratios to `baseline` without.
     """
 
     host: str
@@ -63,7 +62,7 @@ class TrackedSeries(NamedTuple):
 
 
 class Direction(StrEnum):
-    """What a change means for the user."""
+    """The direction of a change."""
 
     SLOWER = "slower"
     FASTER = "faster"
@@ -71,10 +70,10 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True)
 class LevelChange:
-    """A change of level. Percentages are of the time before: 5.0 takes 5 % longer since then.
+    """A change of level. Percentages are of the time before: 5.0 means 5 % slower.
 
-    `at_run` is the first run on the new level, `found_run` the one whose figures settled it: news
-    of the run `found_run`. `low_percent`, `high_percent`: 95 % interval.
+    `at_run`, `at`: id and time of the first run on the new level; `found_run`: the run that
+    confirmed it. `low_percent`, `high_percent`: 95 % interval.
     """
 
     series: TrackedSeries
@@ -88,7 +87,7 @@ class LevelChange:
 
 
 class Kind(StrEnum):
-    """What is shown in a history without an alarm."""
+    """The kind of a remark."""
 
     OUTLIER = "outlier"
     TOOLCHAIN = "toolchain changed"
@@ -100,7 +99,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Remark:
-    """Something of one run that explains its place in the history and raises no alarm."""
+    """A remark on a run in a history, which is not a change of level."""
 
     run_id: str
     kind: Kind
@@ -109,9 +108,11 @@ class Remark:
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """One series with all that was found. `runs`: run_id, started_at, time_us, boots, baseline_us
-    (NaN where there is no baseline); by time. `detectable_change`: of times without a baseline, the
-    relative change that would be detected now; None where nothing would.
+    """A series with its changes and remarks.
+
+    `runs`: frame with run_id, started_at, time_us, boots, baseline_us (NaN without a baseline), by
+    time. `detectable_change`: for series without a baseline, the relative change that would be
+    detected now, None if none would.
     """
 
     series: TrackedSeries
@@ -122,27 +123,30 @@ class Track:
 
     @property
     def followed(self) -> "pd.Series[float]":
-        """What is followed, a value a run: times in us, or shares of the baseline's time."""
+        """The values of the series, one per run: times in us, or ratios to the baseline's time."""
         times = self.runs["time_us"]
         return times / self.runs["baseline_us"] if self.series.baseline else times
 
     @property
     def breaks(self) -> set[str]:
-        """The runs across which levels are not compared."""
+        """The ids of the runs before which levels are not compared with later ones."""
         return {remark.run_id for remark in self.remarks if remark.kind in breaking(self.series)}
 
 
 def breaking(series: TrackedSeries) -> set[Kind]:
-    """Return what breaks a series; a ratio goes on where compiler or machine change for both."""
+    """Return the kinds of remarks that break a series.
+
+    Changes of compiler or machine do not break a ratio, as they affect both kernels.
+    """
     alone = set() if series.baseline else {Kind.TOOLCHAIN}
     return {Kind.WORK, Kind.BASELINE} | alone
 
 
 def find_changes(history: pd.DataFrame) -> list[LevelChange]:
-    """Return every change of level in `history` (columns `HISTORY`), the oldest first.
+    """Return all changes of level in `history` (columns `HISTORY`), oldest first.
 
-    A run adds changes whose `found_run` is that run's and alters none that were found before.
-    Raises InputError for a missing column.
+    A new run only adds changes, with its id as `found_run`. Raises InputError if a column is
+    missing.
     """
     found = [change for track in follow(history) for change in track.changes]
     return sorted(found, key=lambda change: (change.at, change.series))
@@ -178,7 +182,7 @@ def _follow_one(series: TrackedSeries, boots: pd.DataFrame) -> Track:
 
 
 def _runs(boots: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a run: the median of its boots, so that one odd boot does not move it."""
+    """Return a row per run with the median of its boots, which is robust to outliers."""
     kept = [
         *("toolchain", "work", "machine", "baseline_source"),
         *("baseline_us", "baseline_squares", "baseline_freedom"),
@@ -193,14 +197,14 @@ def _runs(boots: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scatter(runs: pd.DataFrame) -> Scatter:
-    """Return how far the boots of each run and its baseline lie apart."""
+    """Return the scatter of the boots of each run and its baseline."""
     squares = runs["squares"] + runs["baseline_squares"].fillna(0.0)
     freedom = runs["boots"] - 1 + runs["baseline_freedom"].fillna(0.0)
     return Scatter(squares.to_numpy(float), freedom.to_numpy(float))
 
 
 def squares_of_logs(times_us: "pd.Series[float]") -> float:
-    """Return the squared deviations of the times' logarithms from their mean, summed."""
+    """Return the sum of squared deviations of the logarithms of times from their mean."""
     logs = np.log(times_us.to_numpy(float))
     return float(((logs - logs.mean()) ** 2).sum())
 
@@ -231,7 +235,7 @@ def _outlier_remarks(runs: pd.DataFrame, values: Floats, levels: list[int]) -> I
 def _gap_remarks(runs: pd.DataFrame) -> Iterator[Remark]:
     times = pd.to_datetime(runs["started_at"], format="ISO8601", utc=True)
     gaps: Any = times.diff().dt.total_seconds() / 86_400
-    long = gaps > max(_LONG_GAP * float(gaps.median()), 1.0)  # all False for a single run
+    long = gaps > max(_LONG_GAP * float(gaps.median()), 1.0)  # False for a single run
     for row in gaps[long].index:
         text = f"{gaps[row]:.0f} days without a run"
         yield Remark(str(runs.loc[row, "run_id"]), Kind.GAP, text)

@@ -1,8 +1,8 @@
-"""Compares kernels from the samples of their boots. The boot is the unit of replication.
+"""Compares kernels by the samples of their boots. The boot is the unit of replication.
 
-Workers of one boot share a kernel layout, a memory layout and a host's mood: each boot counts once.
-docs/explanation/statistics.md explains every choice; tests/flow/analysis/test_validation.py holds
-its rates.
+The workers of a boot share its kernel layout, memory layout and the state of the host, so they are
+not independent and each boot is one value. docs/explanation/statistics.md explains all choices;
+tests/flow/analysis/test_validation.py checks the error rates.
 """
 
 import functools
@@ -26,25 +26,24 @@ from harness.errors import InputError
 from harness.verdict import Verdict
 
 Conditions = Mapping[tuple[str, int], Mapping[str, str]]
-"""(run id, number of the boot) -> name -> value: the machine, and how it was tuned."""
+"""(run id, number of the boot) -> name -> value: facts of the machine and its tuning."""
 NO_CONDITIONS: Conditions = MappingProxyType({})
-_RESOLUTION_US = {WHOLE_LOAD: 0.001}  # the module counts whole microseconds, the load nanoseconds
+_RESOLUTION_US = {WHOLE_LOAD: 0.001}  # of the load call; the module counts whole microseconds
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What the boots show.
+    """The comparison of candidates with a baseline.
 
     `rows`: one per workload, cpus, nr_threads, candidate, case and metric. Columns: those;
-    `boots_*` (`*`: baseline, candidate); `time_us_*` (geometric mean over boots);
-    `throughput_*` (operations a second of all workers; with the worker mean only);
-    `fairness_*` (Jain's index over the
-    workers' rates, mean over boots; description only); `ratio` with `low` and `high` (baseline
-    time / candidate time, above 1 is faster; 95 %); `p`, `p_alike`, `p_permutation`, `p_adjusted`,
-    `detectable` (a fraction) as in `harness.analysis.statistics` and `.judging`; `shift_us`
-    (candidate - baseline); `word` (a `Word`); `note`.
-    `excluded`: boots that do not count: kernel, workload, cpus, nr_threads, verdict, boots.
-    `notes`: sentences about the whole; `answer`: one sentence.
+    `boots_*` (`*`: baseline, candidate); `time_us_*` (geometric mean over boots); `throughput_*`
+    (operations per second of all workers, with the worker mean only); `fairness_*` (Jain's index
+    over the workers' rates, mean over boots, for information only); `ratio`, `low`, `high`
+    (baseline time / candidate time, above 1 is faster, and its 95 % interval); `p`, `p_alike`,
+    `p_permutation`, `p_adjusted`, `detectable` (a fraction) as in `harness.analysis.statistics` and
+    `.judging`; `shift_us` (candidate - baseline); `word` (a `Word`); `note`.
+    `excluded`: numbers of boots that did not pass: kernel, workload, cpus, nr_threads, verdict,
+    boots. `notes`: sentences on the comparison; `answer`: one sentence.
     """
 
     baseline: str
@@ -70,21 +69,20 @@ def compare(
 ) -> Comparison:
     """Compare every other kernel with `baseline`; frames as in `harness.analysis.frames`.
 
-    `conditions`: what must be alike between the boots of a pair, for boots that tell.
-    `smallest`: the smallest effect to report, as a fraction. `blocks`: the boots of one block
-    are a pair, by the playbook's design. `references`: samples and passed boots of another kernel
-    under the same names, for sides that are sessions: then the ratio is of each side to its
-    reference. `unjudged`: why no row may get a verdict. `label`: what a kernel is called in the
-    answer. Only boots whose verdict is `passed` count. The result depends on the boots and `seed`
-    alone, not on the order of rows.
-    Raises InputError for an unknown baseline or a missing column.
+    `conditions`: facts that must be equal for both sides, where boots have them. `smallest`: the
+    smallest effect to report, as a fraction. `blocks`: whether boots of the same block are paired,
+    by the playbook's design. `references`: for sides that are sessions, samples and passed boots of
+    a reference kernel in them under the same names; times are then divided by its times.
+    `unjudged`: if set, the reason why no row gets a verdict. `label`: returns the name of a kernel
+    in the answer. Only passed boots count. The result depends on the boots and `seed` only, not on
+    the order of rows. Raises InputError if the baseline is unknown or a column is missing.
     """
     samples, boots = typed(samples, SAMPLES), typed(boots, BOOTS)
     kernels = sorted(boots["kernel"].astype(str).unique())
     if baseline not in kernels:
         raise InputError(
             f"comparing: baseline {baseline!r} has no boots; kernels with boots: "
-            f"{', '.join(kernels) or 'none'}"
+            f"{', '.join(kernels) or '(none)'}"
         )
     candidates = tuple(kernel for kernel in kernels if kernel != baseline)
     passed = boots[boots["verdict"] == Verdict.PASSED.value]
@@ -116,7 +114,7 @@ def _rows(
     references: pd.DataFrame | None,
     unjudged: str,
 ) -> pd.DataFrame:
-    """Return all rows without effects; `work`: boots of both sides, then of their references."""
+    """Return all rows without effects; `work`: times of both sides, then of their references."""
     sides, of_references = _sides(times), None if references is None else _sides(references)
     rows: list[dict[str, Any]] = []
     for key in sorted({key[:-1] for key in sides}, key=_by_number):
@@ -132,13 +130,13 @@ def _rows(
                 row["note"] = unjudged
                 row["ratio"] = row["time_us_baseline"] / row["time_us_candidate"]
             if not row["note"] and any(boots is None for boots in row["work"]):
-                row["note"] = "the kernel that both are held against did not run this in both"
+                row["note"] = "the reference kernel did not run this in both sessions"
             rows.append(row)
     return pd.DataFrame(rows, columns=[*_DESCRIBED, "work", "ratio"])
 
 
 def _by_number(key: tuple[Any, ...]) -> list[str]:
-    """Return what sorts keys with the numbers in their texts as numbers: 4 pages before 16."""
+    """Return a sort key that compares numbers in texts by value: 4 pages before 16."""
     return [re.sub(r"\d+", lambda found: found[0].zfill(20), str(value)) for value in key]
 
 
@@ -150,9 +148,9 @@ def _sides(times: pd.DataFrame) -> dict[tuple[Any, ...], pd.DataFrame]:
 def _with_effects(
     rows: pd.DataFrame, rng: np.random.Generator, smallest: float, blocks: bool
 ) -> pd.DataFrame:
-    """Return `rows` with the fields of `Effects`. Rows with as many boots are worked out together.
+    """Return `rows` with the fields of `Effects`, computed together for equal numbers of boots.
 
-    With blocks or references `boots_*` is how many of them there are on each side.
+    With blocks or references, `boots_*` counts blocks.
     """
     rows = rows.reset_index(drop=True)
     effects = pd.DataFrame(np.nan, index=rows.index, columns=[f.name for f in fields(Effects)])
@@ -185,9 +183,9 @@ def _with_effects(
 
 
 def _in_blocks(work: list[pd.DataFrame]) -> list[Any]:
-    """Return the times of both sides, or of each side and its reference, block by block.
+    """Return the times of both sides, or of each side and its reference, per block.
 
-    A block in which one of the two has no boot is left out; of several boots the mean counts.
+    Blocks without boots of one of the two are left out; several boots are averaged.
     """
     half = len(work) // 2
     aligned: list[Any] = [None] * len(work)
@@ -233,7 +231,7 @@ def _described(
 
 
 def _condition_keys(times: pd.DataFrame, conditions: Conditions) -> list[str]:
-    """Return the condition of each row's boot as one text, the same for the same condition."""
+    """Return the conditions of each row's boot as a text, for comparison."""
     texts = {boot: json.dumps(dict(rows), sort_keys=True) for boot, rows in conditions.items()}
     if not texts:
         return [""] * len(times)
@@ -243,9 +241,9 @@ def _condition_keys(times: pd.DataFrame, conditions: Conditions) -> list[str]:
 
 @functools.lru_cache(maxsize=256)
 def describe_conditions(texts: tuple[str, ...]) -> str:
-    """Return in what boots were unlike that must be alike; empty when in nothing.
+    """Return a text on the conditions that differ between boots; empty if none does.
 
-    What only some of them tell (a file that the other kernel does not have) is no difference.
+    Facts that only some boots have, due to files of their kernel, are ignored.
     """
     values: dict[str, set[str]] = {}
     for text in texts:
@@ -257,13 +255,13 @@ def describe_conditions(texts: tuple[str, ...]) -> str:
         if len(found) > 1
     ]
     more = f" (and {len(unlike) - 3} more)" if len(unlike) > 3 else ""
-    return f"the boots' machine was not the same: {'; '.join(unlike[:3])}{more}" if unlike else ""
+    return f"the machine of the boots differs: {'; '.join(unlike[:3])}{more}" if unlike else ""
 
 
 def _alike(
     rows: pd.DataFrame, arrays: Mapping[int, list[Any]]
 ) -> Iterator[tuple[float, list[int]]]:
-    """Yield the rows that can be worked out in one array: as many boots, one resolution."""
+    """Yield resolution and indices of rows that fit in one array: with equal numbers of boots."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, sides in arrays.items():
         counts = tuple(map(len, sides))
@@ -274,7 +272,7 @@ def _alike(
 
 
 def _without_unlike_loads(rows: pd.DataFrame) -> pd.DataFrame:
-    """Note where the whole load is of different cases on both sides: its time is not comparable."""
+    """Mark whole loads as not comparable if the sides ran different cases."""
     rows = rows.copy()
     unlike = rows[(rows["note"] != "") & (rows["case"] != WHOLE_LOAD)]
     keys = [*CONDITION, "candidate"]

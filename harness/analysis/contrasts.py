@@ -1,10 +1,9 @@
-"""Finds steps in times of runs that depend on each other. Arrays in, values out.
+"""Finds steps in the times of runs that are not independent.
 
-Without a baseline in the same run a time holds whatever the host does: it drifts, has seasons,
-stays slow for some runs. No model of that is fitted. A step is a contrast between the newest
-runs and those before them that is far larger than the same contrast ever was in this series: what
-lasts, creeps or swings makes earlier contrasts as large. docs/explanation/history.md explains the
-choices and gives the error rates.
+Without a baseline in the same run, times include drift, seasons and slow phases of the host. No
+model of these is fitted. Instead, a step is a contrast between the newest runs and those before
+them that is much larger than earlier contrasts of the series, which drift and swings increase as
+well. docs/explanation/history.md explains the choices and gives the error rates.
 """
 
 from collections.abc import Sequence
@@ -21,12 +20,11 @@ from harness.analysis.steps import LEAST_NOISE, Floats, LevelStep
 
 @dataclass(frozen=True)
 class LocalRule:
-    """When a step of times is believed. Calibrated by `python -m benchmarks.history`.
+    """The parameters of detection, calibrated by `python -m benchmarks.history`.
 
-    `new`: how many of the newest runs are held against the `old` ones before them, for each of
-    these counts. `limit`: how many times as large as it usually is a contrast must be. `memory`:
-    earlier contrasts that say what is usual, at least `learning` of them. `smallest`: relative
-    changes below are not reported.
+    `new`: numbers of newest runs to compare with the `old` runs before them. `limit`: minimum ratio
+    of a contrast to its usual size. `memory`: number of earlier contrasts for the usual size, at
+    least `learning`. `smallest`: smaller relative changes are not reported.
     """
 
     new: tuple[int, ...] = (5, 7, 10)
@@ -38,10 +36,10 @@ class LocalRule:
 
 
 class _Contrasts(NamedTuple):
-    """Of each run, with so many new ones: how many times as large as usual; its usual size.
+    """The contrasts of all runs for a number of new runs.
 
-    Both are 0 where nothing can be said. `freedom`: independent contrasts that the usual size
-    rests on.
+    `score`: ratio to the usual size; `usual`: that size; both 0 if unknown. `freedom`: number of
+    independent contrasts in the usual size.
     """
 
     score: Floats
@@ -52,11 +50,10 @@ class _Contrasts(NamedTuple):
 def find_local_steps(
     values: Floats, restarts: Sequence[int] = (), rule: LocalRule | None = None
 ) -> list[LevelStep]:
-    """Return the steps of `values` (logarithms of times, a run each, in order).
+    """Return the steps of `values` (logarithms of times, one per run, in order).
 
-    At each index of `restarts` the conditions changed: runs are not compared across it. A run
-    is judged by what was known then. Once a step is known, the runs before it count as if they
-    had been on the new level.
+    `restarts`: indices at which the conditions changed; runs are not compared across them. A run is
+    judged by the runs before it only. After a step, earlier runs are shifted to the new level.
     """
     rule = rule or LocalRule()
     levelled = np.array(values, float)
@@ -84,10 +81,10 @@ def detectable_change(
     restarts: Sequence[int] = (),
     rule: LocalRule | None = None,
 ) -> float | None:
-    """Return the relative change that would be detected now; None where there are too few runs.
+    """Return the relative change that would be detected now; None with too few runs.
 
-    `steps`: those that `find_local_steps` found in `values`. Half of the changes of that size are
-    detected, ten runs or so after they came.
+    `steps`: from `find_local_steps` for `values`. Half of the changes of this size are detected,
+    after about ten runs.
     """
     rule = rule or LocalRule()
     levelled = np.array(values, float)
@@ -99,7 +96,7 @@ def detectable_change(
 
 
 def _contrasts(values: Floats, restarts: Sequence[int], new: int, rule: LocalRule) -> _Contrasts:
-    """Return the contrasts of all runs at once; a score of 0 where there is none."""
+    """Return the contrasts of all runs, with a score of 0 where there is none."""
     runs, both = len(values), new + rule.old
     score, usual, freedom = np.zeros(runs), np.zeros(runs), np.ones(runs)
     if runs < both:
@@ -122,7 +119,7 @@ def _contrasts(values: Floats, restarts: Sequence[int], new: int, rule: LocalRul
     within *= (1 / new + 1 / rule.old) / (both - 2)
     size = np.sqrt(np.maximum(np.maximum(earlier, within), LEAST_NOISE**2))
     beyond = (since - level[:, None]) * np.sign(contrast)[:, None] > np.abs(contrast)[:, None] / 2
-    agreeing = beyond.sum(axis=1) >= new - (new >= 7)  # of many runs one may be odd
+    agreeing = beyond.sum(axis=1) >= new - (new >= 7)  # of seven or more, one may be an outlier
     detected = valid & (count >= rule.learning) & agreeing
     score[last] = np.where(detected, np.abs(contrast) / size, 0.0)
     usual[last] = np.where(valid & (count >= rule.learning), size, 0.0)
@@ -138,7 +135,7 @@ def _step(
     known: Sequence[LevelStep],
     rule: LocalRule,
 ) -> LevelStep | None:
-    """Return the step that a run shows: where squares are least; None for one too small."""
+    """Return the step found at `run`, placed by least squares; None if it is too small."""
     begin = max(0, run + 1 - rule.old - max(rule.new), *(r for r in restarts if r <= run), 0)
     begin = max([begin, *(step.at + 1 for step in known)])
     runs = values[begin : run + 1]
@@ -157,7 +154,7 @@ def _step(
 
 
 def trimmed_mean(runs: Floats) -> Floats:
-    """Return the means along the last axis without a fifth of the runs at each end."""
+    """Return the means along the last axis, without a fifth of the values at each end."""
     cut = runs.shape[-1] // 5
     means: Floats = np.sort(runs, axis=-1)[..., cut : runs.shape[-1] - cut].mean(axis=-1)
     return means

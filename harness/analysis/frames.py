@@ -1,7 +1,7 @@
-"""The columns of the frames that the store passes to the analysis.
+"""The columns of the data frames that the store passes to the analysis.
 
-The types are small on purpose: 7 million samples (10,000 boots x 64 workers x 11 cases) take
-about 0.4 GB, where objects and 64-bit columns would take several.
+The types are small: 7 million samples (10,000 boots x 64 workers x 11 cases) take about 0.4 GB,
+instead of several with objects and 64-bit columns.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,8 +11,8 @@ from pandas.api.types import union_categoricals
 
 from harness.errors import InputError
 
-# One row per boot, worker and case. `boot` is unique in its run, `position` the order in which the
-# boots ran; `avg_us` is the time of one whole pass of `loops` loops, mean over `repeat` passes.
+# A row per boot, worker and case. `boot`: number of the boot in its run; `position`: of its job;
+# `avg_us`: time of a pass of `loops` loops, mean over `repeat` passes.
 SAMPLES: Mapping[str, str] = {
     "run_id": "category",
     "boot": "int32",
@@ -25,14 +25,14 @@ SAMPLES: Mapping[str, str] = {
     "case": "category",
     "passed": "int32",
     "failed": "int32",
-    "xfailed": "Int32",  # missing where the module does not tell (before 2025)
+    "xfailed": "Int32",  # missing for modules before 2025, which do not report it
     "repeat": "int32",
     "loops": "int32",
     "avg_us": "int64",
 }
 
-# One row per boot. `load_ns` is the wall time of the measured load call, missing where it was
-# never reached; `block` the repeat of the playbook that the boot belongs to.
+# A row per boot. `load_ns`: duration of the measured load call, missing if it was not reached;
+# `block`: repeat of the playbook that the boot belongs to.
 BOOTS: Mapping[str, str] = {
     "run_id": "category",
     "boot": "int32",
@@ -53,21 +53,18 @@ BOOTS: Mapping[str, str] = {
 def typed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     """Return `frame` with exactly `columns` (`SAMPLES` or `BOOTS`), in their order and types.
 
-    Raises InputError naming the columns that are missing.
+    Raises InputError if columns are missing.
     """
     absent = [name for name in columns if name not in frame.columns]
     if absent:
-        raise InputError(f"analysing results: no column {', '.join(absent)} in the frame")
+        raise InputError(f"analysing results: the frame lacks the columns {', '.join(absent)}")
     if all(str(frame[name].dtype) == dtype for name, dtype in columns.items()):
         return frame[list(columns)]
     return frame[list(columns)].astype(dict(columns))
 
 
 def joined(chunks: Iterable[pd.DataFrame], columns: Mapping[str, str]) -> pd.DataFrame:
-    """Return frames under each other, each brought to small types before the next one is read.
-
-    A reader of a large store yields chunks, so that its rows never stand in memory as objects.
-    """
+    """Return the concatenated frames; each is converted to small types before reading the next."""
     parts = [typed(chunk, columns) for chunk in chunks]
     if not parts:
         return typed(pd.DataFrame(columns=list(columns)), columns)

@@ -13,11 +13,11 @@ from scipy import stats
 from harness.analysis.statistics import ALPHA, MIN_BOOTS, detectable_shift
 from harness.analysis.times import CONDITION, Metric
 
-NOISE_LIMIT = 0.10  # where not even a 10 % change would have shown, the boots were too noisy
+NOISE_LIMIT = 0.10  # if not even a 10 % change would have been shown, boots were too noisy
 
 
 class Word(StrEnum):
-    """What may be said of a row."""
+    """The verdict on a row."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -29,11 +29,10 @@ class Word(StrEnum):
 
 
 def judged(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return `rows` with p_adjusted, detectable and word.
+    """Return `rows` with `p_adjusted`, `detectable` and `word`.
 
-    One family is all that a headline can name: every candidate, workload, size and case. The
-    slowest workers, which none names, are another. `detectable` is what is shown even where
-    everything else in the family shows nothing: at `ALPHA` over the number of its rows.
+    p is adjusted over two families of rows: the slowest workers, and all others, which a headline
+    may name. `detectable` is at `ALPHA` divided by the number of rows of the family.
     """
     rows = rows.copy()
     enough = rows[["boots_baseline", "boots_candidate"]].min(axis=1) >= MIN_BOOTS
@@ -45,30 +44,31 @@ def judged(rows: pd.DataFrame) -> pd.DataFrame:
         rows.loc[family.index, "detectable"] = detectable(family, len(family))
     rows["word"] = words(rows["ratio"], rows["p_adjusted"], rows["p_alike"], rows["detectable"])
     rows.loc[few, "word"] = Word.TOO_FEW.value
-    rows.loc[few, "note"] = f"fewer than {MIN_BOOTS} boots a side"
+    rows.loc[few, "note"] = f"fewer than {MIN_BOOTS} boots of a side"
     rows.loc[~comparable & ~few, "word"] = Word.NOT_COMPARABLE.value
     one = comparable & (rows["p"] < ALPHA) & (rows["p_adjusted"] >= ALPHA)
-    rows.loc[one, "note"] = "would count alone, not among this many comparisons"
+    rows.loc[one, "note"] = "significant alone, but not among this many comparisons"
     claimed = comparable & rows["word"].isin([Word.FASTER, Word.SLOWER])
     rows.loc[claimed & (rows["p_permutation"] >= ALPHA), "note"] = (
-        "rests on log-normal noise: permutations alone do not confirm it"
+        "assumes log-normal noise: the permutation test alone does not confirm it"
     )
     return rows.drop(columns=["error", "freedom", "spare", "unseen"])
 
 
 def detectable(found: Any, comparisons: int) -> Any:
-    """Return the smallest speed-up, as a fraction, shown 4 times in 5 among so many comparisons.
+    """Return the smallest speed-up, as a fraction, that is shown with power 0.8.
 
-    `found`: what has the fields `error`, `freedom`, `spare` and `unseen` of `statistics.Effects`.
+    `found`: has `error`, `freedom`, `spare` and `unseen` of `statistics.Effects`; `comparisons`:
+    number of rows in the family.
     """
     error, freedom = np.asarray(found.error, float), np.asarray(found.freedom, float)
-    error = error * np.sqrt(freedom / stats.chi2.ppf(0.5, freedom))  # its median is too small
+    error = error * np.sqrt(freedom / stats.chi2.ppf(0.5, freedom))  # corrects its median
     shift = detectable_shift(error, freedom, np.asarray(found.spare, float), ALPHA / comparisons)
     return np.expm1(np.asarray(found.unseen, float) + shift)
 
 
 def words(ratio: Any, p_adjusted: Any, p_alike: Any, detectable: Any) -> Any:
-    """Return the word for each row. Below `ALPHA` a p also says where the interval lies."""
+    """Return the `Word` of each row."""
     shown = np.asarray(p_adjusted) < ALPHA
     return np.select(
         [
@@ -83,20 +83,23 @@ def words(ratio: Any, p_adjusted: Any, p_alike: Any, detectable: Any) -> Any:
 
 
 def claimed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a comparison that are faster or slower; no slowest workers."""
+    """Return the rows of a comparison that are faster or slower, without slowest workers."""
     shown = rows["word"].isin([Word.FASTER, Word.SLOWER]) & (rows["metric"] != Metric.MAX)
     return rows[shown]
 
 
 def confirmed(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Return what a second run says of the rows that a first one claims.
+    """Return whether a second run confirms the rows that differ in a first one.
 
-    Columns: those that name a row, `word` and `first_ratio` of the first run; `ratio`, `low`,
-    `high`, `p_again` of the second, NaN where it cannot tell; `confirmed`. The second run is asked
-    nothing else, so these rows are its whole family; a difference in the other direction confirms
-    nothing.
+    Columns: the key of a row; `word`, `first_ratio`: of the first run; `ratio`, `low`, `high`,
+    `p_again`: of the second, NaN if it has none; `confirmed`: same direction with an adjusted p
+    below `ALPHA`. p is adjusted over these rows only, as no others are tested in the second run.
     """
-    key = [*CONDITION, "case", "candidate"]  # the whole load may be timed in another way
+    key = [
+        *CONDITION,
+        "case",
+        "candidate",
+    ]  # without the metric, which may differ for the whole load
     asked = claimed(first)[[*key, "word", "ratio"]].rename(columns={"ratio": "first_ratio"})
     confirming = second.loc[second["metric"] != Metric.MAX, [*key, "ratio", "low", "high", "p"]]
     both = asked.merge(confirming, on=key, how="left")

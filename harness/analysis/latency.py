@@ -1,4 +1,4 @@
-"""Times of single calls, and what measuring them cost."""
+"""Summarises the latencies of calls over boots, and the cost of measuring them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ COST_COLUMNS = [*_POINT, "case", "without", "change", "low", "high", "boots", "b
 
 
 class BootLatency(NamedTuple):
-    """What one boot said of the times of its calls; `rows` as `harness.testmod.latency` has them.
+    """The latencies of a boot. `rows`: as of `harness.testmod.latency.parse_latencies`.
 
     `parameters`: of its load.
     """
@@ -31,7 +31,10 @@ class BootLatency(NamedTuple):
 
 
 def latency_rows(boots: Iterable[BootLatency]) -> pd.DataFrame:
-    """Return the mean over boots of each percentile, in ns, with its 95 % interval: `COLUMNS`."""
+    """Return a frame with the mean over boots of each percentile in ns, and its 95 % interval.
+
+    Columns: `COLUMNS`.
+    """
     values = [
         (*boot[:4], row["case"], row["call"], name, "ns", row[name])
         for boot in boots
@@ -44,11 +47,11 @@ def latency_rows(boots: Iterable[BootLatency]) -> pd.DataFrame:
 
 
 def cost_rows(boots: Iterable[BootLatency], times: pd.DataFrame) -> pd.DataFrame:
-    """Return by how much timing its calls made a case slower: `COST_COLUMNS`.
+    """Return a frame with the slowdown of each case by timing its calls.
 
-    Held against the workload `without` that differs in `time_calls` only. `change`: of the mean
-    worker's time, 0.05 is 5 % more, with its 95 % interval. `times`: see `boot_times`. Rows only
-    where both have two boots.
+    Columns: `COST_COLUMNS`. `without`: the workload to compare with, which differs in `time_calls`
+    only; `change`: of the worker mean (0.05: 5 % slower), with its 95 % interval. Both need at
+    least two boots. `times`: from `boot_times`.
     """
     timed: dict[tuple[Any, ...], Mapping[str, Any]] = {boot[:4]: boot.parameters for boot in boots}
     without = {_identity(key, of): key[0] for key, of in timed.items() if not of.get(TIME_CALLS)}
@@ -71,7 +74,7 @@ def cost_rows(boots: Iterable[BootLatency], times: pd.DataFrame) -> pd.DataFrame
 
 
 def _identity(key: tuple[Any, ...], parameters: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what two points that differ in nothing but the timing have in common."""
+    """Return the key that points have in common if they differ in `time_calls` only."""
     others = sorted((name, str(value)) for name, value in parameters.items() if name != TIME_CALLS)
     return (*key[1:], tuple(others))
 

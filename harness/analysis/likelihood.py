@@ -1,17 +1,16 @@
-"""The likelihood of the boots of a bisection for each commit as the first bad one.
+"""Computes the likelihood of the boots of a bisection for each commit as the first bad one.
 
-The logarithm of a boot's time is a level, plus the effect where its commit is a bad one, plus what
-the layout of that build does, plus what the host does at that time, plus noise:
+The logarithm of a boot's time is modelled as a level, plus the effect if its commit is bad, plus
+terms for the layout of the build and the drift of the host, plus noise:
 
     y_i = level + effect [commit_i >= k] + layout_build + walk_i + noise_i
 
-`layout` differs from build to build and is the same in all boots of one, so no number of boots
-averages it out; how much builds differ follows from those of one commit, and of commits that must
-be alike. `walk`
-is a random walk over the boots in their order: drift, warming up, whatever lasts over several
-boots. Level, effect and noise are integrated out (flat and Jeffreys' priors), sizes of walk and
-layout summed over; what is left is p(boots | first bad is k) (Rasmussen and Williams, Gaussian
-Processes, section 2.7).
+`layout` differs between builds and is the same in all boots of a build, so that boots do not
+average it out; its size is estimated from several builds of a commit and from commits that must be
+equal. `walk` is a random walk over the boots in run order, for drift, warm-up and the like. Level,
+effect and noise are integrated out (flat and Jeffreys' priors), and the sizes of walk and layout
+summed over, which gives p(boots | first bad is k) (Rasmussen and Williams, Gaussian Processes,
+section 2.7).
 """
 
 import math
@@ -22,25 +21,25 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-BUILD_SPREAD = 0.002  # of log time: builds that differ harmlessly differ in layout, too
-EFFECT_SHARE = 1 / 8  # of the effect: likewise, so that a value in the middle decides nothing
-_WALK = np.array([0.0, 0.03, 0.3, 1.0])  # variance a boot, in those of the noise
-_WALK_PRIOR = np.array([0.7, 0.1, 0.1, 0.1])  # mostly there is none
-_LAYOUT = np.array([0.0, 0.15, 0.3, 0.5])  # standard deviation between builds, in effects
-_LAYOUT_PRIOR = np.array([0.95, 0.025, 0.015, 0.01])  # mostly next to none
-_REBUILT_PRIOR = np.array([0.4, 0.2, 0.2, 0.2])  # where several builds of a commit show it
-_ROOM = 64  # boots for which there is room at first
+BUILD_SPREAD = 0.002  # minimum standard deviation of log time between builds of equal code
+EFFECT_SHARE = 1 / 8  # and minimum relative to the effect, so that values in the middle are unclear
+_WALK = np.array([0.0, 0.03, 0.3, 1.0])  # variance per boot, relative to that of the noise
+_WALK_PRIOR = np.array([0.7, 0.1, 0.1, 0.1])
+_LAYOUT = np.array([0.0, 0.15, 0.3, 0.5])  # standard deviation between builds, relative to effect
+_LAYOUT_PRIOR = np.array([0.95, 0.025, 0.015, 0.01])
+_REBUILT_PRIOR = np.array([0.4, 0.2, 0.2, 0.2])  # if commits have several builds, which show it
+_ROOM = 64  # initial capacity in boots
 
 
 class Likelihood:
-    """p(boots | first bad is k), kept up to date boot by boot.
+    """p(boots | first bad is k), updated boot by boot.
 
-    `shift`, `spread`: the logarithm of BAD's time over GOOD's, and the standard deviation between
-    boots of one commit, as GOOD and BAD showed them first. They say what sizes of layout are
-    thought of; everything else follows from the boots. `rebuilt`: commits have several builds.
+    `shift`, `spread`: logarithm of BAD's time over GOOD's, and standard deviation between boots of
+    a commit, as estimated from the first boots of GOOD and BAD; they set the scale of the prior of
+    the layout. `rebuilt`: whether commits have several builds.
 
-    Least squares on columns that a triangular matrix has made independent; a boot more is a row
-    more of its inverse and a summand more of each sum.
+    Generalised least squares with triangular factors of the covariance; a new boot adds a row to
+    their inverse and a term to each sum.
     """
 
     def __init__(self, commits: int, shift: float, spread: float, *, rebuilt: bool) -> None:
@@ -53,22 +52,22 @@ class Likelihood:
         layout_prior = _REBUILT_PRIOR if rebuilt else _LAYOUT_PRIOR
         self._prior = np.log(np.outer(_WALK_PRIOR, layout_prior)).ravel()
         sizes = len(self._prior)
-        self._inverse = np.zeros((sizes, _ROOM, _ROOM))  # of the triangular factors
+        self._inverse = np.zeros((sizes, _ROOM, _ROOM))  # inverses of the triangular factors
         self._order: list[int] = []
         self._builds: list[tuple[int, int]] = []
         self._times: list[float] = []
-        self._tried: list[int] = []  # all k between two of them are alike
+        self._tried: list[int] = []  # all k between two of them have equal likelihoods
         self._volume, self._s11, self._s1y, self._syy = np.zeros((4, sizes, 1))
         self._s1x, self._sxx, self._sxy = np.zeros((3, sizes, 0))
         self.logs = np.full(commits + 1, 0.0)
-        """log p(boots | first bad is k), up to a constant; -inf for k = 0."""
+        """log p(boots | first bad is k) up to a constant, indexed by k; -inf for k = 0."""
         self.shift = self.spread = self.layout = 0.0
-        """The effect, the noise and the layout, logarithms, averaged over all k."""
+        """Estimates of effect, noise and layout in log time, averaged over all k."""
 
     def odds(self, commit: int, good: int, bad: int) -> float:
-        """Return log p(boots | `commit` is bad) / p(boots | it is good).
+        """Return log(p(boots | `commit` is bad) / p(boots | `commit` is good)).
 
-        `good`, `bad`: commits that are taken to be so, on both sides of it.
+        `good`, `bad`: commits before and after it that are assumed to be so.
         """
         return _log_mean(self.logs[good + 1 : commit + 1]) - _log_mean(
             self.logs[commit + 1 : bad + 1]
@@ -76,11 +75,11 @@ class Likelihood:
 
     @property
     def layout_share(self) -> float:
-        """The variance between builds, in those that noise gives one boot."""
+        """The variance between builds, relative to that of the noise of a boot."""
         return self.layout**2 / (self.spread**2 + self._harmless**2)
 
     def add(self, commit: int, log_time: float, layout: int = 0) -> None:
-        """Take one more boot into account, of that build of the commit."""
+        """Add a boot of the commit's build `layout`. `log_time`: logarithm of its time."""
         self._order.append(commit)
         self._builds.append((commit, layout))
         self._times.append(log_time)
@@ -100,7 +99,7 @@ class Likelihood:
             self._sum_up(len(order))
 
     def _try(self, commit: int) -> None:
-        """Begin a column for a commit: so far it is that of the next one that was tried."""
+        """Add a column for a commit, initially equal to that of the next one that was tried."""
         place = bisect_left(self._tried, commit)
         self._tried.insert(place, commit)
         last = place == self._s1x.shape[1]
@@ -110,7 +109,7 @@ class Likelihood:
             setattr(self, name, np.insert(sums, place, column, axis=1))
 
     def _next_row(self, same_build: list[bool]) -> Floats:
-        """Return the next row of the inverse of each triangular factor of the covariance."""
+        """Return the next row of the inverse of each triangular factor."""
         count = len(same_build)
         if count > self._inverse.shape[1]:
             room = self._inverse.shape[1]
@@ -129,13 +128,13 @@ class Likelihood:
     def _sum_up(self, count: int) -> None:
         s11, s1y = self._s11, self._s1y
         determinant = s11 * self._sxx - self._s1x**2
-        known = determinant > 1e-9 * s11  # else no boot of one of the two classes yet
+        known = determinant > 1e-9 * s11  # else one of the two classes has no boots yet
         determinant = np.where(known, determinant, 1.0)
         shift = np.where(known, (s11 * self._sxy - s1y * self._s1x) / determinant, 0.0)
         rest = self._syy - s1y**2 / s11 - shift * (self._sxy - self._s1x * s1y / s11)
         rest = np.maximum(rest, 0.0)
         spread = np.sqrt(rest / max(count - 2, 1))
-        rest = rest + count * self._harmless**2  # with few boots noise is not taken for certain
+        rest = rest + count * self._harmless**2  # allows for the error of the noise with few boots
         found = -0.5 * (self._volume + np.log(determinant) + (count - 2) * np.log(rest))
         found += self._prior[:, None]
         top = found.max()

@@ -1,4 +1,4 @@
-"""Means over boots of quantities with one value per boot."""
+"""Computes means over boots of quantities with one value per boot."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from harness.analysis.statistics import ALPHA
 
 
 def means_over_boots(frame: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
-    """Return `key`, mean, low, high and boots of the column `value`; a row a boot goes in.
+    """Return a frame with `key`, mean, low, high and boots of the column `value` of `frame`.
 
-    `low`, `high`: 95 % interval by Student's t, missing for one boot.
+    `frame`: a row per boot. `low`, `high`: 95 % interval by Student's t, missing for one boot.
     """
     grouped = frame.groupby(list(key), sort=False)["value"].agg(["mean", "std", "count"])
     rows = grouped.reset_index().rename(columns={"count": "boots"})

@@ -1,4 +1,4 @@
-"""Readings of memory during a boot, as figures with intervals over boots."""
+"""Summarises the readings of memory over boots."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -8,8 +8,8 @@ import pandas as pd
 from harness.analysis.means import means_over_boots
 
 UNUSABLE = "unusable for a huge page"
-_HUGE_ORDER = 9  # of a 2 MiB page among 4 KiB ones, where a reading names none
-_UNITS = {"meminfo_kib": "KiB", "pageblocks": "blocks"}  # of groups that stay as they were read
+_HUGE_ORDER = 9  # of a 2 MiB page with 4 KiB pages, for readings without it
+_UNITS = {"meminfo_kib": "KiB", "pageblocks": "blocks"}  # of groups whose values are used as read
 COLUMNS = [
     *("workload", "cpus", "nr_threads", "kernel", "moment", "group", "what", "unit"),
     *("mean", "low", "high", "boots"),
@@ -17,7 +17,7 @@ COLUMNS = [
 
 
 class BootMemory(NamedTuple):
-    """The readings of one boot, as `harness.guest.memory` makes them."""
+    """The readings of a boot, from `harness.guest.memory`."""
 
     workload: str
     cpus: int
@@ -27,13 +27,12 @@ class BootMemory(NamedTuple):
 
 
 def memory_rows(boots: Iterable[BootMemory]) -> pd.DataFrame:
-    """Return one row for each kernel, moment and quantity; columns `COLUMNS`.
+    """Return a frame with a row per kernel, moment and quantity; columns `COLUMNS`.
 
-    `group`: meminfo_kib, free_pages (`what` is the order of the blocks that the pages are free in),
-    free_pages_by_type, pageblocks, vmstat (pages in use for nr_*, else events since the boot), and
-    fragmentation: the share of free pages in blocks too small for a huge page (Gorman's unusable
-    free space index, 2005). `low`, `high`: 95 % interval of the mean by Student's t over boots,
-    missing for one boot.
+    `group`: meminfo_kib, free_pages (`what`: order of the free blocks), free_pages_by_type,
+    pageblocks, vmstat (pages for nr_*, else events since boot), or fragmentation: share of free
+    pages in blocks too small for a huge page (Gorman's unusable free space index, 2005). `low`,
+    `high`: 95 % interval of the mean by Student's t over boots, missing for one boot.
     """
     key = COLUMNS[:8]
     values = [

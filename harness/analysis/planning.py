@@ -1,4 +1,4 @@
-"""Calculates how many boots it takes to show a change, from a pilot run."""
+"""Computes how many boots are needed to show a change, from a pilot run."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from harness.analysis.times import CONDITION, Metric
 from harness.errors import InputError
 
 _MOST_BOOTS = 10_000
-_UPPER = 0.8  # the confidence with which the spread is no larger than what is planned for
+_UPPER = 0.8  # confidence of the upper limit of the spread
 
 
 def required_boots(
@@ -20,19 +20,20 @@ def required_boots(
     power: float = 0.8,
     smallest: float = SMALLEST_EFFECT,
 ) -> pd.DataFrame:
-    """Return how many boots a side show a change of `effect` with `power`, as one row among all.
+    """Return a frame with the boots of each side needed to show a change of `effect` with `power`.
 
-    `pilot`: what `boot_times` returns. One row per condition, case and metric: `boots_pilot` (the
-    smaller side), `spread` (standard deviation of log time, pooled over kernels), `upper_spread`
-    (its upper 80 % limit, planned for: Browne 1995), `boots` (missing above 10,000). Raises
-    InputError for what no number of boots shows, and for a pilot without a repeated boot.
+    `pilot`: from `boot_times`. A row per condition, case and metric: `boots_pilot` (of the smaller
+    side), `spread` (standard deviation of log time, pooled over kernels), `upper_spread` (its upper
+    80 % limit, which is used: Browne 1995), `boots` (missing above 10,000). Accounts for multiple
+    comparisons. Raises InputError if no number of boots suffices, or if the pilot has no kernel
+    with two boots.
     """
     if not 0 < power < 1:
-        raise InputError(f"planning: power {power} must be in (0, 1)")
+        raise InputError(f"planning: found power {power}, expected a number between 0 and 1")
     if effect <= smallest:
         raise InputError(
             f"planning: a change of {effect:.2%} is never called faster or slower, because the "
-            f"playbook's smallest_effect is {smallest:.2%}\n  next: name a larger change, or "
+            f"playbook's smallest_effect is {smallest:.2%}\n  next: use a larger change, or "
             "set a smaller smallest_effect in the playbook"
         )
     keys = [*CONDITION, "case", "metric"]
@@ -44,8 +45,8 @@ def required_boots(
     each = each[each["size"] > 1]
     if each.empty:
         raise InputError(
-            "planning: the pilot has no kernel with two boots that passed, and one boot says "
-            "nothing about the spread between boots\n  next: run a pilot with `repeats: 5` or more"
+            "planning: the pilot has no kernel with two boots that passed, so the spread between "
+            "boots is unknown\n  next: run a pilot with `repeats: 5` or more"
         )
     each["squares"] = each["var"] * (each["size"] - 1)
     each["freedom"] = each["size"] - 1
@@ -64,7 +65,7 @@ def required_boots(
 
 
 def upper_spread(spread: Any, freedom: Any) -> Any:
-    """Return the upper 80 % limit of a spread that is known with so many degrees of freedom."""
+    """Return the upper 80 % confidence limit of a spread with `freedom` degrees of freedom."""
     return spread * np.sqrt(freedom / stats.chi2.ppf(1 - _UPPER, freedom))
 
 
@@ -75,7 +76,10 @@ def boots_for(
     comparisons: int = 1,
     smallest: float = SMALLEST_EFFECT,
 ) -> int | None:
-    """Return the boots a side that show `effect` among so many comparisons; None above 10,000."""
+    """Return the boots of each side needed to show `effect` with `power`; None above 10,000.
+
+    `spread`: standard deviation of log time; `comparisons`: number of rows in the family.
+    """
     counts = np.unique(np.geomspace(MIN_BOOTS, _MOST_BOOTS, 2_000).astype(int))
     errors = max(spread, 1e-9) * np.sqrt(2 / counts)
     beyond = np.minimum((np.log1p(effect) - np.log1p(smallest)) / errors, 200.0)

@@ -1,9 +1,8 @@
-"""The statistics of one table of comparisons: arrays in, arrays out.
+"""The statistics of a table of comparisons, on arrays.
 
-docs/explanation/statistics.md says why.
-
-Shapes: `baseline` is (rows, boots of the baseline), `candidate` (rows, boots of the candidate);
-every value is one boot's time, in any unit. All rows are worked at once.
+docs/explanation/statistics.md explains the choices. Shapes: `baseline` is (rows, boots of the
+baseline), `candidate` (rows, boots of the candidate); every value is the time of a boot, in any
+unit.
 """
 
 from collections.abc import Sequence
@@ -19,27 +18,27 @@ Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
-MIN_BOOTS = 3  # a side; with fewer the spread between boots is not known well enough to claim
-UNEQUAL_SPREADS = 0.2  # p of the F test below which the spreads of the sides are taken to differ
-SMALLEST_EFFECT = 0.005  # as a fraction: smaller ones are not reported, see playbooks
-_PERMUTATIONS = 3_500  # all splits of up to 7 boots v 7
-_MANY_BOOTS = 100  # together; from here on fewer resamples say as much
-_BATCH_VALUES = 4_000_000  # resampled values held at a time: 32 MB
+MIN_BOOTS = 3  # of each side; with fewer the spread between boots is too uncertain
+UNEQUAL_SPREADS = 0.2  # p of the F test below which the sides' spreads count as different
+SMALLEST_EFFECT = 0.005  # as a fraction; smaller effects are not reported
+_PERMUTATIONS = 3_500  # enough for all permutations of 7 and 7 boots
+_MANY_BOOTS = 100  # of both sides, from which on fewer resamples suffice
+_BATCH_VALUES = 4_000_000  # resampled values in memory: 32 MB
 
 
 @dataclass(frozen=True)
 class Effects:
-    """What was found, one value a row; ratios are baseline time over candidate time.
+    """The results, one value per row; ratios are baseline time / candidate time.
 
-    `low`, `high`: 95 % interval, the rounding of the times included. `p`: of the hypothesis that
-    the difference is no larger than the smallest effect of interest (Welch's t on the logarithms);
-    below 0.05 exactly where the whole interval lies beyond that effect. `p_alike`: of the
-    hypothesis that it is at least as large (two one-sided tests); below 0.05 exactly where the
-    90 % interval lies within it. `p_permutation`: of no difference at all, shown beside them.
-    `shift`: candidate - baseline. `error`, `freedom`: standard error of the logarithm of the ratio,
-    and its degrees of freedom. `spare`: the factor by which that error would be larger had the
-    sides' spreads been seen to differ, which happens by chance in one of five. `unseen`: how large
-    that logarithm may be without being reported: smallest effect and rounding.
+    `low`, `high`: 95 % interval, which includes the rounding of the times. `p`: of the hypothesis
+    that the difference is not larger than the smallest effect of interest (Welch's t test on
+    logarithms); below 0.05 exactly if the whole interval is beyond that effect. `p_alike`: of the
+    hypothesis that it is at least as large (two one-sided tests); below 0.05 exactly if the 90 %
+    interval is within it. `p_permutation`: of no difference at all, for information. `shift`:
+    candidate - baseline. `error`, `freedom`: standard error of the logarithm of the ratio and its
+    degrees of freedom. `spare`: factor by which the error would be larger if the sides' spreads
+    had been found to differ, which happens by chance in 20 %. `unseen`: largest logarithm that is
+    not reported: smallest effect plus rounding.
     """
 
     ratio: Floats
@@ -56,11 +55,11 @@ class Effects:
 
 
 class _Group(NamedTuple):
-    """Independent values, (rows, boots): logarithms of times or of ratios within blocks."""
+    """Independent values of shape (rows, boots): logarithms of times, or of ratios in blocks."""
 
     sign: int
     logs: Floats
-    rounding: Floats  # variance that rounding alone gives each value, by row
+    rounding: Floats  # variance of a value due to rounding, by row
 
 
 def compare_boots(
@@ -73,13 +72,13 @@ def compare_boots(
     paired: bool = False,
     references: tuple[Floats, Floats] | None = None,
 ) -> Effects:
-    """Compare two sides of at least two boots each; see `Effects`.
+    """Compare two sides with at least two boots each.
 
-    `rng`: of the permutations that are drawn; None leaves `p_permutation` missing.
-    `resolution` is the step in which times were counted, in their unit: a bound on how wrong the
-    ratio may be, which no number of boots averages out. `paired`: boots in the same column are one
-    block. `references`: times of another kernel in the sessions of both sides; then the ratio is
-    that of the references over that of the sides, and what a session does to all kernels cancels.
+    `rng`: for random permutations; None leaves `p_permutation` missing. `resolution`: the unit in
+    which times were counted, in their unit; the rounding error of the ratio is not averaged out by
+    boots. `paired`: boots in the same column are a block. `references`: times of a reference kernel
+    in the sessions of both sides, by which the times are divided, so that effects of a session on
+    all kernels cancel.
     """
     sides = [(1, baseline), (-1, candidate)]
     sides += [] if references is None else [(-1, references[0]), (1, references[1])]
@@ -94,7 +93,7 @@ def compare_boots(
     reach = stats.t.ppf(1 - ALPHA / 2, freedom) * error + rounding
     limit = np.log1p(smallest)
     size = np.abs(difference)
-    with np.errstate(over="ignore"):  # times below the clock's step have no upper bound
+    with np.errstate(over="ignore"):  # the ratio of times below the resolution is unbounded
         ratio, low, high = (np.exp(difference + by) for by in (0, -reach, reach))
     return Effects(
         ratio=ratio,
@@ -112,15 +111,15 @@ def compare_boots(
 
 
 def _in_errors(distance: Floats, error: Floats) -> Any:
-    """Return a distance in standard errors; without any spread it is endless, or 0."""
+    """Return a distance in standard errors; without any spread it is infinite, or 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(distance == 0, 0.0, distance / error)
 
 
 def _groups(sides: Sequence[tuple[int, Floats]], resolution: float, paired: bool) -> list[_Group]:
-    """Return the independent groups: each side, or with blocks the differences within them.
+    """Return the independent groups: each side, or with blocks the differences within blocks.
 
-    Blocks are of one session: both sides, or each side with its own reference.
+    A block consists of both sides, or of a side and its reference.
     """
     groups = [
         _Group(sign, np.log(times), resolution**2 / 12 / times.mean(axis=1) ** 2)
@@ -138,9 +137,9 @@ def _groups(sides: Sequence[tuple[int, Floats]], resolution: float, paired: bool
 def welch(variances: Sequence[Floats], boots: Sequence[int]) -> tuple[Floats, Floats]:
     """Return the standard error of a sum or difference of means, and its degrees of freedom.
 
-    The groups need not have the same spread. Of the two estimates of the degrees of freedom,
-    Satterthwaite's (1946) shows too little with three boots and Welch's own (1947) too much; their
-    mean is used (docs/results/statistics.md has the rates). For one group both are boots - 1.
+    The groups may have different spreads. With three boots Satterthwaite's (1946) estimate of the
+    degrees of freedom is conservative and Welch's (1947) liberal, so their mean is used
+    (docs/results/statistics.md has the rates). For one group both are boots - 1.
     """
     parts = [variance / count for variance, count in zip(variances, boots, strict=True)]
     total = np.sum(parts, axis=0)
@@ -156,12 +155,11 @@ def welch(variances: Sequence[Floats], boots: Sequence[int]) -> tuple[Floats, Fl
 
 
 def widening(variances: Sequence[Floats], boots: Sequence[int]) -> tuple[Floats, Floats]:
-    """Return the factor on the standard error, and by how much more it might have been wider.
+    """Return the factor to apply to the standard error, and `Effects.spare`.
 
-    It is more than 1 where the two sides' spreads differ (F test): then one side may be skewed,
-    have two states or rare odd boots and the other not, and boots of it may all lie on one side of
-    their mean, close together, which t alone would take for certain. The error is then no less than
-    if both sides had the larger spread. Only two sides are widened.
+    The factor exceeds 1 if the spreads of two sides differ (F test). Then one side may be skewed,
+    bimodal or have outliers, and its few boots may happen to be close together, which a t test
+    alone would trust. The error is then at least what it would be if both had the larger spread.
     """
     one = np.ones_like(variances[0])
     if len(variances) != 2:
@@ -184,9 +182,9 @@ def _mean(values: Floats, axis: int) -> Any:
 
 
 def _permutation_p(groups: Sequence[_Group], rng: np.random.Generator) -> Floats:
-    """Two-sided p by permutation of boots, or of signs within blocks; missing for more groups.
+    """Return two-sided p by permutation of boots, or of signs with blocks; NaN for more groups.
 
-    Exact where all permutations can be tried.
+    Exact if all permutations can be computed.
     """
     logs = tuple(group.logs for group in groups)
     if len(logs) > 2:
@@ -208,7 +206,7 @@ def _permutation_p(groups: Sequence[_Group], rng: np.random.Generator) -> Floats
 def _shift(baseline: Floats, candidate: Floats, paired: bool) -> Floats:
     """Return the median of all differences candidate - baseline (Hodges and Lehmann 1963).
 
-    With blocks: of the means of any two blocks' differences.
+    With blocks: the median of the means of any two blocks' differences.
     """
     if paired:
         inner = candidate - baseline
@@ -220,9 +218,9 @@ def _shift(baseline: Floats, candidate: Floats, paired: bool) -> Floats:
 
 
 def power_at(shift: Any, error: Any, freedom: Any, alpha: float = ALPHA, spare: Any = 1.0) -> Any:
-    """Return the chance that a t test at `alpha` shows a true `shift` in its right direction.
+    """Return the power of a t test at level `alpha` to show a true `shift` in its direction.
 
-    `spare`: as in `Effects`, for sides whose spreads are alike.
+    `spare`: as in `Effects`, for sides with equal spreads.
     """
     critical = stats.t.ppf(1 - alpha / 2, freedom)
     found = stats.nct.sf(critical, freedom, shift / error)
@@ -233,7 +231,10 @@ def power_at(shift: Any, error: Any, freedom: Any, alpha: float = ALPHA, spare: 
 def detectable_shift(
     error: Floats, freedom: Floats, spare: Floats, alpha: float = ALPHA, power: float = POWER
 ) -> Floats:
-    """Return the smallest shift, in units of `error`'s, that is shown with `power` (bisection)."""
+    """Return the smallest shift, in the unit of `error`, that is shown with `power`.
+
+    Solved by bisection.
+    """
     low, high = np.zeros_like(error), 6 * spare * stats.t.ppf(1 - alpha / 2, freedom) + 10
     for _ in range(25):
         middle = (low + high) / 2

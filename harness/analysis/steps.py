@@ -1,9 +1,9 @@
-"""Finds steps in one series of values, run by run. Arrays in, values out.
+"""Finds steps in a series of values, run by run.
 
-Each run is judged by the runs up to it, so a later run neither takes an alarm back nor adds one in
-the past. This is for ratios to a baseline of the same run, which are independent
-of each other; `harness.analysis.contrasts` is for times. docs/explanation/history.md explains
-the choices and gives the error rates.
+Each run is judged by the runs up to it, so that later runs neither revoke a step nor add one in the
+past. This is for ratios to a baseline in the same run, which are independent of each other;
+`harness.analysis.contrasts` is for times. docs/explanation/history.md explains the choices and
+gives the error rates.
 """
 
 import functools
@@ -21,15 +21,15 @@ Weigh = Callable[[NDArray[np.int_]], Floats]
 
 @dataclass(frozen=True)
 class Rule:
-    """When a step is accepted. The defaults are calibrated by `python -m benchmarks.history`.
+    """The parameters of detection, calibrated by `python -m benchmarks.history`.
 
-    `alpha`: p below which a step is accepted; each run that the new level lacks to `settling_runs`
-    lowers it to a tenth. `confirmations`: least runs on the new level. `learning`: least runs on
-    the old level, where the noise is not known yet. `clip`: deviations count at most so many
-    standard deviations. `scatter_alpha`: p below which the boots of the new level are taken to
-    scatter more than those before, so that each of its runs counts for less. `smallest`: relative
-    changes below are not reported. `longest`: runs looked back; `latest`: a step is found within so
-    many runs or never, as every further one is another chance of a false alarm.
+    `alpha`: p below which a step is accepted, divided by ten for each run of the new level fewer
+    than `settling_runs`. `confirmations`: minimum runs on the new level. `learning`: minimum runs
+    on the old level, if the noise is not known yet. `clip`: deviations are limited to this many
+    standard deviations. `scatter_alpha`: p below which the boots of the new level count as
+    scattered more, so that its runs get less weight. `smallest`: smaller relative changes are not
+    reported. `longest`: runs to look back; `latest`: runs within which a step must be found, as
+    every further test adds to the rate of false alarms.
     """
 
     alpha: float = 1e-6
@@ -44,9 +44,10 @@ class Rule:
 
 
 class Scatter(NamedTuple):
-    """How far the boots of each run lie apart: their squares and degrees of freedom, a run each.
+    """The scatter of boots, one value per run.
 
-    `squares`: of the logarithms' deviations from the mean of their run and side.
+    `squares`: sum of squared deviations of logarithms from the mean of their run and side;
+    `freedom`: degrees of freedom.
     """
 
     squares: Floats
@@ -55,9 +56,8 @@ class Scatter(NamedTuple):
 
 @dataclass(frozen=True)
 class LevelStep:
-    """A change of level: runs are indices of the series; `shift`, `low`, `high` are logarithms.
-
-    `at`: the first run on the new level; `found`: the run that settled it.
+    """A change of level. `at`: index of the first run on the new level; `found`: of the run that
+    confirmed it. `shift`, `low`, `high`: logarithms, with the 95 % interval.
     """
 
     at: int
@@ -69,21 +69,21 @@ class LevelStep:
 
 @dataclass(frozen=True)
 class _Noise:
-    """What levels show of the noise between runs: squares and degrees of freedom."""
+    """The noise between runs within levels: squares and degrees of freedom."""
 
     squares: float = 0.0
     freedom: float = 0.0
 
     def joined(self, other: "_Noise") -> "_Noise":
-        """Add what another level showed; what lies far back weighs less and less."""
+        """Return the sum with that of another level, with a limited weight of earlier levels."""
         decay = min(1.0, _REMEMBERED / self.freedom) if self.freedom else 1.0
         return _Noise(self.squares * decay + other.squares, self.freedom * decay + other.freedom)
 
 
-_REMEMBERED = 60.0  # degrees of freedom that earlier levels count for at most
-LEAST_NOISE = 1e-4  # of a logarithm: times are counted in whole microseconds
+_REMEMBERED = 60.0  # maximum degrees of freedom of earlier levels
+LEAST_NOISE = 1e-4  # of a logarithm, as times are counted in whole microseconds
 _MAD_TO_DEVIATION = 1.4826  # for the normal distribution
-_MOST_SCATTER = 8.0  # times the median of the runs: one odd boot is no change of all boots
+_MOST_SCATTER = 8.0  # times the median of the runs, to limit the effect of a single boot
 
 
 def find_steps(
@@ -92,10 +92,10 @@ def find_steps(
     rule: Rule | None = None,
     scatter: Scatter | None = None,
 ) -> list[LevelStep]:
-    """Return the steps of `values` (logarithms of times, a run each, in order).
+    """Return the steps of `values` (logarithms, one per run, in order).
 
-    At each index of `restarts` the conditions changed: what differs across it is no step.
-    `scatter`: of each run's boots, where it is known.
+    `restarts`: indices at which the conditions changed; runs are not compared across them.
+    `scatter`: of each run's boots, if known.
     """
     rule = rule or Rule()
     scatter = scatter or Scatter(np.zeros(len(values)), np.zeros(len(values)))
@@ -116,7 +116,10 @@ def find_steps(
 
 
 def outliers(values: Floats, levels: Sequence[int], limit: float = 5.0) -> Iterator[int]:
-    """Yield the runs that lie far from the median of their level. `levels`: where each begins."""
+    """Yield the indices of values far from the median of their level.
+
+    `levels`: indices at which levels begin; `limit`: in robust standard deviations.
+    """
     if len(values) < 5:
         return
     parts = [values[a:b] for a, b in zip(levels, [*levels[1:], len(values)], strict=True)]
@@ -126,9 +129,9 @@ def outliers(values: Floats, levels: Sequence[int], limit: float = 5.0) -> Itera
 
 
 def _weights(scatter: Scatter, begin: int, run: int, rule: Rule, sizes: NDArray[np.int_]) -> Floats:
-    """Return the variance of the runs after each split, in terms of those before: 1 or more.
+    """Return the variance of the runs after each split relative to those before, at least 1.
 
-    `sizes` of the level from `begin` to `run`. It is 1 where the boots after the split do not
+    `sizes`: splits of the level from `begin` to `run`. It is 1 unless the boots after the split
     scatter more than those before, by an F test.
     """
     first = max(0, run + 1 - rule.longest)
@@ -148,14 +151,14 @@ def _weights(scatter: Scatter, begin: int, run: int, rule: Rule, sizes: NDArray[
 
 
 def _judge_run(level: Floats, noise: _Noise, rule: Rule, weigh: Weigh) -> LevelStep | None:
-    """Return the step that the runs of `level` show at its end, if they do; `at`: within it."""
+    """Return the step near the end of `level`, if there is one; `at` is relative to it."""
     count = len(level)
     before = rule.confirmations if noise.freedom >= rule.learning else rule.learning
     if count < before + rule.confirmations:
         return None
     clipped = _clipped(level, noise, rule)
     sizes = np.arange(max(before, count - rule.latest), count - rule.confirmations + 1)
-    # No weight makes a p smaller, so most runs need none.
+    # Weights only increase p, so most runs need none.
     if not _believed(_tests(clipped, sizes, noise, 1.0), count - sizes, rule).any():
         return None
     if not _believed(_tests(clipped, sizes, noise, weigh(sizes)), count - sizes, rule).any():
@@ -170,12 +173,12 @@ def _judge_run(level: Floats, noise: _Noise, rule: Rule, weigh: Weigh) -> LevelS
 
 
 def _believed(p: Any, runs: Any, rule: Rule) -> Any:
-    """Return whether a p is small enough for a new level that has lasted for so many runs."""
+    """Return whether p is small enough for a new level of `runs` runs."""
     return p * 10.0 ** np.maximum(rule.settling_runs - runs, 0) < rule.alpha
 
 
 def _clipped(level: Floats, noise: _Noise, rule: Rule) -> Floats:
-    """Return deviations from the level's median, far ones drawn in."""
+    """Return deviations from the level's median, limited to `rule.clip`."""
     away = level - np.median(level)
     reach = rule.clip * _spread(away, noise)
     clipped: Floats = np.clip(away, -reach, reach)
@@ -183,7 +186,7 @@ def _clipped(level: Floats, noise: _Noise, rule: Rule) -> Floats:
 
 
 def _spread(away: Floats, noise: _Noise) -> float:
-    """Return a standard deviation that single far runs do not move."""
+    """Return a standard deviation that is robust to single outliers."""
     known = (noise.squares / noise.freedom) ** 0.5 if noise.freedom else 0.0
     own = _MAD_TO_DEVIATION * float(np.median(np.abs(away)))
     share = noise.freedom / (noise.freedom + len(away))
@@ -193,9 +196,9 @@ def _spread(away: Floats, noise: _Noise) -> float:
 def _tests(
     level: Floats, sizes: NDArray[np.int_], noise: _Noise, weights: Floats | float
 ) -> Floats:
-    """Return the p of Student's t between the first `sizes` runs and the rest, for each size.
+    """Return p of Student's t test between the first `sizes` runs and the rest, for each size.
 
-    `weights`: variance of the rest's runs, in terms of the others', for each size.
+    `weights`: variance of the rest's runs relative to the others', for each size.
     """
     count, total, squares = len(level), level.sum(), (level**2).sum()
     first = np.cumsum(level)[sizes - 1]
@@ -204,13 +207,13 @@ def _tests(
     freedom = count - 2 + noise.freedom
     variance = np.maximum((within + noise.squares) / freedom, LEAST_NOISE**2)
     t = np.abs(mean_a - mean_b) / np.sqrt(variance * (1 / sizes + weights / (count - sizes)))
-    # scipy.stats checks more than each run can pay
+    # scipy.stats has too much overhead for every run
     p: Floats = 2 * special.stdtr(freedom, -t)
     return p
 
 
 def _locate(level: Floats, rule: Rule) -> int:
-    """Return how many runs lie before the step: the least squares split."""
+    """Return the number of runs before the step, by least squares."""
     sizes = np.arange(rule.confirmations, len(level) - rule.confirmations + 1)
     first = np.cumsum(level)[sizes - 1]
     between = first**2 / sizes + (level.sum() - first) ** 2 / (len(level) - sizes)
@@ -218,7 +221,7 @@ def _locate(level: Floats, rule: Rule) -> int:
 
 
 def _measured(level: Floats, size: int, noise: _Noise, rule: Rule, weight: float) -> LevelStep:
-    """Return the step after `size` runs and its 95 % interval; each side is clipped alone."""
+    """Return the step after `size` runs; each side is clipped separately."""
     a, b = level[:size], level[size:]
     parts = [_clipped(part, noise, rule) + np.median(part) for part in (a, b)]
     shift = float(parts[1].mean() - parts[0].mean())
@@ -230,7 +233,7 @@ def _measured(level: Floats, size: int, noise: _Noise, rule: Rule, weight: float
 
 
 def _noise_of(level: Floats, noise: _Noise, rule: Rule) -> _Noise:
-    """Return what the runs of one level show of the noise between runs."""
+    """Return the noise between the runs of a level."""
     if len(level) < 2:
         return _Noise()
     kept = _clipped(level, noise, rule)

@@ -1,4 +1,4 @@
-"""The time of a case in one boot, from the samples of its workers."""
+"""Computes the times of cases in each boot from the samples of its workers."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -7,31 +7,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-WHOLE_LOAD = "whole load"  # pseudo-case: the wall time of the load call, the series' own figure
-# A worker that is done sleeps 10 ms at a time until the module, which ends one by one,
-# comes to it (lib/test_vmalloc.c, test_func).
+WHOLE_LOAD = "whole load"  # pseudo-case: duration of the load call, the figure of the series
+# A finished worker sleeps for 10 ms at a time until the module, which stops the workers one by one,
+# stops it (test_func, lib/test_vmalloc.c).
 _END_OF_A_WORKER_NS = 10_000_000
-ENDS_SHARE = 0.05  # of the load call, above which it says too little about the allocator
+ENDS_SHARE = 0.05  # of the load call, above which its duration is not used
 CONDITION = ["workload", "cpus", "nr_threads"]
 
 
 class Metric(StrEnum):
-    """What one boot's time of a case is."""
+    """How the time of a case in a boot is computed."""
 
     MEAN = "worker mean"
     MAX = "slowest worker"
     LOAD = "load call"
-    LAST = "last worker"  # the whole load where ending the workers is too much of the load call
+    LAST = (
+        "last worker"  # of the whole load, if stopping the workers takes too much of the load call
+    )
 
 
 def boot_times(samples: pd.DataFrame, passed: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a boot, case and metric: the boot's columns, time_us, throughput, fairness.
+    """Return a frame with a row per boot, case and metric.
 
-    `work` (loops x repeats) tells passes of different work apart.
+    Columns: those of the boot, `time_us`, `throughput`, `fairness`, and `work` (loops x repeats),
+    which identifies passes with equal work.
     """
     keys = ["run_id", "boot"]
     work = samples[["avg_us", "loops", "repeat"]].astype("float64")
-    rate = work["loops"] / work["avg_us"].clip(lower=1) * 1e6  # 0 us is below the clock's step
+    rate = work["loops"] / work["avg_us"].clip(lower=1) * 1e6  # 0 us is below the resolution
     work = work.assign(rate=rate, square=rate**2)
     grouped = work.groupby([samples[key] for key in [*keys, "case"]], observed=True, sort=False)
     seen = grouped.agg(
@@ -56,7 +59,7 @@ def boot_times(samples: pd.DataFrame, passed: pd.DataFrame) -> pd.DataFrame:
 
 
 def _whole_loads(samples: pd.DataFrame, described: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the rows of the whole load: of one condition all boots have the same metric."""
+    """Yield the rows of the whole load; all boots of a condition have the same metric."""
     whole = described[described["load_ns"].notna()].assign(case=WHOLE_LOAD, loops=0, repeat=0)
     shortest_ns = whole.groupby(CONDITION)["load_ns"].transform("min").astype("float64")
     ends = _END_OF_A_WORKER_NS * whole["nr_threads"] > ENDS_SHARE * shortest_ns

@@ -1,4 +1,4 @@
-"""The text for a comparison: one sentence for a run; how workloads and ratios are written."""
+"""Formats comparisons as text: the sentence for a run, ratios, and names of workloads."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +10,8 @@ from harness.analysis.judging import Word
 from harness.analysis.statistics import MIN_BOOTS
 from harness.analysis.times import WHOLE_LOAD, Metric
 
-NOTHING = "\N{EN DASH}"  # stands where there is no value
-_NAMED = 3  # candidates or cases that the sentence names
+NOTHING = "\N{EN DASH}"  # shown for a missing value
+_NAMED = 3  # maximum number of candidates or cases in the sentence
 
 
 def answer(
@@ -21,12 +21,12 @@ def answer(
     smallest: float,
     label: Callable[[str], str] = str,
 ) -> str:
-    """Return the one sentence for a run.
+    """Return the sentence that summarises a run.
 
-    It is about the whole load at the most threads, which is settled before anything is measured:
-    the largest of many differences would be too large, and its interval would hold too seldom. Of
-    several workloads it is the first, by its name. Then it counts the cases. `label` gives what a
-    kernel is called.
+    It is about the whole load with the most threads, a choice made before measuring: the largest of
+    many differences would be biased, and its interval too narrow. Of several workloads it is the
+    first by name. The number of cases with each verdict follows. `rows`: of a `Comparison`;
+    `label`: returns the displayed name of a kernel.
     """
     if not candidates:
         return f"There is nothing to compare with {label(baseline)}."
@@ -46,7 +46,7 @@ def answer(
 
 
 def headline_row(rows: pd.DataFrame, candidate: str) -> Any:
-    """Return a candidate's row that the sentence speaks of: attributes as columns, or None."""
+    """Return the row of a candidate that the sentence is about, or None."""
     load = rows[(rows["case"] == WHOLE_LOAD) & (rows["candidate"] == candidate)]
     load = load.sort_values(
         ["nr_threads", "cpus", "workload"], ascending=[False, False, True], kind="stable"
@@ -55,7 +55,7 @@ def headline_row(rows: pd.DataFrame, candidate: str) -> Any:
 
 
 def _where(row: Any, several: bool) -> str:
-    """Return of which load a row is; the workload is named where there are several."""
+    """Return a phrase for the load of a row, with the workload if there are several."""
     what = f"the whole load of {series_name(row.workload)}" if several else "the whole load"
     return f"over {what} at {threads_text(row.nr_threads)}"
 
@@ -86,7 +86,7 @@ def _of_load(row: Any, candidate: str, baseline: str, where: str, smallest: floa
 
 
 def _of_cases(cases: pd.DataFrame, of_load: set[str]) -> Iterator[str]:
-    """Yield "of 3 cases: 2 faster (a, b), 1 alike"; nothing where that is said of the load."""
+    """Yield "of 3 cases: 2 faster (a, b), 1 alike"; nothing if all have the load's verdict."""
     same = set(cases["word"]) == of_load
     if same and (len(cases) == 1 or of_load <= {Word.TOO_FEW, Word.NOT_COMPARABLE}):
         return
@@ -114,7 +114,7 @@ def _of_cases(cases: pd.DataFrame, of_load: set[str]) -> Iterator[str]:
 
 
 def speed_text(ratio: float) -> str:
-    """Return "8.3x faster", "4 % faster" or the same with slower, for a ratio of times."""
+    """Return a ratio of times as "8.3x faster", "4 % faster" or likewise with "slower"."""
     word, factor = (Word.FASTER, ratio) if ratio >= 1 else (Word.SLOWER, 1 / ratio)
     if factor < 1.1:
         return f"{(factor - 1) * 100:.1f} % {word}"
@@ -122,7 +122,7 @@ def speed_text(ratio: float) -> str:
 
 
 def interval_text(effect: Any) -> str:
-    """Return the interval of `effect` (ratio, low, high) as `speed_text` gives the ratio."""
+    """Return the interval of `effect` (ratio, low, high) in the format of `speed_text`."""
     ends = (effect.low, effect.high) if effect.ratio >= 1 else (1 / effect.high, 1 / effect.low)
     if max(effect.ratio, 1 / effect.ratio) < 1.1:
         low, high = ((end - 1) * 100 for end in ends)
@@ -131,7 +131,7 @@ def interval_text(effect: Any) -> str:
 
 
 def change(fraction: float) -> str:
-    """Return a relative change: "4.2 %", "85 %", and from 10 times on "12x"."""
+    """Return a relative change as "4.2 %", "85 %", or from a factor of 10 on "12x"."""
     if not math.isfinite(fraction):
         return NOTHING
     if fraction >= 9:
@@ -140,7 +140,7 @@ def change(fraction: float) -> str:
 
 
 def number(value: float) -> str:
-    """Return a ratio with three figures that matter."""
+    """Return a ratio with three significant digits."""
     if not math.isfinite(value):
         return NOTHING
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 1 else f"{value:.2f}"
@@ -152,28 +152,28 @@ def threads_text(count: int) -> str:
 
 
 def short_case(case: str) -> str:
-    """Return a case's name without the ending that all of them have."""
+    """Return a case's name without the common suffix "_test"."""
     return case.removesuffix("_test")
 
 
 def format_ratio(value: float) -> str:
-    """Return a ratio for a column: as many decimals as its neighbours."""
+    """Return a ratio with a fixed number of decimals, for a column."""
     if not math.isfinite(value):
         return NOTHING
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def base_workload(workload: str) -> str:
-    """Return a workload's name without the point of its sweep: "page" of "page[nr_threads=4]"."""
+    """Return a workload's name without its point of a sweep: "page" for "page[nr_threads=4]"."""
     return workload.split("[", maxsplit=1)[0]
 
 
 def sweep_parameters(workload: str) -> list[str]:
-    """Return the point of a sweep, without the thread count and CPUs that stand elsewhere."""
+    """Return the parameters of a point of a sweep, without the numbers of threads and CPUs."""
     points = workload.rstrip("]").partition("[")[2]
     return [p for p in points.split(",") if p and p.split("=")[0] not in ("nr_threads", "cpus")]
 
 
 def series_name(workload: str) -> str:
-    """Return what stays the same over sizes: a workload's name and its further parameters."""
+    """Return the name of a workload's series over sizes: its name and other parameters."""
     return " ".join([base_workload(workload), *sweep_parameters(workload)])

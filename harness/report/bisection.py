@@ -1,4 +1,4 @@
-"""A bisection as data and as text."""
+"""Renders a bisection as JSON data and as text."""
 
 import json
 from dataclasses import asdict
@@ -18,7 +18,7 @@ from harness.run.bisect import BisectionResult
 
 
 def as_document(outcome: BisectionResult) -> dict[str, Any]:
-    """Return an outcome as plain data: what `--json` prints and what is kept beside the run."""
+    """Return a result as JSON values, for `--json` and bisection.json."""
     state, changes = outcome.state, outcome.plan.source_range.changes
     effect, bounds = state.effect, outcome.plan.request.bounds
     needed = what_would_show(effect, bounds) if effect else None
@@ -49,7 +49,7 @@ def _tried(state: SearchState, number: int) -> dict[str, Any] | None:
 
 
 def boot_counts(outcome: BisectionResult) -> dict[str, int]:
-    """Return how many boots it took, and how many plain bisection would have taken."""
+    """Return the numbers of boots: total, of GOOD and BAD, in steps, and of plain bisection."""
     plan, state = outcome.plan, outcome.state
     in_steps = sum(step.boots for step in state.steps.values())
     return {
@@ -61,7 +61,7 @@ def boot_counts(outcome: BisectionResult) -> dict[str, int]:
 
 
 def store_result(outcome: BisectionResult, reports: Path) -> None:
-    """Write the answer beside the run: bisection.txt to read, bisection.json for programs."""
+    """Write bisection.txt and bisection.json to the folder of the run."""
     folder = reports / outcome.run_id
     document = json.dumps(as_document(outcome), indent=2)
     replace_file(folder / "bisection.json", document + "\n")
@@ -69,7 +69,7 @@ def store_result(outcome: BisectionResult, reports: Path) -> None:
 
 
 def render_progress(outcome: BisectionResult) -> str:
-    """Return where a bisection stands, in a line."""
+    """Return the progress of a bisection in one line."""
     state, changes = outcome.state, outcome.plan.source_range.changes
     if state.phase is Phase.COMPARING:
         seen = f"so far {_percent(state.effect.ratio)}, " if state.effect else ""
@@ -89,7 +89,7 @@ def render_progress(outcome: BisectionResult) -> str:
 
 
 def render_outcome(outcome: BisectionResult) -> str:
-    """Return the answer, what it rests on, and every change that was tried or is a suspect."""
+    """Return the answer with its evidence, and a table of tried commits and suspects."""
     lines = [*_answer(outcome), "", *_table(outcome), "", *_costs(outcome)]
     if outcome.interrupted:
         lines.append(f"interrupted; to continue: {_resume(outcome)}")
@@ -125,7 +125,7 @@ def _across_builds(effect: EndsDifference) -> str:
 
 
 def _what_layout_may_do(outcome: BisectionResult) -> list[str]:
-    """Return what an answer is worth that rests on one build of each commit."""
+    """Return a caveat for an answer with too few builds of each commit."""
     effect = outcome.state.effect
     if effect is None or effect.builds >= LEAST_LAYOUTS:
         return []
@@ -136,7 +136,7 @@ def _what_layout_may_do(outcome: BisectionResult) -> list[str]:
 
 
 def _stop_reason(outcome: BisectionResult) -> tuple[str, list[str]]:
-    """Return why more than one change is left, in a few words, and what to do about it."""
+    """Return why more than one suspect is left, and lines of advice."""
     state, bounds = outcome.state, outcome.plan.request.bounds
     if state.phase is Phase.SEARCHING:
         return "not decided yet", []
@@ -156,13 +156,13 @@ def _stop_reason(outcome: BisectionResult) -> tuple[str, list[str]]:
 
 
 def merge_advice(merge: str) -> str:
-    """Return how to bisect what a merge brought, which begins where its first parents join."""
+    """Return the command that bisects the commits of a merge."""
     start = f"git rev-list --first-parent {merge}^1..{merge}^2 | tail -n 1"
     return f"It is a merge; within it: vmapbench bisect $({start})^ {merge}^2 ..."
 
 
 def _required_effort(outcome: BisectionResult) -> list[str]:
-    """Return what these boots could have shown, and how many would show what they hint at."""
+    """Return the smallest effect that these boots could show, and how many would show the seen."""
     effect, bounds = outcome.state.effect, outcome.plan.request.bounds
     if effect is None:
         return []
@@ -173,7 +173,7 @@ def _required_effort(outcome: BisectionResult) -> list[str]:
     lines = [f"{scatter}; {bounds.most_boots} of each show {least}."]
     needed = what_would_show(effect, bounds)
     if needed is None:
-        return [*lines, "What was seen is no more than builds differ without a reason."]
+        return [*lines, "The observed difference is within that between builds of the same code."]
     boots, layouts = needed
     seen = f"Seen: {_percent(effect.ratio)}, p {effect.p:.2g}. If it is real, it would take about"
     more = {"most_boots": boots} if boots > bounds.most_boots else {}

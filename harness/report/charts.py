@@ -1,4 +1,4 @@
-"""The page's charts of time: ratios, scaling, workers, run order. Values in, figures out."""
+"""The page's charts of times: ratios, workers, run order."""
 
 import math
 from collections.abc import Sequence
@@ -32,12 +32,12 @@ from harness.report.drawing import (
 from harness.report.rows import Effect
 from harness.report.view import View
 
-_MANY_POINTS = 1500  # beyond it the chart of workers shows quantiles instead of every one
-_SHARE_OF_LARGEST = 0.3  # of the axis, that an interval may leave it: a wild one tells little
+_MANY_POINTS = 1500  # above which the chart of workers shows quantiles
+_SHARE_OF_LARGEST = 0.3  # of the axis by which intervals may extend it; wider ones are cut
 
 
 def draw_forest(view: View) -> Figure | None:
-    """Draw the ratios at the largest size, one row a case and kernel, with their intervals."""
+    """Draw the ratios at the largest size with their intervals, a row per case and kernel."""
     effects = [effect for effect in view.main_effects if view.at_largest(effect)]
     if not effects:
         return None
@@ -103,7 +103,7 @@ def _effect_text(effect: Effect, view: View) -> str:
 
 
 def size_text(effect: Effect) -> str:
-    """Return "64 CPUs, 64 threads", with further parameters of the sweep."""
+    """Return the size of a row as "64 CPUs, 64 threads", with other parameters of the sweep."""
     more = sweep_parameters(effect.workload)
     return ", ".join([f"{effect.cpus} CPUs", threads_text(effect.nr_threads), *more])
 
@@ -116,7 +116,7 @@ def _ratio_title(view: View) -> str:
 
 
 def ratio_domain(rows: pd.DataFrame) -> list[float]:
-    """Return the ends of the axis: 1, every ratio, and every interval that is not wild."""
+    """Return both ends of the axis, which includes 1, all ratios, and intervals unless too wide."""
     low, high = min(float(rows["ratio"].min()), 0.95), max(float(rows["ratio"].max()), 1.05)
     reach = (high / low) ** (1 + _SHARE_OF_LARGEST)
     low = min([low, *(value for value in rows["low"] if value > low / reach)])
@@ -125,7 +125,7 @@ def ratio_domain(rows: pd.DataFrame) -> list[float]:
     return [low / margin, high * margin]
 
 
-# Up to how many times the low end the high one is -> the ticks of each power of ten.
+# (maximum ratio of the ends of the axis, ticks of each power of ten)
 _STEPS: tuple[tuple[float, tuple[float, ...]], ...] = (
     (10, (1, 1.5, 2, 3, 5, 7)),
     (60, (1, 2, 5)),
@@ -135,7 +135,7 @@ _STEPS: tuple[tuple[float, tuple[float, ...]], ...] = (
 
 
 def ratio_ticks(domain: Sequence[float]) -> list[float]:
-    """Return round values on a logarithmic axis, 1 among them."""
+    """Return round values for the ticks of a logarithmic axis, including 1."""
     low, high = domain
     if high / low < 2.5:
         step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.25) if (high - low) / s < 8)
@@ -148,7 +148,7 @@ def ratio_ticks(domain: Sequence[float]) -> list[float]:
 
 
 def draw_workers(view: View) -> Figure | None:
-    """Draw the time of each worker at the largest size; nothing for a single worker."""
+    """Draw the time of each worker at the largest size; None for a single worker."""
     measured = view.measured
     if measured.empty or measured["nr_threads"].max() < 2:
         return None
@@ -189,7 +189,7 @@ def draw_workers(view: View) -> Figure | None:
 
 
 def rank_ticks(workers: int) -> list[int]:
-    """Return the ticks of an axis from 1 to the number of workers, both of them among them."""
+    """Return the ticks of an axis from 1 to the number of workers, including both."""
     if workers <= 8:
         return list(range(1, workers + 1))
     steps = (factor * 10**power for power in range(7) for factor in (1, 2, 5))
@@ -199,7 +199,7 @@ def rank_ticks(workers: int) -> list[int]:
 
 
 def _quantiles(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return at most 21 points a case and kernel, evenly over the ranks."""
+    """Return at most 21 points per case and kernel, spread evenly over the ranks."""
 
     def thin(group: pd.DataFrame) -> pd.DataFrame:
         picks = group["rank"].quantile([n / 20 for n in range(21)], interpolation="nearest")
@@ -210,7 +210,7 @@ def _quantiles(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_run_order(view: View) -> Figure | None:
-    """Draw each boot's load time in the order in which they ran, against its own median."""
+    """Draw the time of each boot's load in run order, relative to the median of its kernel."""
     boots = view.report.boots_frame
     passed = boots[(boots["verdict"] == "passed") & boots["load_ns"].notna()]
     if len(passed) < 3:

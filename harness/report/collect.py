@@ -1,4 +1,4 @@
-"""Collects everything that a page, text or export shows of one run, as one value."""
+"""Collects the data of a run for pages, texts and exports."""
 
 import functools
 import json
@@ -28,8 +28,8 @@ from harness.verdict import Verdict
 class RunReport(StoredRun):
     """A run with its comparison. Frames as in `harness.analysis.frames`.
 
-    `comparison` is missing as long as the baseline has no boot. `explanations`: what extra boots
-    said, by kernel, the baseline first.
+    `comparison`: None if the baseline has no boots yet. `explanations`: accounts of extra boots, by
+    kernel, baseline first.
     """
 
     samples: pd.DataFrame
@@ -39,7 +39,7 @@ class RunReport(StoredRun):
 
     @cached_property
     def memory(self) -> pd.DataFrame:
-        """What the passed boots read of their memory; see `harness.analysis.memory.memory_rows`."""
+        """The readings of memory of the passed boots, as `harness.analysis.memory.memory_rows`."""
         return memory_rows(
             BootMemory(
                 *(job.workload, job.cpus, job.nr_threads, job.kernel),
@@ -50,7 +50,7 @@ class RunReport(StoredRun):
 
     @cached_property
     def latencies(self) -> Sequence[BootLatency]:
-        """What the passed boots said of the times of their calls."""
+        """The latencies of calls in the passed boots."""
         return [
             BootLatency(
                 *(job.workload, job.cpus, job.nr_threads, job.kernel, job.parameters),
@@ -61,12 +61,12 @@ class RunReport(StoredRun):
 
     @cached_property
     def latency(self) -> pd.DataFrame:
-        """Times of single calls; see `harness.analysis.latency.latency_rows`."""
+        """The latencies over boots, as `harness.analysis.latency.latency_rows`."""
         return latency_rows(self.latencies)
 
     @cached_property
     def latency_cost(self) -> pd.DataFrame:
-        """What timing the calls cost; see `harness.analysis.latency.cost_rows`."""
+        """The cost of timing calls, as `harness.analysis.latency.cost_rows`."""
         if self.latency.empty:
             return pd.DataFrame(columns=COST_COLUMNS)
         frame = self.boots_frame
@@ -76,7 +76,7 @@ class RunReport(StoredRun):
 
     @property
     def answer(self) -> str:
-        """The one sentence for this run."""
+        """The sentence that summarises the run."""
         if self.comparison is None:
             name = kernel_label(self.run, self.run.plan["baseline"])
             return f"Nothing can be compared: {name} has not been booted yet."
@@ -84,7 +84,7 @@ class RunReport(StoredRun):
 
 
 def collect_report(store: Store, run_id: str) -> RunReport:
-    """Return all there is of a run, analysed."""
+    """Return a run with its data and comparison. `run_id`: full id."""
     stored = store.stored_run(run_id)
     samples, boots = store.samples_frame(run_id), store.boots_frame(run_id)
     comparison = compare_run(stored.run, samples, boots, stored.boots)
@@ -94,7 +94,7 @@ def collect_report(store: Store, run_id: str) -> RunReport:
 def compare_run(
     run: RunRecord, samples: pd.DataFrame, boots: pd.DataFrame, records: Sequence[BootRecord]
 ) -> Comparison | None:
-    """Return the comparison of a run's kernels; None as long as the baseline has no boot."""
+    """Return the comparison of a run's kernels; None if the baseline has no boots."""
     baseline = run.plan["baseline"]
     if baseline not in set(boots["kernel"]):
         return None
@@ -113,9 +113,8 @@ def compare_run(
 
 
 def kernel_label(run: RunRecord, kernel: str) -> str:
-    """Return what a kernel is called: its label, or its name where that is clear.
-
-    Of a run whose kernels share a label every kernel goes by its name.
+    """Return the displayed name of a kernel: its label, or its name if the run's labels are not
+    unique.
     """
     names = run.plan.get("kernels") or list(run.kernels)
     labels = {name: str(run.kernels.get(name, {}).get("label") or name) for name in names}
@@ -124,7 +123,7 @@ def kernel_label(run: RunRecord, kernel: str) -> str:
 
 
 def conditions_of(runs: Mapping[str, Sequence[BootRecord]]) -> dict[tuple[str, int], Any]:
-    """Return what must be alike between boots that are compared, where a target reports it."""
+    """Return (run id, boot) -> facts that must be equal for boots to be comparable."""
     return {
         (run_id, number): boot.facts["conditions"]
         for run_id, boots in runs.items()
@@ -134,7 +133,7 @@ def conditions_of(runs: Mapping[str, Sequence[BootRecord]]) -> dict[tuple[str, i
 
 
 def _machine_notes(records: Sequence[BootRecord]) -> list[str]:
-    """Return a sentence where the lab host is not what it was when it was last used."""
+    """Return a sentence on changes of the lab host since its last use, if there are any."""
     changes = {line: None for boot in records for line in boot.facts.get("inventory_changes") or ()}
     return (
         [f"The host has changed since it was last used: {'; '.join(changes)}."] if changes else []
@@ -174,7 +173,7 @@ def _headline(report: RunReport) -> dict[str, Any]:
 
 
 def comparison_document(comparison: Comparison | None) -> dict[str, Any] | None:
-    """Return the comparison as JSON values; what is missing is null."""
+    """Return the comparison as JSON values; missing values are null."""
     if comparison is None:
         return None
     return {

@@ -1,4 +1,4 @@
-"""Comparisons within a run and across two runs."""
+"""Makes comparisons within a run and across two runs."""
 
 from dataclasses import replace
 
@@ -16,9 +16,10 @@ from harness.verdict import Verdict
 def compare_kernels(
     store: Store, run_id: str, smallest: float | None = None
 ) -> dict[str, Comparison]:
-    """Return the comparison of a run's kernels with its baseline, under a title.
+    """Return title -> comparison of a run's kernels with its baseline.
 
-    `smallest`: the smallest effect to report, in place of the playbook's.
+    `smallest`: the smallest effect to report; None: that of the playbook. Raises InputError if the
+    baseline has no boots.
     """
     run = _with_smallest(store.load_run(run_id), smallest)
     boots = store.boots_frame(run_id)
@@ -31,16 +32,15 @@ def compare_kernels(
 def compare_runs(
     store: Store, before_id: str, after_id: str, smallest: float | None = None
 ) -> dict[str, Comparison]:
-    """Return, for each kernel with boots in both runs, how the second run compares to the first.
+    """Return title -> comparison of the second run with the first, for each common kernel.
 
-    The session is the unit there: a kernel is compared by its ratio to the common baseline, and
-    without one there is no verdict.
-
-    The title says where kernel or host were not the same. Raises InputError without a common one.
+    Each run is a session, so a kernel is compared by its ratio to the common baseline; without one
+    there is no verdict. The title says if kernel or host differ. Raises InputError if the runs have
+    no kernel in common.
     """
     before, after = _with_smallest(store.load_run(before_id), smallest), store.load_run(after_id)
     if before_id == after_id:
-        raise InputError(f"comparing runs: {before_id} was named twice")
+        raise InputError(f"comparing runs: {before_id} given twice, expected two different runs")
     boots = store.boots_frame([before_id, after_id])
     samples = store.samples_frame([before_id, after_id])
     conditions = conditions_of({run: store.boots(run) for run in (before_id, after_id)})
@@ -87,7 +87,7 @@ _NOT_HELD = (
 
 
 def _by_run(frame: pd.DataFrame, kernel: str) -> pd.DataFrame:
-    """Return the rows of a kernel, each under its run's name in place of the kernel's."""
+    """Return the rows of a kernel, with the run's id as the kernel's name."""
     rows = frame[frame["kernel"] == kernel]
     return rows.assign(kernel=rows["run_id"].cat.remove_unused_categories())
 

@@ -1,7 +1,7 @@
-"""How every chart of the page is drawn: Altair describes, vl-convert draws, here it is inlined.
+"""Draws the page's charts: Altair describes them, vl-convert renders SVG, which is inlined.
 
-Every colour is written as a stand-in that `draw` turns into a CSS variable of the page, so one
-drawing serves light, dark and print.
+Colours are placeholders that `draw` replaces by CSS variables of the page, so that a drawing works
+in light mode, dark mode and print.
 """
 
 import json
@@ -17,9 +17,9 @@ import vl_convert as vlc
 from harness.text import one_line, visible
 
 WIDTH = 860
-_COLUMN_GAP = 70  # axis and title between charts side by side
+_COLUMN_GAP = 70  # for axis and title, between adjacent charts
 
-# Stand-in -> CSS variable, see templates/style.css.
+# Placeholder -> CSS variable, see templates/style.css.
 _VARIABLES = {
     "#010101": "--ink",
     "#020202": "--soft",
@@ -36,16 +36,18 @@ _VARIABLES = {
 }
 INK, SOFT, RULE, BETTER, WORSE, NEUTRAL, *SERIES = _VARIABLES
 _SHAPES = ["circle", "diamond", "square", "triangle-up", "cross", "triangle-down"]
-_FONT = "DejaVu Sans, sans-serif"  # the widest of the usual ones: labels keep their room
+_FONT = "DejaVu Sans, sans-serif"  # the widest of the common fonts, so that labels fit
 
 
 class DrawingError(Exception):
-    """A chart cannot be drawn; what the drawing library said."""
+    """A chart cannot be drawn. The message is that of the drawing library."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with its words. `svg` is safe markup; `summary` is the text alternative."""
+    """A chart with its texts. `reading`: how to read it; `summary`: text alternative; `svg`: safe
+    markup.
+    """
 
     name: str
     title: str
@@ -57,9 +59,10 @@ class Figure:
 def by_kernel(
     kernels: Sequence[str], label: Callable[[str], str], shown: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Return the encodings that tell kernels apart, by colour and by shape.
+    """Return the encodings of kernels by colour and shape.
 
-    `label` gives what a kernel is called. `shown`: the kernels in the legend; none leaves it out.
+    `label`: returns the displayed name of a kernel; `shown`: kernels in the legend; if empty there
+    is no legend.
     """
     colours = [SERIES[n % len(SERIES)] for n in range(len(kernels))]
     shapes = [_SHAPES[n % len(_SHAPES)] for n in range(len(kernels))]
@@ -78,24 +81,27 @@ def by_kernel(
 
 
 def column_width(columns: int) -> float:
-    """Return the width of each of `columns` charts side by side."""
+    """Return the width in pixels of each of `columns` adjacent charts."""
     return (WIDTH + _COLUMN_GAP) / columns - _COLUMN_GAP
 
 
 def log_ticks(values: Sequence[float], steps: Sequence[int] = (1, 2, 5)) -> list[float]:
-    """Return round values on a logarithmic axis that holds `values`: 1, 2, 5, 10 and so on."""
+    """Return round values (1, 2, 5, 10 ...) for the ticks of a logarithmic axis with `values`."""
     known = [value for value in values if value and value > 0]
     low, high = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
     return [step * 10.0**power for power in range(low, high + 1) for step in steps]
 
 
 def columns_for(charts: int) -> int:
-    """Return how many small charts stand in a row."""
+    """Return the number of small charts per row."""
     return 2 if charts == 4 else min(3, charts)
 
 
 def facetted(chart: Any, field: str, order: Sequence[str], shared_y: bool = False) -> Any:
-    """Return a chart split by `field` into small ones of `column_width`, each with its own axes."""
+    """Return a chart split by `field` into small charts, each with its own axes.
+
+    `order`: of the values of `field`; `shared_y`: all have the same y axis.
+    """
     split = alt.Facet(f"{field}:N", title=None, sort=list(order))
     small = chart.facet(facet=split, columns=columns_for(len(order)))
     small = small.resolve_axis(x="independent", y="independent")
@@ -103,7 +109,7 @@ def facetted(chart: Any, field: str, order: Sequence[str], shared_y: bool = Fals
 
 
 def draw(chart: Any) -> str:
-    """Return the chart as SVG markup for the page. Raises DrawingError."""
+    """Return a chart as SVG markup for the page. Raises DrawingError."""
     axis = {
         "labelColor": SOFT,
         "titleColor": SOFT,
@@ -127,14 +133,14 @@ def draw(chart: Any) -> str:
     spec = chart.to_dict() | {"background": None, "config": config}
     try:
         return _inlined(vlc.vegalite_to_svg(_clean(spec)))
-    except BaseException as error:  # a panic of vl-convert is no Exception
+    except BaseException as error:  # a panic of vl-convert is not an Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         raise DrawingError(one_line(f"{type(error).__name__}: {error}", 200)) from error
 
 
 def _clean(value: Any) -> Any:
-    """Return `value` with every string in it as `visible`: a control character ends vl-convert."""
+    """Return `value` with control characters in strings made visible; vl-convert fails on them."""
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, dict):
@@ -145,7 +151,7 @@ def _clean(value: Any) -> Any:
 
 
 def _inlined(svg: str) -> str:
-    """Return the drawing scalable, in the page's colours, and silent for screen readers."""
+    """Return the SVG scalable, with the page's colours, and hidden from screen readers."""
     for stand_in, variable in _VARIABLES.items():
         svg = svg.replace(stand_in, f"var({variable})")
     svg = re.sub(r' (role|aria-[a-z]+|xmlns:xlink|font-family|class)="[^"]*"', "", svg)
@@ -162,7 +168,7 @@ def _inlined(svg: str) -> str:
 
 
 def _small(svg: str) -> str:
-    """Return the drawing without what changes nothing: empty parts, defaults, hundredths."""
+    """Return the SVG without redundant parts: empty elements, defaults, decimals."""
     svg = re.sub(r' (opacity="1"|pointer-events="none"|stroke-width="1"|d="")', "", svg)
     svg = re.sub(r'<path( display="none")?/>|<g></g>', "", svg)
     tenths = re.compile(r"-?\d+\.\d{2,}")

@@ -1,4 +1,4 @@
-"""The templates' surroundings: where they are, and how values are written in them."""
+"""The Jinja environment of the templates, with filters that format values."""
 
 import re
 
@@ -20,7 +20,7 @@ from harness.text import visible
 
 
 def environment() -> jinja2.Environment:
-    """Return what renders the templates: escapes everything; what a run lacks is nothing."""
+    """Return the Jinja environment: escapes all values; None is rendered as nothing."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("harness.report"),
         autoescape=True,
@@ -53,13 +53,13 @@ def environment() -> jinja2.Environment:
 
 
 def count_within(found: tuple[float, float]) -> str:
-    """Return a mean count and half of its interval."""
+    """Return a mean count and half the width of its interval, as "mean ± half"."""
     mean, reach = found
     return f"{mean:,.0f}" + ("" if pd.isna(reach) else f" ± {reach:,.0f}")
 
 
 def share_within(found: tuple[float, float]) -> str:
-    """Return a mean share and half of its interval, in percent."""
+    """Return a mean share and half the width of its interval, in percent."""
     mean, reach = found
     if pd.isna(mean):
         return NOTHING
@@ -67,14 +67,14 @@ def share_within(found: tuple[float, float]) -> str:
 
 
 def unbroken(text: str) -> Markup:
-    """Return text in which a name with hyphens, like vmap-nodes, stays on one line."""
+    """Return text as markup in which names with hyphens, like vmap-nodes, do not wrap."""
     parts = re.split(r"(\w+(?:-\w+)+)", text)
     named = Markup("<span class=name>{}</span>")
     return Markup("").join(named.format(p) if n % 2 else p for n, p in enumerate(parts))
 
 
 def si(value: float) -> str:
-    """Return a count with three figures and k, M or G."""
+    """Return a count with three significant digits and k, M or G."""
     if pd.isna(value):
         return NOTHING
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -84,7 +84,7 @@ def si(value: float) -> str:
 
 
 def duration(time_us: float) -> str:
-    """Return a time in the unit that suits it."""
+    """Return a time given in microseconds, in a suitable unit."""
     if pd.isna(time_us):
         return NOTHING
     for limit, unit in ((1e6, "s"), (1e3, "ms")):
@@ -94,11 +94,11 @@ def duration(time_us: float) -> str:
 
 
 def signed(share: float) -> str:
-    """Return an error in per cent, with its sign."""
+    """Return a fraction in percent, with its sign."""
     rounded = round(share * 100)
     return f"{rounded:+d}\N{NO-BREAK SPACE}%" if rounded else "0\N{NO-BREAK SPACE}%"
 
 
 def plain(value: float) -> str:
-    """Return what a table sorts by: six figures, nothing for a missing value."""
+    """Return the sort key of a table cell: six significant digits, empty for NaN."""
     return "" if isinstance(value, jinja2.Undefined) or pd.isna(value) else f"{value:.6g}"

@@ -1,4 +1,4 @@
-"""Why kernels differ, from extra boots: lock waits, and CPU time by function."""
+"""The tables of the section that explains why kernels differ: locks, calls, functions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from harness.targets.explanation import BootAccount, CallTimes, LockUse, read_ex
 from harness.verdict import Verdict
 
 _ROWS = 15
-_LEAST = 0.001  # of all CPU time: what is less is no row
+_LEAST = 0.001  # share of all CPU time below which a row is left out
 _LOCK_COLUMNS = (
     ("taken", "taken", 1, "%d"),
     ("timed", "timed", 1, "%d"),
@@ -31,9 +31,9 @@ UNITS = {
 
 @dataclass(frozen=True)
 class FunctionRow:
-    """CPU time of one function on each kernel, in ns. `change`: the largest to the baseline.
+    """CPU time of a function on each kernel, in ns.
 
-    `new`: it is on another kernel, and not on the baseline.
+    `change`: largest difference to the baseline; `new`: whether the baseline lacks it.
     """
 
     function: str
@@ -44,7 +44,7 @@ class FunctionRow:
 
 @dataclass(frozen=True)
 class LockRow:
-    """One lock as one function takes it, on each kernel that does. `change` as above, in ns."""
+    """Use of a lock by a function on each kernel. `change`: as in `FunctionRow`."""
 
     lock: str
     caller: str
@@ -53,13 +53,13 @@ class LockRow:
 
 
 def load_explanations(folder: Path, kernels: Iterable[str]) -> dict[str, BootAccount]:
-    """Return what the extra boots of the run in `folder` said, by kernel, in that order."""
+    """Return kernel -> account of its extra boot, of the run in `folder`, in the order given."""
     read = {name: read_explanation(folder / FOLDER / f"{name}.json") for name in kernels}
     return {name: found for name, found in read.items() if found}
 
 
 def function_rows(found: Mapping[str, BootAccount]) -> list[FunctionRow]:
-    """Return the functions whose time differs most from the first kernel's, the largest first."""
+    """Return the functions whose time differs most from the first kernel's, largest first."""
     times = {
         kernel: {row.function: row.cpu_ns for row in each.functions}
         for kernel, each in found.items()
@@ -76,20 +76,20 @@ def function_rows(found: Mapping[str, BootAccount]) -> list[FunctionRow]:
 
 
 def lock_columns(found: Mapping[str, BootAccount]) -> list[tuple[str, str, float, str]]:
-    """Return the columns of locks that are known: title, field of `LockUse`, unit, format."""
+    """Return the columns of locks with data: title, field of `LockUse`, unit in ns, format."""
     uses = [use for each in found.values() for use in each.locks]
     return [row for row in _LOCK_COLUMNS if any(getattr(u, row[1]) is not None for u in uses)]
 
 
 def call_rows(found: Mapping[str, BootAccount]) -> list[tuple[str, CallTimes]]:
-    """Return (kernel, times of its calls), calls of one kind together."""
+    """Return (kernel, latencies), grouped by call."""
     rows = [(kernel, times) for kernel, each in found.items() for times in each.calls]
     order = list(dict.fromkeys(times.call for _, times in rows))
     return sorted(rows, key=lambda row: order.index(row[1].call))
 
 
 def lock_rows(found: Mapping[str, BootAccount]) -> list[LockRow]:
-    """Return the locks whose waiting and holding differ most from the first kernel's."""
+    """Return the locks whose wait and hold times differ most from the first kernel's."""
     uses = {
         kernel: {(use.lock, use.caller): use for use in each.locks}
         for kernel, each in found.items()
@@ -103,7 +103,7 @@ def lock_rows(found: Mapping[str, BootAccount]) -> list[LockRow]:
 
 
 def _change(values: Sequence[int]) -> int:
-    """Return the largest difference to the first value; a single one is its own."""
+    """Return the largest difference to the first value, or a single value itself."""
     return max((value - values[0] for value in values[1:]), key=abs, default=values[0])
 
 
@@ -126,7 +126,7 @@ def probe_costs(found: Mapping[str, BootAccount], boots: pd.DataFrame) -> dict[s
 def explanation_document(
     found: Mapping[str, BootAccount], boots: pd.DataFrame
 ) -> dict[str, Any] | None:
-    """Return what results.json has of it; None where nothing was explained."""
+    """Return the accounts as JSON values for results.json; None if there are none."""
     if not found:
         return None
     return {

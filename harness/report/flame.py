@@ -1,4 +1,4 @@
-"""Flame graphs of extra boots: one a kernel, coloured by what differs from the baseline."""
+"""Draws flame graphs of extra boots, and differences to the baseline."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,21 +7,21 @@ from markupsafe import Markup, escape
 
 from harness.targets.explanation import BootAccount, Stack
 
-_WIDTH, _ROW = 960, 17  # of the picture, of a row of it, in pixels
-_LEAST = 1.5  # pixels: what is narrower is not drawn
-_CHARACTER = 6.6  # pixels of the font
+_WIDTH, _ROW = 960, 17  # width of the graph and height of a row, in pixels
+_LEAST = 1.5  # pixels, below which a frame is not drawn
+_CHARACTER = 6.6  # width of a character in pixels
 
 
 @dataclass
 class StackFrame:
-    """A function under those that called it, with its CPU time in ns and what it called."""
+    """A function in a call stack, with its CPU time in ns, and the functions that it called."""
 
     cpu_ns: int = 0
     called: dict[str, "StackFrame"] = field(default_factory=dict)
 
 
 def frames_of(stacks: Iterable[Stack]) -> StackFrame:
-    """Return the tree of all stacks; its root is all CPU time."""
+    """Return the tree of all stacks; the root has the total CPU time."""
     root = StackFrame()
     for stack in stacks:
         frame = root
@@ -33,9 +33,9 @@ def frames_of(stacks: Iterable[Stack]) -> StackFrame:
 
 
 def flame_graph(account: BootAccount, against: BootAccount | None = None) -> Markup:
-    """Return an SVG; empty where no stack is known. Wide is what takes time, above who is called.
+    """Return a flame graph as SVG, empty without stacks. Callees are above their callers.
 
-    With `against`, red is what takes more than there and blue what takes less, in ns.
+    With `against`, functions with more CPU time than there are red and those with less are blue.
     """
     root = frames_of(account.stacks)
     if not root.cpu_ns:
@@ -60,7 +60,7 @@ def _draw(
     whole: int,
     compared: bool,
 ) -> int:
-    """Append a frame and those above it to `shapes`; return how many rows there are by now."""
+    """Append a frame and those above it to `shapes`; return the number of rows used."""
     width = frame.cpu_ns / whole * _WIDTH
     if width < _LEAST:
         return row
@@ -84,14 +84,14 @@ def _draw(
 
 
 def _colour(change: float) -> str:
-    """Return red for more and blue for less, the stronger the larger the share of all time."""
+    """Return red for more time and blue for less, more intense for a larger share."""
     strength = min(1.0, abs(change) * 5)
     faded = round(235 - 130 * strength)
     return f"#eb{faded:02x}{faded:02x}" if change > 0 else f"#{faded:02x}{faded:02x}eb"
 
 
 def flame_graphs(found: Mapping[str, BootAccount]) -> list[tuple[str, str, Markup]]:
-    """Return (kernel, baseline or empty, SVG): one a kernel, then the differences."""
+    """Return (kernel, baseline or empty, SVG): one per kernel, then the differences."""
     rows = [(kernel, "", flame_graph(each)) for kernel, each in found.items()]
     for first, base in list(found.items())[:1]:
         others = list(found.items())[1:]

@@ -1,4 +1,4 @@
-"""The result of a gate as text or for programs: one function per format, by its name."""
+"""Renders the result of a gate as text, JSON, KTAP and JUnit XML."""
 
 import io
 import json
@@ -12,11 +12,11 @@ from harness.text import escaped, escaped_line
 from harness.verdict import Verdict
 
 Rows = Sequence[GateRow]
-_REPORT_LINES = 12  # of a finding, where people read it
+_REPORT_LINES = 12  # of a finding in the text format
 
 
 def as_text(kernel: str, rows: Rows) -> str:
-    """Return a line a check, with the first lines of what the kernel reported."""
+    """Return a line per check, with the first lines of the kernel's reports."""
     lines = []
     for row in rows:
         reason = f": {escaped_line(row.reason)}" if row.reason else ""
@@ -26,7 +26,7 @@ def as_text(kernel: str, rows: Rows) -> str:
             lines += [f"    {escaped_line(line)}" for line in report]
         for finding in row.elsewhere:
             first = "".join(finding.excerpt.splitlines()[:1])
-            lines.append(f"    ignored, since it does not concern vmalloc: {escaped_line(first)}")
+            lines.append(f"    ignored, as it does not concern vmalloc: {escaped_line(first)}")
         if not row.good:
             lines.append(f"    logs: {row.folder}")
     bad = [row.check.name for row in rows if not row.good]
@@ -35,7 +35,7 @@ def as_text(kernel: str, rows: Rows) -> str:
 
 
 def as_json(kernel: str, rows: Rows) -> str:
-    """Return one JSON document; findings are as the kernel log has them."""
+    """Return the result as JSON; findings are as in the kernel log."""
     checks = [
         {
             "check": row.check.name,
@@ -57,7 +57,7 @@ def _finding(finding: Finding) -> dict[str, str | int]:
 
 
 def as_ktap(kernel: str, rows: Rows) -> str:
-    """Return KTAP version 1, a test a check."""
+    """Return the result as KTAP version 1, a test per check."""
     lines = ["KTAP version 1", f"# kernel: {escaped_line(kernel)}", f"1..{len(rows)}"]
     for number, row in enumerate(rows, start=1):
         lines += [f"# {escaped_line(line)}" for line in row.reason.splitlines()]
@@ -67,7 +67,7 @@ def as_ktap(kernel: str, rows: Rows) -> str:
 
 
 def as_junit(kernel: str, rows: Rows) -> str:
-    """Return JUnit XML: a suite of one kernel, a test case a check."""
+    """Return the result as JUnit XML: a suite with a test case per check."""
     suite = TestSuite(escaped(f"gate.{kernel}"))
     for row in rows:
         case = TestCase(row.check.name, classname=escaped(f"vmapbench.gate.{kernel}"))

@@ -1,4 +1,4 @@
-"""The page over all runs of a store."""
+"""Renders the index page of all runs of a store."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from harness.text import visible
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """One run in the index. `answer` and `ratio`: from its results, where they were written."""
+    """A run in the index. `answer`, `ratio`: from its results.json; empty and None without it."""
 
     id: str
     playbook: str
@@ -29,7 +29,7 @@ class IndexEntry:
     ratio: float | None
 
 
-# Where the axes of a trend line stand, for the template.
+# Positions of the axes of a trend line, for the template.
 _SIZE = {
     "width": trend.WIDTH,
     "height": trend.HEIGHT,
@@ -41,9 +41,9 @@ _SIZE = {
 
 
 def render_index(store: Store, reports: Path, *, served: bool = False) -> str:
-    """Return the index page: every run of the store, newest first, and the trends over them.
+    """Return the index page: all runs of the store, newest first, and their trends.
 
-    `served`: every run has a page then, written or not.
+    `served`: by `vmapbench serve`, where every run has a page even if none was written.
     """
     rows = store.list_runs().to_dict("records")
     entries = [_entry(row, reports / str(row["id"]), served) for row in reversed(rows)]
@@ -71,7 +71,7 @@ def _entry(row: Mapping[Any, Any], folder: Path, served: bool) -> IndexEntry:
 
 
 def _results(file: Path) -> Mapping[str, Any]:
-    """Return a run's results; a missing or foreign file only leaves its columns empty."""
+    """Return the content of results.json; empty if it is missing or invalid."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Times of single calls as the page's table shows them."""
+"""The page's table of latencies of calls."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from harness.testmod.latency import PERCENTILES
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """One call of one case. `times`: percentile -> (mean, half of the 95 % interval), in ns."""
+    """The latencies of a call. `times`: percentile -> (mean, half of the 95 % interval), in ns."""
 
     workload: str
     cpus: int
@@ -22,7 +22,7 @@ class LatencyRow:
 
 
 def latency_table(view: View) -> list[LatencyRow]:
-    """Return a row for each kernel, size, case and call that was timed."""
+    """Return a row for each kernel, size, case and timed call."""
     key = ["workload", "cpus", "nr_threads", "kernel", "case", "call"]
     rows = []
     for _, group in view.report.latency.groupby(key, sort=False):
@@ -41,7 +41,7 @@ def latency_table(view: View) -> list[LatencyRow]:
 
 
 def cost_sentences(view: View) -> list[str]:
-    """Return what timing the calls cost, a sentence for each case; that it is not known, else."""
+    """Return sentences on the cost of timing calls, or one that says that it is unknown."""
     if view.report.latency.empty:
         return []
     sentences = [
@@ -51,7 +51,7 @@ def cost_sentences(view: View) -> list[str]:
         for row in view.report.latency_cost.itertuples()
     ]
     unknown = (
-        "What timing the calls cost is not known: no workload differs from these in time_calls "
-        "alone. A sweep of time_calls: [false, true] tells."
+        "The cost of timing the calls is unknown: no workload differs from these in time_calls "
+        "only. A sweep of time_calls: [false, true] measures it."
     )
     return sentences or [unknown]

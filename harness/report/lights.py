@@ -1,4 +1,4 @@
-"""Checks of the validity of a run's figures, each with its explanation."""
+"""Checks the validity of a run's figures."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from harness.run.noise import PROGRAMS_NAMED
 from harness.testmod.workload import steady_loops
 from harness.verdict import Verdict
 
-_FEW = 0.05  # share of the loops before the first purge that changes no conclusion
+_FEW = 0.05  # share of the loops before the first purge that is acceptable
 
 
 @dataclass(frozen=True)
 class Light:
-    """One thing that must hold for the figures to stand. `state`: ok, warn or fail."""
+    """The result of a check of validity. `state`: ok, warn or fail."""
 
     name: str
     state: str
@@ -22,7 +22,7 @@ class Light:
 
 
 def validity_lights(view: View) -> list[Light]:
-    """Return the lights in the order in which they are shown."""
+    """Return the results of all checks, in the order of the page."""
     return [
         _completeness_light(view),
         _verdict_light(view),
@@ -67,7 +67,7 @@ def _noise_light(view: View) -> Light:
 
 
 def _noisy_programs(view: View) -> str:
-    """Return the programs that took most CPU time during the noisy boots, largest first."""
+    """Return a text with the programs that used most CPU time during noisy boots."""
     shares: dict[str, float] = {}
     for boot in view.report.boots:
         if boot.verdict is Verdict.NOISY:
@@ -85,9 +85,9 @@ def _config_light(view: View) -> Light:
 
 
 def _steady_light(view: View) -> Light:
-    """Say how much of the load ran before the nodes' pools could fill.
+    """Check the share of the load before the nodes' pools are filled.
 
-    See docs/explanation/measurement.md.
+    docs/explanation/measurement.md explains why.
     """
     samples = view.report.samples
     sizes = samples[["nr_threads", "cpus", "loops"]].drop_duplicates().itertuples(index=False)
@@ -105,7 +105,7 @@ def _steady_light(view: View) -> Light:
 
 
 def has_native_times(view: View) -> bool:
-    """Return whether a core of its own ran each CPU, so that times are those of a real machine."""
+    """Return whether each CPU had its own core without emulation, so that times are realistic."""
     return not (view.simulated or _overcommitted(view) or _emulated(view))
 
 

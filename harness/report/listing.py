@@ -1,6 +1,6 @@
-"""A run as a table for a mail: one row per case with its parameters, at most 78 columns.
+"""Renders a run as a table for a mail, of at most 78 columns; a row per case and parameters.
 
-`harness.testmod.posted` reads it back.
+`harness.testmod.posted` parses it.
 """
 
 import math
@@ -21,7 +21,7 @@ _MARKS = {Word.FASTER: "(I)", Word.SLOWER: "(R)"}
 
 
 def render_list(view: View) -> str:
-    """Return the table of each kernel and size, and under it how it was measured."""
+    """Return the table of each kernel and size, and notes on how it was measured."""
     lines: list[str] = []
     for heading, effects in _blocks(view):
         lines += [*_lines(heading), "", *_table(effects, view), ""]
@@ -59,7 +59,7 @@ def _table(effects: Sequence[Effect], view: View) -> list[str]:
             ]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    if sum(widths) + 2 * len(widths) > COLUMNS:  # long names: the intervals stand below
+    if sum(widths) + 2 * len(widths) > COLUMNS:  # long names: intervals are below the table
         below = [f"  95 %: {row[0]}  {row[3]}" for row in rows[1:]]
         return [_line(row[:3], widths[:3]) for row in rows] + ["", *below]
     return [_line(row, widths) for row in rows]
@@ -71,7 +71,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def point_text(parameters: Mapping[str, Any]) -> str:
-    """Return the pages, use_huge and loops of a load: "p:1 h:0 l:4000"."""
+    """Return nr_pages, use_huge and loops of a load as "p:1 h:0 l:4000"."""
     given = {**DEFAULTS, **parameters}
     huge = given["use_huge"] in (True, 1, "1", "y", "Y", "true", "True")
     return f"p:{max(1, int(given['nr_pages']))} h:{int(huge)} l:{given['test_loop_count']}"
@@ -83,7 +83,7 @@ def _change(effect: Effect) -> str:
 
 
 def _percent(factor: float) -> str:
-    """Return how much more time a factor is, in per cent with its sign."""
+    """Return the change of the time by a factor, in percent with its sign."""
     value = (factor - 1) * 100
     return f"{value:+.1f}" if abs(value) < 1000 else f"{value:+.0f}"
 
@@ -93,7 +93,7 @@ def _short(label: str) -> str:
 
 
 def _notes(view: View) -> list[str]:
-    """Return the sign, boots, machine and kernels, and what does not hold as it should."""
+    """Return notes on sign, boots, machine and kernels, and failed checks of validity."""
     boots = sorted({n for e in view.main_effects for n in (e.boots, e.boots_baseline)})
     count = " to ".join(dict.fromkeys(map(str, boots[:1] + boots[-1:]))) or "none"
     host, target = view.report.run.host, view.plan["target"]
@@ -109,7 +109,7 @@ def _notes(view: View) -> list[str]:
     lines += _lines(f"Machine: {where}; host {machine}.")
     lines += _lines(f"Kernels: {', '.join(view.kernel_descriptions)}.")
     for light in validity_lights(view):
-        if light.state != "ok" and light.name != "Machine":  # stands above
+        if light.state != "ok" and light.name != "Machine":  # already in the notes
             lines += _lines(f"{light.name}: {light.text}.")
     return [*lines, f"vmapbench {view.report.run.harness}, run {view.report.run.id}"]
 

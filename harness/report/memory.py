@@ -1,4 +1,4 @@
-"""The memory that the kernels used, and the fragmentation of the rest."""
+"""The page's charts and table of memory and its fragmentation."""
 
 import math
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ _POINT = ["workload", "cpus", "nr_threads"]
 
 @dataclass(frozen=True)
 class FreeRow:
-    """Free pages of one kernel at one moment. `pages`: (mean, half of the 95 % interval) by order.
+    """Free pages of a kernel at a moment. `pages`: (mean, half of the 95 % interval) by order.
 
-    `unusable`: share in blocks too small for a huge page, likewise; NaN where nothing is known.
+    `unusable`: likewise of the share in blocks too small for a huge page; NaN if unknown.
     """
 
     workload: str
@@ -34,7 +34,7 @@ class FreeRow:
 
 
 def draw_memory(view: View) -> Figure | None:
-    """Draw what the kernel held before the load, after it, and at rest; largest size only."""
+    """Draw the kernel's memory before the load, after it, and at rest; largest size only."""
     rows = _largest(view, "meminfo_kib")
     rows = rows[rows["what"].isin(_FIELDS)]
     if rows.empty:
@@ -66,7 +66,7 @@ def draw_memory(view: View) -> Figure | None:
 
 
 def draw_free_pages(view: View) -> Figure | None:
-    """Draw the free pages by the order of the blocks that they are free in; largest size only."""
+    """Draw the free pages by order of their blocks; largest size only."""
     rows = _largest(view, "free_pages")
     if rows.empty:
         return None
@@ -97,7 +97,7 @@ def draw_free_pages(view: View) -> Figure | None:
 
 
 def free_rows(view: View) -> list[FreeRow]:
-    """Return the free pages of every kernel at every size and moment."""
+    """Return a row for each kernel, size and moment."""
     rows = view.report.memory
     found = []
     for _, group in rows.groupby([*_POINT, "kernel", "moment"], sort=False):
@@ -125,7 +125,7 @@ def _with_reach(rows: pd.DataFrame) -> list[tuple[float, float]]:
 
 
 def _largest(view: View, group: str) -> pd.DataFrame:
-    """Return the rows of `group` at the largest size: of one workload, the last of the file."""
+    """Return the rows of `group` at the largest size, of the last workload."""
     rows = view.report.memory
     rows = rows[rows["group"] == group]
     points = rows[_POINT].drop_duplicates().itertuples(index=False)

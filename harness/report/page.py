@@ -1,4 +1,4 @@
-"""The page of one run: one file, without network, complete without JavaScript."""
+"""Renders the page of a run: a single file that works offline and without JavaScript."""
 
 import base64
 import functools
@@ -48,16 +48,16 @@ from harness.report.view import View
 from harness.testmod.latency import PERCENTILES
 from harness.text import visible
 
-_CHARACTERS = 1_990_000  # of a page; raw data that would make it larger are only beside it
-_SAMPLES_INSIDE = 200_000  # rows; more would not fit, so they are not even packed
+_CHARACTERS = 1_990_000  # limit of a page; raw data that exceed it are not embedded
+_SAMPLES_INSIDE = 200_000  # rows above which samples are not embedded, as they do not fit
 _BOOTS_SHOWN = 500
 _CONFIG_ROWS_SHOWN = 200
 
 
 def render_page(view: View, folder: Path, most_characters: int = _CHARACTERS) -> str:
-    """Return the page of a run. `folder` is the run's: console logs, configurations, profiles.
+    """Return the page of a run. `folder`: of the run, with logs, configurations and profiles.
 
-    The raw data are inside as far as the page stays below `most_characters`.
+    Raw data are embedded if the page then has at most `most_characters`.
     """
     template, values = environment().get_template("page.html.j2"), _values(view, folder)
     samples, document = (
@@ -69,14 +69,14 @@ def render_page(view: View, folder: Path, most_characters: int = _CHARACTERS) ->
         page = template.render(
             values, samples_packed=samples_packed, document_packed=document_packed
         )
-        page = re.sub(r"\n +(?=</?t[dhr]\b)", "\n", page)  # the indentation of thousands of cells
+        page = re.sub(r"\n +(?=</?t[dhr]\b)", "\n", page)  # removes the indentation of cells
         if len(page) <= most_characters:
             break
-    return visible(page)  # whatever a kernel, a file name or a playbook brought along
+    return visible(page)  # control characters of logs, file names and playbooks
 
 
 def _values(view: View, folder: Path) -> dict[str, Any]:
-    """Return what the template shows, but for the raw data."""
+    """Return the values for the template, without raw data."""
     report = view.report
     profiles = profile.load_profiles(view, folder)
     patches = [p for facts in report.run.kernels.values() for p in facts.get("patches") or []]
@@ -137,7 +137,7 @@ def draw_figures(
     reference: PublishedRatio | None,
     found: Sequence[PublishedRow] = (),
 ) -> list[Figure]:
-    """Return the charts that this run has data for, the answer first."""
+    """Return the charts for which the run has data, in the order of the page."""
     drawn = (
         figure_or_error("forest", lambda: charts.draw_forest(view)),
         figure_or_error("speedup", lambda: scaling.draw_speedup(view, curves, reference, found)),
@@ -152,7 +152,7 @@ def draw_figures(
 
 
 def figure_or_error(name: str, draw: Callable[[], Figure | None]) -> Figure | None:
-    """Return what `draw` returns, or where it fails a figure that says so: the page stands."""
+    """Return `draw()`, or if it fails a figure with the error message in place of the chart."""
     try:
         return draw()
     except Exception as error:
@@ -174,5 +174,5 @@ def _packed_samples(report: RunReport) -> str:
 
 
 def packed(text: str) -> str:
-    """Return text compressed for the page's script."""
+    """Return text compressed and encoded for the page's script."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()

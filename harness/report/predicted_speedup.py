@@ -1,4 +1,4 @@
-"""The predicted, measured and published speed-up, with the errors of the prediction."""
+"""Compares the predicted, measured and published speed-up."""
 
 import statistics
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ from harness.testmod.cases import short_name
 
 @dataclass(frozen=True)
 class Expected:
-    """A kernel against the baseline at one size: predicted and, where it was, measured.
+    """The predicted ratio of a kernel at a size, and the measured one if there is one.
 
-    `per_s`: predicted loops a second of baseline and kernel; empty for the whole load.
-    `measured`, `measured_per_s`: the comparison's row, and loops a second of baseline and kernel.
+    `per_s`: predicted loops per second of baseline and kernel, empty for the whole load.
+    `measured`, `measured_per_s`: row of the comparison, and measured loops per second.
     """
 
     workload: str
@@ -40,18 +40,18 @@ class Expected:
 
     @property
     def error(self) -> float | None:
-        """How far the predicted ratio is from the measured one, as a fraction of that."""
+        """Relative error of the predicted ratio, None if it was not measured."""
         return self.ratio / self.measured.ratio - 1 if self.measured else None
 
     @property
     def per_s_errors(self) -> tuple[float, ...]:
-        """How far the predicted throughputs are from the measured ones."""
+        """Relative errors of the predicted throughputs."""
         pairs = zip(self.per_s, self.measured_per_s, strict=False)
         return tuple(predicted / measured - 1 for predicted, measured in pairs)
 
 
 def expected_curves(view: View, prediction: RunPrediction | None) -> list[Expected]:
-    """Return every predicted point of each workload, case and kernel, by CPUs; small ones first."""
+    """Return all predicted points of each workload, case and kernel, by number of CPUs."""
     if prediction is None:
         return []
     rows = predictable(view)
@@ -70,7 +70,7 @@ def expected_curves(view: View, prediction: RunPrediction | None) -> list[Expect
 def _of_workload(
     view: View, prediction: RunPrediction, rows: list[Throughput], kernel: str, cpus: int
 ) -> Iterator[Expected]:
-    """Yield the cases of a workload on one machine, then the whole load where all are known."""
+    """Yield the points of a workload's cases, then of the whole load if all are predicted."""
     loops_of = {row.case: row.loops for row in rows if row.kernel == kernel}
     nodes = [nodes_at(view, name, cpus) for name in (view.baseline, kernel)]
     workload = series_name(rows[0].workload)
@@ -101,7 +101,7 @@ def _of_workload(
 def _measured_per_s(
     rows: list[Throughput], case: str, kernels: tuple[str, str], cpus: int
 ) -> tuple[float, ...]:
-    """Return the throughputs of both kernels; nothing where one is missing."""
+    """Return the throughputs of both kernels; empty if one is missing."""
     found = {row.kernel: row.per_s for row in rows if (row.case, row.cpus) == (case, cpus)}
     return tuple(found[name] for name in kernels) if set(kernels) <= set(found) else ()
 
@@ -125,7 +125,7 @@ def _cases(view: View, workload: str) -> set[str]:
 
 @dataclass(frozen=True)
 class PublishedRatio:
-    """The published ratio, where a run is about the same. `same_load`: all three cases of it."""
+    """The published ratio, for a similar run. `same_load`: the run has the same three cases."""
 
     workload: str
     case: str
@@ -138,10 +138,10 @@ class PublishedRatio:
 
 
 def compare_published(view: View, curves: list[Expected]) -> PublishedRatio | None:
-    """Return the published ratio beside one case or the whole load; None where it says nothing.
+    """Return the published ratio to show with a case or the whole load; None if it does not apply.
 
-    It fits a run of its cases at its thread count, or predicted for its machine, on which a kernel
-    with a node for each CPU is held against one with a single node.
+    It applies if the run has its cases with its number of threads, measured or predicted for its
+    machine, and compares a kernel with a node per CPU with one that has a single node.
     """
     if not (view.simulated or machine_model(view)):
         return None
@@ -172,7 +172,7 @@ def compare_published(view: View, curves: list[Expected]) -> PublishedRatio | No
 
 
 def error_text(curves: list[Expected]) -> str:
-    """Return how far the prediction is off, over all that was measured."""
+    """Return a sentence with the median errors of the prediction over all measured points."""
     ratios = [expected.error for expected in curves if expected.error is not None]
     speeds = [error for expected in curves for error in expected.per_s_errors]
     if not ratios:
@@ -183,7 +183,7 @@ def error_text(curves: list[Expected]) -> str:
 
 
 def published_text(found: PublishedRatio) -> str:
-    """Return the published ratio beside the predicted and the measured one."""
+    """Return a sentence with the published, the predicted and the measured ratio."""
     parts = [
         f"{name} {number(value)}x ({(value / found.ratio - 1) * 100:+.0f}\N{NO-BREAK SPACE}%)"
         for name, value in (("predicted", found.predicted), ("measured", found.measured))

@@ -1,10 +1,10 @@
-"""What the timing model predicts for the machine that a run used, from its one-CPU calibration.
+"""Makes the predictions of the timing model for a run, from a calibration on one CPU.
 
-A prediction stands only beside a machine whose costs are known: a simulated one, or a real one with
-a core for each CPU that a machine model describes. Emulated and overcommitted guests have none:
-their times are not those of any machine. It is made once, when a run is written, and kept in the
-run's folder, where the pages find it. A curve takes some seconds, so its points are kept in the
-cache as well, for other runs on the same machine model.
+There is a prediction only for a machine whose costs are known: a simulated one, or a real one with
+a machine model and a core for each CPU. Emulated and overcommitted guests have none, as their times
+are not those of a real machine. The prediction is made once, when the page of a run is written, and
+stored in the run's folder. A curve takes a few seconds, so its points are stored in the cache as
+well, for other runs with the same machine model.
 """
 
 import hashlib
@@ -35,20 +35,20 @@ FILE = "prediction.json"
 FORMAT = 1
 CALIBRATION = "linux-6.12"
 _CALIBRATED = {"small_pools": "all", "decay": "quarter"}  # see harness/build/features.py
-PAIRS = 60_000  # of each point: twice as many change its figure by less than 2 %
+PAIRS = 60_000  # per point; twice as many change the result by less than 2 %
 
-_MODEL_OF_CPU = {"Threadripper 3970X": published.MACHINE}  # words in a CPU's name
+_MODEL_OF_CPU = {"Threadripper 3970X": published.MACHINE}  # part of the CPU's name -> machine model
 _MOST_NODES = 128  # mm/vmalloc.c, vmap_init_nodes()
 _FIRST_WITH_NODES = (6, 9)
 _OTHER_AREAS = ("nr_pages", "use_huge")  # parameters that change what fix_size allocates
 
 Setting = tuple[str, int, int]
-"""A case in the model's words, a number of CPUs with a worker on each, a number of nodes."""
+"""Short name of a case, number of CPUs with a worker on each, number of nodes."""
 
 
 @dataclass(frozen=True)
 class PredictedPoint:
-    """The prediction of one setting. `pairs_per_s`: allocations with their frees, of all CPUs."""
+    """The prediction for a `Setting`. `pairs_per_s`: allocations with frees of all CPUs."""
 
     case: str
     cpus: int
@@ -59,7 +59,7 @@ class PredictedPoint:
 
 @dataclass(frozen=True)
 class RunPrediction:
-    """What was predicted for one run. `made_from`: digest of the model and the machine's costs."""
+    """The predictions for a run. `made_from`: digest of the model and the machine's costs."""
 
     machine: str
     calibration: str
@@ -68,17 +68,17 @@ class RunPrediction:
 
     @cached_property
     def by_setting(self) -> dict[Setting, PredictedPoint]:
-        """The points, by what they are of."""
+        """The points by setting."""
         return {(point.case, point.cpus, point.nodes): point for point in self.points}
 
     def loop_s(self, setting: Setting, loops: int) -> float:
-        """Return how long all CPUs together take for one loop of a pass, in seconds."""
+        """Return the seconds per loop of all CPUs together, for a pass of `loops` loops."""
         case, cpus, _ = setting
         return pairs_per_loop(case, cpus, loops) / self.by_setting[setting].pairs_per_s
 
 
 def machine_model(view: View) -> str | None:
-    """Return the model of the machine whose times a run has; None for emulated or unknown ones."""
+    """Return the machine model of a run; None if its machine is emulated or unknown."""
     if view.simulated:
         return view.simulated
     if not has_native_times(view):
@@ -88,7 +88,7 @@ def machine_model(view: View) -> str | None:
 
 
 def predictable(view: View) -> list[Throughput]:
-    """Return what was measured of calibrated cases, one worker on each CPU, a case at a time."""
+    """Return the measured rows that can be predicted: calibrated cases, with a worker per CPU."""
     cases: dict[str, set[str]] = {}
     for row in view.throughputs:
         if row.case != WHOLE_LOAD:
@@ -108,8 +108,8 @@ def predictable(view: View) -> list[Throughput]:
 def nodes_at(view: View, kernel: str, cpus: int) -> int:
     """Return how many vmap nodes a kernel has with `cpus`.
 
-    0 where it reported another number, and where its allocator is not the calibrated one: a curve
-    of 6.12 beside times of 7.3 would be a prediction of neither.
+    Returns 0, for no prediction, if it reported another number, or if its allocator differs from
+    the calibrated one.
     """
     facts = view.report.run.kernels.get(kernel, {})
     if {**_CALIBRATED, **(facts.get("features") or {})} != _CALIBRATED:
@@ -120,9 +120,8 @@ def nodes_at(view: View, kernel: str, cpus: int) -> int:
 
 
 def designed_nodes(view: View, kernel: str, cpus: int) -> int:
-    """Return how many vmap nodes a kernel makes of `cpus`; 1 before there were any.
-
-    0 where its release is not known.
+    """Return how many vmap nodes a kernel creates with `cpus`; 1 before Linux 6.9, 0 if its
+    release is unknown.
     """
     facts = view.report.run.kernels.get(kernel, {})
     parameters = [
@@ -140,21 +139,21 @@ def designed_nodes(view: View, kernel: str, cpus: int) -> int:
 
 
 def nodes_text(view: View, kernel: str, facts: Mapping[str, Any]) -> str:
-    """Return how many vmap nodes a boot had: as its kernel said, else by design, in brackets.
+    """Return the number of vmap nodes of a boot: as reported, or else by design, in brackets.
 
     `facts`: of the boot.
     """
     if reported := facts.get("vmap_nodes"):
         return str(reported)
-    cpus = str(facts.get("cpus") or "")  # as the guest's init wrote it, or a number
+    cpus = str(facts.get("cpus") or "")  # a string from the guest's init, or a number
     designed = designed_nodes(view, kernel, int(cpus)) if cpus.isdecimal() else 0
     return f"({designed})" if designed else NOTHING
 
 
 def curve_cpus(view: View, rows: Sequence[Throughput]) -> list[int]:
-    """Return the CPU counts of a curve: what was measured, and powers of two.
+    """Return the CPU counts of a curve: the measured ones, and powers of two.
 
-    A curve of the published machine always reaches the published point.
+    A curve of the published machine always includes the published point.
     """
     measured = {row.cpus for row in rows}
     reach = published.THREADS if machine_model(view) == published.MACHINE else 1
@@ -163,7 +162,7 @@ def curve_cpus(view: View, rows: Sequence[Throughput]) -> list[int]:
 
 
 def wanted_settings(view: View) -> list[Setting]:
-    """Return what the page of a run shows a prediction of."""
+    """Return the settings whose predictions the page of a run shows."""
     if machine_model(view) is None or not (rows := predictable(view)):
         return []
     curve = curve_cpus(view, rows)
@@ -175,10 +174,10 @@ def wanted_settings(view: View) -> list[Setting]:
 def ensure_prediction(
     view: View, folder: Path, predict: Callable[[Setting, str], PredictedPoint] | None = None
 ) -> RunPrediction | None:
-    """Return the prediction for a run, made and kept in its folder where it is not there yet.
+    """Return the prediction for a run, which is made and stored in its folder if it is missing.
 
-    None where no prediction applies. `folder` exists; `predict` makes a point for a machine model,
-    by default the timing model, unless the cache has it.
+    Returns None if there is no prediction. `folder`: of the run, must exist; `predict`: returns a
+    point for a setting and machine model, by default from the cache or the timing model.
     """
     predict = predict or cached_predict(Cache(cache_folder()))
     wanted, machine = wanted_settings(view), machine_model(view)
@@ -191,7 +190,7 @@ def ensure_prediction(
         if all(setting in known for setting in wanted):
             return kept
         points = tuple(known.get(setting) or predict(setting, machine) for setting in wanted)
-    except InputError:  # a machine model of the run's day that is no more
+    except InputError:  # the machine model no longer exists
         return None
     made = RunPrediction(machine, CALIBRATION, made_from, points)
     text = json.dumps({"version": FORMAT, **asdict(made)}, indent=1)
@@ -200,14 +199,14 @@ def ensure_prediction(
 
 
 def cached_predict(cache: Cache) -> Callable[[Setting, str], PredictedPoint]:
-    """Return a `predict_setting` that keeps its points below `cache` and looks there first."""
+    """Return a variant of `predict_setting` that stores its points in `cache`."""
 
     def predict(setting: Setting, machine: str) -> PredictedPoint:
         name = "-".join(map(str, (machine, *setting, model_digest(machine))))
         file = cache.place("predictions", f"{name}.json")
         try:
             return PredictedPoint(**json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # not there yet, or no longer readable
+        except (OSError, ValueError, TypeError):  # missing or invalid
             point = predict_setting(setting, machine)
             replace_file(file, json.dumps(asdict(point)))
             return point
@@ -216,7 +215,7 @@ def cached_predict(cache: Cache) -> Callable[[Setting, str], PredictedPoint]:
 
 
 def model_digest(machine: str) -> str:
-    """Return what changes whenever a prediction may: the model's files and the machine's costs."""
+    """Return a digest of the model's source files and the machine's costs."""
     digest = hashlib.sha256(f"{PAIRS} {machine_costs(machine)}".encode())
     for name in ("timing.py", "costs.py", "predict.py", f"calibrations/{CALIBRATION}.json"):
         digest.update((files("harness.model") / name).read_bytes())
@@ -224,7 +223,7 @@ def model_digest(machine: str) -> str:
 
 
 def load_prediction(folder: Path) -> RunPrediction | None:
-    """Return the prediction kept with a run; None where there is none that fits."""
+    """Return the prediction stored in a run's folder; None if it is missing or invalid."""
     try:
         document: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if document.pop("version") != FORMAT:
@@ -236,7 +235,7 @@ def load_prediction(folder: Path) -> RunPrediction | None:
 
 
 def predict_setting(setting: Setting, machine: str) -> PredictedPoint:
-    """Return the timing model's answer. Raises InputError for an unknown machine model."""
+    """Return the prediction of the timing model. Raises InputError if `machine` is unknown."""
     case, cpus, nodes = setting
     known, costs = load_calibration(CALIBRATION), machine_costs(machine)
     found = predict_point(known, costs, case, cpus, Design(nodes), PAIRS).prediction

@@ -1,4 +1,4 @@
-"""Where the CPU time of the kernels went, before and after, from the profiles of their boots."""
+"""The page's profile: shares of CPU time by function on each kernel."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ _SPINNING = "waiting for spin locks"
 
 @dataclass(frozen=True)
 class KernelProfile:
-    """Where the CPU time of one kernel's boots went, mean over boots.
+    """The profile of a kernel, mean over boots, as shares of CPU time that was not idle.
 
-    Shares are of all time that was not idle. `waits`: by the function that wanted the lock.
+    `self_share`: by function; `waits`: for spin locks, by waiting function.
     """
 
     kernel: str
@@ -35,9 +35,9 @@ class KernelProfile:
 
 
 def load_profiles(view: View, folder: Path) -> list[KernelProfile]:
-    """Return the profiles of the passed boots at the largest thread count, the baseline first.
+    """Return the profiles of the kernels at the largest number of threads, baseline first.
 
-    Reads `profile.json` of each boot's folder; boots without one are left out.
+    Reads `profile.json` in the folders of passed boots; boots without one are left out.
     """
     report = view.report
     jobs = report.job_of
@@ -76,9 +76,9 @@ def _mean_shares(shares: list[Mapping[str, float]]) -> dict[str, float]:
 
 
 def share_rows(profiles: Sequence[KernelProfile], what: str) -> list[tuple[str, list[float]]]:
-    """Return the largest shares of `what` (`self_share` or `waits`): name, one share a profile.
+    """Return (function, share in each profile) of the largest shares.
 
-    The slow path of spin locks has a row of its own, so it is not among them.
+    `what`: `self_share` or `waits`. The slow path of spin locks has a separate row and is left out.
     """
     names = {name for profile in profiles for name in getattr(profile, what)}
     rows = [
@@ -89,7 +89,7 @@ def share_rows(profiles: Sequence[KernelProfile], what: str) -> list[tuple[str, 
 
 
 def draw_profile(view: View, profiles: Sequence[KernelProfile]) -> Figure | None:
-    """Draw each function's share of CPU time on all kernels; nothing for a single one."""
+    """Draw each function's share of CPU time on all kernels; None for a single kernel."""
     if len(profiles) < 2:
         return None
     spin = (_SPINNING, [profile.spin_share for profile in profiles])

@@ -1,4 +1,4 @@
-"""The published result that pages show beside a run of the same kind.
+"""The published result that pages show with similar runs.
 
 Cover letter of "[PATCH v3 00/11] Mitigate a vmap lock contention v3", Uladzislau Rezki, message id
 20240102184633.748113-1-urezki@gmail.com: test_vmalloc.sh run_test_mask=7 nr_threads=64.

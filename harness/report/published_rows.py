@@ -1,7 +1,7 @@
-"""Published results, from tables in mails or small files, compared with a run.
+"""Compares published results, from tables in mails or small files, with a run.
 
-store_published(file, folder)     # once: checks the file and keeps it with the run
-published_rows(view, folder)      # for each page
+`store_published` checks a file and stores it with a run; `published_rows` reads the stored files
+for each page.
 """
 
 import math
@@ -20,36 +20,36 @@ from harness.spec.published import PublishedResults
 from harness.testmod.cases import short_name
 from harness.testmod.posted import Posted, parse_posted
 
-FOLDER = "published"  # of a run's
-_LARGEST = 4 << 20  # bytes of a file
-_SHOWN = 500  # rows of a page
+FOLDER = "published"  # below the run's folder
+_LARGEST = 4 << 20  # limit of a file in bytes
+_SHOWN = 500  # limit of rows on a page
 _YAML = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A published change of the time, and this run's. `source`: the file, column or its words."""
+    """A published change of the time, with this run's. `source`: where it was published."""
 
     source: str
     posted: Posted
     effect: Effect
-    point: str  # pages, use_huge and loops of this run, as tables have them
+    point: str  # pages, use_huge and loops of this run, in the format of tables
 
     @property
     def ratio(self) -> float:
-        """The published ratio: above 1 is faster."""
+        """The published ratio; above 1 is faster."""
         return 1 / (1 + self.posted.change)
 
     @property
     def other_loops(self) -> bool:
-        """Whether the loops are known to differ: short runs see less of the steady state."""
+        """Whether the loops differ, which matters as short runs are less in the steady state."""
         return self.posted.loops is not None and not self.point.endswith(f" l:{self.posted.loops}")
 
 
 def store_published(file: Path, folder: Path) -> int:
-    """Check `file` and keep it with the run in `folder`; return how many figures it has.
+    """Check `file` and store it with the run in `folder`; return its number of results.
 
-    Raises InputError for a file without any, SpecError with the lines at fault.
+    Raises InputError if there are none, SpecError if the file is invalid.
     """
     count = len(load_published(file)[1])
     kept = folder / FOLDER / file.name
@@ -60,11 +60,16 @@ def store_published(file: Path, folder: Path) -> int:
 
 
 def load_published(file: Path) -> tuple[str, list[Posted]]:
-    """Return where it was published and the figures of a small file or a posted table."""
+    """Return the source and the results of a YAML file or a text with tables.
+
+    Raises InputError or SpecError.
+    """
     if not file.is_file():
         raise InputError(f"{file} does not exist")
     if file.stat().st_size > _LARGEST:
-        raise InputError(f"{file}: more than {_LARGEST >> 20} MiB; cut the table out")
+        raise InputError(
+            f"{file}: larger than {_LARGEST >> 20} MiB\n  next: copy the table to a file"
+        )
     if file.suffix in _YAML:
         found = load_document(file, PublishedResults)
         return found.source, [
@@ -85,7 +90,7 @@ def load_published(file: Path) -> tuple[str, list[Posted]]:
     rows = parse_posted(file.read_text(encoding="utf-8", errors="replace"))
     if not rows:
         raise InputError(
-            f"{file}: contains no row of a table like `fix_size_alloc_test: p:1, h:0, l:500000 "
+            f"{file}: found no row of a table like `fix_size_alloc_test: p:1, h:0, l:500000 "
             "(usec) | (R) 4.20%`\n  next: docs/reference/parse.md describes the tables; a "
             "file that ends in .yaml has points (docs/reference/files.md)"
         )
@@ -93,7 +98,7 @@ def load_published(file: Path) -> tuple[str, list[Posted]]:
 
 
 def published_rows(view: View, folder: Path) -> tuple[list[PublishedRow], Mapping[str, int]]:
-    """Return the kept figures beside this run's, and how many of each file have no counterpart."""
+    """Return stored results with this run's, and file -> number of those without a match."""
     found: list[PublishedRow] = []
     unmatched: dict[str, int] = {}
     ours = _points(view)
@@ -101,7 +106,7 @@ def published_rows(view: View, folder: Path) -> tuple[list[PublishedRow], Mappin
         try:
             source, rows = load_published(file)
         except InputError:
-            continue  # it was checked when it was kept; somebody has changed it since
+            continue  # changed since it was checked and stored
         pairs = [pair for row in rows for pair in _pairs(ours, source, row)]
         matched = {id(pair.posted) for pair in pairs}
         found += pairs
@@ -111,7 +116,7 @@ def published_rows(view: View, folder: Path) -> tuple[list[PublishedRow], Mappin
 
 
 def _points(view: View) -> list[tuple[Effect, str]]:
-    """Return the rows of this run that have a ratio, each with its pages, use_huge and loops."""
+    """Return the rows of this run with a ratio, and the pages, use_huge and loops of each."""
     parameters = {job.workload: job.parameters for job in view.report.jobs}
     return [
         (effect, point_text(parameters[effect.workload]))
@@ -133,7 +138,7 @@ def _pairs(
 
 
 def points_of(found: Sequence[PublishedRow]) -> list[tuple[str, str, str, int, float]]:
-    """Return workload, case, kernel, threads and published ratio, for a chart over threads."""
+    """Return (workload, case, kernel, threads, published ratio), for a chart over threads."""
     return [
         (
             series_name(each.effect.workload),

@@ -1,4 +1,4 @@
-"""Throughput over the number of vmap nodes. Figures out."""
+"""The page's chart of throughput over the number of vmap nodes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +25,7 @@ from harness.testmod.cases import short_name
 
 
 def draw_nodes(view: View, prediction: RunPrediction | None) -> Figure | None:
-    """Draw throughput over the number of vmap nodes, where kernels had at least three counts."""
+    """Draw throughput over the number of vmap nodes; None with fewer than three numbers."""
     nodes = view.nodes_of_kernel
     if len(set(nodes.values())) < 3:
         return None

@@ -1,4 +1,4 @@
-"""The rows of a comparison and of a run's throughputs, as values."""
+"""The rows of a comparison and of a run's throughputs, as dataclasses."""
 
 import math
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ from harness.analysis.judging import Word
 from harness.analysis.times import WHOLE_LOAD, Metric, boot_times
 from harness.analysis.wording import base_workload
 
-POINT = ["workload", "cpus", "nr_threads"]  # one size of one workload
+POINT = ["workload", "cpus", "nr_threads"]  # a size of a workload
 _KEY = [*POINT, "case", "kernel"]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """One row of a comparison, see `harness.analysis.compare.Comparison`.
+    """A row of a comparison; see `harness.analysis.compare.Comparison`.
 
-    `ratio`: baseline time over the kernel's, NaN where nothing can be compared. `detectable`: the
-    smallest speed-up, as a fraction, that these boots would have shown. `word` is the judgement.
+    `ratio`: baseline's time / the kernel's, NaN if not comparable. `detectable`: smallest speed-up
+    that these boots could show, as a fraction. `word`: the verdict.
     """
 
     workload: str
@@ -46,28 +46,28 @@ class Effect:
 
     @property
     def shown(self) -> bool:
-        """Whether a difference is shown; nothing else may be coloured."""
+        """Whether a difference is shown; only such rows are coloured."""
         return self.word in (Word.FASTER, Word.SLOWER)
 
     @property
     def secondary(self) -> bool:
-        """Whether the row is of interest only beside that of the mean worker."""
+        """Whether the row only supplements that of the worker mean."""
         return self.metric == Metric.MAX
 
     @property
     def comparable(self) -> bool:
-        """Whether there is a ratio at all."""
+        """Whether there is a ratio."""
         return math.isfinite(self.ratio) and math.isfinite(self.low) and math.isfinite(self.high)
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """One case on one kernel at one size; NaN where a figure needs more boots or does not apply.
+    """The throughput of a case on a kernel at a size; NaN if unknown.
 
-    `avg_us`: one pass of `loops` loops, mean over workers, geometric mean over boots. `per_s`:
-    threads x loops / that time, with its 95 % interval over boots. `spread`: coefficient of
-    variation between boots. `fairness`: Jain's index over workers, mean over boots.
-    `slowest_us`: the slowest worker's pass, geometric mean over boots.
+    `avg_us`: time of a pass of `loops` loops, mean over workers, geometric mean over boots.
+    `per_s`: threads x loops / that time, with its 95 % interval over boots. `spread`: coefficient
+    of variation between boots. `fairness`: Jain's index over workers, mean over boots.
+    `slowest_us`: time of the slowest worker's pass, geometric mean over boots.
     """
 
     workload: str
@@ -88,7 +88,7 @@ class Throughput:
 
 
 def effects_of(comparison: Comparison) -> list[Effect]:
-    """Return the comparison's rows as values."""
+    """Return the rows of a comparison."""
     renamed = {"candidate": "kernel", "boots_candidate": "boots"}
     table = comparison.rows.rename(columns=renamed).assign(baseline=comparison.baseline)
     names = list(Effect.__dataclass_fields__)
@@ -112,7 +112,7 @@ def effects_of(comparison: Comparison) -> list[Effect]:
 
 
 def throughputs_of(measured: pd.DataFrame, passed: pd.DataFrame) -> Iterator[Throughput]:
-    """Yield every case on every kernel at every size. `measured`: samples; `passed`: boots."""
+    """Yield a row per case, kernel and size. `measured`: samples; `passed`: passed boots."""
     if passed.empty:
         return
     found = measured.groupby(["workload", "case"], observed=True)[["loops", "repeat"]].max()
@@ -144,7 +144,10 @@ def throughputs_of(measured: pd.DataFrame, passed: pd.DataFrame) -> Iterator[Thr
 
 
 def mean_interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float]:
-    """Return the 95 % interval of the geometric mean (Student's t on logarithms), NaN below 2."""
+    """Return the 95 % interval of the geometric mean (Student's t on logarithms).
+
+    NaN for fewer than two values.
+    """
     if len(values) < 2 or not np.all(values > 0):
         return math.nan, math.nan
     logs = np.log(values)

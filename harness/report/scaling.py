@@ -1,4 +1,4 @@
-"""Charts over the number of threads: throughput and ratio, measured, predicted, published."""
+"""The page's charts over the number of threads: throughput and ratio."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +28,7 @@ _DASHES = {MEASURED: [1, 0], PREDICTED: [5, 4]}
 
 
 def draw_throughput(view: View, curves: Sequence[Expected]) -> Figure | None:
-    """Draw throughput over the thread count, where two were measured or a curve is predicted."""
+    """Draw throughput over the number of threads; None with a single point and no prediction."""
     frame = _with_curves(_throughput_frame(view, curves))
     if frame.empty:
         return None
@@ -36,8 +36,8 @@ def draw_throughput(view: View, curves: Sequence[Expected]) -> Figure | None:
         "scaling",
         "Throughput over threads",
         "Loops per second of all workers together against the number of workers, both on log "
-        "scales: a line that falls is a lock that is fought over. Bars are 95 % intervals over "
-        "boots." + _caption(curves),
+        "scales: a falling line shows lock contention. Bars are 95 % intervals over boots."
+        + _caption(curves),
         "; ".join(
             f"{panel} on {kernel}, {what}: {group['value'].iloc[0]:.3g} a second at "
             f"{group['threads'].iloc[0]}, {group['value'].iloc[-1]:.3g} at "
@@ -61,7 +61,7 @@ def draw_speedup(
     published: PublishedRatio | None,
     found: Sequence[PublishedRow] = (),
 ) -> Figure | None:
-    """Draw the ratio over the thread count, where two were measured or a curve is predicted."""
+    """Draw the ratio over the number of threads; None with a single point and no prediction."""
     frame = _with_curves(_speedup_frame(view, curves, published, found))
     if frame.empty:
         return None
@@ -102,7 +102,7 @@ def _caption(curves: Sequence[Expected]) -> str:
 
 
 def _panels(view: View) -> dict[tuple[str, str], str]:
-    """Return the title of the chart of each workload and case."""
+    """Return (workload, case) -> title of its chart."""
     keys = [(series_name(row.workload), row.case) for row in view.throughputs]
     several = len({workload for workload, _ in keys}) > 1
     return {
@@ -158,7 +158,7 @@ def _speedup_frame(
 
 
 def _with_curves(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the panels that have more than one size."""
+    """Return the rows of panels with more than one size."""
     sizes = frame.groupby("panel")["threads"].transform("nunique")
     return frame[sizes > 1]
 
@@ -166,7 +166,7 @@ def _with_curves(frame: pd.DataFrame) -> pd.DataFrame:
 def _draw(
     view: View, frame: pd.DataFrame, title: str, ticks: Sequence[float], label: str, shared: bool
 ) -> str:
-    """Return the charts. `label`: how a tick is written; `shared`: whether all have one y axis."""
+    """Return the charts as SVG. `label`: Vega expression of ticks; `shared`: same y axis in all."""
     panels = list(dict.fromkeys(frame["panel"]))
     columns = columns_for(len(panels))
     x_axis = alt.Axis(values=sorted(frame["threads"].unique()), format="d", labelFlush=False)
@@ -199,7 +199,7 @@ def _draw(
 
 
 def _dashes(frame: pd.DataFrame) -> alt.StrokeDash:
-    """Return the encoding that tells the predicted from the measured, with its legend."""
+    """Return the encoding of predicted and measured lines, with its legend."""
     kinds = [kind for kind in _DASHES if kind in set(frame["what"])]
     legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolSize=300)
     scale = alt.Scale(domain=kinds, range=[_DASHES[kind] for kind in kinds])

@@ -1,7 +1,7 @@
-"""`vmapbench serve`: the store's pages over HTTP, read-only, without access to files.
+"""`vmapbench serve`: serves the pages of a store over HTTP, read-only, without access to files.
 
-Visitors are untrusted, and so is what a run brought along. Waitress takes the connections: a slow
-or silent one holds up nobody. A page is rendered again when its run has a new boot.
+Clients and the contents of runs are untrusted. Waitress handles the connections, so that slow or
+idle ones do not block others. A page is rendered again after its run has a new boot.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _TEXT = "text/plain; charset=utf-8"
 _PAGES_KEPT = 20
 _THREADS, _CONNECTIONS, _IDLE_S = 4, 500, 30
 
-# A page's script and style are inside it; it fetches nothing, and nobody may frame it.
+# Scripts and styles are inline; a page loads nothing and must not be framed.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -46,7 +46,7 @@ _HEADERS = (
 
 
 class Pages:
-    """What is served, by its path. `reports`: where the runs' logs and configurations are."""
+    """The content to serve, by path. `reports`: folder of the runs' logs and configurations."""
 
     def __init__(self, store: Store, reports: Path):
         """Serve the runs of `store`."""
@@ -55,7 +55,7 @@ class Pages:
         self._rendering = threading.Lock()
 
     def answer(self, path: str) -> tuple[str, str] | None:
-        """Return the type and the text at a decoded path, None when there is nothing."""
+        """Return content type and text at a decoded path, None if it does not exist."""
         parts = [word for word in path.split("/") if word]
         runs = self._store.list_runs()
         if parts in ([], ["index.html"]):
@@ -74,7 +74,7 @@ class Pages:
         return kind(parts[0]) if kind else None
 
     def _index(self, state: str) -> str:
-        """Return the index. The answers in it come from files, which are written with the index."""
+        """Return the index page, rendered again if `state` has changed."""
         with contextlib.suppress(OSError):
             state += f" {(self._reports / 'index.html').stat().st_mtime_ns}"
 
@@ -90,7 +90,7 @@ class Pages:
         return self._keep((run_id, boots), render)
 
     def _keep(self, key: tuple[str, str | int], render: Callable[[], str]) -> str:
-        """Return what is kept under `key`; only one page is made at a time."""
+        """Return the cached text of `key`, or render it; only one page at a time is rendered."""
         if (kept := self._kept.get(key)) is not None:
             return kept
         with self._rendering:
@@ -111,10 +111,10 @@ class Pages:
 def make_server(
     pages: Pages, host: str, port: int, notify: Callable[[str], None] = lambda _: None
 ) -> Any:
-    """Return a Waitress server that is bound, not yet serving; `run()` serves until Ctrl-C.
+    """Return a bound Waitress server; its `run()` serves until Ctrl-C.
 
-    `host`: a name or an address, IPv6 too; port 0 takes a free one. `notify` gets a line for each
-    page that could not be made. Raises OSError where the address cannot be bound.
+    `host`: name or IPv4 or IPv6 address; `port`: 0 for a free one; `notify`: called with a line
+    for each page that could not be rendered. Raises OSError if the address cannot be bound.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -133,7 +133,7 @@ def make_server(
         connection_limit=_CONNECTIONS,
         channel_timeout=_IDLE_S,
         cleanup_interval=max(1, _IDLE_S // 6),
-        max_request_body_size=1,  # nothing is taken in
+        max_request_body_size=1,  # requests have no body
         max_request_header_size=16384,
         asyncore_use_poll=True,
         ident="vmapbench",
@@ -143,13 +143,13 @@ def make_server(
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches `host`."""
+    """Return whether `host` is a loopback address or name."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return all(ipaddress.ip_address(str(at[4][0]).split("%")[0]).is_loopback for at in found)
 
 
 def _application(pages: Pages, names: set[str], notify: Callable[[str], None]) -> Any:
-    """Return the WSGI application. `names`: those under which it may be called."""
+    """Return the WSGI application. `names`: accepted host names."""
 
     def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         status, kind, text = _answer(pages, names, environ, notify)
@@ -167,8 +167,8 @@ def _answer(
     pages: Pages, names: set[str], environ: dict[str, Any], notify: Callable[[str], None]
 ) -> tuple[HTTPStatus, str, str]:
     if not _is_ours(environ.get("HTTP_HOST", ""), names):
-        # A name that somebody else points here would make us a site of theirs (DNS rebinding).
-        text = "call this server by its address or by the name of its machine\n"
+        # Other names may be used for DNS rebinding.
+        text = "unknown host name; use the address of this server or the name of its machine\n"
         return HTTPStatus.MISDIRECTED_REQUEST, _TEXT, text
     if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
         return HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, "only GET and HEAD\n"
@@ -176,16 +176,16 @@ def _answer(
     try:
         found = pages.answer(path)
     except Exception as error:
-        text = visible(f"this page cannot be made: {type(error).__name__}: {error}\n")
+        text = visible(f"this page cannot be rendered: {type(error).__name__}: {error}\n")
         notify(f"{one_line(path, 200)}: {text.strip()}")
         return HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, text
     if found is None:
-        return HTTPStatus.NOT_FOUND, _TEXT, "no such page; / lists all runs\n"
+        return HTTPStatus.NOT_FOUND, _TEXT, "page not found; / lists all runs\n"
     return HTTPStatus.OK, *found
 
 
 def _is_ours(host: str, names: set[str]) -> bool:
-    """Return whether a Host header names us: by an address, or one of `names`."""
+    """Return whether a Host header has an address or one of `names`."""
     try:
         name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
@@ -201,10 +201,10 @@ def _own_names() -> set[str]:
 
 
 class _Answer(Task):  # type: ignore[misc]
-    """An answer with our headers, also one that Waitress makes to a bad request."""
+    """A response with our headers, also for Waitress's own responses to invalid requests."""
 
     def build_response_header(self) -> bytes:
-        """Return the head of the answer."""
+        """Return the header of the response, with the headers added."""
         self.response_headers.extend(_HEADERS)
         return bytes(super().build_response_header())
 

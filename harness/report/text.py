@@ -1,4 +1,4 @@
-"""The content of the page as text: for the terminal, for a mail, as Markdown."""
+"""Renders a run as text: for the terminal, for mail, and as Markdown."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from harness.text import visible, wrapped
 
 
 def render_text(view: View, published: str = "") -> str:
-    """Return the answer and the ratio per case, 72 columns wide.
+    """Return the answer and a table of the ratios, 72 columns wide.
 
-    `published`: a sentence that stands below the answer.
+    `published`: a sentence to add after the answer.
     """
     lines = [*wrapped(view.verdict_sentence), *wrapped(published), ""]
     for heading, effects in _by_size(view):
@@ -24,7 +24,7 @@ def render_text(view: View, published: str = "") -> str:
 
 
 def render_mail(view: View) -> str:
-    """Return what a patch mail wants: the figures, then how they were measured. 72 columns."""
+    """Return the results and how they were measured, for a patch mail, 72 columns wide."""
     host, plan = view.report.run.host, view.plan
     lines = [render_text(view), "", "Time of one pass, mean of the workers:", ""]
     lines += _aligned(_throughput_rows(view))
@@ -52,12 +52,12 @@ def render_markdown(view: View) -> str:
 
 
 def _plain(lines: Sequence[str]) -> str:
-    """Return the lines as a text that any terminal and mail shows."""
+    """Return the lines as a text, with control characters made visible."""
     return visible("\n".join(lines)).replace(NOTHING, "-")
 
 
 def _by_size(view: View) -> list[tuple[str, list[Effect]]]:
-    """Return the rows of each workload, machine size and thread count under a heading."""
+    """Return (heading, rows) for each workload, number of CPUs and of threads."""
     found: dict[tuple[str, int, int], list[Effect]] = {}
     for effect in view.main_effects:
         found.setdefault((effect.workload, effect.cpus, effect.nr_threads), []).append(effect)
@@ -88,7 +88,7 @@ def _throughput_rows(view: View) -> list[list[str]]:
 
 
 def _remarks(view: View) -> list[str]:
-    """Return a line for everything that does not hold as it should."""
+    """Return a line for each remark and failed check of validity."""
     lines = []
     for light in validity_lights(view):
         if light.state != "ok":
@@ -97,7 +97,7 @@ def _remarks(view: View) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as columns two blanks apart; those that hold figures flush right."""
+    """Return the rows as aligned lines; numeric columns are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     right = [any(cell[:1].isdigit() for cell in column) for column in zip(*rows, strict=True)]
     return [
@@ -117,6 +117,6 @@ def _pipes(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """Return text whose Markdown and HTML marks stand for themselves."""
+    """Return text with Markdown and HTML markup escaped."""
     marks = "\\`*_[]<>|#"
     return "".join(f"\\{c}" if c in marks else c for c in text.replace("\n", " "))

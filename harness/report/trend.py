@@ -1,7 +1,7 @@
-"""The trend lines of the index page: each series of the history as a chart that leads to its runs.
+"""Computes the trend lines of the index page: a chart with links to runs for each series.
 
-Drawn by a template and not by the charts' library: every point is a link with words of its own,
-which needs no JavaScript this way. Values in, values out.
+A template draws them instead of the chart library, so that every point can be a link with its own
+tooltip without JavaScript.
 """
 
 import math
@@ -18,13 +18,16 @@ from harness.report.environment import duration
 
 WIDTH, HEIGHT = 860, 168
 LEFT, RIGHT, TOP, BOTTOM = 76, 14, 12, 26
-_DRAWN = 60  # charts on the page, those with changes first
-_RUNS = 180  # newest runs of a chart: the page stays below 2 MB
+_DRAWN = 60  # maximum number of charts; those with changes come first
+_RUNS = 180  # newest runs in a chart, so that the page is smaller than 2 MB
 
 
 @dataclass(frozen=True)
 class TrendPoint:
-    """One run. `state`: empty, `outlier`, or the direction of the change that begins here."""
+    """A run in a chart. `state`: empty, `outlier`, or the direction of a change that begins here.
+
+    `linked`: whether the run has a page.
+    """
 
     x: float
     y: float
@@ -36,7 +39,7 @@ class TrendPoint:
 
 @dataclass(frozen=True)
 class Mark:
-    """A vertical line at a run, with words: conditions that changed, runs that are missing."""
+    """A vertical line with a text, for changed conditions or missing runs."""
 
     x: float
     text: str
@@ -44,7 +47,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Tick:
-    """A value on an axis."""
+    """A tick of an axis. `at`: its position in pixels."""
 
     at: float
     text: str
@@ -52,9 +55,9 @@ class Tick:
 
 @dataclass(frozen=True)
 class Trend:
-    """One chart. `lines`: points of polylines, broken where levels are not compared across.
+    """A chart. `lines`: coordinates of polylines, interrupted where levels are not compared.
 
-    `levels`: ends of horizontal lines (x, x, y).
+    `levels`: horizontal lines (x, x, y); `sentence`: text alternative.
     """
 
     name: str
@@ -73,30 +76,33 @@ class Trend:
 
 @dataclass(frozen=True)
 class Trends:
-    """What the index page shows of the history. `left_out`: series that are not drawn."""
+    """The trends on the index page. `left_out`: number of series that are not drawn."""
 
     drawn: Sequence[Trend] = ()
     left_out: int = 0
 
     @property
     def hosts(self) -> list[str]:
-        """What measured, for the filter."""
+        """The names of hosts, for the filter."""
         return sorted({trend.host for trend in self.drawn})
 
     @property
     def cases(self) -> list[str]:
-        """Cases, for the filter."""
+        """The names of cases, for the filter."""
         return sorted({trend.case for trend in self.drawn})
 
     @property
     def changes(self) -> list[tuple[Trend, LevelChange]]:
-        """Every change that is drawn, the newest first."""
+        """All changes in the drawn charts, newest first."""
         pairs = [(trend, change) for trend in self.drawn for change in trend.changes]
         return sorted(pairs, key=lambda pair: pair[1].at, reverse=True)
 
 
 def layout_trends(tracks: Iterable[Track], linked: Callable[[str], bool]) -> Trends:
-    """Return the charts of all series with two runs or more. `linked`: whether a run has a page."""
+    """Return the charts of all series with two or more runs.
+
+    `linked`: returns whether a run, by id, has a page.
+    """
     several = [track for track in tracks if len(track.runs) > 1]
     several.sort(key=lambda track: track.series)
     several.sort(key=lambda track: max((c.at for c in track.changes), default=""), reverse=True)
@@ -151,7 +157,7 @@ def _trend(number: int, track: Track, linked: Callable[[str], bool]) -> Trend:
 
 
 def change_text(change: LevelChange) -> str:
-    """Return "5.1 % slower (95 % interval 4.0 to 6.2 %)"."""
+    """Return a change as "5.1 % slower (95 % interval 4.0 to 6.2 %)"."""
     ends = sorted((abs(change.low_percent), abs(change.high_percent)))
     size = f"{abs(change.size_percent):.1f} % {change.direction}"
     return f"{size} (95 % interval {ends[0]:.1f} to {ends[1]:.1f} %)"
@@ -189,7 +195,7 @@ def _point_text(when: datetime, value: str, boots: int, change: LevelChange | No
 
 
 def _lines(points: Sequence[TrendPoint], breaks: set[str]) -> Iterator[str]:
-    """Yield the coordinates of each stretch between two breaks."""
+    """Yield the coordinates of each segment between breaks."""
     stretch: list[TrendPoint] = []
     for point in points:
         if point.run_id in breaks and stretch:
@@ -210,7 +216,7 @@ def _levels(
     begun: set[str],
     y_of: Callable[[float], float],
 ) -> Iterator[tuple[float, float, float]]:
-    """Yield the median of each stretch between changes, as a line over it."""
+    """Yield a horizontal line at the median of each segment between changes."""
     starts = [n for n, point in enumerate(points) if n == 0 or point.run_id in begun]
     for start, end in zip(starts, [*starts[1:], len(points)], strict=True):
         middle = float(values.iloc[start:end].median())
@@ -233,7 +239,7 @@ def _x_axis(times: Sequence[datetime]) -> tuple[Callable[[datetime], float], lis
 def _y_axis(
     values: "pd.Series[float]", tell: Callable[[float], str]
 ) -> tuple[Callable[[float], float], list[Tick]]:
-    """Return the place of a value, and round ticks. What lies outside is drawn at the edge."""
+    """Return a function from values to y coordinates, clipped at the edges, and round ticks."""
     low, high = float(values.min()), float(values.max())
     margin = max(0.08 * (high - low), 0.01 * high, 1e-3)
     low, high = max(low - margin, 0.0), high + margin

@@ -1,4 +1,4 @@
-"""The values that pages and texts show of a run, without markup."""
+"""Derives the values that pages and texts show of a run, without markup."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from harness.verdict import Verdict
 
 @dataclass(frozen=True)
 class View:
-    """A run as the page shows it."""
+    """The values derived from a run, computed on first use."""
 
     report: RunReport
 
     @property
     def plan(self) -> Mapping[str, Any]:
-        """The validated playbook."""
+        """The validated playbook of the run."""
         return self.report.run.plan
 
     @property
     def baseline(self) -> str:
-        """The kernel that the others are held against."""
+        """The kernel that the others are compared with."""
         return str(self.plan["baseline"])
 
     @property
@@ -39,17 +39,17 @@ class View:
 
     @property
     def kernels(self) -> list[str]:
-        """Every kernel of the playbook, the baseline first."""
+        """All kernels of the playbook, baseline first."""
         others = [name for name in self.plan["kernels"] if name != self.baseline]
         return [self.baseline, *others]
 
     def label(self, kernel: str) -> str:
-        """Return what tables and pages call a kernel."""
+        """Return the displayed name of a kernel."""
         return kernel_label(self.report.run, kernel)
 
     @property
     def simulated(self) -> str | None:
-        """The cost model of a simulated machine, or None on a real or an ordinary virtual one."""
+        """The machine model of a simulated machine; None for real and QEMU machines."""
         target = self.plan["target"]
         return str(target["machine"]) if target["kind"] == "simulated" else None
 
@@ -63,22 +63,22 @@ class View:
 
     @cached_property
     def effects(self) -> list[Effect]:
-        """Every row of the comparison, small machines first, the whole load before its cases."""
+        """All rows of the comparison, by size, with the whole load before its cases."""
         return effects_of(self.report.comparison) if self.report.comparison else []
 
     @cached_property
     def main_effects(self) -> list[Effect]:
-        """The rows that the first screen shows: the whole load, and each case's mean worker."""
+        """The rows on the first screen: the whole load, and the worker mean of each case."""
         return [e for e in self.effects if not e.secondary and e.comparable]
 
     @cached_property
     def shown_effects(self) -> list[Effect]:
-        """The rows of the page's table: of a single worker the slowest one is left out."""
+        """The rows of the page's table, without the slowest worker if there is only one worker."""
         return [e for e in self.effects if not (e.secondary and e.nr_threads == 1)]
 
     @cached_property
     def throughputs(self) -> list[Throughput]:
-        """Every case on every kernel at every size."""
+        """The throughput of each case on each kernel at each size."""
         boots = self.report.boots_frame
         passed = boots[boots["verdict"] == Verdict.PASSED.value]
         order = {kernel: place for place, kernel in enumerate(self.kernels)}
@@ -96,7 +96,7 @@ class View:
 
     @cached_property
     def varying(self) -> set[str]:
-        """Which columns tell rows apart: of kernel, workload, cpus, nr_threads."""
+        """Those of kernel, workload, cpus and nr_threads that differ between rows."""
         workloads = {
             (base_workload(workload), *sweep_parameters(workload)) for workload, _, _ in self.sizes
         }
@@ -111,22 +111,22 @@ class View:
 
     @cached_property
     def worker_on_each_cpu(self) -> bool:
-        """Whether there were as many workers as CPUs in every size, so that one column tells."""
+        """Whether all sizes have as many workers as CPUs, so that one column suffices."""
         return all(cpus == threads for _, cpus, threads in self.sizes)
 
     @cached_property
     def most_threads(self) -> int:
-        """The largest thread count that was measured."""
+        """The largest measured number of threads."""
         return max((threads for _, _, threads in self.sizes), default=0)
 
     def at_largest(self, effect: Effect) -> bool:
-        """Whether a row belongs to the largest size; size is threads, then CPUs."""
+        """Return whether a row is of the largest size, by threads, then CPUs."""
         largest = max(self.main_effects, key=lambda e: (e.nr_threads, e.cpus), default=effect)
         return (effect.nr_threads, effect.cpus) == (largest.nr_threads, largest.cpus)
 
     @cached_property
     def reported_nodes(self) -> dict[tuple[str, int, int], int]:
-        """How many vmap nodes a kernel reported, by (kernel, CPUs, threads)."""
+        """The number of vmap nodes that kernels reported, by (kernel, CPUs, threads)."""
         job_of = self.report.job_of
         found = [
             (job_of[boot.position], boot.facts.get("vmap_nodes")) for boot in self.report.boots
@@ -135,7 +135,7 @@ class View:
 
     @property
     def nodes_of_kernel(self) -> dict[str, int]:
-        """How many vmap nodes each kernel reported with the most threads."""
+        """The number of vmap nodes that each kernel reported with the most threads."""
         return {
             kernel: nodes
             for (kernel, _, threads), nodes in self.reported_nodes.items()
@@ -144,7 +144,7 @@ class View:
 
     @property
     def verdict_sentence(self) -> str:
-        """The answer as one sentence, the same in every output."""
+        """The answer as a sentence, the same in all outputs."""
         return self.report.answer
 
     @property
@@ -154,12 +154,12 @@ class View:
 
     @property
     def remarks(self) -> list[str]:
-        """What is to be said of single rows of the comparison, each remark once."""
+        """The distinct notes of the rows of the comparison."""
         return list(dict.fromkeys(effect.note for effect in self.effects if effect.note))
 
     @property
     def kernel_descriptions(self) -> list[str]:
-        """Each kernel with its release, and with its summary where a label is shown."""
+        """A line per kernel with its release, and with its summary if a label is displayed."""
         facts = self.report.run.kernels
         parts = []
         for name in self.kernels:

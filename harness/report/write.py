@@ -20,9 +20,9 @@ from harness.store.store import Store
 
 @dataclass(frozen=True)
 class Written:
-    """What was written. `page`: the path of the page to open.
+    """The results written for a run. `page`: path of the page.
 
-    `published`: a sentence on the published ratio and this run's; empty where not comparable.
+    `published`: a sentence on the published ratio and this run's; empty if not comparable.
     """
 
     view: View
@@ -38,7 +38,7 @@ class Written:
 def write_results(store: Store, run_id: str, reports: Path) -> Written:
     """Write index.html, results.json and samples.csv of a run, `latest`, and the index of runs.
 
-    `run_id`: exact, see `Store.resolve`. An interrupted run has a page too.
+    `run_id`: full id; the run may be unfinished. Raises InfrastructureError if writing fails.
     """
     report = collect_report(store, run_id)
     try:
@@ -64,8 +64,8 @@ def _write(store: Store, report: RunReport, reports: Path) -> Written:
     view = View(report)
     reference = compare_published(view, expected_curves(view, ensure_prediction(view, folder)))
     replace_file(folder / "index.html", render_page(view, folder))
-    with contextlib.suppress(IsADirectoryError):  # a folder of the user's is left as it is
-        replace_link(reports / "latest", run_id)  # relative: the folder may be moved
+    with contextlib.suppress(IsADirectoryError):  # a user's folder is not replaced
+        replace_link(reports / "latest", run_id)  # relative, so that the folder can be moved
     replace_file(reports / "index.html", render_index(store, reports))
     text = published_text(reference) if reference else ""
     return Written(view, folder / "index.html", text)

@@ -204,7 +204,7 @@ def test_plan_counts_the_comparisons():
 
 
 def test_a_pilot_of_one_boot_a_side_is_refused():
-    with pytest.raises(InputError, match="one boot says nothing about the spread"):
+    with pytest.raises(InputError, match="the spread between boots is unknown"):
         required_boots(boot_times(*frames(boots=1)))
 
 

@@ -1,4 +1,4 @@
-"""Steps in series of night values: found soon, found once, and not found where there is none."""
+"""Steps in nightly series are found soon and once, and not where there is none."""
 
 import itertools
 import json
@@ -117,7 +117,7 @@ def test_outliers_are_far_from_their_own_level():
 
 
 def delays(count=100, at=60):
-    """Nights until 5 % were told, of ratios of two medians of three boots that differ by 2 %."""
+    """Return the nights until 5 % are found, in ratios of medians of three boots."""
     for seed in range(count):
         boots = np.random.default_rng(seed).normal(0, 0.02, (2, at + 15, 3))
         ratio = np.median(boots[0], axis=1) - np.median(boots[1], axis=1)

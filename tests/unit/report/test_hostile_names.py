@@ -78,7 +78,7 @@ def test_what_the_store_holds_otherwise_is_no_run(tmp_path):
     opened = open_store(reports / "vmapbench.db")
     assert opened.list_runs().empty
     for ask in (lambda: opened.resolve("latest"), lambda: opened.resolve("../")):
-        with pytest.raises(Exception, match="none begins"):
+        with pytest.raises(Exception, match="no id begins"):
             ask()
     with pytest.raises(StoreError, match="is not a name"):
         write_results(opened, "../../ESCAPED", reports)

@@ -82,7 +82,7 @@ def test_single_calls_stand_on_the_page_with_what_timing_them_cost(written):
     page = written.page.read_text()
     table = page[page.index('id="latency-table"') :]
     assert "642 ± 2" in table
-    assert "What timing the calls cost is not known" in page
+    assert "The cost of timing the calls is unknown" in page
     latency = json.loads((written.page.parent / "results.json").read_text())["latency"]
     assert {row["unit"] for row in latency["rows"]} == {"ns"}
     assert latency["cost"] == []

@@ -78,7 +78,7 @@ def test_serves_no_file_and_no_unknown_run(port, path):
 def test_a_run_with_an_odd_record_is_an_answer_and_the_others_are_served(port):
     answer, body = ask(port, f"/{ODD}/")
     assert answer.status == 500
-    assert body.startswith("this page cannot be made")
+    assert body.startswith("this page cannot be rendered")
     assert "Traceback" not in body
     assert ask(port, "/")[0].status == 200
     assert "ESCAPED" not in ask(port, "/")[1]
