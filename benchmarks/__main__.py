@@ -1,4 +1,4 @@
-"""Runs the benchmarks named on the command line, or all of those that need no further words."""
+"""Runs the benchmarks named on the command line, or all that run without arguments."""
 
 import pkgutil
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import benchmarks
 
-# These take minutes to hours: call them by name.
+# These take minutes to hours, so they run only by name.
 NEED_WORDS = {"simulated", "build", "bisection", "demo", "nightly", "rebuild", "sandbox"}
 
 

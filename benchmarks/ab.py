@@ -1,9 +1,8 @@
-"""How long does the second `vmapbench ab` build? `python -m benchmarks.ab [TREE]`
+"""Measures the build time of the second `vmapbench ab`: `python -m benchmarks.ab [TREE]`
 
-Compares HEAD with a change to mm/vmalloc.c in a git tree of a kernel, which is made of Debian's
-linux-source-6.12 where none is given, then changes another line of that file and compares again.
-Timed is what the second call does before its first boot: what is to be compared is found, and the
-side that is not known yet is built.
+Compares HEAD with a change to mm/vmalloc.c in a kernel's git tree (default: a tree created from
+Debian's linux-source-6.12), then changes another line of that file and compares again. Measures the
+second call up to its first boot: finding both sides and building the new one.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""How long does the analysis of a large store take? `python -m benchmarks.analysis [boots]`
+"""Measures the analysis of a large store: `python -m benchmarks.analysis [boots]`
 
-10,000 boots x 64 workers x 11 cases are written to a store's file first, which is not measured.
-Then this process starts again, reads them back in chunks, compares and exports to CSV.
+10,000 boots x 64 workers x 11 cases are first written to a file, which is not measured. Then a new
+process reads them in chunks, compares, and exports.
 """
 
 import resource

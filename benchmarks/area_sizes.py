@@ -1,8 +1,8 @@
-"""Writes harness/testmod/own/sizes.h: which sizes the vmalloc areas of a running machine have.
+"""Writes harness/testmod/own/sizes.h: the sizes of the vmalloc areas of a running machine.
 
     sudo cat /proc/vmallocinfo | python -m benchmarks.area_sizes > harness/testmod/own/sizes.h
 
-Counted are the areas with pages of their own (mm/vmalloc.c, vmalloc_info_show: `pages=N`), so not
+Counts areas with allocated pages (`pages=N` of vmalloc_info_show, mm/vmalloc.c), which excludes
 those of ioremap and vmap.
 """
 

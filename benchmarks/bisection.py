@@ -1,9 +1,9 @@
-"""How often a bisection of 32 commits is wrong, and how many boots it takes; by simulation.
+"""Measures the error rates and boots of bisections of 32 commits, by simulation.
 
 python -m benchmarks.bisection --experiments 300 --seed 1   the figures of docs/results/bisection.md
 python -m benchmarks.bisection --experiments 20    a quick look
 python -m benchmarks.bisection --only "0%"         the rows without an effect
-python -m benchmarks.bisection --only "5% | 5" --advice    with the boots that the message names
+python -m benchmarks.bisection --only "5% | 5" --advice    with the boots that the message advises
 """
 
 import argparse
@@ -29,7 +29,7 @@ def steady(generator: random.Random, spread: float) -> Iterator[float]:
 
 
 def drift(generator: random.Random, spread: float) -> Iterator[float]:
-    """The host gets slower by 0.2 % a boot."""
+    """The host gets slower by 0.2 % per boot."""
     for boot, noise in enumerate(steady(generator, spread)):
         yield 0.002 * boot + noise
 
@@ -49,7 +49,7 @@ def bimodal(generator: random.Random, spread: float) -> Iterator[float]:
 
 
 def two_modes(generator: random.Random, spread: float) -> Iterator[float]:
-    """The host takes 4 % longer for ten boots in a row, on average, and then does not."""
+    """The host alternates between normal and 4 % slower, each for ten boots on average."""
     slow = False
     for noise in steady(generator, spread):
         slow ^= generator.random() < 0.1
@@ -65,7 +65,7 @@ def heavy_tailed(generator: random.Random, spread: float) -> Iterator[float]:
 
 @dataclass(frozen=True)
 class Case:
-    """BAD takes `effect` times as long; `broken`: share of commits that do not build."""
+    """A simulated case. `effect`: BAD's relative slowdown; `broken`: share of broken commits."""
 
     effect: float
     spread: float
@@ -76,7 +76,7 @@ class Case:
 
     @property
     def title(self) -> str:
-        """The first cells of its row."""
+        """The first cells of the case's row."""
         host = self.host.__name__.replace("_", " ")
         return f"{self.effect - 1:.0%} | {self.spread:.1%} | {self.layout:.1%} | {host}"
 
@@ -103,7 +103,7 @@ class Rates:
 
 
 class Host:
-    """What is bisected, and the noise of its boots, drawn from `generator`."""
+    """The simulated host: commits with a culprit, and noise from `generator`."""
 
     def __init__(self, case: Case, generator: random.Random) -> None:
         self.case = case
@@ -114,7 +114,7 @@ class Host:
         self.skipped = set[int]()
 
     def carry_out(self, bisection: Bisection) -> SearchState:
-        """Boot what is asked for until nothing is."""
+        """Run the boots that the bisection requests until it ends; return its state."""
         while (state := bisection.state(self.skipped)).next_commit is not None:
             number = state.next_commit
             if number in self.broken:
@@ -127,7 +127,7 @@ class Host:
 
 
 def simulate(case: Case, experiments: int, seed: int) -> Rates:
-    """Carry out bisections with culprits and noise from `seed`."""
+    """Simulate bisections with culprits and noise from `seed`; return their error rates."""
     rates, generator = Rates(), random.Random(seed)
     for _ in range(experiments):
         host, bisection = Host(case, generator), Bisection(COMMITS, case.bounds)
@@ -146,10 +146,7 @@ def simulate(case: Case, experiments: int, seed: int) -> Rates:
 
 
 def advice(case: Case, experiments: int, seed: int) -> str:
-    """Return what became of bisections without an answer once they had the boots they asked for.
-
-    These are the boots and builds that the message names; the boots so far count.
-    """
+    """Return the results of undecided bisections after the additional boots that they advise."""
     generator, asked, outcomes = random.Random(seed), list[int](), Counter[str]()
     for _ in range(experiments):
         host, bisection = Host(case, generator), Bisection(COMMITS, case.bounds)
@@ -180,7 +177,7 @@ def advice(case: Case, experiments: int, seed: int) -> str:
 
 
 def _unclear(rates: Rates, experiments: int) -> str:
-    """Return how many answers are a range, and how many commits there are in one on average."""
+    """Return how many answers are a range of commits, and their mean number."""
     if not rates.unclear:
         return "0.0%"
     return f"{rates.unclear / experiments:.1%} (of {rates.suspects / rates.unclear:.1f})"

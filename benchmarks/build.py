@@ -1,8 +1,8 @@
-"""How long do builds take? `python -m benchmarks.build [FIRST [SECOND ...]]`
+"""Measures the time of builds: `python -m benchmarks.build [FIRST [SECOND ...]]`
 
-Builds the kernels (vmap-nodes, then single-node) into an empty cache with an empty compiler cache:
-the first from nothing, the second from the first one's objects. Then asks for all of them again
-through the command line, as a user would.
+Builds the kernels (default: vmap-nodes, then single-node) with empty kernel and compiler caches:
+the first from scratch, the second from the first one's objects. Then runs `vmapbench build` for all
+of them again, from the cache.
 """
 
 import os
@@ -48,7 +48,7 @@ def main(names: list[str]) -> None:
 
 
 def _cpu_s() -> float:
-    """Return the CPU time of the programs that have ended: it tells more on a busy machine."""
+    """Return the CPU time of ended child processes, which other programs affect less."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

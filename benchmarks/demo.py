@@ -1,10 +1,9 @@
-"""Measures `make demo`: from nothing and the second time, also beside programs that take CPU time.
+"""Measures `make demo`, from scratch and a second time, optionally on a busy machine.
 
     python -m benchmarks.demo [--busy 0.5] [--folder FOLDER]
 
-In a fresh clone with an empty kernel cache and an empty compiler cache; the system packages must be
-installed. `--busy`: a program on each core that would take this share of it if it were alone.
-Prints one JSON line a run.
+Uses a fresh clone with empty kernel and compiler caches; the system packages must be installed.
+`--busy`: share of each core that another program tries to use. Prints a line of JSON per run.
 """
 
 import argparse
@@ -21,7 +20,7 @@ PERIOD_S = 0.1
 
 
 def take(share: float, core: int) -> None:
-    """Use the core for `share` of the time, as far as it is given; never returns."""
+    """Try to use the core for `share` of the time; never returns."""
     os.sched_setaffinity(0, {core})
     while True:
         end = time.process_time() + PERIOD_S * share
@@ -31,7 +30,7 @@ def take(share: float, core: int) -> None:
 
 
 def demo(clone: Path) -> dict[str, object]:
-    """Run the command once; return how long it took and what it answered."""
+    """Run the command once; return its duration and result."""
     caches = {"VMAPBENCH_CACHE": clone.parent / "cache", "CCACHE_DIR": clone.parent / "ccache"}
     environment = {**os.environ, **{name: str(place) for name, place in caches.items()}}
     load, began = os.getloadavg()[0], time.monotonic()

@@ -1,12 +1,12 @@
-"""How soon steps are found in nightly histories, and how often there is a false alarm.
+"""Measures the delay of detecting steps in nightly histories, and the rate of false alarms.
 
     python -m benchmarks.history                 the figures of docs/results/history.md
     python -m benchmarks.history --series 20     a quick look
     python -m benchmarks.history --cost          CPU time of judging 60 series, night by night
     python -m benchmarks.history --residuals REPORTS RUN > benchmarks/data/boot_residuals.csv
 
-The last one takes the noise from a run: each passed boot's deviation from the median of its case,
-in the order in which the boots ran.
+The last one extracts the noise of a run: the deviations of passed boots from the median of their
+case, in run order.
 """
 
 import argparse
@@ -29,11 +29,11 @@ RESIDUALS = Path(__file__).parent / "data" / "boot_residuals.csv"
 NIGHTS = 365
 NOISE = 0.02  # standard deviation between boots, of the logarithm
 STEPS = (0.05, 0.1)
-BLOCK = 8  # boots in a row that are drawn together, so that what lasts over boots lasts
+BLOCK = 8  # consecutive boots that are drawn together, to keep their correlation
 
 
 def residuals():
-    """Return measured deviations, an array a case and size, each scaled to a deviation of 1."""
+    """Return measured deviations, an array per case and size, scaled to a deviation of 1."""
     found = {}
     with RESIDUALS.open(encoding="utf-8") as stream:
         for row in csv.DictReader(line for line in stream if not line.startswith("#")):
@@ -52,7 +52,7 @@ def measured(rng, count):
 
 
 def measured_in_order(rng, count):
-    """Draw boots of one case in blocks, as they followed each other."""
+    """Draw boots of one case in blocks of consecutive boots."""
     pool = _POOLS[rng.integers(len(_POOLS))]
     starts = rng.integers(len(pool), size=(count // BLOCK + 1, 1))
     return np.take(pool, starts + np.arange(BLOCK), mode="wrap").ravel()[:count]
@@ -63,7 +63,7 @@ def steady(_):
 
 
 def lasting(correlation):
-    """What a host does to a year of nights: AR(1), 2 % in all."""
+    """Return the effect of a host with AR(1) noise of 2 %."""
 
     def effect(rng):
         found = NOISE * rng.normal(size=NIGHTS)
@@ -85,7 +85,7 @@ def season(days):
 
 
 def transients(rng):
-    """Twelve times a year 10 % for a night or two."""
+    """10 % for one or two nights, twelve times a year."""
     effect = np.zeros(NIGHTS)
     for night in np.flatnonzero(rng.random(NIGHTS) < 12 / NIGHTS):
         effect[night : night + rng.integers(1, 3)] += np.log1p(0.1)
@@ -93,13 +93,13 @@ def transients(rng):
 
 
 def noisier(boots):
-    """Let the boots of the second half of the year differ twice as much."""
+    """Double the spread of boots in the second half of the year."""
     boots[NIGHTS // 2 :] *= 2
     return boots
 
 
 def disturbed(rng, boots):
-    """Let something take 10 % of a part of every thirtieth session's boots, in their order."""
+    """Slow down consecutive boots in every thirtieth session by 10 %."""
     count = boots.shape[1]
     for night in np.flatnonzero(rng.random(NIGHTS) < 1 / 30):
         begin, end = np.sort(rng.choice(count + 1, size=2, replace=False))
@@ -109,9 +109,9 @@ def disturbed(rng, boots):
 
 @dataclass(frozen=True)
 class Row:
-    """A kind of noise. `compared`: ratios to a baseline are followed, else times.
+    """A kind of noise. `compared`: whether the values are ratios to a baseline, or times.
 
-    `compiler`: another one from the night of the step on, which takes 3 % more of both.
+    `compiler`: from the step on another compiler makes both kernels 3 % slower.
     """
 
     name: str
@@ -128,22 +128,19 @@ class Row:
         return f"{'ratio' if self.compared else 'times'}, {self.name}"
 
     def find(self, values, scatter, restarts=()):
-        """Return the steps of such nights, as `harness.analysis.changepoints` finds them."""
+        """Return the steps that `harness.analysis.changepoints` finds in these values."""
         if self.compared:
             return find_steps(values, restarts, scatter=scatter)
         return find_local_steps(values, restarts)
 
     def year(self, rng):
-        """Return a year of nights without a step, as `harness.analysis` makes them.
-
-        Their values, and the scatter of their boots.
-        """
+        """Return the values of a year of nights without a step, and the scatter of their boots."""
         sides = 2 if self.compared else 1
         boots = NOISE * np.column_stack(
             [self.draw(rng, NIGHTS * self.boots).reshape(NIGHTS, -1) for _ in range(sides)]
         )
         boots = noisier(boots) if self.noisier else boots
-        order = np.arange(sides * self.boots).reshape(sides, -1).T.ravel()  # they take turns
+        order = np.arange(sides * self.boots).reshape(sides, -1).T.ravel()  # sides alternate
         if self.disturbed:
             boots[:, order] = disturbed(rng, boots[:, order])
         boots += self.host(rng)[:, None]
@@ -155,13 +152,15 @@ class Row:
         return (logs[:, 0] - logs[:, 1] if self.compared else logs[:, 0]), scatter
 
     def delay(self, rng, size):
-        """Return how many nights a planted step took, 1 for its first; inf if missed."""
-        at = int(rng.integers(60, 150)) + (0 if self.compared else 40)  # times teach for longer
+        """Return after how many nights a planted step was found, from 1; inf if it was missed."""
+        at = int(rng.integers(60, 150)) + (
+            0 if self.compared else 40
+        )  # times have a longer learning phase
         stepped, scatter = self.year(rng)
         stepped = stepped[: at + 15].copy()
         stepped[at:] += np.log1p(size) * rng.choice([-1, 1])
         restarts = ()
-        if self.compiler and not self.compared:  # what `changepoints.breaking` says
+        if self.compiler and not self.compared:  # as in `changepoints.breaking`
             stepped[at:] += np.log1p(0.03)
             restarts = (at,)
         found = [step.found for step in self.find(stepped, scatter, restarts) if step.found >= at]
@@ -180,7 +179,7 @@ def measure(row, series, seed):
 
 
 def rows():
-    """All noises. Whatever a host does to a whole night cancels in a ratio: one row for all."""
+    """Yield all kinds of noise. Effects of the host cancel in ratios, so one suffices."""
     draws = (("normal", normal), ("measured", measured), ("measured, in order", measured_in_order))
     yield from (Row(name, True, draw, boots=boots) for name, draw in draws for boots in (1, 3))
     yield Row("steady host", False)

@@ -1,6 +1,6 @@
-"""How fast is the reference model? `python -m benchmarks.model [functional] [timing]`
+"""Measures the speed of the model: `python -m benchmarks.model [functional] [timing]`
 
-One operation is one allocation or one free. The mixes are those of test_vmalloc's cases.
+An operation is an allocation or a free. The mixes are those of test_vmalloc's cases.
 """
 
 import random
@@ -38,7 +38,7 @@ def long_busy_list(allocator, operations):
 
 
 def cases():
-    """Yield (case, work) where work(allocator) does OPERATIONS operations."""
+    """Yield (case, work); work(allocator) runs OPERATIONS operations."""
     one_page = lambda: 2 * PAGE_SIZE  # noqa: E731  # a table of mixes reads best as lambdas
     any_size = lambda: (random.randint(1, 100) + 1) * PAGE_SIZE  # noqa: E731
     unaligned = lambda: 1  # noqa: E731
@@ -62,7 +62,7 @@ def functional():
 
 
 def timing():
-    """64 CPUs, a million operations, both node settings."""
+    """Simulate a million operations on 64 CPUs, with one node and with many."""
     calibration, machine = load_calibration(), machine_costs("threadripper-3970x")
     print(f"{'case':<20}{'nodes':>6}{'seconds':>9}{'CPU s':>7}  a million operations, 64 CPUs")
     for case in ("fix_size", "full_fit", "long_busy_list", "random_size"):

@@ -1,8 +1,10 @@
-"""How often a mailed series is called faster or slower: `python -m benchmarks.nightly [SERIES]`
+"""Measures how often a mailed series is called faster or slower.
 
-Generated nights through the product's own functions: a mailbox with so many series, git, plans,
-store, comparison, second runs and notices. Only builds and boots are made up: a time is log-normal
-around 20 ms, in whole microseconds. docs/howto/nightly.md has the figures.
+python -m benchmarks.nightly [SERIES]
+
+Runs nightly runs with the real code: a mailbox with this number of series, git, plans, store,
+comparison, second runs and notices. Only builds and boots are simulated; times are log-normal
+around 20 ms, in whole microseconds. docs/howto/nightly.md has the results.
 """
 
 import random
@@ -28,7 +30,7 @@ MAIL += DIFF
 
 
 def nights(folder, series, slower, seed):
-    """Run nightly until every series is settled; return the claims and the reported titles."""
+    """Run nightly until all series are decided; return the claims and the reported titles."""
     noise = random.Random(seed)
     workplace = Workplace(folder, MODULE.read_bytes())
     playbook = folder / "quick.yaml"

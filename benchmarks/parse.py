@@ -1,9 +1,9 @@
-"""How fast are kernel logs read? `python -m benchmarks.parse [LOG]`
+"""Measures the speed of parsing kernel logs: `python -m benchmarks.parse [LOG]`
 
-LOG is a real log of test_vmalloc (by default one of the test corpus). Its worker 0 is multiplied to
-64 workers x 11 cases, the 768 lines of a large machine: alone, with as many lines of other drivers,
-with ten times as many, other drivers' lines alone, and as many results of KTAP. Each log is read
-over and over, and once as part of one text of 20 MB. Processor time, best of three.
+LOG is a real log of test_vmalloc (default: one of the test data). Its worker 0 is multiplied to 64
+workers x 11 cases, the 768 lines of a large machine. The logs are these lines alone, with as many
+and ten times as many lines of other drivers, those lines alone, and as many KTAP results. Each log
+is parsed repeatedly, and as part of a text of 20 MB. CPU time, best of three.
 """
 
 import re
@@ -21,7 +21,7 @@ TARGET_BYTES = 20_000_000
 
 
 def texts(log):
-    """Yield (name, text, how often to read it)."""
+    """Yield (name, text, number of times to read it)."""
     lines = log.splitlines(keepends=True)
     module = [line for line in lines if MODULE_LINE.search(line)][:12]
     others = [line for line in lines if not MODULE_LINE.search(line)]
@@ -51,7 +51,7 @@ def ktap_lines(results):
 
 
 def speed(read, text, times):
-    """Return MB of text per second of processor time, `text` being read `times` times."""
+    """Return MB of text per second of CPU time, for reading `text` `times` times."""
     elapsed_s = []
     for _ in range(3):
         started = time.process_time()

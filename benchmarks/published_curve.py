@@ -1,11 +1,11 @@
-"""Holds the simulated machine and the timing model against a published curve.
+"""Compares the simulated machine and the timing model with a published curve.
 
     python -m benchmarks.published_curve [--jobs 1 8 32] [--side before] [--variant first-come]
     python -m benchmarks.published_curve --page
 
-The first form boots what is asked for and adds a line for each boot to the data file, in which a
-later line of the same point replaces an earlier one. The second writes the tables and the picture
-of docs/results/published-curve.md from the data file and the timing model.
+The first form boots the given points and appends a line for each to the data file, where later
+lines of a point replace earlier ones. The second writes the tables and the chart of
+docs/results/published-curve.md from the data file and the timing model.
 """
 
 import argparse
@@ -68,7 +68,7 @@ TEST_AND_SET = {"before": "linux-6.1-test-and-set", "after": "vmap-nodes-test-an
 
 @dataclass(frozen=True)
 class Variant:
-    """What is simulated: a machine model, with other figures, and kernels."""
+    """A variant to simulate: a machine model with changed values, and the kernels."""
 
     name: str
     machine: str
@@ -77,7 +77,7 @@ class Variant:
 
 
 PLAIN, CALIBRATED = "threadripper-3970x", "threadripper-3970x-calibrated"
-# 1.55 instructions a cycle give the published time of one job where memory costs nothing.
+# 1.55 instructions per cycle give the published time of one job without costs of memory.
 ONE_CPU = {"instructions_per_cycle": 1.55}
 VARIANTS = {
     variant.name: variant
@@ -95,25 +95,25 @@ VARIANTS = {
 
 SHOWN = ("nearest-first", "calibrated", "merging", "test-and-set")  # of the simulated ones
 
-# us a pair as each job sees it, by side and jobs
+# (side, jobs) -> us per pair of each job
 Curve = Mapping[tuple[str, int], float]
 
 
 def loops_of(side: str, jobs: int) -> int:
-    """Return a worker's loops: a pair frees a page and its guard page.
+    """Return the loops of a worker for a number of purges; a pair frees a page and a guard page.
 
-    One job is timed as a whole, so it makes whole purges.
+    A single job is timed as a whole, so its loops are for complete purges.
     """
     purges = 2 if jobs == 1 else PURGES[side]
     return int(purges * lazy_max_pages(jobs) / 2 / jobs)
 
 
 def steady(windows: Sequence[Mapping[str, Any]], jobs: int) -> dict[str, Any]:
-    """Return the means of the windows after the first purge in which all CPUs are at work.
+    """Return the means over windows after the first purge in which all CPUs are busy.
 
-    Two workers may share a CPU for a while, so eight of ten CPUs count as all, and time is that
-    of the CPUs at work. `best_us` is the window in which a pair takes least: with pools, one in
-    which they are full. Raises ValueError where there is no such window.
+    Two workers may share a CPU for some time, so 80 % of the CPUs suffice, and times are those of
+    busy CPUs. `best_us`: of the fastest window, which has full pools, if there are pools. Raises
+    ValueError if there is no such window.
     """
     pairs, cpu_ms, length_ms = 0, 0.0, 0.0
     waits: Counter[str] = Counter()
@@ -149,7 +149,7 @@ def steady(windows: Sequence[Mapping[str, Any]], jobs: int) -> dict[str, Any]:
 
 
 def machine_of(name: str, jobs: int) -> MachineModel:
-    """Return a variant's machine as a guest of `jobs` CPUs that are spread over its complexes."""
+    """Return the machine model of a variant for `jobs` CPUs spread over its complexes."""
     variant = VARIANTS[name]
     return spread(load_machine(variant.machine).model_copy(update=dict(variant.model)), jobs)
 
@@ -157,7 +157,7 @@ def machine_of(name: str, jobs: int) -> MachineModel:
 def boot(
     variant: Variant, side: str, jobs: int, kernel: BuiltKernel, folder: Path
 ) -> dict[str, Any]:
-    """Simulate one point; return its row."""
+    """Simulate a point; return its row of the data file."""
     machine = machine_of(variant.name, jobs)
     symbols = symbols_of(kernel)
     target = SimulatedTarget(
@@ -198,7 +198,7 @@ def boot(
 
 
 def published() -> dict[tuple[str, int], float]:
-    """Return us a pair as each job sees it, by side and jobs."""
+    """Return the published curve."""
     with PUBLISHED.open(encoding="utf-8") as file:
         return {
             (side, int(row["jobs"])): float(row[f"{side}_us"])
@@ -218,7 +218,7 @@ def measured(lines: Iterable[str]) -> list[dict[str, Any]]:
 
 @functools.cache
 def prediction(variant: str, side: str, jobs: int, near_locks: bool) -> Prediction:
-    """Return the timing model's, which knows 6.12 with one node and with all."""
+    """Return the prediction of the timing model, for 6.12 with one node or with many."""
     costs = model_costs(machine_of(variant, jobs))
     return prediction_at(replace(costs, near_locks=near_locks), side, jobs)
 
@@ -231,7 +231,7 @@ def prediction_at(costs: MachineCosts, side: str, jobs: int) -> Prediction:
 
 
 def predicted(variant: str, *, near_locks: bool = False) -> dict[tuple[str, int], float]:
-    """Return us a pair by the timing model."""
+    """Return the curve that the timing model predicts."""
     return {
         (side, jobs): 1e6 * jobs / prediction(variant, side, jobs, near_locks).pairs_per_s
         for side in SIDES
@@ -289,7 +289,7 @@ def requirements(real: Curve) -> str:
 
 
 def one_node() -> str:
-    """Return the table of what a visit to the one node's lazy lock costs, by the timing model."""
+    """Return the table of the predicted cost of a visit to the single node's lazy lock."""
     profile = load_calibration().cases["fix_size"]
     lines = [
         "| jobs | own work | lines that others wrote | mean way | in use | in use, locks too |",
@@ -310,7 +310,7 @@ def one_node() -> str:
 
 
 def table(real: Curve, curves: Mapping[str, Curve], side: str) -> str:
-    """Return one side's table: the published curve, and of each other one value and error."""
+    """Return the table of a side: the published curve, and value and error of the others."""
     lines = [
         "| jobs | published | " + " | ".join(curves) + " |",
         "|" + "---|" * (2 + len(curves)),
@@ -328,7 +328,7 @@ def table(real: Curve, curves: Mapping[str, Curve], side: str) -> str:
 
 
 def goals(real: Curve, curves: Mapping[str, Curve]) -> str:
-    """Return the table of goals: the worst error of each curve, and whether that is within it."""
+    """Return the table of goals: the largest error of each curve, and whether it meets the goal."""
     lines = ["| goal | " + " | ".join(curves) + " |", "|" + "---|" * (1 + len(curves))]
     many = {jobs for _, jobs in real if jobs >= 8}
     asked = [(side, many, "8 to 32 jobs", goal) for side, goal in GOALS.items()]
@@ -349,7 +349,7 @@ def goals(real: Curve, curves: Mapping[str, Curve]) -> str:
 
 
 def spent(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the table of what the windows of each boot with several jobs show."""
+    """Return the table of the windows of each boot with several jobs."""
     lines = [
         "| machine | side | jobs | ns a pair | windows | slow path | locks taken in |",
         "|---|---|---|---|---|---|---|",
@@ -368,7 +368,7 @@ def spent(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def draw(curves: Mapping[str, Curve]) -> None:
-    """Write the picture: ns a pair of all CPUs together, over the jobs."""
+    """Write the chart: ns per pair of all CPUs together, over the number of jobs."""
     points = [
         {"jobs": jobs, "ns": us * 1000 / jobs, "side": side, "curve": name}
         for name, curve in {"published": published(), **curves}.items()
@@ -390,7 +390,7 @@ def draw(curves: Mapping[str, Curve]) -> None:
 
 
 def write_page() -> None:
-    """Put tables and goals between the marks of the page, and draw the picture."""
+    """Write tables and goals between the markers of the page, and draw the chart."""
     text = DATA.read_text(encoding="utf-8") if DATA.is_file() else ""
     rows = measured(text.splitlines())
     shown: dict[str, Curve] = {}
@@ -427,7 +427,7 @@ def write_page() -> None:
 
 
 def main() -> None:
-    """Boot what is asked for, or write the page."""
+    """Boot the given points, or write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--jobs", type=int, nargs="*", default=JOBS)
     parser.add_argument("--side", nargs="*", choices=SIDES, default=list(SIDES))

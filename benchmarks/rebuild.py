@@ -1,11 +1,11 @@
-"""Make a page again, as pages are made now, from the data within it:
+"""Renders a page again with the current templates, from the data embedded in it:
 
     cd docs/results
     python -m benchmarks.rebuild pages/scaling-simulated.html images/scaling.png
 
-The run, its boots and samples are in a page. What is only in a run's folder is not: profiles,
-console logs, patches. Fails where a boot gave no samples. The picture is of its scaling charts.
-A kernel goes by its present label if it is one of the shipped ones.
+A page contains the run, its boots and samples, but not the files of the run's folder: profiles,
+console logs, patches. Fails if a boot has no samples. The image shows the scaling charts. Shipped
+kernels get their current labels.
 """
 
 import base64
@@ -40,7 +40,7 @@ def unpacked(page, name):
 
 
 def label_kernels(run):
-    """Give the kernels of a run the labels of the shipped files of their names."""
+    """Set the labels of kernels to those of the shipped kernel files with their names."""
     folder = shipped_folder() / "kernels"
     for name, facts in run.kernels.items():
         if (folder / f"{name}.yaml").is_file():
@@ -48,7 +48,7 @@ def label_kernels(run):
 
 
 def samples_of(text):
-    """Return the samples of each boot, and what each position of the plan was."""
+    """Return the samples of each boot, and the job at each position of the plan."""
     samples, planned = {}, {}
     for row in csv.DictReader(text.splitlines()):
         numbers = {name: int(row[name]) if row[name] else None for name in Sample._fields[2:]}
@@ -60,7 +60,7 @@ def samples_of(text):
 
 
 def jobs_of(plan, planned):
-    """Return the planned boots, as far as they gave samples."""
+    """Return the planned jobs that have samples."""
     workloads = {workload["name"]: workload for workload in plan["workloads"]}
     repeats = {}
     for position, job in sorted(planned.items()):
@@ -92,7 +92,7 @@ def store_of(page, reports):
 
 
 def take_picture(page, picture):
-    """Photograph the charts of ratio and throughput over the threads, in Chromium."""
+    """Take a screenshot of the charts of ratio and throughput over threads, with Chromium."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         tab = browser.new_page(viewport={"width": 1128, "height": 900})

@@ -1,7 +1,7 @@
-"""How large is a page, and how long does it take? `python -m benchmarks.report [grid ...]`
+"""Measures size and rendering time of pages: `python -m benchmarks.report [grid ...]`
 
-Every run is made up; the comparison is the analysis, measured beside. Each size is a process of its
-own. samples.csv is written by the store's export: `python -m benchmarks.store`.
+The runs are synthetic; the analysis is measured as well. Each size runs in its own process.
+samples.csv is measured with the store's exports: `python -m benchmarks.store`.
 """
 
 import resource

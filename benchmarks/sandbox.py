@@ -1,9 +1,9 @@
-"""What does the sandbox cost a build? `python -m benchmarks.sandbox [KERNEL [PAIRS]]`
+"""Measures the cost of the sandbox of builds: `python -m benchmarks.sandbox [KERNEL [PAIRS]]`
 
-Builds KERNEL (single-node) with another layout of the code, so that two files of mm/ and
-init/main.c are compiled and the kernel is linked, once outside the sandbox and once inside, by
-turns and without ccache. The objects of the rest come from the build of KERNEL that the cache has
-(it is made first where it has none). The kernels made here are removed again.
+Builds KERNEL (default: single-node) with another code layout, so that two files of mm/ and
+init/main.c are compiled and the kernel is linked, alternately outside and inside the sandbox,
+without ccache. The other objects are those of the cached build of KERNEL, which is built first if
+it is missing. The kernels that are built here are removed.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from harness.process import SubprocessRunner
 from harness.spec.kernel import load_kernel_spec
 
 KERNELS = Path(__file__).parents[1] / "kernels"
-FIRST_LAYOUT = 900  # nobody measures with it
+FIRST_LAYOUT = 900  # not used by measurements
 
 
 def main(name: str = "single-node", pairs: str = "1") -> None:
@@ -41,7 +41,7 @@ def main(name: str = "single-node", pairs: str = "1") -> None:
 
 
 def build(spec, cache, runner):
-    """Return the seconds of one build, which is removed."""
+    """Return the seconds of a build, and remove it."""
     started = time.monotonic()
     built = ensure_kernel(spec, cache, runner, lambda _: None)
     spent_s = time.monotonic() - started

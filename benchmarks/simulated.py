@@ -1,4 +1,4 @@
-"""Measure the simulated machine: results on the published workload, ablations, host time.
+"""Measures the simulated machine: results for the published workload, ablations, host time.
 
     python -m benchmarks.simulated KERNEL [--cpus 64] [--loops 4000] [--mask 1] ...
 
@@ -40,7 +40,7 @@ def kernel_of(options: argparse.Namespace) -> BuiltKernel:
 
 
 def limited(kernel: BuiltKernel, nodes: int | None) -> BuiltKernel:
-    """Return `kernel` booted with at most so many vmap nodes (None: one per CPU)."""
+    """Return `kernel` with a boot parameter that limits the vmap nodes (None: one per CPU)."""
     limit = (f"vmap_nodes={nodes}",) if nodes else ()
     parameters = (*kernel.spec.boot_parameters, *limit)
     return replace(kernel, spec=kernel.spec.model_copy(update={"boot_parameters": parameters}))
@@ -81,7 +81,7 @@ def target_of(
 
 
 def loads_of(options: argparse.Namespace) -> tuple[str, ...]:
-    """Return the module parameters of each load: the warm-up, if any, then the measured one."""
+    """Return the module parameters of each load: the warm-up if there is one, and the measured."""
     loops = ([options.warmup] if options.warmup else []) + [options.loops]
     return tuple(
         f"nr_threads={options.threads or options.cpus} run_test_mask={options.mask}"

@@ -1,8 +1,8 @@
-"""How often are the verdicts wrong? Simulated experiments with known truth.
+"""Measures the error rates of verdicts by simulated experiments with known truth.
 
-Under noise that is not only log-normal, through the functions of the product. Each table is one
-promise of docs/results/statistics.md. Of 10,000 experiments a share of 5 % is good to 0.2 points
-(one standard error), one of 80 % to 0.4.
+The noise is not only log-normal; the functions are those of the analysis. Each table is for a claim
+in docs/results/statistics.md. With 10,000 experiments the standard error of a share of 5 % is 0.2
+points, of 80 % 0.4.
 
 python -m benchmarks.statistics                   all tables
 python -m benchmarks.statistics --only sessions   one of them
@@ -20,7 +20,7 @@ from harness.analysis.statistics import ALPHA, compare_boots
 
 EXPERIMENTS = 10_000
 USUAL_US = 20_000
-SPREAD = 0.03  # between boots, but where a noise says otherwise
+SPREAD = 0.03  # between boots, unless a noise has its own
 
 
 def _scaled(values):
@@ -60,8 +60,8 @@ UNLIKE = (
 
 
 def in_order(rng, experiments, boots, kind):
-    """Return the noise of baseline and candidate, in blocks of one boot each. The order within a
-    block is random, that of the next is the same turned round (harness/run/plan.py).
+    """Return the noise of baseline and candidate, in blocks of one boot each. The order within
+    every other block is random and is reversed in the next one, as in harness/run/plan.py.
     """
     length = 2 * boots
     noise = rng.normal(size=(experiments, length)) * 0.01
@@ -78,7 +78,7 @@ def in_order(rng, experiments, boots, kind):
 
 
 def times(logs, ratio=1.0):
-    """Return whole microseconds, as the module prints them."""
+    """Return times in whole microseconds, as the module prints them."""
     return np.round(USUAL_US / ratio * np.exp(logs))
 
 

@@ -1,8 +1,10 @@
-"""Which rule for one row? `python -m benchmarks.statistics_rules --experiments 3000`
+"""Compares rules for the verdict on a row.
 
-The rule of the product and others that are known for skewed or unlike samples, each on all noises
-of `benchmarks.statistics` at 3, 5, 10 and 20 boots: false claims and coverage where nothing
-changed, and how often a true 10 % is shown.
+python -m benchmarks.statistics_rules --experiments 3000
+
+The rule that is used and others for skewed samples or samples with unequal variances, each with all
+noises of `benchmarks.statistics` at 3, 5, 10 and 20 boots: false claims and coverage without a
+change, and how often a true change of 10 % is shown.
 """
 
 import argparse
@@ -27,13 +29,13 @@ def _around(difference, error, freedom):
 
 
 def used(a, b):
-    """The product's: see `harness.analysis.statistics.widening`."""
+    """The rule that is used, with `harness.analysis.statistics.widening`."""
     found = compared(a, b, 1.0)
     return np.log(found.low), np.log(found.high)
 
 
 def by_boots(a, b):
-    """Welch's t, wider by 1 + 3/boots and no more where the spreads differ."""
+    """Welch's t, widened if the spreads differ, by a factor of at most 1 + 3/boots."""
     variances, boots = _variances(a, b)
     error, freedom = welch(variances, boots)
     wider = np.minimum(widening(variances, boots)[0], 1 + MIN_BOOTS / min(boots))
@@ -60,7 +62,7 @@ def larger_spread(a, b):
 
 
 def hall(a, b):
-    """Hall's (1992) transformation of Welch's t, which takes out the skewness that is seen."""
+    """Hall's (1992) transformation of Welch's t, which corrects for the observed skewness."""
     error, freedom = welch(*_variances(a, b))
     third = sum(
         sign

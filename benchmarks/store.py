@@ -1,7 +1,9 @@
-"""Record, load and export 10,000 boots of 64 workers x 11 cases: `python -m benchmarks.store`.
+"""Measures recording, loading and exporting 10,000 boots of 64 workers x 11 cases.
 
-Each step runs in a process of its own, so that its peak memory is its own. Only the first boots
-are recorded one by one; the others are copies of them, made by SQL and not measured.
+python -m benchmarks.store
+
+Each step runs in its own process, to measure its peak memory. Only the first boots are recorded one
+by one; the others are copies by SQL, which is not measured.
 """
 
 import argparse
@@ -27,7 +29,7 @@ CASES = [f"case_{number}_test" for number in range(11)]
 
 
 class Sink(io.RawIOBase):
-    """Counts what is written and drops it."""
+    """Counts the bytes written and discards them."""
 
     size = 0
 

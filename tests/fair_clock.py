@@ -44,7 +44,7 @@ class FairClock(threading.Thread):
 
 
 def share(before: dict[int, tuple[int, int]], after: dict[int, tuple[int, int]]) -> float:
-    """Return the part of the processor time asked for that was given; 1 where none was.
+    """Return the share of the requested CPU time that was received; 1 if none was requested.
 
     `before`, `after`: nanoseconds run and nanoseconds waited for a CPU, by thread.
     """

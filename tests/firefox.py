@@ -19,7 +19,7 @@ _PREFERENCES = {
 
 
 class Firefox:
-    """One tab. `said`: console and error texts; `asked`: addresses that the page asked for."""
+    """A tab. `said`: console and error messages; `asked`: URLs that the page requested."""
 
     def __init__(self, socket):
         self._socket, self._sent = socket, 0

@@ -1,4 +1,4 @@
-"""The dead man's switch in a real kernel: whatever the host's own init does, the machine resets."""
+"""The guard in a real kernel: the machine resets, whatever the host's own init does."""
 
 import stat
 from pathlib import Path

@@ -57,7 +57,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, from_disk):
-    """Yield the open index, and hold that it said nothing and asked for nothing."""
+    """Yield the open index, and check that it printed and requested nothing."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(0)  # tests/fair_clock.py ends what hangs
     page = context.new_page()

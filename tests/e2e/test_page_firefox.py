@@ -37,7 +37,7 @@ def browser(tmp_path_factory, downloads):
 
 @pytest.fixture
 def page(browser, url):
-    """Yield the open page, and hold that it said nothing and asked for nothing."""
+    """Yield the open page, and check that it printed and requested nothing."""
     browser.said.clear()
     browser.asked.clear()
     browser.open(url)

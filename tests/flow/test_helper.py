@@ -78,7 +78,7 @@ def stand(tmp_path):
 
 
 def refused(stand, *words, stdin=b"x"):
-    """Whether it refuses in words, and nothing has happened."""
+    """Whether it refuses with a message, and nothing has happened."""
     before = stand.files()
     done = stand.run(*words, stdin=stdin)
     assert stand.called() == []

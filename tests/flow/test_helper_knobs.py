@@ -1,4 +1,4 @@
-"""The helper's knobs on files of a folder; systemd-run and systemctl only note their words."""
+"""The helper's knobs on files of a folder; systemd-run and systemctl are stubs."""
 
 import subprocess
 

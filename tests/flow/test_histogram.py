@@ -1,4 +1,4 @@
-"""The histogram of the measuring module, compiled for this machine and held against exact ranks."""
+"""The histogram of the measuring module, compiled locally and compared with exact ranks."""
 
 import math
 import subprocess

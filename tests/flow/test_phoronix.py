@@ -89,7 +89,7 @@ def parse_templates():
 
 
 def test_the_structure_is_what_we_know_of_the_schemas():
-    """By hand: the order of elements and the words that types.xsd of PTS 10.8 lists."""
+    """Check the order of elements and the values that types.xsd of PTS 10.8 allows."""
     root = ET.parse(PROFILE / "test-definition.xml").getroot()
     assert root.tag == "PhoronixTestSuite"
     assert [part.tag for part in root] == ["TestInformation", "TestProfile", "TestSettings"]

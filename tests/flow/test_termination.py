@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a command as Ctrl-C does, whatever it is at; SIGKILL leaves no litter."""
+"""SIGTERM and SIGHUP end a command as Ctrl-C does, in any phase; SIGKILL leaves no files behind."""
 
 import os
 import pty

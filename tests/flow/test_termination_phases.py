@@ -162,7 +162,7 @@ def begin(place, start):
 
 
 def end(process, number):
-    """End a process by a signal, and look at its exit code and its last words."""
+    """End a process by a signal, and check its exit code and its last lines."""
     process.send_signal(number)
     assert process.wait(90) == 130, process.said.read_text()
     said = process.said.read_text()

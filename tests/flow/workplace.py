@@ -153,7 +153,7 @@ class Workplace:
         return path
 
     def build(self, spec, cache, runner, progress):
-        """A kernel of files: its key follows from what it is made of, as a real one's does."""
+        """A kernel of plain files, whose key depends on its inputs like that of a real one."""
         if spec.name in self.broken:
             raise KernelBuildError(f"kernel {spec.name} does not build: mm/vmalloc.c:1: error: no")
         content = json.dumps(

@@ -1,4 +1,4 @@
-"""One name means one thing, and names, messages and comments keep to the field's own words."""
+"""Names are unique, and names, messages and comments use the field's standard terms."""
 
 import ast
 import re
@@ -37,7 +37,7 @@ def test_a_class_name_that_two_modules_define_is_found() -> None:
 
 
 def variables_called_words(texts: Mapping[str, str]) -> list[str]:
-    """Return where a variable or parameter is `words`: that tells neither what it holds nor how."""
+    """Return where a variable or parameter is named `words`, which does not say what it holds."""
     return [
         f"{name}:{node.lineno}"
         for name, text in texts.items()
@@ -54,8 +54,8 @@ def test_variables_are_called_what_they_hold() -> None:
     assert sorted(places) == ["a.py:1", "a.py:2"]
 
 
-# Each with what stands in its place. They are matched as whole words, in any case, in names (which
-# are split at `_` and at capitals), comments, docstrings and messages.
+# Pattern -> replacement. Patterns match whole words, ignoring case, in names (which are split at
+# `_` and capitals), comments, docstrings and messages.
 NOT_OURS = {
     r"mend|mended": "fix",
     r"heed|heeded": "obey, apply",

@@ -48,7 +48,7 @@ def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def toy(kernels: Path) -> Callable[..., KernelSpec]:
-    """Make a kernel specification; keywords replace what the plain toy kernel has."""
+    """Return a kernel specification; keywords replace keys of the plain toy kernel."""
 
     def make(**changes: object) -> KernelSpec:
         plain: dict[str, object] = {

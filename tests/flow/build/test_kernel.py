@@ -24,7 +24,7 @@ Toy = Callable[..., KernelSpec]
 
 
 class Builder:
-    """Builds and remembers what it was told of the progress."""
+    """Builds and records the reported progress."""
 
     def __init__(self, cache: Cache, runner: SubprocessRunner) -> None:
         self.cache, self.runner = cache, runner

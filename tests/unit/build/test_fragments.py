@@ -26,7 +26,7 @@ def declaring(symbols, renamed=()) -> Declared:
 
 
 def granting(values: dict[str, str]):
-    """Stand in for olddefconfig: a kernel that gives these values whatever is asked."""
+    """Replace olddefconfig by a kernel that always gives these values."""
     return lambda _: values
 
 

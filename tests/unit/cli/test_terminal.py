@@ -1,4 +1,4 @@
-"""What reaches the terminal acts on nothing, and is said whatever the streams are."""
+"""Output has no effect on the terminal, and is printed with any kind of stream."""
 
 import contextlib
 import io

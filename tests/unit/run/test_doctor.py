@@ -16,7 +16,7 @@ from harness.run.doctor import (
 
 
 class FakeRunner:
-    """Answers every program with the same words."""
+    """Gives the same output for every program."""
 
     def __init__(self, output, returncode=0):
         self.output, self.returncode = output, returncode

@@ -1,4 +1,4 @@
-"""What a command line means to the kernel, and which of its words nobody but the harness gives."""
+"""How the kernel parses its command line, and which parameters only the harness may set."""
 
 import pytest
 from hypothesis import given
