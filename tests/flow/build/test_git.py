@@ -116,7 +116,7 @@ def test_no_remote_helper_is_run(tmp_path, cache, runner, place):
 
 @pytest.fixture
 def silent_port():
-    """The port of a server that takes connections and says nothing."""
+    """The port of a server that takes connections and says nothing, and gives up after 20 s."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         kept = []
 
@@ -127,16 +127,23 @@ def silent_port():
                 except OSError:
                     return
 
+        def give_up():
+            for connection, _ in kept:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
+        timer = threading.Timer(20, give_up)
+        timer.start()
         yield server.getsockname()[1]
+        timer.cancel()
         server.shutdown(socket.SHUT_RDWR)
     thread.join()
     for connection, _ in kept:
         connection.close()
 
 
-@pytest.mark.timeout(120)  # without a limit git waits for ever
 @pytest.mark.parametrize("scheme", ["git", "ssh", "http"])
 def test_a_silent_server_is_left(silent_port, cache, runner, monkeypatch, scheme):
     monkeypatch.setattr(git, "SILENCE_S", 0.5)
