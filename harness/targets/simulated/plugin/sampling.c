@@ -113,7 +113,7 @@ void on_site(unsigned int vcpu, void *which)
 	waits = fast && preparing && !model.site[site].prepares;
 	schedule_unlock();
 	if (waits)
-		spin_fast(v);
+		step_back(v, model.fast_quantum);
 }
 
 static void write_sites(FILE *file)

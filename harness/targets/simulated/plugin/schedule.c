@@ -344,12 +344,21 @@ void goes_on(struct vcpu *v, uint64_t when)
 	grant_next();
 }
 
-/* `v` spins in fast mode: let the others do what it waits for. */
-void spin_fast(struct vcpu *v)
+/* Let the others run until they are `ticks` ahead of `v`. */
+void step_back(struct vcpu *v, uint64_t ticks)
 {
 	pthread_mutex_lock(&lock);
-	let_others_run(v, RUNNABLE, now_of(v) + model.fast_quantum);
+	let_others_run(v, RUNNABLE, now_of(v) + ticks);
 	unlock();
+}
+
+/*
+ * `v` spins in fast mode: let the others do what it waits for. Where the load is sampled, nearly all
+ * of them wait for one lock, and long steps would leave time for nothing but timer interrupts.
+ */
+void spin_fast(struct vcpu *v)
+{
+	step_back(v, warms ? model.fast_quantum / 32 : model.fast_quantum);
 }
 
 /* Called by `v` itself, which spins: it is skipped until bring_back(). */

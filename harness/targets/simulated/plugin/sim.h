@@ -255,6 +255,7 @@ void goes_on(struct vcpu *v, uint64_t when);
 void bring_back(struct vcpu *v, uint64_t when);
 void end_slice(struct vcpu *v);
 void spin_fast(struct vcpu *v);
+void step_back(struct vcpu *v, uint64_t ticks);
 void end_waits(void);
 
 /* --- interpose.c --- */
