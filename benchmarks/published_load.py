@@ -59,7 +59,12 @@ def boot(options: argparse.Namespace, kernel: BuiltKernel, folder: Path) -> dict
     """Boot once until the windows are steady; return the row of the boot."""
     machine = load_machine(options.machine)
     sampling = Sampling(
-        options.window_ms, options.warm_ms, options.gap, options.prepare_gap, options.error
+        options.window_ms,
+        options.warm_ms,
+        options.gap,
+        options.prepare_gap,
+        options.error,
+        options.within_s,
     )
     target = SimulatedTarget(
         SimulatedSpec(kind="simulated", cpus=options.cpus),
@@ -89,7 +94,7 @@ def boot(options: argparse.Namespace, kernel: BuiltKernel, folder: Path) -> dict
         "seed": options.seed,
         "load": load,
         "sampling": vars(sampling),
-        "verdict": f"{result.verdict} {result.reason}",
+        "ending": result.facts["ending"],
         "steady": found is not None,
         "worker_s": round(estimate.worker_s, 3),
         "half_s": round(estimate.half_s, 3),
@@ -182,6 +187,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--machine", default="threadripper-3970x")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--error", type=float, default=default.error)
+    parser.add_argument("--within-s", type=float, default=600, help="of host time, a side")
     parser.add_argument("--window-ms", type=float, default=default.window_ms)
     parser.add_argument("--warm-ms", type=float, default=default.warm_ms)
     parser.add_argument("--gap", type=int, default=default.gap, help="turns between windows")

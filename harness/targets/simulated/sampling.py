@@ -10,6 +10,7 @@ import itertools
 import math
 import re
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -37,7 +38,7 @@ class Sampling:
     """When there are windows. Lengths are ms of virtual time, gaps between windows turns of loops.
 
     `gap`: 0 for one window after another. `error`: of the estimate, half of its 95 % interval; a
-    boot ends when it is as small.
+    boot ends when it is as small, or after `within_s` of host time (0: never).
     """
 
     window_ms: float = 2.0
@@ -45,6 +46,7 @@ class Sampling:
     gap: int = 0
     prepare_gap: int = 300_000  # while a worker prepares its loops
     error: float = 0.05
+    within_s: float = 0
 
 
 @dataclass(frozen=True)
@@ -275,14 +277,18 @@ def _whole_windows(folder: Path, since: int = 0) -> str:
 class WindowWatch:
     """Looks at the windows of a boot under way."""
 
-    def __init__(self, folder: Path, judge: Judge, error: float):
-        """`error`: of the estimate, half of its interval."""
+    def __init__(self, folder: Path, judge: Judge, error: float, within_s: float = 0):
+        """`error`: of the estimate, half of its interval. `within_s`: see `Sampling`."""
         self._folder, self._judge, self._error = folder, judge, error
+        self._until = time.monotonic() + (within_s or math.inf)
         self._read = 0  # bytes
         self._windows: list[Window] = []
 
-    def steady(self) -> bool:
-        """Whether the windows so far are steady."""
+    def enough(self) -> bool:
+        """Whether the windows so far are steady, or time is up."""
+        return time.monotonic() > self._until or self._steady()
+
+    def _steady(self) -> bool:
         known, text = len(self._windows), _whole_windows(self._folder, self._read)
         if not text:
             return False

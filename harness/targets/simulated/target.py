@@ -165,8 +165,8 @@ class SimulatedTarget:
         sampling = self._simulation.sampling
         if sampling is None:
             return lambda: False
-        watch = WindowWatch(request.folder, judge_of(request), sampling.error)
-        return watch.steady
+        judge = judge_of(request)
+        return WindowWatch(request.folder, judge, sampling.error, sampling.within_s).enough
 
     def close(self) -> None:
         """End all running boots."""

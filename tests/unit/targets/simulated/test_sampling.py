@@ -129,16 +129,21 @@ def test_the_plugins_file_tells_of_calls_and_times():
 
 def test_a_boot_under_way_is_steady_as_soon_as_its_windows_are(tmp_path):
     watch = WindowWatch(tmp_path, judge, 0.05)
-    assert not watch.steady()  # no file yet
+    assert not watch.enough()  # no file yet
     windows = [preparing(1000)] + [looping(10_000 + 100 * (i % 2)) for i in range(LEAST_WINDOWS)]
     path = tmp_path / "windows.txt"
     path.write_text(text_of(windows[:-1]))
-    assert not watch.steady()
+    assert not watch.enough()
     for cut in (2, 20, 60, 80):  # the last one is being written
         path.write_text(text_of(windows)[:-cut])
-        assert not watch.steady()
+        assert not watch.enough()
     path.write_text(text_of(windows))
-    assert watch.steady()
+    assert watch.enough()
+
+
+def test_a_boot_under_way_has_shown_enough_when_its_time_is_up(tmp_path):
+    assert WindowWatch(tmp_path, judge, 0.05, within_s=1e-9).enough()
+    assert not WindowWatch(tmp_path, judge, 0.05, within_s=600).enough()
 
 
 def test_a_file_that_is_no_module_is_refused():
