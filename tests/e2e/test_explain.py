@@ -26,7 +26,7 @@ baseline: vmap-nodes
 target: {kind: simulated, cpus: 2, memory_mib: 512}
 workloads:
   - name: one-page
-    parameters: {nr_threads: 2, run_test_mask: 1, test_loop_count: 200}
+    parameters: {nr_threads: 2, run_test_mask: 1, test_loop_count: 1000}
     expected_s: 60
 repeats: 1
 """
