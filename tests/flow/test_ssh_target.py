@@ -439,7 +439,7 @@ def test_a_host_too_busy_to_be_released_is_asked_again(host, tmp_path, caplog, r
     target.refusals = refusals
     target.close()
     assert (host.folder / "state/lock").exists() is not free
-    assert ("stays locked: the host is busy" in caplog.text) is not free
+    assert ("remains locked: the host is busy" in caplog.text) is not free
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_init_reports_to_its_device():
 
 def test_the_simulated_machine_says_that_it_knows_x86_only(tmp_path):
     spec = SimulatedSpec(kind="simulated")
-    with pytest.raises(InputError, match="x86_64 only.*arm64"):
+    with pytest.raises(InputError, match="x86_64 kernels only.*arm64"):
         make_target(spec, tmp_path, Versioned(), ARM64)
 
 
