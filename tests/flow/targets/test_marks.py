@@ -15,6 +15,7 @@ static unsigned parts; /* what locks.c and stacks.c would have written */
 void write_locks(unsigned part) { parts++; }
 void write_stacks(unsigned part) { parts++; }
 void stacks_skip(struct vcpu *v) { }
+void sampling_marks(void) { }
 void on_mark(unsigned int vcpu, void *pc);
 void profile_init(void);
 void profile_finish(void);
