@@ -36,6 +36,7 @@ def test_linux_as_it_is_passes(tmp_path):
         ("use-after-free", "memory", "KASAN: use after free", "reclaim_list_global"),
         ("lock-inversion", "memory", "lockdep: circular dependency", "find_unlink_vmap_area"),
         ("sleep-under-lock", "memory", "sleeping in atomic context", "alloc_vmap_area"),
+        ("leak-on-failure", "failures", "kmemleak object", "__get_vm_area_node"),
         ("data-race", "races", "KCSAN: data race", "vfree"),
     ],
 )
