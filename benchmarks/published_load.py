@@ -46,6 +46,7 @@ BEGIN, END = "<!-- made by benchmarks.published_load: begin -->", "<!-- end of t
 AFTER = "vmap-nodes"
 # Wall time in s and share of the slow path, version 3 of the series (2 January 2024).
 PUBLISHED = {"before": (651.271, 0.9307), "after": (51.301, 0.1651)}
+PUBLISHED_RATIO = "12.69"  # as its author rounds it
 HOST_S = 3600.0
 
 
@@ -141,9 +142,8 @@ def tables(rows: Mapping[tuple[str, int, str], Mapping[str, Any]]) -> str:
         "| kernel | machine | CPUs | a worker's time | ratio | slow path | windows | host time |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    known = PUBLISHED["before"][0] / PUBLISHED["after"][0]
     for side, (time_s, share) in PUBLISHED.items():
-        beside = f"{known:.2f}" if side == "before" else ""
+        beside = PUBLISHED_RATIO if side == "before" else ""
         lines.append(f"| published, {side} | | 64 | {time_s:,.1f} s | {beside} | {share:.1%} | | |")
     turns = [
         "| kernel | CPUs | " + " | ".join(case.removesuffix("_test") for case in CASES) + " |",
