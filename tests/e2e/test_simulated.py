@@ -333,7 +333,7 @@ def test_windows_count_every_allocation_of_every_worker(boot, built, tmp_path):
 
 THREE_CASES = "run_test_mask=7 test_loop_count=2000 sequential_test_order=1"
 # An error of 0 is never reached: the windows go on to the end of the load.
-WHOLE = Sampling(window_ms=1, gap=1000, prepare_gap=3000, error=0)
+WHOLE = Sampling(window_ms=1, gap=1000, prepare_gap=2000, error=0)
 
 
 def module_of(built):
@@ -346,7 +346,7 @@ def judged(built, folder, cpus, load):
 
 
 def test_windows_of_detail_tell_how_long_the_three_cases_take(boot, built, tmp_path):
-    """Within the interval and 5 %: the four workers of one boot differ by as much as 14 %."""
+    """Within 5 %, though the four workers of one boot differ by as much as 14 %."""
     boots = {"slow": SimulationOptions(), "windows": SimulationOptions(sampling=WHOLE)}
     with ThreadPoolExecutor() as both:
         slow, sampled = both.map(
@@ -361,7 +361,7 @@ def test_windows_of_detail_tell_how_long_the_three_cases_take(boot, built, tmp_p
     turns = 4 * sum(site.times(2000, 4) for site in find_sites(module_of(built)) if site.part)
     assert sum(calls for window in windows for calls, _ in window.sites) < 0.5 * turns
     assert found.half_s < 0.05 * found.worker_s
-    assert found.worker_s == pytest.approx(truth_s, abs=found.half_s + 0.05 * truth_s)
+    assert found.worker_s == pytest.approx(truth_s, rel=0.05)
 
 
 def test_a_load_of_a_million_loops_ends_with_the_same_estimate_twice(boot, built, tmp_path):
