@@ -228,14 +228,12 @@ def explained(spec: HostSpec, doing: str) -> Iterator[None]:
             f"{doing} {where}: login refused for {spec.user or 'this user'} ({error})\n  next: "
             "load the key into the ssh agent, or set `identity` in the host file"
         ) from error
-    except paramiko.SSHException as error:
-        if "not found in known_hosts" in str(error):
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        if isinstance(error, paramiko.SSHException) and "not found in known_hosts" in str(error):
             raise HostKeyError(
                 f"{doing} {where}: its host key is not in {known_hosts_file(spec)}\n  next: "
                 f"compare the fingerprint and accept it once: vmapbench host trust {spec.name}"
             ) from error
-        raise ConnectionLostError(f"{doing} {where}: {error}") from error
-    except (OSError, EOFError) as error:
         text = str(error) or type(error).__name__
         raise ConnectionLostError(
             f"{doing} {where}: {text}\n  next: vmapbench host check {spec.name}"
