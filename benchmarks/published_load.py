@@ -37,7 +37,7 @@ from harness.targets.simulated.sampling import (
 from harness.targets.simulated.spec import SimulatedSpec
 from harness.targets.simulated.target import SimulatedTarget, SimulationOptions
 from harness.targets.symbols import SLOW_PATHS, Symbols
-from harness.testmod.cases import lazy_max_pages
+from harness.testmod.cases import BY_SHORT_NAME, lazy_max_pages
 
 RESULTS = REPOSITORY / "docs" / "results"
 DATA = RESULTS / "data" / "published-load.jsonl"
@@ -52,7 +52,7 @@ HOST_S = 3600.0
 
 def memory_mib(cpus: int, mask: int) -> int:
     """Return what a guest needs in which every worker holds what it prepares at once."""
-    areas = 2 * lazy_max_pages(cpus) if mask & CASES["full_fit_alloc_test"] else 16_000
+    areas = 2 * lazy_max_pages(cpus) if mask & BY_SHORT_NAME["full_fit"].mask else 16_000
     return 1024 + 16 * cpus + cpus * areas * 5 // 1024  # 4 KiB each, and 1 KiB for what it is
 
 

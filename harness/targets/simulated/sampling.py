@@ -24,10 +24,9 @@ from scipy import stats
 from harness.errors import InputError
 from harness.targets.base import BootRequest
 from harness.targets.simulated.profile import Window, parse_windows
-from harness.testmod.cases import lazy_max_pages
+from harness.testmod.cases import BY_NAME, lazy_max_pages
 
 LEAST_WINDOWS = 12  # fewer say too little of how much windows differ
-BUSY_LIST = 15_000  # areas that each worker of long_busy_list_alloc has
 _PC32, _PLT32 = 2, 4  # R_X86_64_...
 _PAGE = 4096
 _END = "\nend\n"  # of a window in the plugin's file
@@ -64,7 +63,9 @@ class CallSite:
         """Return how often a worker executes it that runs the case once."""
         if self.part == "loop":
             return loops
-        return BUSY_LIST if self.case == "long_busy_list_alloc_test" else lazy_max_pages(cpus)
+        if self.case == "long_busy_list_alloc_test":
+            return BY_NAME[self.case].prepared(cpus)
+        return lazy_max_pages(cpus)  # full_fit_alloc_test: in each of its two arrays
 
 
 # Of each case the calls of a function in their order, and which of them are in which loop: one call
@@ -81,7 +82,7 @@ _CASES: Mapping[str, _Loops] = {
         "vfree": ("", "", "end"),
     },
 }
-CASES = {"fix_size_alloc_test": 1, "full_fit_alloc_test": 2, "long_busy_list_alloc_test": 4}
+CASES = tuple(_CASES)
 
 
 def find_sites(module: bytes) -> tuple[CallSite, ...]:
@@ -179,7 +180,7 @@ def estimate(
     unseen = []
     residuals: dict[str, list[float]] = {"loop": [0.0] * len(steady)}
     for index, site in enumerate(sites):
-        if not site.part or not CASES[site.case] & mask:
+        if not site.part or not BY_NAME[site.case].mask & mask:
             continue
         loop = site.part == "loop"
         rows = [window.sites[index] for window in (steady if loop else windows) if window.sites]
