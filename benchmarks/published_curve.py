@@ -26,6 +26,7 @@ import altair as alt
 import pandas as pd
 from scipy.optimize import brentq
 
+from benchmarks.pages import write_between
 from benchmarks.simulated import symbols_of, windows_in
 from harness.build.cache import cache_folder
 from harness.build.kernel import BuiltKernel, ensure_kernel
@@ -420,9 +421,7 @@ def write_page() -> None:
     parts += [f"{words}\n\n{requirements(real)}\n"]
     if rows:
         parts += [f"Where all CPUs spend their time:\n\n{spent(rows)}\n"]
-    head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    page = f"{head}{BEGIN}\n\n" + "\n".join(parts) + f"\n{END}{rest.partition(END)[2]}"
-    PAGE.write_text(page, encoding="utf-8")
+    write_between(PAGE, BEGIN, END, "\n".join(parts))
     draw(shown)
 
 

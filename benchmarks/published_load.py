@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import write_between
 from benchmarks.simulated import REPOSITORY, symbols_of
 from harness.build.cache import cache_folder
 from harness.build.kernel import BuiltKernel, ensure_kernel
@@ -169,10 +170,8 @@ def tables(rows: Mapping[tuple[str, int, str], Mapping[str, Any]]) -> str:
 def write_page() -> None:
     """Put the tables between the marks of the page."""
     text = DATA.read_text(encoding="utf-8") if DATA.is_file() else ""
-    head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     body = tables(measured(text.splitlines()))
-    page = f"{head}{BEGIN}\n\n{body}\n\n{END}{rest.partition(END)[2]}"
-    PAGE.write_text(page, encoding="utf-8")
+    write_between(PAGE, BEGIN, END, f"{body}\n")
 
 
 def parse_options() -> argparse.Namespace:
